@@ -1,0 +1,134 @@
+"""From a configuration node to an object, through an allow-list that looks at what a name resolves to.
+
+A configuration may come from a stranger's checkpoint. Hydra's own `instantiate` only has a block-list, so it is not
+used: a `_target_` must be a class of this package or one of Lightning's callbacks and loggers, and of the expected
+kind.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from ecg_lightning.config import did_you_mean, image_size
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.frontend import Augmentation, Frontend
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_ALLOWED_MODULES = ("ecg_lightning.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.")
+
+
+def build(node: Mapping[str, Any], expected: type[T], key: str, **more: Any) -> T:
+    """Make the object that `node` describes by its `_target_` and arguments.
+
+    Raises:
+        ConfigError: the target is not on the allow-list, is of another kind, or does not take these arguments.
+    """
+    settings = dict(node)
+    target = resolve(settings.pop("_target_", None), expected, key)
+    arguments = {**settings, **more}
+    try:
+        inspect.signature(target).bind(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{key}: {target.__name__} does not take these settings ({error})") from None
+    return target(**arguments)
+
+
+def resolve(name: Any, expected: type[T], key: str) -> type[T]:
+    """The class behind a `_target_`, checked by what it is and not by how it is spelt.
+
+    Raises:
+        ConfigError: it is not on the allow-list, not there, or no subclass of `expected`.
+    """
+    if not isinstance(name, str) or not name.startswith(_ALLOWED_MODULES):
+        raise ConfigError(f"{key}._target_={name}: only classes of ecg_lightning and of Lightning's callbacks and loggers")
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError):
+        raise ConfigError(f"{key}._target_={name}: there is no such class") from None
+    if not inspect.isclass(found) or not issubclass(found, expected) or not f"{found.__module__}.".startswith(_ALLOWED_MODULES):
+        raise ConfigError(f"{key}._target_={name}: not a {expected.__name__} of ecg_lightning or Lightning")
+    return found
+
+
+def build_datamodule(config: Mapping[str, Any], seed: int) -> PTBXLDataModule:
+    """The data module of a `data` node."""
+    return build(config, PTBXLDataModule, "data", seed=seed)
+
+
+def build_classifier(
+    model: Mapping[str, Any],
+    frontend: Mapping[str, Any],
+    *,
+    n_samples: int,
+    seed: int,
+    classes: tuple[str, ...] = SUPERCLASSES,
+    teacher: ECGClassifier | None = None,
+) -> ECGClassifier:
+    """A classifier with its front end, from a `model` and a `frontend` node.
+
+    The image is moved to the nearest size that the model's patches fill, which is said.
+    """
+    settings = dict(model)
+    settings.pop("teacher", None)
+    if teacher is not None:
+        settings["teacher"] = teacher
+    settings["optimizer"] = OptimizerConfig(**settings["optimizer"])
+    settings["scheduler"] = SchedulerConfig(**settings["scheduler"])
+    built = build_frontend(frontend, n_samples=n_samples, patch_size=settings.get("patch_size", 1))
+    return build(settings, ECGClassifier, "model", frontend=built, classes=classes, seed=seed)
+
+
+def build_frontend(config: Mapping[str, Any], *, n_samples: int, patch_size: int = 1) -> Frontend:
+    """A front end for signals of `n_samples`, its image a multiple of `patch_size`."""
+    settings = {**config, "augmentation": Augmentation(**config["augmentation"])}
+    if "size" in settings:
+        asked = image_size(settings["size"])
+        settings["size"] = image_size(settings["size"], patch_size)
+        settings["n_samples"] = n_samples
+        if settings["size"] != asked:
+            log.warning(
+                "frontend.size: %d × %d is not divisible by the patch of %d; the signal is resized straight to %d × %d",
+                *asked,
+                patch_size,
+                *settings["size"],
+            )
+    return build(settings, Frontend, "frontend")
+
+
+def build_callbacks(nodes: Mapping[str, Any]) -> list[Callback]:
+    """The callbacks of `callbacks.extra`."""
+    return [build(node, Callback, f"callbacks.extra.{name}") for name, node in nodes.items() if node]
+
+
+def build_loggers(nodes: Mapping[str, Any], save_dir: str) -> list[Logger]:
+    """The loggers of the `logger` node, writing below the run's folder."""
+    return [build(node, Logger, f"logger.{name}", save_dir=save_dir) for name, node in nodes.items() if node]
+
+
+def check_trainer_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `trainer.extra`, if Lightning's Trainer has them.
+
+    Raises:
+        ConfigError: it has no such argument.
+    """
+    known = list(inspect.signature(L.Trainer).parameters)
+    for name in extra:
+        if name not in known:
+            raise ConfigError(f"trainer.extra.{name}: Lightning's Trainer has no such argument.{did_you_mean(name, known)}")
+    return dict(extra)

@@ -1,0 +1,137 @@
+"""Checkpoints that explain themselves, are written whole or not at all, and never run code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from omegaconf import DictConfig, OmegaConf
+
+from ecg_lightning import __version__
+from ecg_lightning.building import build_classifier
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.models.classifier import ECGClassifier
+
+_FORMAT = 1
+_KEYS = ("format", "model", "frontend", "classes", "sampling_rate", "n_samples", "label_rule")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames, so that a full disk or a killed run leaves the previous file whole.
+
+    Lightning's own save goes through `$TMPDIR`, and is a plain copy where that is another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save to `path`; on any failure the file that was there stays."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(target)
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            raise CheckpointError(
+                f"{target} cannot be written ({error}); free some space. The file that was there before is kept"
+            ) from error
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def describe(cfg: DictConfig, datamodule: PTBXLDataModule) -> dict[str, Any]:
+    """What a checkpoint of this run must hold to be built again: plain values only."""
+    return {
+        "format": _FORMAT,
+        "version": __version__,
+        "model": OmegaConf.to_container(cfg.model, resolve=True),
+        "frontend": OmegaConf.to_container(cfg.frontend, resolve=True),
+        "classes": list(datamodule.classes),
+        "sampling_rate": datamodule.sampling_rate,
+        "n_samples": datamodule.n_samples,
+        "label_rule": datamodule.label_rule,
+        "seed": cfg.seed,
+    }
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of this project, without running anything in it.
+
+    Raises:
+        CheckpointError: it is not there, damaged, holds code, or is not from this project.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise CheckpointError(f"{path} is not there; name a checkpoint, such as RUN/checkpoints/best.ckpt")
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path} holds objects that could run code, so it was not loaded; only checkpoints of this project are"
+        ) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise CheckpointError(f"{path} is truncated or no checkpoint ({reason}); take another, such as last.ckpt") from None
+    described = checkpoint.get("ecg_lightning") if isinstance(checkpoint, dict) else None
+    if not isinstance(described, dict) or any(key not in described for key in _KEYS) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} is not a checkpoint of ecg_lightning; name one, such as RUN/checkpoints/best.ckpt")
+    if described["format"] != _FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {described['format']}, this version ({__version__}) reads {_FORMAT}; "
+            f"use ecg_lightning {described.get('version', 'of that time')}"
+        )
+    return checkpoint
+
+
+def load_classifier(path: str | Path) -> ECGClassifier:
+    """Build the classifier of a checkpoint and fill it: model, front end, normalisation and thresholds.
+
+    Raises:
+        CheckpointError: see `read_checkpoint`; or its parameters do not fit its description.
+    """
+    checkpoint = read_checkpoint(path)
+    described = checkpoint["ecg_lightning"]
+    model = {**described["model"], "pretrained": False, "weights": None}  # its own parameters follow
+    try:
+        classifier = build_classifier(
+            model,
+            described["frontend"],
+            n_samples=described["n_samples"],
+            seed=described.get("seed", 0),
+            classes=tuple(described["classes"]),
+        )
+        classifier.load_state_dict(checkpoint["state_dict"])
+    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path} cannot be built again: {reason}") from None
+    classifier.description = described
+    return classifier.eval()
+
+
+def resolve_resume(ckpt_path: str | None, output_dir: Path) -> Path | None:
+    """The checkpoint to go on from; `last` is that of the run's own folder.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if ckpt_path is None:
+        return None
+    if ckpt_path != "last":
+        path = Path(ckpt_path).expanduser()
+        read_checkpoint(path)
+        return path
+    path = output_dir / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise CheckpointError(
+            f"ckpt_path=last: {path} is not there; name the folder of the run to go on with: hydra.run.dir=DIR"
+        )
+    read_checkpoint(path)
+    return path

@@ -1,0 +1,349 @@
+"""Typed configuration: dataclass schemas, their registration with Hydra, and the checks that types cannot express.
+
+A field's metadata holds what is allowed: `choices`, `min`, `max`, `above` (exclusive minimum). Nothing here imports
+PyTorch, so a wrong key, type or value is refused in under a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+
+
+@dataclass
+class DataConfig:
+    """`PTBXLDataModule`'s arguments."""
+
+    _target_: str = "ecg_lightning.data.datamodule.PTBXLDataModule"
+    root: str | None = None
+    sampling_rate: int = field(default=100, metadata={"choices": (100, 500)})
+    batch_size: int = field(default=32, metadata={"min": 1})
+    label_rule: str = field(default="benchmark", metadata={"choices": ("benchmark", "ge50", "eq100")})
+    train_folds: list[int] = field(default_factory=lambda: list(range(1, 9)))
+    val_folds: list[int] = field(default_factory=lambda: [9])
+    test_folds: list[int] = field(default_factory=lambda: [10])
+    keep_unlabelled: bool = False
+    on_bad_record: str = field(default="error", metadata={"choices": ("error", "skip")})
+    cache_dir: str | None = None
+    num_workers: int = field(default=0, metadata={"min": 0})
+
+
+@dataclass
+class SyntheticConfig(DataConfig):
+    """`SyntheticPTBXLDataModule`'s arguments."""
+
+    _target_: str = "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule"
+    n_records: int = field(default=2000, metadata={"min": 100})
+    data_seed: int = field(default=0, metadata={"min": 0})
+
+
+@dataclass
+class AugmentationConfig:
+    """`Augmentation`'s arguments; all 0 is off."""
+
+    amplitude: float = field(default=0.0, metadata={"min": 0.0})
+    noise_mv: float = field(default=0.0, metadata={"min": 0.0})
+    wander_mv: float = field(default=0.0, metadata={"min": 0.0})
+    lead_dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})
+    time_shift: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})
+
+
+@dataclass
+class FrontendConfig:
+    """`SignalFrontend`'s arguments, shared by every front end."""
+
+    _target_: str = "ecg_lightning.frontend.frontend.SignalFrontend"
+    normalization: str = field(default="lead", metadata={"choices": ("lead", "global", "fixed")})
+    mean: float = 0.0
+    std: float = field(default=1.0, metadata={"above": 0.0})
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+
+@dataclass
+class MatrixConfig(FrontendConfig):
+    """`MatrixFrontend`'s arguments."""
+
+    _target_: str = "ecg_lightning.frontend.frontend.MatrixFrontend"
+    size: Any = 224  # pixels: one number, or [height, width]
+    rows: str = field(default="leads", metadata={"choices": ("leads", "time")})
+    channels: int = field(default=1, metadata={"choices": (1, 3)})
+
+
+@dataclass
+class ModelConfig:
+    """What every architecture shares."""
+
+    _target_: str = MISSING
+    pretrained: bool = False
+    weights: str | None = None
+    teacher: str | None = None
+    dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
+    drop_path: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
+    loss: str = field(default="bce", metadata={"choices": ("bce", "argmax_cross_entropy")})
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+
+
+@dataclass
+class ViTConfig(ModelConfig):
+    """`ViT`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.vit.ViT"
+    patch_size: int = field(default=8, metadata={"min": 1})
+    dim: int = field(default=256, metadata={"min": 1})
+    depth: int = field(default=6, metadata={"min": 1})
+    heads: int = field(default=4, metadata={"min": 1})
+    mlp_dim: int = field(default=1024, metadata={"min": 1})
+    attention_dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
+
+
+@dataclass
+class DeiTConfig(ModelConfig):
+    """`DeiT`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.deit.DeiT"
+    variant: str = field(default="tiny", metadata={"choices": ("tiny", "small", "base")})
+    patch_size: int = field(default=16, metadata={"min": 1})
+    dim: int | None = field(default=None, metadata={"min": 1})
+    depth: int | None = field(default=None, metadata={"min": 1})
+    heads: int | None = field(default=None, metadata={"min": 1})
+    attention_dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
+    alpha: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
+    temperature: float = field(default=1.0, metadata={"above": 0.0})
+
+
+@dataclass
+class EffNetV2Config(ModelConfig):
+    """`EffNetV2`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.effnetv2.EffNetV2"
+    width: float = field(default=1.0, metadata={"above": 0.0})
+    depth: float = field(default=1.0, metadata={"above": 0.0})
+
+
+@dataclass
+class ConvNeXtConfig(ModelConfig):
+    """`ConvNeXt`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.convnext.ConvNeXt"
+    channels: list[int] = field(default_factory=lambda: [96, 192, 384, 768])
+    blocks: list[int] = field(default_factory=lambda: [3, 3, 9, 3])
+
+
+@dataclass
+class CompressionConfig:
+    """The stages that follow the training; none in this version."""
+
+    stages: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class HardwareConfig:
+    """Where and how a model runs; see `hardware.py`."""
+
+    accelerator: str = field(default="cpu", metadata={"choices": ("cpu", "cuda")})
+    devices: int = field(default=1, metadata={"min": 1})
+    strategy: str = "auto"
+    precision: str = field(default="auto", metadata={"choices": ("auto", "32-true", "bf16-mixed", "bf16-true")})
+    threads: int | None = field(default=None, metadata={"min": 1})
+    channels_last: bool = True
+    compile: bool = False
+
+
+@dataclass
+class TrainerConfig:
+    """The arguments of Lightning's Trainer that are commonly set; `extra` takes any other."""
+
+    max_epochs: int = field(default=30, metadata={"min": 1})
+    max_time: str | None = None  # DD:HH:MM:SS
+    gradient_clip_val: float | None = field(default=1.0, metadata={"min": 0.0})
+    accumulate_grad_batches: int = field(default=1, metadata={"min": 1})
+    limit_train_batches: Any = None
+    limit_val_batches: Any = None
+    limit_test_batches: Any = None
+    overfit_batches: float = field(default=0.0, metadata={"min": 0.0})
+    fast_dev_run: Any = False
+    log_every_n_steps: int = field(default=25, metadata={"min": 1})
+    profiler: str | None = field(default=None, metadata={"choices": ("simple", "advanced", "pytorch")})
+    detect_anomaly: bool = False
+    deterministic: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class EarlyStoppingConfig:
+    """Stop when the monitored metric no longer improves."""
+
+    monitor: str = "val/f1_macro"
+    mode: str = field(default="max", metadata={"choices": ("min", "max")})
+    patience: int = field(default=10, metadata={"min": 0})
+    min_delta: float = 0.0
+
+
+@dataclass
+class CallbacksConfig:
+    """Callbacks; `extra` takes more, by name, each with a `_target_` from Lightning or this package."""
+
+    early_stopping: EarlyStoppingConfig | None = None
+    collapse_guard: bool = True
+    figures: bool = True
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class PathsConfig:
+    """Where a run's files go."""
+
+    output_dir: str = MISSING
+
+
+@dataclass
+class TrainConfig:
+    """The root of `conf/train.yaml`."""
+
+    task_name: str = "train"
+    train: bool = True
+    test: bool = True
+    ckpt_path: str | None = None
+    seed: int = field(default=0, metadata={"min": 0})
+    tags: list[str] = field(default_factory=list)
+    monitor: str = "val/f1_macro"
+    data: DataConfig = field(default_factory=DataConfig)
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    compression: CompressionConfig = field(default_factory=CompressionConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: dict[str, Any] = field(default_factory=dict)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "data": {"ptbxl": DataConfig, "synthetic": SyntheticConfig},
+    "frontend": {"signal": FrontendConfig, "matrix": MatrixConfig},
+    "model": {"vit": ViTConfig, "deit": DeiTConfig, "effnetv2": EffNetV2Config, "convnext": ConvNeXtConfig},
+}
+"""Schemas of the groups whose options differ in shape; an option's YAML names its own under `/schema/GROUP`."""
+
+
+def register() -> None:
+    """Tell Hydra the schemas."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    for group, options in SCHEMAS.items():
+        for name, schema in options.items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
+
+
+def validate(cfg: DictConfig) -> None:
+    """Check what types cannot express; cheap, and before anything is imported or written.
+
+    Raises:
+        ConfigError: names the key, its value and what is allowed.
+    """
+    for key, value, metadata in _fields(cfg):
+        _check_value(key, value, metadata)
+    _check_size(cfg)
+    _check_folds(cfg)
+    if cfg.compression.stages:
+        raise ConfigError("compression.stages: this version has no compression stage; use compression=none")
+    if not (cfg.train or cfg.test):
+        raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
+    if not cfg.train and not cfg.ckpt_path:
+        raise ConfigError("train=false needs a model to evaluate: set ckpt_path=FILE to a checkpoint of this project")
+    if cfg.hardware.devices > 1:
+        raise ConfigError(
+            f"hardware.devices={cfg.hardware.devices}: this version trains on one device; for several, run several "
+            "cells of a sweep side by side"
+        )
+    if cfg.data.root is None and cfg.data._target_ == DataConfig._target_:
+        raise ConfigError("data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv; or use data=synthetic")
+    if cfg.data._target_ == DataConfig._target_:
+        from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
+
+        check_root(Path(cfg.data.root).expanduser())
+    if cfg.model.teacher and "alpha" not in cfg.model:
+        raise ConfigError(f"model.teacher={cfg.model.teacher}: only model=deit has a distillation head to teach")
+
+
+def did_you_mean(wrong: str, known: list[str]) -> str:
+    """` Did you mean …?`, or nothing."""
+    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def image_size(size: Any, multiple: int = 1) -> tuple[int, int]:
+    """(height, width) in pixels from `frontend.size`, each moved to the nearest multiple (half goes up)."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return _nearest(height, multiple), _nearest(width, multiple)
+
+
+def _nearest(pixels: int, multiple: int) -> int:
+    return max(multiple, (2 * pixels + multiple) // (2 * multiple) * multiple)
+
+
+def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Key, value and metadata of every field of every dataclass in the tree."""
+    schema = OmegaConf.get_type(node)
+    for entry in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
+        key = f"{prefix}{entry.name}"
+        if OmegaConf.is_missing(node, entry.name):
+            if entry.name != "output_dir":
+                raise ConfigError(f"{key} is not set")
+            continue
+        value = node[entry.name]
+        if isinstance(value, DictConfig):
+            yield from _fields(value, f"{key}.")
+        elif value is not None:
+            yield key, value, dict(entry.metadata)
+
+
+def _check_value(key: str, value: Any, allowed: dict[str, Any]) -> None:
+    if "choices" in allowed and value not in allowed["choices"]:
+        names = [str(choice) for choice in allowed["choices"]]
+        raise ConfigError(f"{key}={value}: allowed are {', '.join(names)}.{did_you_mean(str(value), names)}")
+    if "min" in allowed and not value >= allowed["min"]:
+        raise ConfigError(f"{key}={value}: must be at least {allowed['min']}")
+    if "max" in allowed and not value <= allowed["max"]:
+        raise ConfigError(f"{key}={value}: must be at most {allowed['max']}")
+    if "above" in allowed and not value > allowed["above"]:
+        raise ConfigError(f"{key}={value}: must be greater than {allowed['above']}")
+
+
+def _check_size(cfg: DictConfig) -> None:
+    if "size" not in cfg.frontend:
+        if "patch_size" in cfg.model or cfg.model._target_.rpartition(".")[2] in ("EffNetV2", "ConvNeXt"):
+            raise ConfigError("frontend=signal gives no image, but this model takes one: use frontend=matrix")
+        return
+    size = cfg.frontend.size
+    sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, ListConfig) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
+        raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")
+
+
+def _check_folds(cfg: DictConfig) -> None:
+    splits = {name: list(cfg.data[f"{name}_folds"]) for name in ("train", "val", "test")}
+    for name, folds in splits.items():
+        if not folds or any(not 1 <= fold <= 10 for fold in folds):
+            raise ConfigError(f"data.{name}_folds={folds}: give at least one fold, each from 1 to 10")
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        if shared := sorted(set(splits[one]) & set(splits[other])):
+            raise ConfigError(f"data.{one}_folds and data.{other}_folds share fold {shared[0]}: splits must be disjoint")
+
+
+def config_dir() -> Path:
+    """The `conf/` folder: a checkout's, else the copy in the installed package."""
+    packaged = Path(__file__).with_name("conf")
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"

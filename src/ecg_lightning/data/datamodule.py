@@ -1,0 +1,244 @@
+"""PTB-XL as a LightningDataModule: whole batches of int16 signals, nothing computed per sample."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ecg_lightning.data.cache import default_cache_dir
+from ecg_lightning.data.labels import SPLITS, SUPERCLASSES
+from ecg_lightning.data.ptbxl import Records, check_learnable, check_patients, read_ptbxl
+from ecg_lightning.data.synthetic import write_synthetic_ptbxl
+from ecg_lightning.data.wfdb import DURATION_S
+from ecg_lightning.errors import DataError
+
+log = logging.getLogger(__name__)
+
+STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+class ECGBatch(NamedTuple):
+    """One batch.
+
+    Attributes:
+        signals: int16 (B, 12, T), 1 µV a unit, leads in the order of `wfdb.LEADS`.
+        targets: float32 (B, 5) multi-hot, classes in the order of `labels.SUPERCLASSES`.
+    """
+
+    signals: Tensor
+    targets: Tensor
+
+
+class SignalDataset(Dataset[ECGBatch]):
+    """Records of one split; a whole batch is one `index_select` on the memory-mapped cache."""
+
+    def __init__(self, records: Records, chosen: np.ndarray) -> None:
+        self.records = records
+        self.rows = torch.from_numpy(records.rows[chosen])
+        self.targets = torch.from_numpy(records.targets[chosen]).float()
+        self.ecg_ids = records.ecg_ids[chosen]
+        self.patient_ids = records.patient_ids[chosen]
+        self._signals_NCT = torch.from_numpy(records.cache.signals_NCT)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> ECGBatch:
+        return ECGBatch(self._signals_NCT[self.rows[index]], self.targets[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> ECGBatch:
+        """A whole batch at once; PyTorch's loader calls this in place of `__getitem__`."""
+        chosen = torch.as_tensor(indices)
+        return ECGBatch(
+            self._signals_NCT.index_select(0, self.rows.index_select(0, chosen)), self.targets.index_select(0, chosen)
+        )
+
+    def mean_and_std(self, per_lead: bool) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation in mV: (12, 1) each where `per_lead`, else over all leads, (1, 1)."""
+        n_leads, n_samples = self._signals_NCT.shape[1:]
+        sums = torch.zeros(2, n_leads, dtype=torch.float64)
+        for rows in self.rows.split(1024):
+            signals = self._signals_NCT.index_select(0, rows).double()
+            sums += torch.stack([signals.sum(dim=(0, 2)), signals.square().sum(dim=(0, 2))])
+        mean, square = (sums if per_lead else sums.mean(dim=1, keepdim=True)) / (len(self) * n_samples)
+        std = (square - mean.square()).clamp_min(1.0).sqrt()  # a flat lead has no spread to divide by
+        return (mean[:, None] * 1e-3).float(), (std[:, None] * 1e-3).float()
+
+
+class EpochShuffle(Sampler[int]):
+    """A permutation that depends on seed and epoch alone, so that a resumed run sees the order it would have seen."""
+
+    def __init__(self, n_records: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.n_records = n_records
+        self.seed = seed
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n_records
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
+        return iter(torch.randperm(self.n_records, generator=generator).tolist())
+
+
+class PTBXLDataModule(L.LightningDataModule):
+    """PTB-XL's official folds: 1–8 for training, 9 for validation, 10 for the test.
+
+    Args:
+        root: PTB-XL's own folder; it is only read.
+        sampling_rate: 100 or 500 Hz.
+        batch_size: records a batch, for each device.
+        label_rule: `benchmark` (likelihood ignored), `ge50` or `eq100`.
+        train_folds: folds of the training split.
+        val_folds: folds of the validation split.
+        test_folds: folds of the test split.
+        keep_unlabelled: keep records without a superclass, as all-zero targets.
+        on_bad_record: `error` or `skip`.
+        cache_dir: folder of the signal cache; the user's cache folder by default.
+        num_workers: loader processes; 0 is fastest here, since a batch costs 0.1 ms.
+        seed: of the training order.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sampling_rate: int = 100,
+        batch_size: int = 32,
+        label_rule: str = "benchmark",
+        train_folds: Sequence[int] = SPLITS["train"],
+        val_folds: Sequence[int] = SPLITS["val"],
+        test_folds: Sequence[int] = SPLITS["test"],
+        keep_unlabelled: bool = False,
+        on_bad_record: str = "error",
+        cache_dir: str | Path | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root).expanduser()
+        self.sampling_rate = sampling_rate
+        self.batch_size = batch_size
+        self.label_rule = label_rule
+        self.folds = {"train": tuple(train_folds), "val": tuple(val_folds), "test": tuple(test_folds)}
+        self.keep_unlabelled = keep_unlabelled
+        self.on_bad_record = on_bad_record
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.num_workers = num_workers
+        self.seed = seed
+        self.datasets: dict[str, SignalDataset] = {}
+        self.root_hash: str | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the targets' columns."""
+        return SUPERCLASSES
+
+    @property
+    def n_samples(self) -> int:
+        """Samples a lead."""
+        return DURATION_S * self.sampling_rate
+
+    def load(self, splits: Iterable[str]) -> None:
+        """Read, check and keep the named splits; only their folds need to be there.
+
+        Raises:
+            DataError: the folder, a table, a record, a split or its labels cannot be used.
+        """
+        wanted = {split: self.folds[split] for split in splits}
+        records = read_ptbxl(
+            self.root,
+            sampling_rate=self.sampling_rate,
+            label_rule=self.label_rule,
+            folds=sorted({fold for folds in wanted.values() for fold in folds}),
+            keep_unlabelled=self.keep_unlabelled,
+            on_bad_record=self.on_bad_record,
+            cache_dir=self.cache_dir,
+        )
+        split_of = np.full(len(records.folds), -1)
+        for number, (split, folds) in enumerate(wanted.items()):
+            chosen = np.isin(records.folds, folds)
+            if not chosen.any():
+                raise DataError(
+                    f"{self.root} holds no labelled record of the {split} folds {list(folds)}: choose others with "
+                    f"data.{split}_folds=[…]" + (", or set test=false" if split == "test" else "")
+                )
+            split_of[chosen] = number
+            self.datasets[split] = SignalDataset(records, np.flatnonzero(chosen))
+        check_patients(records.patient_ids, split_of)
+        if "train" in wanted:
+            check_learnable(records.targets[np.isin(records.folds, wanted["train"])])
+        self.root_hash = records.root_hash
+
+    def setup(self, stage: str) -> None:
+        """Lightning's hook: load what the stage needs and is not loaded yet."""
+        if absent := [split for split in STAGE_SPLITS[stage] if split not in self.datasets]:
+            self.load(absent)
+
+    def train_dataloader(self) -> DataLoader[ECGBatch]:
+        """Shuffled batches; the last incomplete one is left out, since batch norm cannot train on one record."""
+        dataset = self.datasets["train"]
+        sampler = EpochShuffle(len(dataset), self.seed, lambda: self.trainer.current_epoch if self.trainer else 0)
+        return self._loader("train", sampler=sampler, drop_last=len(dataset) > self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[ECGBatch]:
+        """Batches of the validation split, in the table's order."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[ECGBatch]:
+        """Batches of the test split, in the table's order."""
+        return self._loader("test")
+
+    predict_dataloader = test_dataloader
+
+    def _loader(self, split: str, sampler: Sampler[int] | None = None, drop_last: bool = False) -> DataLoader[ECGBatch]:
+        return DataLoader(
+            self.datasets[split],
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            collate_fn=_already_a_batch,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class SyntheticPTBXLDataModule(PTBXLDataModule):
+    """The embedded default: a PTB-XL-shaped folder from a physiological model, read as real data is.
+
+    For trying and testing the framework: its scores have no medical meaning.
+
+    Args:
+        root: the folder to write to; under the cache folder by default. A folder made by others is refused.
+        n_records: how many records.
+        data_seed: of the records; the same seed gives the same bytes.
+        **settings: as for `PTBXLDataModule`.
+    """
+
+    def __init__(
+        self, root: str | Path | None = None, n_records: int = 2000, data_seed: int = 0, **settings: object
+    ) -> None:
+        rate = settings.get("sampling_rate", 100)
+        cache_dir = Path(str(settings.get("cache_dir") or default_cache_dir())).expanduser()
+        super().__init__(
+            root or cache_dir / "synthetic" / f"{n_records}-records-seed{data_seed}-{rate}hz",
+            **settings,  # type: ignore[arg-type]  # checked by PTBXLDataModule's own signature
+        )
+        self.n_records = n_records
+        self.data_seed = data_seed
+
+    def load(self, splits: Iterable[str]) -> None:
+        """Write the folder where it is not there yet, then read it as PTB-XL."""
+        write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
+        super().load(splits)
+
+
+def _already_a_batch(batch: ECGBatch) -> ECGBatch:
+    return batch

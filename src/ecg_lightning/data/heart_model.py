@@ -1,0 +1,537 @@
+"""A moving heart vector that draws 12-lead ECGs: the signal half of the synthetic data set.
+
+The model, in four steps:
+
+1. Each wave of a beat is a Gaussian bump over time, with one amplitude per axis of the heart vector (the sum of
+   Gaussians of McSharry et al. 2003, doi 10.1109/TBME.2003.808805, taken to three axes as in Sameni et al. 2007,
+   doi 10.1155/2007/43407).
+2. A finding (say an inferior infarction) moves, scales or adds waves: ``FINDINGS`` holds one small function each.
+3. Dower's matrix (Dower, Machado and Osborne 1980, doi 10.1002/clc.1980.3.2.87; its inverse: Edenbrandt and Pahlm 1988,
+   doi 10.1016/0022-0736(88)90113-6) projects the vector to the eight independent leads, slightly changed per patient.
+4. Einthoven's and Goldberger's equations give the other four leads.
+
+Axes: x to the patient's left, y to the feet, z to the back. Units: mV, s, degrees. The amplitudes of waves and findings
+below are this project's own, set by eye and by the median lead amplitudes of PTB-XL: the shapes follow textbook
+criteria (Surawicz and Knilans, "Chou's Electrocardiography in Clinical Practice"); they carry no medical meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+DURATION_S = 10.0
+UNITS_PER_MV = 1000.0
+LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# Rows I, II, V1..V6; columns x, y, z (Dower 1980).
+DOWER_83 = np.array(
+    [
+        [0.632, -0.235, 0.059],
+        [0.235, 1.066, -0.132],
+        [-0.515, 0.157, -0.917],
+        [0.044, 0.164, -1.387],
+        [0.882, 0.098, -1.277],
+        [1.213, 0.127, -0.601],
+        [1.125, 0.127, -0.086],
+        [0.831, 0.076, 0.230],
+    ]
+)
+
+# The waves of one beat; the first two follow the atria, the others the ventricles.
+P_RIGHT, P_LEFT, SEPTAL, MAIN, BASAL, LATE, INFARCT, ST, T_RISE, T_PEAK = range(10)
+_N_ATRIAL = 2
+_QRS = [SEPTAL, MAIN, BASAL, LATE, INFARCT]
+_T = [T_RISE, T_PEAK]
+
+# One row per wave: amplitude x, y, z (mV), centre (s after the R peak), standard deviation (s).
+_NORMAL_WAVES = np.array(
+    [
+        [0.030, 0.060, -0.035, -0.012, 0.020],  # P_RIGHT (centre: after the middle of the P wave)
+        [0.045, 0.045, 0.030, 0.014, 0.020],  # P_LEFT
+        [-0.14, -0.06, -0.32, -0.030, 0.0095],  # SEPTAL: the r of V1, the q of V6
+        [1.22, 0.72, 0.26, 0.000, 0.0125],  # MAIN: the free wall of the left ventricle
+        [-0.13, -0.08, 0.82, 0.021, 0.0120],  # BASAL: the S of V1-V3
+        [0.0, 0.0, 0.0, 0.050, 0.0180],  # LATE: only with a block
+        [0.0, 0.0, 0.0, -0.024, 0.0125],  # INFARCT: forces lost in the first 40 ms, the Q wave
+        [0.02, 0.02, -0.035, 0.115, 0.0450],  # ST
+        [0.10, 0.07, -0.07, -0.055, 0.0500],  # T_RISE (centre: before the peak of T)
+        [0.19, 0.15, -0.12, 0.000, 0.0350],  # T_PEAK
+    ]
+)
+_NORMAL_SPREAD_MV = np.array([[0.07], [0.05], [0.045]])  # standard deviation of INFARCT, LATE, T_PEAK
+_QRS_ONSET_S = -0.050
+_T_END_AFTER_PEAK_S = 0.080
+_BEAT_STARTS_S = 0.13  # before the R peak: a sample from here on belongs to the next beat
+_MAINS_HZ = 50
+_WARP_FROM_S = 0.06  # only what follows the QRS stretches with the heart rate
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What the records of one patient have in common.
+
+    Attributes:
+        age: Age in years.
+        sex: 0 for male, 1 for female, as PTB-XL codes it.
+        axis_deg: Turn of the QRS vector in the frontal plane, degrees, positive to the right.
+        rotation_deg: Turn of the QRS vector in the horizontal plane, degrees, positive to the back.
+        voltage: Scale of the QRS.
+        t_gain: Scale of the T wave.
+        qrs_width: Scale of the QRS duration.
+        pr_s: Time from the middle of the P wave to the R peak, s.
+        qtc_s: QT interval at 60 beats a minute, s.
+        st_extra_mv: Normal variation of the ST segment (early repolarisation), mV along x, y, z, shape (3,).
+        leads_83: The patient's own lead matrix, shape (8, 3), rows I, II, V1..V6.
+    """
+
+    age: int
+    sex: int
+    axis_deg: float
+    rotation_deg: float
+    voltage: float
+    t_gain: float
+    qrs_width: float
+    pr_s: float
+    qtc_s: float
+    st_extra_mv: FloatArray
+    leads_83: FloatArray
+
+
+@dataclass
+class Heart:
+    """The waves and the rhythm of one record, before it is drawn; findings change it in place.
+
+    Attributes:
+        waves: Amplitude x, y, z (mV), centre (s), standard deviation (s) of each wave, shape (10, 5).
+        pr_s: Time from the middle of the P wave to the R peak, s.
+        qt_s: QT interval at the record's mean heart rate, s.
+        rr_s: Mean time between beats, s.
+        rr_jitter: Relative standard deviation of single RR intervals.
+        rr_breathing: Relative amplitude of the respiratory sinus arrhythmia.
+        flutter_mv: Amplitude of the fibrillatory waves of the atria, mV; 0 in sinus rhythm.
+    """
+
+    waves: FloatArray
+    pr_s: float
+    qt_s: float
+    rr_s: float
+    rr_jitter: float = 0.012
+    rr_breathing: float = 0.03
+    flutter_mv: float = 0.0
+
+    def add(self, wave: int, x: float, y: float, z: float) -> None:
+        """Adds a vector in mV to the amplitude of one wave."""
+        self.waves[wave, :3] += (x, y, z)
+
+    def add_t(self, x: float, y: float, z: float) -> None:
+        """Adds a vector in mV to the T wave, shared between its two bumps."""
+        self.waves[T_RISE, :3] += (0.35 * x, 0.35 * y, 0.35 * z)
+        self.waves[T_PEAK, :3] += (0.75 * x, 0.75 * y, 0.75 * z)
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Rate and regularity of one rhythm statement.
+
+    Attributes:
+        rate_bpm: Mean and standard deviation of the heart rate, beats a minute.
+        rate_range_bpm: The rates that the statement allows.
+        breathing: Mean of ``Heart.rr_breathing``.
+        jitter: ``Heart.rr_jitter``.
+        fibrillation: Whether the atria fibrillate: no P wave, an irregular rhythm.
+    """
+
+    rate_bpm: tuple[float, float]
+    rate_range_bpm: tuple[float, float]
+    breathing: float = 0.03
+    jitter: float = 0.012
+    fibrillation: bool = False
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations of the disturbances of one record, mV: baseline wander, muscles, mains."""
+
+    wander_mv: float
+    muscle_mv: float
+    mains_mv: float
+
+
+# Sinus bradycardia and tachycardia by the usual limits of 60 and 100 beats a minute.
+RHYTHMS: dict[str, Rhythm] = {
+    "SR": Rhythm((72, 11), (60, 99)),
+    "SBRAD": Rhythm((54, 4), (42, 59)),
+    "STACH": Rhythm((112, 9), (101, 140)),
+    "SARRH": Rhythm((70, 9), (55, 95), breathing=0.14, jitter=0.02),
+    "AFIB": Rhythm((88, 20), (55, 145), breathing=0.0, jitter=0.19, fibrillation=True),
+}
+
+
+def draw_patient(rng: Generator, healthy: bool) -> Patient:
+    """Draws a patient; the healthy ones are younger on average, as in PTB-XL."""
+    age = int(np.clip(rng.normal(*((52, 17) if healthy else (67, 13))), 17, 96))
+    sex = int(rng.random() < (0.54 if healthy else 0.43))
+    youth = np.clip((60 - age) / 40, 0.0, 1.0)
+    # Electrodes are never quite in place and no torso is the mean one: each coefficient varies a little.
+    leads_83 = DOWER_83 * rng.normal(1.0, 0.14, (8, 1)) + rng.normal(0.0, 0.10, (8, 3))
+    early_repolarisation = float(rng.exponential(0.035 + 0.04 * youth * (1 - sex)))
+    return Patient(
+        age=age,
+        sex=sex,
+        axis_deg=float(np.clip(rng.normal(2 - 0.50 * (age - 50), 20), -55, 50)),
+        rotation_deg=float(rng.normal(0, 11)),
+        voltage=float(np.exp(rng.normal(-0.04 * sex + 0.10 * youth, 0.23))),
+        t_gain=float(np.exp(rng.normal(0.18 * youth - 0.08 * sex, 0.38))),
+        qrs_width=float(np.clip(rng.normal(1.0 - 0.04 * sex, 0.08), 0.8, 1.2)),
+        pr_s=float(np.clip(rng.normal(0.125 + 0.0003 * (age - 50), 0.016), 0.09, 0.175)),
+        qtc_s=float(rng.normal(0.405 + 0.012 * sex, 0.016)),
+        st_extra_mv=np.array([0.5, 0.5, -1.0]) * early_repolarisation + rng.normal(0.0, 0.018, 3),
+        leads_83=leads_83,
+    )
+
+
+def draw_heart(patient: Patient, severities: Mapping[str, float], rhythm: Rhythm, rng: Generator) -> Heart:
+    """Draws the waves of one record.
+
+    Args:
+        patient: The patient.
+        severities: How strong each finding is, by SCP-ECG code, 0 (nothing to see) to about 1 (plain); codes without
+            an entry in ``FINDINGS`` change nothing.
+        rhythm: The rhythm.
+        rng: The record's own random numbers.
+
+    Returns:
+        The heart, ready to be drawn by ``draw_signal``.
+    """
+    rate_bpm = float(np.clip(rng.normal(*rhythm.rate_bpm), *rhythm.rate_range_bpm))
+    rr_s = 60.0 / rate_bpm
+    heart = Heart(
+        waves=_NORMAL_WAVES.copy(),
+        pr_s=patient.pr_s,
+        # Fridericia 1920: QT = QTc * RR^(1/3). Bazett's root would bend T too much at the extremes.
+        qt_s=patient.qtc_s * rr_s ** (1 / 3),
+        rr_s=rr_s,
+        rr_jitter=rhythm.jitter,
+        rr_breathing=rhythm.breathing * float(rng.uniform(0.5, 1.5)),
+    )
+    if rhythm.fibrillation:
+        heart.flutter_mv = float(rng.uniform(0.015, 0.05))
+    waves = heart.waves
+    waves[_QRS, :3] *= patient.voltage
+    waves[_QRS, 3:] *= patient.qrs_width
+    waves[_T, :3] *= patient.t_gain
+    waves[:_N_ATRIAL, :3] *= rng.uniform(0.7, 1.3)
+    waves[ST, :3] += patient.st_extra_mv
+    _turn(waves, 0, 1, patient.axis_deg)
+    _turn(waves, 0, 2, patient.rotation_deg)
+    waves[:, :3] *= rng.normal(1.0, 0.14, (len(waves), 3))
+    # Normal hearts too have small Q waves, a trace of r' and T waves of many directions.
+    waves[[INFARCT, LATE, T_PEAK], :3] += rng.normal(0.0, 1.0, (3, 3)) * _NORMAL_SPREAD_MV
+    for code, change in FINDINGS.items():  # the order of the table: blocks before infarcts before ST and T
+        if code in severities:
+            change(heart, severities[code], rng)
+    waves[_T, 3] += heart.qt_s + _QRS_ONSET_S - _T_END_AFTER_PEAK_S
+    return heart
+
+
+def qrs_axis_deg(heart: Heart, patient: Patient) -> float:
+    """Returns the frontal QRS axis in degrees (-180..180), from the net QRS areas of I and aVF."""
+    area_3 = (heart.waves[_QRS, :3] * heart.waves[_QRS, 4:]).sum(axis=0)
+    lead_i, lead_ii = patient.leads_83[:2] @ area_3
+    # aVF = II - I / 2, and as a unipolar lead it is smaller than a bipolar one by sqrt(3) / 2.
+    return float(np.degrees(np.arctan2((lead_ii - lead_i / 2) * 2 / np.sqrt(3), lead_i)))
+
+
+def draw_noise(rng: Generator) -> Noise:
+    """Draws how noisy a record is; a few are plainly bad, as in PTB-XL (about 7 % drifting, 15 % with static noise)."""
+    drifting, shaking = rng.random(2) < (0.07, 0.12)
+    wander, muscle, mains = np.exp(rng.normal(0.0, 0.45, 3))
+    return Noise(
+        wander_mv=float(wander) * (0.11 if drifting else 0.025),
+        muscle_mv=float(muscle) * (0.028 if shaking else 0.008),
+        mains_mv=float(mains) * 0.004,
+    )
+
+
+def draw_signal(heart: Heart, patient: Patient, noise: Noise, rate_hz: int, rng: Generator) -> NDArray[np.int16]:
+    """Draws the ten seconds of one record.
+
+    Beats and baseline take their random numbers before the noise, whose count depends on the rate: with generators of
+    the same seed, the records at two rates show the same beats.
+
+    Args:
+        heart: Waves and rhythm.
+        patient: Gives the lead matrix.
+        noise: How much noise to add.
+        rate_hz: Samples a second.
+        rng: Random numbers.
+
+    Returns:
+        Samples in units of 1 µV, shape (10 * rate_hz, 12), leads in the order of ``LEADS``.
+    """
+    time_s = np.arange(round(DURATION_S * rate_hz)) / rate_hz
+    breathing_hz = float(rng.uniform(0.18, 0.35))
+    r_peaks_s, rr_s = _beats(heart, breathing_hz, rng)
+    beat_gain = 1.0 + rng.normal(0.0, 0.025, len(r_peaks_s))
+    offsets_84 = rng.normal(0.0, noise.wander_mv, (8, 4)) * (1.0, 0.3, 1.0, 0.6)
+    wander_hz = np.array([breathing_hz, 2 * breathing_hz, rng.uniform(0.03, 0.10), rng.uniform(0.10, 0.18)])
+    wander_4T = np.sin(2 * np.pi * (wander_hz[:, None] * time_s + rng.random((4, 1))))
+
+    vector_3T = _heart_vector(heart, time_s, r_peaks_s, rr_s, beat_gain)
+    if heart.flutter_mv:
+        vector_3T += _flutter(heart.flutter_mv, time_s, rng)
+    leads_8T = patient.leads_83 @ vector_3T + offsets_84 @ wander_4T
+    leads_8T += rng.standard_normal(leads_8T.shape) * (noise.muscle_mv * rng.uniform(0.6, 1.4, (8, 1)))
+    if rate_hz > 2 * _MAINS_HZ:  # at 100 Hz the anti-aliasing filter has taken the mains away
+        mains_mv = rng.normal(0.0, noise.mains_mv, (8, 1))
+        leads_8T += mains_mv * np.sin(2 * np.pi * (_MAINS_HZ * time_s + rng.random()))
+    return _twelve_leads(leads_8T)
+
+
+def _beats(heart: Heart, breathing_hz: float, rng: Generator) -> tuple[FloatArray, FloatArray]:
+    """Returns the times of the R peaks, s, and the RR interval before each, s; both of shape (beats,)."""
+    count = int(DURATION_S / (0.7 * heart.rr_s)) + 5
+    phase = 2 * np.pi * (breathing_hz * heart.rr_s * np.arange(count) + rng.random())
+    change = heart.rr_breathing * np.sin(phase) + heart.rr_jitter * rng.standard_normal(count)
+    rr_s = heart.rr_s * np.clip(1.0 + change, 0.6, 1.7)
+    start_s = -heart.rr_s * (1.5 + rng.random())  # beats run before the first sample already
+    return start_s + np.cumsum(rr_s), rr_s
+
+
+def _heart_vector(
+    heart: Heart, time_s: FloatArray, r_peaks_s: FloatArray, rr_s: FloatArray, beat_gain: FloatArray
+) -> FloatArray:
+    """Returns the heart vector in mV, shape (3, T): for each sample, the sum of the Gaussians of its beat."""
+    beat = np.searchsorted(r_peaks_s - _BEAT_STARTS_S, time_s, side="right") - 1
+    after_r_s = time_s - r_peaks_s[beat]
+    stretch = (rr_s / heart.rr_s)[beat] ** (1 / 3)  # Fridericia, beat by beat
+    late_s = np.maximum(after_r_s - _WARP_FROM_S, 0.0)
+    after_r_s += late_s / stretch - late_s
+
+    p_waves_s = r_peaks_s - heart.pr_s  # on their own clock: at a long PR or a high rate, P may fall into T
+    after_p_s = time_s - p_waves_s[np.searchsorted((p_waves_s[1:] + p_waves_s[:-1]) / 2, time_s)]
+
+    centre, width = heart.waves[:, 3:4], heart.waves[:, 4:5]
+    bumps_WT = np.empty((len(heart.waves), len(time_s)))
+    bumps_WT[:_N_ATRIAL] = after_p_s
+    bumps_WT[_N_ATRIAL:] = after_r_s
+    bumps_WT -= centre
+    bumps_WT /= width
+    np.exp(-0.5 * bumps_WT * bumps_WT, out=bumps_WT)
+    bumps_WT[_N_ATRIAL:] *= beat_gain[beat]
+    if heart.flutter_mv:
+        bumps_WT[:_N_ATRIAL] = 0.0
+    return heart.waves[:, :3].T @ bumps_WT
+
+
+def _flutter(amplitude_mv: float, time_s: FloatArray, rng: Generator) -> FloatArray:
+    """Returns the fibrillatory waves of the atria, mV, shape (3, T): 5 to 9 Hz, largest in V1."""
+    wander = 2.0 * np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * time_s + rng.random()))
+    waves = [np.sin(2 * np.pi * (rng.uniform(5, 9) * time_s + rng.random()) + wander) for _ in range(2)]
+    return amplitude_mv * np.outer((0.2, 0.5, -0.9), waves[0]) + amplitude_mv * np.outer((0.1, 0.3, -0.5), waves[1])
+
+
+def _twelve_leads(leads_8T: FloatArray) -> NDArray[np.int16]:
+    """Rounds the eight independent leads and derives the others from them.
+
+    Einthoven 1912: III = II - I. Goldberger 1942: aVR = -(I + II) / 2, aVL = (I - III) / 2, aVF = (II + III) / 2.
+
+    Args:
+        leads_8T: I, II, V1..V6 in mV, shape (8, T).
+
+    Returns:
+        Units of 1 µV, shape (T, 12). III = II - I holds exactly, the others up to the rounding of a half.
+    """
+    units_8T = np.rint(np.clip(leads_8T * UNITS_PER_MV, -15_000, 15_000))
+    lead_i, lead_ii = units_8T[0], units_8T[1]
+    lead_iii = lead_ii - lead_i
+    units_T12 = np.empty((leads_8T.shape[1], 12), dtype="<i2")
+    units_T12[:, 0] = lead_i
+    units_T12[:, 1] = lead_ii
+    units_T12[:, 2] = lead_iii
+    units_T12[:, 3] = np.rint(-(lead_i + lead_ii) / 2)
+    units_T12[:, 4] = np.rint((lead_i - lead_iii) / 2)
+    units_T12[:, 5] = np.rint((lead_ii + lead_iii) / 2)
+    units_T12[:, 6:] = units_8T[2:].T
+    return units_T12
+
+
+# --- findings -----------------------------------------------------------------------------------------------------
+
+
+def _turn(waves: FloatArray, first: int, second: int, degrees: float) -> None:
+    """Turns the main QRS waves and, half as far, the T wave in the plane of two axes."""
+    for rows, angle in (([MAIN, BASAL, LATE], np.radians(degrees)), (_T, np.radians(degrees / 2))):
+        a, b = waves[rows, first].copy(), waves[rows, second].copy()
+        waves[rows, first] = a * np.cos(angle) - b * np.sin(angle)
+        waves[rows, second] = a * np.sin(angle) + b * np.cos(angle)
+
+
+def _lvh(heart: Heart, s: float, rng: Generator) -> None:
+    """Left ventricular hypertrophy: high voltage (Sokolow and Lyon 1949) with strain in the clear cases."""
+    heart.waves[[MAIN, BASAL], :3] *= 1.25 + 0.60 * s
+    heart.waves[_QRS, 4] *= 1.0 + 0.10 * s
+    strain = max(0.0, s - 0.25) * float(rng.uniform(0.3, 1.0))
+    heart.add(ST, -0.10 * strain, -0.03 * strain, 0.08 * strain)
+    heart.add_t(-0.45 * strain, -0.10 * strain, 0.15 * strain)
+
+
+def _low_voltage(heart: Heart, s: float, rng: Generator) -> None:
+    """Low voltage: QRS below 0.5 mV in the limb leads."""
+    heart.waves[_QRS, :3] *= 0.55 - 0.15 * s
+
+
+def _rvh(heart: Heart, s: float, rng: Generator) -> None:
+    """Right ventricular hypertrophy: axis to the right, tall R in V1, deep S in V6, strain in V1-V3."""
+    heart.waves[MAIN, 0] *= 1.0 - 0.65 * s
+    heart.waves[BASAL, 2] *= 1.0 - 0.7 * s
+    heart.add(MAIN, 0.0, 0.1 * s, -0.75 * s)
+    heart.add(BASAL, -0.45 * s, 0.0, 0.0)
+    heart.add_t(0.0, 0.0, 0.30 * s * float(rng.uniform(0.5, 1.0)))
+
+
+def _atrial_overload(heart: Heart, s: float, rng: Generator) -> None:
+    """Left atrial overload: a broad notched P in II, a deep negative end of P in V1 (Morris 1964)."""
+    heart.waves[P_LEFT, 3] += 0.016 + 0.02 * s
+    heart.add(P_LEFT, 0.03 * s, 0.01, 0.04 + 0.06 * s)
+
+
+def _lbbb(heart: Heart, s: float, rng: Generator) -> None:
+    """Complete left bundle branch block: broad notched R in I and V6, no septal q, deep S in V1, T against the QRS."""
+    waves = heart.waves
+    size = float(np.linalg.norm(waves[MAIN, :3])) / 1.2
+    waves[SEPTAL] = (0.10 * size, 0.10 * size, 0.10 * size, -0.045, 0.016)
+    waves[MAIN] = (0.80 * size, 0.25 * size, 0.95 * size, -0.012, 0.0225 + 0.003 * s)
+    waves[BASAL] = (0.05 * size, 0.05 * size, 0.45 * size, 0.018, 0.022)
+    waves[LATE] = (0.85 * size, 0.05 * size, 0.75 * size, 0.046 + 0.010 * s, 0.0205 + 0.004 * s)
+    waves[ST, :3] += np.array([-0.13, -0.03, -0.20]) * size
+    waves[T_RISE, :3] = np.array([-0.13, 0.02, -0.15]) * size
+    waves[T_PEAK, :3] = np.array([-0.26, 0.02, -0.30]) * size
+    heart.qt_s += 0.045
+
+
+def _rbbb(heart: Heart, s: float, rng: Generator) -> None:
+    """Complete right bundle branch block: rsR' in V1, broad S in I and V6, T inverted in V1-V2."""
+    waves = heart.waves
+    waves[BASAL, :3] *= 0.75
+    waves[LATE] = (-0.38 - 0.20 * s, -0.05, -0.45 - 0.30 * s, 0.058 + 0.008 * s, 0.0165 + 0.004 * s)
+    heart.add_t(0.05, 0.0, 0.24 + 0.10 * s)
+    heart.qt_s += 0.035
+
+
+def _incomplete_rbbb(heart: Heart, s: float, rng: Generator) -> None:
+    """Incomplete right bundle branch block: a small narrow r' in V1."""
+    heart.waves[BASAL, :3] *= 0.85
+    heart.waves[LATE] = (-0.16 - 0.18 * s, -0.04, -0.26 - 0.24 * s, 0.047, 0.0105)
+
+
+def _lafb(heart: Heart, s: float, rng: Generator) -> None:
+    """Left anterior fascicular block: axis beyond -45 degrees, qR in I and aVL, rS in II, III and aVF."""
+    waves = heart.waves
+    waves[SEPTAL, 1] = 0.12 + 0.08 * s
+    main_xy = float(np.hypot(*waves[MAIN, :2]))
+    target = np.radians(-24 - 22 * s + float(rng.normal(0, 5)))
+    waves[MAIN, :2] = (main_xy * np.cos(target), main_xy * np.sin(target))
+    waves[[MAIN, BASAL], 3] += 0.008
+    waves[BASAL, 1] -= 0.20 + 0.20 * s
+
+
+def _av_block(heart: Heart, s: float, rng: Generator) -> None:
+    """First-degree AV block: PR interval above 0.2 s."""
+    heart.pr_s = 0.170 + 0.09 * s + float(rng.uniform(0.0, 0.02))
+
+
+def _ivcd(heart: Heart, s: float, rng: Generator) -> None:
+    """Unspecific intraventricular conduction disturbance: a broad, slurred QRS."""
+    heart.waves[_QRS, 3:] *= 1.22 + 0.30 * s
+    heart.waves[BASAL, :2] += rng.normal(0.0, 0.18, 2)
+    heart.waves[LATE, :3] += rng.normal(0.0, 0.14 + 0.10 * s, 3)
+
+
+def _infarct(
+    lost_mv: tuple[float, float, float], injury_mv: tuple[float, float, float], r_loss: tuple[float, float]
+) -> Callable[[Heart, float, Generator], None]:
+    """Makes an infarction: forces lost (Q waves), an injury current (ST) and an ischaemic T away from the wall.
+
+    The stage is drawn: fresh (ST up, small Q), in between (all three) or old (Q and perhaps T, no ST), most often old.
+
+    Args:
+        lost_mv: The vector that the dead wall leaves, mV, at full severity; it points away from the wall.
+        injury_mv: The ST vector of a fresh infarction, mV; it points to the wall.
+        r_loss: Share of the main vector lost along x and y.
+    """
+
+    def change(heart: Heart, s: float, rng: Generator) -> None:
+        stage = rng.random()
+        q, st, t = (0.6, 1.0, 0.0) if stage < 0.18 else (1.0, 0.45, 1.0) if stage < 0.5 else (1.0, 0.0, 0.4)
+        spread = float(rng.uniform(0.8, 1.2))
+        size = min(1.3, float(np.linalg.norm(heart.waves[MAIN, :3])) / 1.3)  # a Q grows with the R before it
+        heart.waves[INFARCT, :3] += np.array(lost_mv) * (q * s * spread * size)
+        heart.waves[SEPTAL, :3] *= 1.0 - min(0.9, 0.8 * s) * (lost_mv[2] > 0.2)
+        heart.waves[MAIN, 0] *= 1.0 - min(0.9, r_loss[0] * q * s)
+        heart.waves[MAIN, 1] *= 1.0 - min(0.9, r_loss[1] * q * s)
+        heart.waves[ST, :3] += np.array(injury_mv) * (st * (0.4 + 0.7 * s) * spread)
+        x, y, z = np.array(injury_mv) * (-1.6 * t * s * spread)
+        heart.add_t(float(x), float(y), float(z))
+
+    return change
+
+
+def _st_t(
+    st_mv: tuple[float, float, float], t_mv: tuple[float, float, float], t_loss: tuple[float, float], qt_s: float = 0.0
+) -> Callable[[Heart, float, Generator], None]:
+    """Makes an ST-T change.
+
+    Args:
+        st_mv: The ST vector at full severity, mV: away from the ischaemic wall.
+        t_mv: What is added to T at full severity, mV.
+        t_loss: Share of T lost at no and, on top, at full severity; above 1 in all, T inverts.
+        qt_s: Lengthening of QT at full severity, s.
+    """
+
+    def change(heart: Heart, s: float, rng: Generator) -> None:
+        spread = float(rng.uniform(0.75, 1.25))
+        heart.waves[ST, :3] += np.array(st_mv) * (s * spread)
+        heart.waves[_T, :3] *= 1.0 - (t_loss[0] + t_loss[1] * s)
+        x, y, z = np.array(t_mv) * (s * spread)
+        heart.add_t(float(x), float(y), float(z))
+        heart.qt_s += qt_s * (0.5 + 0.5 * s)
+
+    return change
+
+
+_INFERIOR = ((-0.03, -0.80, 0.02), (0.0, 0.20, 0.02), (0.0, 0.40))
+_LATERAL = ((-0.65, 0.06, -0.05), (0.18, -0.06, 0.03), (0.30, 0.0))
+
+
+FINDINGS: dict[str, Callable[[Heart, float, Generator], None]] = {
+    "LVH": _lvh,
+    "RVH": _rvh,
+    "LAO/LAE": _atrial_overload,
+    "LVOLT": _low_voltage,
+    "CLBBB": _lbbb,
+    "IVCD": _ivcd,
+    "LAFB": _lafb,
+    "CRBBB": _rbbb,
+    "IRBBB": _incomplete_rbbb,
+    "1AVB": _av_block,
+    "IMI": _infarct(*_INFERIOR),
+    "ILMI": _infarct((-0.40, -0.62, 0.0), (0.12, 0.13, 0.02), (0.25, 0.35)),
+    "ASMI": _infarct((0.05, 0.0, 0.52), (-0.02, 0.0, -0.20), (0.05, 0.0)),
+    "AMI": _infarct((-0.20, 0.0, 0.50), (0.05, 0.0, -0.22), (0.30, 0.0)),
+    "ALMI": _infarct((-0.50, 0.0, 0.34), (0.14, -0.03, -0.14), (0.45, 0.0)),
+    "LMI": _infarct(*_LATERAL),
+    "NDT": _st_t((-0.02, -0.02, 0.01), (0.0, 0.0, 0.0), (0.40, 0.75)),
+    "NST_": _st_t((-0.12, -0.11, 0.03), (0.0, 0.0, 0.0), (0.15, 0.35)),
+    "ISC_": _st_t((-0.13, -0.09, 0.06), (-0.10, -0.05, 0.05), (0.30, 0.80)),
+    "ISCAL": _st_t((-0.10, 0.0, 0.10), (-0.36, 0.0, 0.22), (0.20, 0.30)),
+    "ISCIN": _st_t((0.0, -0.12, 0.0), (0.0, -0.36, 0.0), (0.15, 0.20)),
+    "LNGQT": _st_t((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.10, 0.10), qt_s=0.085),
+}

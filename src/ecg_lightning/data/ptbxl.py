@@ -1,0 +1,227 @@
+"""One PTB-XL folder: found, checked, labelled and read, before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ecg_lightning.data.cache import SignalCache, default_cache_dir, open_cache
+from ecg_lightning.data.labels import SUPERCLASSES, read_database, read_statements, superclass_targets
+from ecg_lightning.errors import DataError
+
+log = logging.getLogger(__name__)
+
+FILENAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
+VERSIONS = {21837: "1.0.1", 21801: "1.0.2", 21799: "1.0.3"}
+"""Number of records in each PTB-XL version (PhysioNet's pages)."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """The usable records of a PTB-XL folder.
+
+    Attributes:
+        ecg_ids: (N,) PTB-XL's record numbers; not contiguous.
+        patient_ids: (N,) patients; one patient may have several records.
+        folds: (N,) `strat_fold`, 1 to 10.
+        targets: uint8 (N, 5) multi-hot, in the order of `SUPERCLASSES`.
+        rows: (N,) each record's row in the cache.
+        cache: the signals.
+        root_hash: SHA-256 over tables and signals: equal hashes mean equal data.
+    """
+
+    ecg_ids: npt.NDArray[np.int64]
+    patient_ids: npt.NDArray[np.int64]
+    folds: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int64]
+    cache: SignalCache
+    root_hash: str
+
+
+def read_ptbxl(
+    root: Path,
+    *,
+    sampling_rate: int = 100,
+    label_rule: str = "benchmark",
+    folds: Sequence[int] = tuple(range(1, 11)),
+    keep_unlabelled: bool = False,
+    on_bad_record: str = "error",
+    cache_dir: Path | None = None,
+) -> Records:
+    """Read the records of `folds` from PTB-XL's own folder (1.0.1 to 1.0.3, full or partial).
+
+    Args:
+        root: the folder that holds `ptbxl_database.csv`; it is only read.
+        sampling_rate: 100 or 500 Hz.
+        label_rule: one of `labels.LABEL_RULES`.
+        folds: the folds that are needed; records of the others need not be there.
+        keep_unlabelled: keep records without any superclass, as all-zero targets.
+        on_bad_record: `error` stops at missing or bad records, `skip` leaves them out and counts them.
+        cache_dir: where the signal cache lives; the user's cache folder by default.
+
+    Raises:
+        DataError: the folder is not PTB-XL, holds nothing at this rate, or holds records that cannot be used.
+    """
+    table, targets = read_tables(root, label_rule)
+    needed = np.isin(table["strat_fold"].to_numpy(), list(folds))
+    if not needed.any():
+        raise DataError(f"{root} holds no record of the folds {sorted(folds)}; choose others or take a fuller copy")
+    names = table[FILENAME_COLUMN[sampling_rate]].astype(str).tolist()
+    _check_rate(root, table[needed], sampling_rate)
+    # One cache for the whole folder: asking for other folds must not read it anew.
+    cache = open_cache(root, names, sampling_rate, cache_dir or default_cache_dir())
+    _report_bad(root, table.index.to_numpy(), names, cache, needed, on_bad_record)
+
+    usable = needed & np.array([index in cache.row_of for index in range(len(table))])
+    unlabelled = usable & ~targets.any(axis=1)
+    if not keep_unlabelled:
+        if unlabelled.any():
+            log.info("%d records without a superclass are left out (data.keep_unlabelled=true keeps them)", unlabelled.sum())
+        usable &= ~unlabelled
+    chosen = np.flatnonzero(usable)
+    if not chosen.size:
+        raise DataError(f"{root} holds no usable labelled record in the folds {sorted(folds)}")
+    rows = np.array([cache.row_of[int(index)] for index in chosen], dtype=np.int64)
+    parts = [cache.content_hash.encode(), targets[chosen].tobytes(), table.index.to_numpy()[chosen].tobytes()]
+    return Records(
+        ecg_ids=table.index.to_numpy(dtype=np.int64)[chosen],
+        patient_ids=table["patient_id"].to_numpy(dtype=np.int64)[chosen],
+        folds=table["strat_fold"].to_numpy(dtype=np.int64)[chosen],
+        targets=targets[chosen],
+        rows=rows,
+        cache=cache,
+        root_hash=hashlib.sha256(b"|".join(parts)).hexdigest(),
+    )
+
+
+def check_root(root: Path) -> None:
+    """Refuse a folder that is not PTB-XL's; it is never created, and nothing is downloaded into it.
+
+    Raises:
+        DataError: the folder or one of its two tables is not there.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"data.root={root} is not a folder; nothing was created or downloaded. Name the folder that holds "
+            "ptbxl_database.csv, or try data=synthetic"
+        )
+    if absent := [name for name in ("ptbxl_database.csv", "scp_statements.csv") if not (root / name).is_file()]:
+        raise DataError(
+            f"data.root={root} is not a PTB-XL folder: {' and '.join(absent)} not in it. Name the folder that holds "
+            "PTB-XL's own files (ptbxl_database.csv, scp_statements.csv, records100/)"
+        )
+
+
+def read_tables(root: Path, label_rule: str = "benchmark") -> tuple[pd.DataFrame, npt.NDArray[np.uint8]]:
+    """Both tables of a PTB-XL folder: its records, and their (N, 5) targets.
+
+    Raises:
+        DataError: the folder is not PTB-XL, or its labels cannot be right.
+    """
+    check_root(root)
+    table = read_database(root / "ptbxl_database.csv")
+    statements = read_statements(root / "scp_statements.csv")
+    targets = superclass_targets(
+        table["scp_codes"].astype(str).tolist(), statements, label_rule, str(root / "ptbxl_database.csv")
+    )
+    if not targets.any():
+        raise DataError(
+            f"no record of {root} has any superclass by the rule {label_rule}: scp_statements.csv does not belong to "
+            "this ptbxl_database.csv, or its scp_codes are empty. Restore both files from one PTB-XL version"
+        )
+    return table, targets
+
+
+def check_learnable(targets: npt.NDArray[np.uint8]) -> None:
+    """Refuse training targets, (N, 5), that teach nothing.
+
+    Raises:
+        DataError: fewer than two superclasses occur, or every record has the same ones.
+    """
+    present = [name for name, count in zip(SUPERCLASSES, targets.sum(axis=0)) if count]
+    if len(present) < 2 or len(np.unique(targets, axis=0)) < 2:
+        raise DataError(
+            f"the labels of all {len(targets):,} training records hold nothing to learn (superclasses that occur: "
+            f"{', '.join(present) or 'none'}). Check ptbxl_database.csv, scp_statements.csv and the chosen folds"
+        )
+
+
+def check_patients(patient_ids: npt.NDArray[np.int64], split_of: npt.NDArray[np.int64]) -> None:
+    """Refuse splits that share a patient.
+
+    Args:
+        patient_ids: (N,) patients.
+        split_of: (N,) the split of each record, as a number.
+
+    Raises:
+        DataError: a patient stands in two splits.
+    """
+    pairs = np.unique(np.stack([patient_ids, split_of]), axis=1)
+    patients, seen = np.unique(pairs[0], return_counts=True)
+    if (shared := patients[seen > 1]).size:
+        raise DataError(
+            f"{len(shared)} patients stand in two splits (first: patient {shared[0]}): the score would be too good. "
+            "Choose disjoint folds, or restore strat_fold from PTB-XL"
+        )
+
+
+def version_of(n_records: int) -> str:
+    """The PTB-XL version by its number of records, for messages."""
+    return VERSIONS.get(n_records, "a part, or a version not known here")
+
+
+def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:
+    """The rate's files must be there, at least some of them; else say which rate is."""
+    if _any_file(root, table, sampling_rate):
+        return
+    other = 600 - sampling_rate
+    if _any_file(root, table, other):
+        raise DataError(
+            f"{root} holds no signal file at {sampling_rate} Hz, but at {other} Hz: set data.sampling_rate={other}"
+        )
+    raise DataError(
+        f"{root} holds no signal file of these folds, neither at 100 nor at 500 Hz (looked for "
+        f"{table[FILENAME_COLUMN[sampling_rate]].iloc[0]}.dat first); copy records{sampling_rate}/ there"
+    )
+
+
+def _any_file(root: Path, table: pd.DataFrame, sampling_rate: int) -> bool:
+    return any((root / f"{name}.dat").exists() for name in table[FILENAME_COLUMN[sampling_rate]])
+
+
+def _report_bad(
+    root: Path,
+    ecg_ids: npt.NDArray[np.int64],
+    names: Sequence[str],
+    cache: SignalCache,
+    needed: npt.NDArray[np.bool_],
+    on_bad_record: str,
+) -> None:
+    """Say, or stop at, missing and bad records among the needed ones."""
+    n_needed = int(needed.sum())
+    complaints = []
+    if missing := [index for index in cache.missing if needed[index]]:
+        complaints.append(
+            f"the files of {len(missing):,} of {n_needed:,} records are missing under {root} (first: {names[missing[0]]})"
+        )
+    if bad := {index: reason for index, reason in cache.bad.items() if needed[index]}:
+        index, reason = next(iter(bad.items()))
+        complaints.append(
+            f"{len(bad):,} of {n_needed:,} records are bad (first: {root / names[index]}, ecg_id {ecg_ids[index]}: {reason})"
+        )
+    if complaints and on_bad_record == "error":
+        raise DataError(
+            f"{'; '.join(complaints)}. Restore the files, or set data.on_bad_record=skip to leave these records out"
+        )
+    for complaint in complaints:
+        log.warning("left out: %s", complaint)
+    for index, reason in bad.items():
+        log.info("left out: %s (ecg_id %d): %s", names[index], ecg_ids[index], reason)

@@ -1,0 +1,35 @@
+"""Errors that a user can act on: each message names the file or key, the value, the reason and the way out."""
+
+
+class UserError(Exception):
+    """A mistake in what the user gave; printed as one sentence, without a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A configuration value that cannot work."""
+
+
+class DataError(UserError):
+    """A data folder, table or record that cannot be used."""
+
+    exit_code = 3
+
+
+class CheckpointError(UserError):
+    """A checkpoint or weights file that cannot be read, or does not fit."""
+
+    exit_code = 3
+
+
+class HardwareUnavailableError(UserError):
+    """The asked hardware is not on this machine; in a sweep the cell is skipped."""
+
+    exit_code = 4
+
+
+class TrainingDivergedError(UserError):
+    """The loss stopped being a finite number."""
+
+    exit_code = 5

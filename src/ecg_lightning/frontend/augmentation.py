@@ -1,0 +1,75 @@
+"""Augmentation of whole batches on the device, in mV, before normalisation; off outside training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Augmentation(nn.Module):
+    """Amplitude, noise, baseline wander, lead dropout and time shift, each drawn anew for every record.
+
+    Args:
+        amplitude: standard deviation of the gain, as log₂ (0.1: ±7 %); one draw a record, half as much a lead.
+        noise_mv: largest standard deviation of white noise, in mV; drawn between 0 and this for each record.
+        wander_mv: largest amplitude of a 0.05 to 0.7 Hz baseline wander, in mV; drawn for each lead.
+        lead_dropout: probability of a lead being zero; at least one lead stays.
+        time_shift: largest shift, as a fraction of the length, to either side; the ends that open are zero.
+        duration_s: seconds that the signals last.
+    """
+
+    def __init__(
+        self,
+        amplitude: float = 0.0,
+        noise_mv: float = 0.0,
+        wander_mv: float = 0.0,
+        lead_dropout: float = 0.0,
+        time_shift: float = 0.0,
+        duration_s: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.amplitude = amplitude
+        self.noise_mv = noise_mv
+        self.wander_mv = wander_mv
+        self.lead_dropout = lead_dropout
+        self.time_shift = time_shift
+        self.duration_s = duration_s
+
+    def forward(self, millivolts_BCT: Tensor) -> Tensor:
+        """(B, leads, T) in mV → the same shape, changed while training."""
+        if not self.training:
+            return millivolts_BCT
+        x_BCT = millivolts_BCT
+        n_records, n_leads, n_samples = x_BCT.shape
+        if self.time_shift:
+            x_BCT = self._shift(x_BCT)
+        if self.amplitude:
+            octaves = torch.randn_like(x_BCT[:, :1, :1]) + 0.5 * torch.randn_like(x_BCT[:, :, :1])
+            x_BCT = x_BCT * torch.exp2(self.amplitude * octaves)
+        if self.wander_mv:
+            time_T = torch.linspace(0, self.duration_s, n_samples, device=x_BCT.device, dtype=x_BCT.dtype)
+            hertz_B = torch.empty_like(x_BCT[:, :1, :1]).uniform_(0.05, 0.7)
+            phase_B = torch.empty_like(hertz_B).uniform_(0, 2 * math.pi)
+            height_BC = torch.empty_like(x_BCT[:, :, :1]).uniform_(-self.wander_mv, self.wander_mv)
+            x_BCT = x_BCT + height_BC * torch.sin(2 * math.pi * hertz_B * time_T + phase_B)
+        if self.noise_mv:
+            spread_B = torch.empty_like(x_BCT[:, :1, :1]).uniform_(0, self.noise_mv)
+            x_BCT = x_BCT + spread_B * torch.randn_like(x_BCT)
+        if self.lead_dropout:
+            kept_BC = torch.rand(n_records, n_leads, 1, device=x_BCT.device) >= self.lead_dropout
+            kept_BC |= torch.arange(n_leads, device=x_BCT.device)[:, None] == torch.randint(
+                n_leads, (n_records, 1, 1), device=x_BCT.device
+            )
+            x_BCT = x_BCT * kept_BC
+        return x_BCT
+
+    def _shift(self, x_BCT: Tensor) -> Tensor:
+        n_records, n_leads, n_samples = x_BCT.shape
+        most = int(self.time_shift * n_samples)
+        shift_B = torch.randint(-most, most + 1, (n_records, 1), device=x_BCT.device)
+        source_BT = torch.arange(n_samples, device=x_BCT.device) - shift_B
+        inside_BT = (source_BT >= 0) & (source_BT < n_samples)
+        index_BCT = source_BT.clamp(0, n_samples - 1)[:, None].expand(-1, n_leads, -1)
+        return x_BCT.gather(2, index_BCT) * inside_BT[:, None]

@@ -1,0 +1,204 @@
+"""From the command line to runs: Hydra's main, one job, and errors as one sentence.
+
+A job never lets an exception end a sweep: it writes `result.json` with the reason and the sweep goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ecg_lightning import config
+from ecg_lightning.errors import HardwareUnavailableError, UserError
+from ecg_lightning.runs.results import RESULT_FILE, RunResult
+
+log = logging.getLogger(__name__)
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+def train() -> None:
+    """`python train.py …` and `ecg-lightning train …`."""
+    config.register()
+    _launch(hydra.main(version_base="1.3", config_path=str(config.config_dir()), config_name="train")(_train_job))
+
+
+def compress() -> None:
+    """`python compress.py …` and `ecg-lightning compress …`."""
+    _fail(
+        "compress.py: pruning, quantization and export are not in this version; train with python train.py and "
+        "compare architectures there",
+        UserError.exit_code,
+    )
+
+
+def _train_job(cfg: DictConfig) -> float | None:
+    def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+        from ecg_lightning.training import run  # seconds of imports: only when a job really runs
+
+        return run(cfg, choices, overrides)
+
+    return _job(cfg, run)
+
+
+def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]], RunResult]) -> float | None:
+    """One Hydra job: check, run, and put any failure into the job's log and `result.json`."""
+    settings = HydraConfig.get()
+    output_dir = Path(settings.runtime.output_dir)
+    in_sweep = settings.mode == RunMode.MULTIRUN
+    groups = ("data", "frontend", "model", "compression", "hardware", "experiment")
+    choices = {name: str(settings.runtime.choices[name]) for name in groups if settings.runtime.choices.get(name)}
+    overrides = list(settings.overrides.task)
+    _quieten()
+    if cfg.ckpt_path != "last" and (output_dir / RESULT_FILE).exists():
+        _fail(
+            f"{output_dir} already holds a run: name another folder with hydra.run.dir=DIR, or go on with it by "
+            "ckpt_path=last",
+            UserError.exit_code,
+        )
+    failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
+    try:
+        config.validate(cfg)
+        OmegaConf.set_readonly(cfg, True)
+        result = run(cfg, choices, overrides)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
+        failure.status, failure.reason = "interrupted", "stopped by the user or the system; go on with ckpt_path=last"
+        failure.write(output_dir)
+        sys.exit(143 if type(stop).__name__ == "SIGTERMException" else INTERRUPTED)
+    except HardwareUnavailableError as error:
+        failure.status, failure.reason = "skipped" if in_sweep else "failed", str(error)
+        failure.write(output_dir)
+        if not in_sweep:
+            _fail(str(error), error.exit_code)
+        log.warning("skipped: %s", error)
+        return float("nan")
+    except Exception as error:  # whatever it is, the sweep's other cells must run
+        expected = isinstance(error, UserError)
+        failure.reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        failure.write(output_dir)
+        if not expected:
+            log.error("%s", traceback.format_exc())
+        if not in_sweep:
+            _fail(failure.reason, getattr(error, "exit_code", FAILED))
+        log.error("failed: %s", failure.reason)
+        return float("nan")
+    finally:
+        _release_memory()
+    if not in_sweep:
+        from ecg_lightning.runs.sweep import report_run
+
+        report_run(output_dir)
+    return result.score
+
+
+def _launch(main: Callable[[], object]) -> None:
+    """Run Hydra's main; a user's mistake becomes one sentence and an exit code."""
+    wanted_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself, and in its own words
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        if wanted_trace:
+            raise
+        _fail(explain(error), UserError.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for an error of Hydra's composition or of this package, with the nearest known name."""
+    if isinstance(error, UserError):
+        return str(error)
+    messages = []
+    link: BaseException | None = error
+    while link is not None and len(messages) < 5:
+        messages.append(str(link))
+        link = link.__cause__ or link.__context__
+    text = "\n".join(messages)
+    if match := re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')(?:.|\n)*?full_key: (\S+)", text):
+        return _explain_key(match.group(2))
+    if match := re.search(r"Could not override '([^']+)'", text):
+        detail = re.search(r"(Value '.*?' of type '.*?' could not be converted to \w+|Invalid value .*)", text)
+        if detail:
+            return f"{match.group(1)}: {detail.group(1)}"
+        return _explain_key(match.group(1))
+    if match := re.search(r"(Value '.*?' of type '.*?' could not be converted to \w+)(?:.|\n)*?full_key: (\S+)", text):
+        return f"{match.group(2)}: {match.group(1)}"
+    if match := re.search(r"(?:In '.*?': )?Could not find '([\w/]+)/([^'/]+)'(?:.|\n)*?Available options in '.*?':\n((?:\t\S+\n?)+)", text):
+        group, option, options = match.group(1), match.group(2), match.group(3).split()
+        return f"{group}={option}: allowed are {', '.join(options)}.{config.did_you_mean(option, options)}"
+    return re.sub(r"\s+", " ", messages[0]).strip()
+
+
+def _explain_key(key: str) -> str:
+    """The deepest known part of an unknown key, what it holds, and the nearest name."""
+    known = OmegaConf.create(_known_keys())
+    parent, parts = known, key.lstrip("+").split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(parent, DictConfig) or part not in parent:
+            where = ".".join(parts[:depth])
+            options = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+            full = f"{where}.{part}" if where else part
+            inside = f"{where} holds" if where else "known are"
+            return f"{full}: there is no such key; {inside} {', '.join(options)}.{config.did_you_mean(part, options)}"
+        parent = parent[part]
+    group, _, name = key.partition(".")
+    having = [option for option, schema in config.SCHEMAS.get(group, {}).items() if hasattr(schema, name.split(".")[0])]
+    return f"{key}: the chosen {group} has no such key; these options have it: {', '.join(having) or 'none'}"
+
+
+def _known_keys() -> dict[str, object]:
+    """Every key of the schemas; a group's options are merged, since the error does not say which one was chosen."""
+    known = OmegaConf.to_container(OmegaConf.structured(config.TrainConfig), throw_on_missing=False)
+    assert isinstance(known, dict)
+    for group, options in config.SCHEMAS.items():
+        for schema in options.values():
+            known[group] |= OmegaConf.to_container(OmegaConf.structured(schema), throw_on_missing=False)
+    known["callbacks"]["early_stopping"] = OmegaConf.to_container(OmegaConf.structured(config.EarlyStoppingConfig))
+    return known
+
+
+def _quieten() -> None:
+    """Lightning's advice and notices that repeat in every run, and no telemetry-like advertisement."""
+    import warnings
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for notice in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", notice)
+
+
+def _release_memory() -> None:
+    """Give a cell's memory back before the next one starts."""
+    import gc
+
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

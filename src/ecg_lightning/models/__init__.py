@@ -1,0 +1,1 @@
+"""The architectures: one file each with its network and its LightningModule, on the shared `ECGClassifier`."""

@@ -1,0 +1,157 @@
+"""The shared LightningModule: front end, network, loss, metrics, thresholds and optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from ecg_lightning.data.datamodule import ECGBatch
+from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.errors import TrainingDivergedError
+from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
+from ecg_lightning.evaluation.thresholds import best_f1_thresholds
+from ecg_lightning.frontend import Frontend
+from ecg_lightning.models.losses import LOSSES, ArgmaxCrossEntropy, BinaryCrossEntropy
+from ecg_lightning.models.optimization import make_optimizer, make_scheduler
+from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+
+PHASES = ("train", "val", "test")
+
+
+class ECGClassifier(L.LightningModule):
+    """A network behind its front end, with everything that training and evaluation share.
+
+    Logits and targets of an epoch are kept and scored once at its end, so the metrics are exact and cost nothing
+    in a step. The thresholds are tuned on every validation epoch and travel in the checkpoint.
+
+    Args:
+        frontend: from loaded signals to the network's input.
+        network: from there to (B, C) logits.
+        classes: names of the C classes.
+        loss: one of `losses.LOSSES`.
+        optimizer: see `optimization.make_optimizer`.
+        scheduler: see `optimization.make_scheduler`.
+        seed: of dropout and augmentation; each step draws from (seed, step), so a resumed run repeats them.
+    """
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        network: nn.Module,
+        classes: tuple[str, ...] = SUPERCLASSES,
+        loss: str = "bce",
+        optimizer: OptimizerConfig | None = None,
+        scheduler: SchedulerConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.frontend = frontend
+        self.network = network
+        self.classes = classes
+        self.loss: BinaryCrossEntropy | ArgmaxCrossEntropy = LOSSES[loss]()
+        self.optimizer_config = optimizer or OptimizerConfig()
+        self.scheduler_config = scheduler or SchedulerConfig()
+        self.seed = seed
+        self.thresholds: Tensor
+        self.register_buffer("thresholds", torch.full((len(classes),), 0.5, dtype=torch.float64))
+        self.description: dict[str, Any] = {}
+        self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
+        self._steps: dict[str, list[tuple[Tensor, Tensor]]] = {phase: [] for phase in PHASES}
+
+    def forward(self, signals_BCT: Tensor) -> Tensor:
+        """(B, 12, T) int16 units of 1 µV, or float mV → (B, C) logits."""
+        logits: Tensor = self.network(self.frontend(signals_BCT))
+        return logits
+
+    def predict_probabilities(self, signals_BCT: Tensor) -> Tensor:
+        """(B, 12, T) signals → (B, C) probabilities, float64."""
+        return self.loss.probabilities(self(signals_BCT))
+
+    def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
+        """Training loss, and the logits that are scored; what an architecture may change."""
+        logits = self(batch.signals)
+        return self.loss(logits, batch.targets), logits
+
+    def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
+        """One step; refuses to go on from a loss that is not finite."""
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        loss, logits = self.loss_and_logits(batch)
+        # Reading the loss waits for a GPU, so there it is looked at now and then.
+        if (self.device.type == "cpu" or batch_idx % 50 == 0) and not torch.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the training loss is {float(loss)} at step {self.global_step} (epoch {self.current_epoch}): lower "
+                f"model.optimizer.lr={self.optimizer_config.lr}, or set trainer.gradient_clip_val=1"
+            )
+        self._keep("train", loss, logits, batch.targets)
+        return loss
+
+    def validation_step(self, batch: ECGBatch, batch_idx: int) -> None:
+        """Keep logits and loss of one batch."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: ECGBatch, batch_idx: int) -> None:
+        """Keep logits and loss of one batch."""
+        self._evaluate("test", batch)
+
+    def on_train_epoch_end(self) -> None:
+        """Score the training epoch, as it was trained: with augmentation and dropout."""
+        self._score("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation fold and tune the thresholds on it."""
+        logits, targets = self._collect("val")
+        tuned = best_f1_thresholds(self.loss.probabilities(logits).numpy(), targets.byte().numpy())
+        self.thresholds.copy_(torch.from_numpy(tuned))
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score the test fold with the thresholds of the validation fold."""
+        self._score("test")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Optimizer, and a schedule that runs by the step."""
+        optimizer = make_optimizer(self, self.optimizer_config)
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = make_scheduler(optimizer, self.scheduler_config, n_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm; Lightning's own way refuses fused optimizers under mixed precision, even without a scaler."""
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put into the checkpoint what is needed to build this classifier again."""
+        checkpoint["ecg_lightning"] = self.description
+
+    def _evaluate(self, phase: str, batch: ECGBatch) -> None:
+        logits = self(batch.signals)
+        self._keep(phase, self.loss(logits, batch.targets), logits, batch.targets)
+
+    def _keep(self, phase: str, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        self._steps[phase].append((logits.detach().float(), targets))
+        self.log(f"{phase}/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets), prog_bar=phase != "test")
+
+    def _collect(self, phase: str) -> tuple[Tensor, Tensor]:
+        logits, targets = zip(*self._steps[phase], strict=True)
+        return torch.cat(logits).cpu(), torch.cat(targets).cpu()
+
+    def _score(self, phase: str) -> None:
+        logits, targets = self._collect(phase)
+        self._steps[phase].clear()
+        probabilities = self.loss.probabilities(logits)
+        metrics = superclass_metrics(probabilities, targets, self.classes, self.thresholds.cpu())
+        if self.loss.single_label:
+            metrics |= single_label_metrics(logits, targets)
+        self.predictions[phase] = (probabilities, targets)
+        for name, value in metrics.items():
+            shown = phase == "val" and name in ("f1_macro", "auroc_macro")
+            self.log(f"{phase}/{name}", torch.tensor(value, dtype=torch.float32), prog_bar=shown)

@@ -1,0 +1,51 @@
+"""ConvNeXt-Tiny: a convolutional network modernised after the vision transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.weights import create_timm_network
+
+
+class ConvNeXt(ECGClassifier):
+    """ConvNeXt (Liu et al. 2022, arXiv 2201.03545) from timm: 7×7 depthwise convolutions, LayerNorm, GELU.
+
+    Args:
+        frontend: an image front end.
+        channels: width of each of the four stages.
+        blocks: blocks of each stage.
+        dropout: before the classifier.
+        drop_path: stochastic depth of the last block, rising linearly from 0.
+        pretrained: ImageNet weights, fetched by timm.
+        weights: a local file of such weights.
+        **recipe: see `ECGClassifier`.
+    """
+
+    def __init__(
+        self,
+        frontend: MatrixFrontend,
+        *,
+        channels: Sequence[int] = (96, 192, 384, 768),
+        blocks: Sequence[int] = (3, 3, 9, 3),
+        dropout: float = 0.0,
+        drop_path: float = 0.1,
+        pretrained: bool = False,
+        weights: str | None = None,
+        **recipe: Unpack[Recipe],
+    ) -> None:
+        network = create_timm_network(
+            "convnext_tiny.fb_in1k",
+            pretrained=pretrained,
+            weights=weights,
+            in_chans=frontend.image_shape[0],
+            num_classes=len(recipe["classes"]),
+            dims=tuple(channels),
+            depths=tuple(blocks),
+            drop_rate=dropout,
+            drop_path_rate=drop_path,
+        )
+        super().__init__(frontend, network, **recipe)

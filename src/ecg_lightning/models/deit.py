@@ -1,0 +1,116 @@
+"""DeiT: a data-efficient vision transformer with a distillation token and head."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ecg_lightning.data.datamodule import ECGBatch
+from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.weights import create_timm_network
+
+
+class DeiT(ECGClassifier):
+    """Distilled DeiT (Touvron et al. 2021, arXiv 2012.12877) for multi-label targets.
+
+    total = α · hard + (1 − α) · soft. hard: binary cross-entropy of the class head with the labels. soft: binary
+    cross-entropy of the distillation head with the teacher's probabilities, each superclass on its own. DeiT's own
+    soft loss (Kullback–Leibler of softmaxes) would make the classes compete, which multi-label targets do not.
+    Without a teacher α is 1 and both heads learn the labels. The prediction is the mean of both heads' logits.
+
+    Args:
+        frontend: an image front end; its size must be divisible by the patch.
+        variant: `tiny`, `small` or `base`.
+        patch_size: pixels of a square patch.
+        dim: width of a token; the variant's by default.
+        depth: number of blocks; the variant's by default.
+        heads: number of attention heads; the variant's by default.
+        dropout: on tokens and in the MLPs.
+        attention_dropout: on attention weights; above 0 it costs the fast attention kernel.
+        drop_path: stochastic depth of the last block.
+        alpha: weight of the labels; the rest is the teacher's.
+        temperature: divides the teacher's logits and the distillation head's; above 1 softens.
+        teacher: a trained classifier, never trained further.
+        pretrained: ImageNet weights, fetched by timm.
+        weights: a local file of such weights.
+        **recipe: see `ECGClassifier`.
+    """
+
+    def __init__(
+        self,
+        frontend: MatrixFrontend,
+        *,
+        variant: str = "tiny",
+        patch_size: int = 16,
+        dim: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        drop_path: float = 0.1,
+        alpha: float = 0.5,
+        temperature: float = 1.0,
+        teacher: ECGClassifier | None = None,
+        pretrained: bool = False,
+        weights: str | None = None,
+        **recipe: Unpack[Recipe],
+    ) -> None:
+        channels, *size = frontend.image_shape
+        shape = {"embed_dim": dim, "depth": depth, "num_heads": heads}
+        network = create_timm_network(
+            f"deit_{variant}_distilled_patch16_224",
+            pretrained=pretrained,
+            weights=weights,
+            img_size=tuple(size),
+            patch_size=patch_size,
+            in_chans=channels,
+            num_classes=len(recipe["classes"]),
+            drop_rate=dropout,
+            pos_drop_rate=dropout,
+            proj_drop_rate=dropout,
+            attn_drop_rate=attention_dropout,
+            drop_path_rate=drop_path,
+            **{name: value for name, value in shape.items() if value is not None},
+        )
+        super().__init__(frontend, network, **recipe)
+        self.alpha = alpha if teacher else 1.0
+        self.temperature = temperature
+        # Kept out of the module tree: it is no part of this model, its optimizer or its checkpoint.
+        self._teacher = [teacher.eval().requires_grad_(False)] if teacher else []
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher to this model's device."""
+        for teacher in self._teacher:
+            teacher.to(self.device)
+
+    def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
+        """The distillation loss, and the mean of both heads."""
+        millivolts = self.frontend.augment(batch.signals)
+        features = self.network.forward_features(self.frontend.represent(millivolts))
+        class_logits, distilled_logits = self._heads(features)
+        hard = self.loss(class_logits, batch.targets)
+        if self._teacher:
+            soft = self._soft_loss(distilled_logits, millivolts)
+        else:
+            soft = self.loss(distilled_logits, batch.targets)
+            hard = (hard + soft) / 2
+        return self.alpha * hard + (1 - self.alpha) * soft, (class_logits + distilled_logits) / 2
+
+    def _heads(self, features_BND: Tensor) -> tuple[Tensor, Tensor]:
+        class_token, distillation_token = features_BND[:, 0], features_BND[:, 1]
+        drop = self.network.head_drop
+        return self.network.head(drop(class_token)), self.network.head_dist(drop(distillation_token))
+
+    def _soft_loss(self, distilled_logits: Tensor, millivolts: Tensor) -> Tensor:
+        (teacher,) = self._teacher
+        with torch.no_grad():
+            # The teacher sees the same augmented signal, through its own front end.
+            teacher_logits = teacher(millivolts).float()
+        softened = (teacher_logits / self.temperature).sigmoid()
+        loss = F.binary_cross_entropy_with_logits(distilled_logits.float() / self.temperature, softened)
+        return loss * self.temperature**2

@@ -1,0 +1,91 @@
+"""EfficientNetV2-S: fused and plain inverted bottlenecks with squeeze-and-excitation."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Unpack
+
+from torch import nn
+from torchvision.models import EfficientNet, EfficientNet_V2_S_Weights
+from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
+from torchvision.ops import Conv2dNormActivation
+
+from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.weights import load_state
+
+# (block, expansion, kernel, stride, input channels, output channels, layers): Tan & Le 2021, arXiv 2104.00298, table 4.
+_STAGES = (
+    (FusedMBConvConfig, 1, 3, 1, 24, 24, 2),
+    (FusedMBConvConfig, 4, 3, 2, 24, 48, 4),
+    (FusedMBConvConfig, 4, 3, 2, 48, 64, 4),
+    (MBConvConfig, 4, 3, 2, 64, 128, 6),
+    (MBConvConfig, 6, 3, 1, 128, 160, 9),
+    (MBConvConfig, 6, 3, 2, 160, 256, 15),
+)
+
+
+class EffNetV2(ECGClassifier):
+    """EfficientNetV2-S (Tan & Le 2021) from torchvision: Kaiming-normal convolutions, uniform linear layer, SiLU.
+
+    Args:
+        frontend: an image front end.
+        width: factor on the channels (rounded to 8); 1 is the published network.
+        depth: factor on the layers of a stage (rounded up); 1 is the published network.
+        dropout: before the classifier.
+        drop_path: stochastic depth of the last block.
+        pretrained: ImageNet weights, fetched by torchvision.
+        weights: a local file of such weights.
+        **recipe: see `ECGClassifier`.
+    """
+
+    def __init__(
+        self,
+        frontend: MatrixFrontend,
+        *,
+        width: float = 1.0,
+        depth: float = 1.0,
+        dropout: float = 0.2,
+        drop_path: float = 0.2,
+        pretrained: bool = False,
+        weights: str | None = None,
+        **recipe: Unpack[Recipe],
+    ) -> None:
+        stages = [
+            block(expansion, kernel, stride, _channels(before, width), _channels(after, width), math.ceil(layers * depth))
+            for (block, expansion, kernel, stride, before, after, layers) in _STAGES
+        ]
+        network = EfficientNet(
+            stages,
+            dropout=dropout,
+            stochastic_depth_prob=drop_path,
+            num_classes=len(recipe["classes"]),
+            norm_layer=partial(nn.BatchNorm2d, eps=1e-3),
+            last_channel=_channels(1280, width),
+        )
+        channels, *_ = frontend.image_shape
+        if channels != 3:
+            _replace_stem(network, channels)
+        if pretrained or weights:
+            load_state(
+                network,
+                lambda: EfficientNet_V2_S_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True),
+                weights,
+                name="EfficientNetV2-S",
+                stem="features.0.0.weight",
+                head="classifier.",
+            )
+        super().__init__(frontend, network, **recipe)
+
+
+def _channels(channels: int, width: float) -> int:
+    return MBConvConfig.adjust_channels(channels, width)
+
+
+def _replace_stem(network: EfficientNet, channels: int) -> None:
+    stem: Conv2dNormActivation = network.features[0]
+    old: nn.Conv2d = stem[0]
+    stem[0] = nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=False)
+    nn.init.kaiming_normal_(stem[0].weight, mode="fan_out")

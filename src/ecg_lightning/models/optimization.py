@@ -1,0 +1,53 @@
+"""Optimizer and learning-rate schedule from a recipe."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+
+
+def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Fused optimizer; with AdamW and SGD, weight decay is kept off biases, norms and position embeddings.
+
+    Plain Adam decays everything, as PyTorch's does.
+    """
+    if config.name == "adam":
+        return torch.optim.Adam(module.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    groups = _decay_groups(module, config.weight_decay)
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, config.lr, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, config.lr, fused=True)
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, config: SchedulerConfig, n_steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Schedule over `n_steps` optimizer steps."""
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, n_steps, config))
+
+
+def learning_rate_factor(step: int, n_steps: int, config: SchedulerConfig) -> float:
+    """Factor on the base rate: linear warm-up, then a half cosine down to `final` (Loshchilov & Hutter 2017), or 1."""
+    if config.name == "constant":
+        return 1.0
+    n_warmup = config.warmup * n_steps
+    if step < n_warmup:
+        return (step + 1) / (n_warmup + 1)
+    progress = min(1.0, (step - n_warmup) / max(1.0, n_steps - n_warmup))
+    return config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    kept = {"decay": [], "no_decay": []}  # type: dict[str, list[nn.Parameter]]
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            plain = parameter.ndim < 2 or name.endswith(("pos_embed", "cls_token", "dist_token"))
+            kept["no_decay" if plain else "decay"].append(parameter)
+    return [
+        {"params": kept["decay"], "weight_decay": weight_decay},
+        {"params": kept["no_decay"], "weight_decay": 0.0},
+    ]

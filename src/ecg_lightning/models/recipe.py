@@ -1,0 +1,34 @@
+"""Training recipes as plain data; no PyTorch here, so that a configuration is checked before it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+
+@dataclass
+class OptimizerConfig:
+    """Optimizer, see `optimization.make_optimizer`."""
+
+    name: str = field(default="adamw", metadata={"choices": ("adamw", "adam", "sgd")})
+    lr: float = field(default=5e-4, metadata={"above": 0.0})
+    weight_decay: float = field(default=0.05, metadata={"min": 0.0})
+
+
+@dataclass
+class SchedulerConfig:
+    """Learning rate over the steps of the whole fit, see `optimization.learning_rate_factor`."""
+
+    name: str = field(default="cosine", metadata={"choices": ("cosine", "constant")})
+    warmup: float = field(default=0.1, metadata={"min": 0.0, "max": 1.0})  # fraction of all steps
+    final: float = field(default=0.01, metadata={"min": 0.0, "max": 1.0})  # last rate, as a fraction of lr
+
+
+class Recipe(TypedDict, total=False):
+    """Arguments that every `ECGClassifier` shares."""
+
+    classes: tuple[str, ...]
+    loss: str
+    optimizer: OptimizerConfig
+    scheduler: SchedulerConfig
+    seed: int

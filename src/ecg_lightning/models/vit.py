@@ -1,0 +1,78 @@
+"""ViT: the seed's vision transformer on the signal as an image."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from timm.models import load_pretrained
+from timm.models.vision_transformer import VisionTransformer
+
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.weights import _existing, explained
+
+
+class ViT(ECGClassifier):
+    """Vision transformer (Dosovitskiy et al. 2021): learned positions, pre-norm, mean pooling, linear head.
+
+    Args:
+        frontend: an image front end; its size must be divisible by the patch.
+        patch_size: pixels of a square patch.
+        dim: width of a token.
+        depth: number of blocks.
+        heads: number of attention heads.
+        mlp_dim: width of the hidden layer of a block's MLP.
+        dropout: on tokens and in the MLPs.
+        attention_dropout: on attention weights; above 0 it costs the fast attention kernel.
+        drop_path: stochastic depth of the last block, rising linearly from 0.
+        pretrained: refused: nobody published weights of this shape.
+        weights: a local file of weights of this shape.
+        **recipe: see `ECGClassifier`.
+    """
+
+    def __init__(
+        self,
+        frontend: MatrixFrontend,
+        *,
+        patch_size: int = 8,
+        dim: int = 256,
+        depth: int = 6,
+        heads: int = 4,
+        mlp_dim: int = 1024,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        pretrained: bool = False,
+        weights: str | None = None,
+        **recipe: Unpack[Recipe],
+    ) -> None:
+        if pretrained and not weights:
+            raise ConfigError(
+                "model.pretrained=true: nobody published weights of this ViT's shape; use model=deit, or give "
+                "model.weights=FILE with weights of your own"
+            )
+        channels, *size = frontend.image_shape
+        n_classes = len(recipe["classes"])
+        network = VisionTransformer(
+            img_size=tuple(size),
+            patch_size=patch_size,
+            in_chans=channels,
+            num_classes=n_classes,
+            global_pool="avg",
+            class_token=False,
+            embed_dim=dim,
+            depth=depth,
+            num_heads=heads,
+            mlp_ratio=mlp_dim / dim,
+            pos_drop_rate=dropout,
+            proj_drop_rate=dropout,
+            attn_drop_rate=attention_dropout,
+            drop_path_rate=drop_path,
+        )
+        if weights:
+            source = {"file": str(_existing(weights)), "first_conv": "patch_embed.proj", "classifier": "head"}
+            with explained("vit", weights):
+                load_pretrained(network, source, num_classes=n_classes, in_chans=channels)
+        super().__init__(frontend, network, **recipe)

@@ -1,0 +1,72 @@
+"""What a run says before it trains: the data, the model, and how long it will take at most."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from ecg_lightning.data.datamodule import ECGBatch, PTBXLDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.runs.results import clock
+
+log = logging.getLogger(__name__)
+
+_PROBED_RECORDS = 8
+_PROBE_S = 3.0  # a step this short says nothing that the progress display will not say at once
+
+
+def announce(cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str) -> None:
+    """Log the data and the model, and an upper bound of the training time from one measured step."""
+    if isinstance(datamodule, SyntheticPTBXLDataModule):
+        log.warning(
+            "the data is SYNTHETIC (%s): for trying and testing, without medical meaning. For PTB-XL add: "
+            "data=ptbxl data.root=DIR (the folder that holds ptbxl_database.csv)",
+            datamodule.root,
+        )
+    counts = " · ".join(f"{split} {len(dataset):,}" for split, dataset in datamodule.datasets.items())
+    n_parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
+    shape = getattr(classifier.frontend, "image_shape", None)
+    log.info(
+        "%s: %.2f M parameters%s, %s, %d threads; records: %s",
+        type(classifier).__name__,
+        n_parameters / 1e6,
+        f", images {' × '.join(map(str, shape))}" if shape else "",
+        precision,
+        torch.get_num_threads(),
+        counts,
+    )
+    if cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run:
+        n_records = len(datamodule.datasets["train"]) + len(datamodule.datasets["val"]) // 3  # no backward pass there
+        seconds = seconds_per_record(classifier, datamodule, precision) * n_records
+        log.info(
+            "an epoch will take about %s, all %d at most about %s; shorter: experiment=demo, a smaller frontend.size, "
+            "or fewer trainer.max_epochs",
+            clock(seconds),
+            cfg.trainer.max_epochs,
+            clock(seconds * cfg.trainer.max_epochs),
+        )
+
+
+def seconds_per_record(classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str) -> float:
+    """Seconds that training takes for one record, from a few steps of a copy; the model and its randomness stay."""
+    dataset = datamodule.datasets["train"]
+    batch = dataset.__getitems__(range(min(_PROBED_RECORDS, len(dataset))))
+    with torch.random.fork_rng(devices=[]):
+        probe = copy.deepcopy(classifier).train()
+        durations: list[float] = []
+        while len(durations) < 2 or (sum(durations) < _PROBE_S and len(durations) < 6):
+            started = time.perf_counter()
+            _step(probe, batch, precision).backward()  # type: ignore[no-untyped-call]
+            durations.append(time.perf_counter() - started)
+    return min(durations) / len(batch.targets)
+
+
+def _step(classifier: ECGClassifier, batch: ECGBatch, precision: str) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision.startswith("bf16")):
+        loss, _ = classifier.loss_and_logits(batch)
+    return loss

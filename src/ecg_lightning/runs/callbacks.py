@@ -1,0 +1,115 @@
+"""Lightning callbacks of every run: progress as plain lines, and the collapse guard."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from ecg_lightning.evaluation.metrics import is_collapsed
+from ecg_lightning.runs.results import clock
+
+log = logging.getLogger(__name__)
+
+
+class ProgressLines(Callback):
+    """Writes progress with the time left to the log: to the file alone where a bar is on the terminal.
+
+    Args:
+        interval_s: least seconds between two lines within an epoch.
+    """
+
+    def __init__(self, interval_s: float = 15.0) -> None:
+        self.interval_s = interval_s
+        self._fit_started = self._epoch_started = self._last = 0.0
+        self._first_epoch = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock; a resumed run counts from where it goes on."""
+        self._fit_started = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_started = self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A line every now and then."""
+        now = time.monotonic()
+        if now - self._last < self.interval_s:
+            return
+        self._last = now
+        done, total = batch_idx + 1, int(trainer.num_training_batches)
+        left = (now - self._epoch_started) / done * (total - done)
+        speed = done * len(batch.targets) / (now - self._epoch_started)
+        _to_log(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · batch {done}/{total} · loss {float(outputs['loss']):.4f}"
+            f" · {speed:.0f} records/s · epoch ends in {clock(left)}"
+        )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """One line an epoch, with the time left if no early stop comes."""
+        done = trainer.current_epoch + 1 - self._first_epoch
+        left = (time.monotonic() - self._fit_started) / done * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
+        metrics = trainer.callback_metrics
+        values = " · ".join(
+            f"{name} {float(metrics[name]):.4f}"
+            for name in ("train/loss", "val/loss", "val/f1_macro", "val/auroc_macro")
+            if name in metrics
+        )
+        _to_log(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · {values} · at most {clock(left)} left")
+
+
+class CollapseGuard(Callback):
+    """Says when a model predicts (nearly) a constant, see `evaluation.metrics.is_collapsed`.
+
+    Attributes:
+        collapsed_epochs: epochs, from 1, whose validation was collapsed.
+    """
+
+    def __init__(self) -> None:
+        self.collapsed_epochs: list[int] = []
+
+    def notes(self) -> list[str]:
+        """What a reader of the run's figures must know."""
+        if not self.collapsed_epochs:
+            return []
+        first, count = self.collapsed_epochs[0], len(self.collapsed_epochs)
+        return [f"COLLAPSED to a constant in {count} epochs (first: {first})"]
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look at the epoch's predictions."""
+        if trainer.sanity_checking or not trainer.training:
+            return
+        metrics = {name.removeprefix("val/"): float(v) for name, v in trainer.callback_metrics.items() if "val/" in name}
+        if "spread" in metrics and is_collapsed(metrics):
+            self.collapsed_epochs.append(trainer.current_epoch + 1)
+            log.warning(
+                "collapse guard: after epoch %d the model predicts (nearly) a constant: %.0f %% of the validation "
+                "records get the same classes, no probability varies by more than %.4f (standard deviation), macro "
+                "AUROC %.3f. Usual cures: a lower model.optimizer.lr, warm-up, model.loss=bce",
+                trainer.current_epoch + 1,
+                100 * metrics["modal_share"],
+                metrics["spread"],
+                metrics["auroc_macro"],
+            )
+
+
+def on_terminal() -> bool:
+    """Whether a progress bar can be drawn."""
+    return sys.stdout.isatty()
+
+
+def _to_log(line: str) -> None:
+    """Log a line; past the terminal where a progress bar is drawn on it."""
+    record = log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None)
+    for handler in logging.getLogger().handlers:
+        to_file = isinstance(handler, logging.FileHandler) or not isinstance(handler, logging.StreamHandler)
+        if to_file or not on_terminal():
+            handler.handle(record)

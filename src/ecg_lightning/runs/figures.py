@@ -1,0 +1,338 @@
+"""Figures for TensorBoard: an ECG on paper with its prediction, and ROC and precision-recall curves.
+
+They are drawn without pyplot, which would keep every figure of a long run open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_average_precision,
+    binary_precision_recall_curve,
+    binary_roc,
+)
+
+from ecg_lightning.data.wfdb import LEADS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch.utils.tensorboard import SummaryWriter
+
+Array = npt.NDArray[Any]
+
+# The clinical 3 × 4 layout: the columns follow each other in time, as the rhythm strip below them does.
+_LAYOUT = (("I", "AVR", "V1", "V4"), ("II", "AVL", "V2", "V5"), ("III", "AVF", "V3", "V6"))
+_COLUMN_S = 2.5
+_MM_PER_S, _MM_PER_MV = 25.0, 10.0
+
+# Whole pixels to the millimetre keep the grid's lines sharp and evenly spaced.
+_PIXELS_PER_MM = 4
+_DPI = 25.4 * _PIXELS_PER_MM
+_PIXEL_PT = 72 / _DPI
+_ROW_MM, _LEFT_MM, _BOTTOM_MM = 30, 10, 5
+_PAPER_MM = (_LEFT_MM + 255, _BOTTOM_MM + 4 * _ROW_MM)
+_TITLE_MM, _EDGE_MM, _PANEL_MM = 10, 3, 78
+_FIGURE_MM = (_PAPER_MM[0] + _PANEL_MM + 2 * _EDGE_MM, _PAPER_MM[1] + _TITLE_MM + _EDGE_MM)
+_PAPER, _FINE, _COARSE, _INK = "#fffafa", "#fbdcdc", "#eea9a9", "#101010"
+
+# Okabe and Ito's colours are told apart by colour-blind readers too.
+_CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_PREDICTED, _NOT_PREDICTED, _WRONG = "#0072b2", "#c9d6df", "#d55e00"
+
+
+def ecg_figure(
+    millivolts_CT: Array,
+    sampling_rate: int,
+    classes: Sequence[str],
+    probabilities: Array,
+    targets: Array,
+    thresholds: Array,
+    title: str = "",
+) -> Figure:
+    """One record as a cardiologist reads it, 25 mm/s and 10 mm/mV, beside what the model says about it.
+
+    Args:
+        millivolts_CT: (12, T) signals in mV, leads as in `LEADS`; the first 10 s are shown.
+        sampling_rate: Hz.
+        classes: names of the C classes.
+        probabilities: (C,) probabilities.
+        targets: (C,) 0 or 1.
+        thresholds: (C,) decision thresholds: a class is predicted from its threshold on.
+        title: text above the paper.
+
+    Raises:
+        ValueError: the signals are not those of twelve leads.
+    """
+    if millivolts_CT.ndim != 2 or len(millivolts_CT) != len(LEADS):
+        raise ValueError(f"signals of shape {millivolts_CT.shape}, expected ({len(LEADS)}, samples)")
+    width, height = _FIGURE_MM
+    figure = _figure(width / 25.4, height / 25.4)
+
+    def axes_at(left: float, bottom: float, wide: float, high: float) -> Axes:
+        return figure.add_axes((left / width, bottom / height, wide / width, high / height))
+
+    paper = axes_at(_EDGE_MM, _EDGE_MM, *_PAPER_MM)
+    _draw_paper(paper)
+    _draw_leads(paper, millivolts_CT, sampling_rate)
+    decisions = _decide(probabilities, thresholds)
+    panel_left = _EDGE_MM + _PAPER_MM[0]
+    # The panel's left part is room for the class names, its lower part for the legend.
+    panel = axes_at(panel_left + 22, _EDGE_MM + 34, _PANEL_MM - 24, _PAPER_MM[1] - 38)
+    _draw_prediction(panel, classes, probabilities, targets.astype(bool), decisions, thresholds)
+    names = f"predicted: {_names(classes, decisions)} · labelled: {_names(classes, targets)}"
+    title_y = 1 - 0.55 * _TITLE_MM / height
+    figure.text(_EDGE_MM / width, title_y, title, fontsize=11, va="center", weight="bold")
+    figure.text(1 - _EDGE_MM / width, title_y, names, fontsize=11, va="center", ha="right")
+    return figure
+
+
+def roc_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
+    """ROC curve of each class that has both positive and negative records; the others are named.
+
+    Args:
+        probabilities_NC: (N, C) probabilities.
+        targets_NC: (N, C) 0 or 1.
+        classes: names of the C classes.
+    """
+    figure, axes = _curve_axes("false positive rate (1 − specificity)", "true positive rate (sensitivity)")
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="chance (0.500)")
+    for name, color, scores, labels in _rankable(probabilities_NC, targets_NC, classes):
+        false_positive, true_positive, _ = binary_roc(scores, labels)
+        label = f"{name}  AUROC {float(binary_auroc(scores, labels)):.3f}"
+        axes.plot(false_positive.numpy(), true_positive.numpy(), color=color, linewidth=1.5, label=label)
+    _finish_curves(axes, "ROC", targets_NC, classes)
+    return figure
+
+
+def pr_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
+    """Precision-recall curve of each class, with its prevalence (a random ranking's precision) as a dotted line.
+
+    Classes without positive or without negative records are left out and named.
+
+    Args:
+        probabilities_NC: (N, C) probabilities.
+        targets_NC: (N, C) 0 or 1.
+        classes: names of the C classes.
+    """
+    figure, axes = _curve_axes("recall (sensitivity)", "precision (positive predictive value)")
+    for name, color, scores, labels in _rankable(probabilities_NC, targets_NC, classes):
+        precision, recall, _ = binary_precision_recall_curve(scores, labels)
+        precision[-1] = precision[-2]  # the end point (recall 0, precision 1) is a convention, not a measurement
+        prevalence = float(labels.double().mean())
+        label = f"{name}  AP {float(binary_average_precision(scores, labels)):.3f}  (chance {prevalence:.3f})"
+        # Average precision is the area below these steps; straight lines between the points would flatter.
+        axes.step(recall.numpy(), precision.numpy(), where="post", color=color, linewidth=1.5, label=label)
+        axes.axhline(prevalence, color=color, linestyle=":", linewidth=1)
+    _finish_curves(axes, "Precision-recall", targets_NC, classes)
+    return figure
+
+
+def log_figures(
+    writer: SummaryWriter,
+    step: int,
+    phase: str,
+    *,
+    signal_of: Callable[[int], Array],
+    sampling_rate: int,
+    classes: Sequence[str],
+    probabilities_NC: Array,
+    targets_NC: Array,
+    thresholds_C: Array,
+) -> None:
+    """Write the figures of one evaluation to TensorBoard.
+
+    Tags: `PHASE/ecg/first`, `PHASE/ecg/correct` (the first record that is right and not merely normal) and
+    `PHASE/ecg/error` (the most confident one), the latter two where there is such a record; `PHASE/roc`;
+    `PHASE/pr`; and `PHASE/pr_curve/CLASS` for each class that has positive and negative records.
+
+    Args:
+        writer: of the run's event file.
+        step: global step.
+        phase: for example "val" or "test".
+        signal_of: gives record i's (12, T) signals in mV; asked only for the records shown.
+        sampling_rate: Hz.
+        classes: names of the C classes.
+        probabilities_NC: (N, C) probabilities.
+        targets_NC: (N, C) 0 or 1.
+        thresholds_C: (C,) decision thresholds.
+    """
+    for tag, (index, title) in _examples(probabilities_NC, targets_NC, thresholds_C, classes).items():
+        figure = ecg_figure(
+            signal_of(index),
+            sampling_rate,
+            classes,
+            probabilities_NC[index],
+            targets_NC[index],
+            thresholds_C,
+            title=f"{phase}: {title}",
+        )
+        _add(writer, f"{phase}/ecg/{tag}", figure, step)
+    _add(writer, f"{phase}/roc", roc_figure(probabilities_NC, targets_NC, classes), step)
+    _add(writer, f"{phase}/pr", pr_figure(probabilities_NC, targets_NC, classes), step)
+    for name, _, scores, labels in _rankable(probabilities_NC, targets_NC, classes):
+        tag = f"{phase}/pr_curve/{name}"
+        writer.add_pr_curve(tag, labels.numpy(), scores.numpy(), step)
+
+
+def render(figure: Figure) -> npt.NDArray[np.uint8]:
+    """The figure's pixels, (height, width, 4), RGBA."""
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba(), dtype=np.uint8)
+
+
+def _add(writer: SummaryWriter, tag: str, figure: Figure, step: int) -> None:
+    # Not `add_figure`, which goes through pyplot.
+    writer.add_image(tag, render(figure)[..., :3], step, dataformats="HWC")
+
+
+def _figure(width_inches: float, height_inches: float) -> Figure:
+    return Figure(figsize=(width_inches, height_inches), dpi=_DPI, facecolor="white")
+
+
+def _draw_paper(axes: Axes) -> None:
+    width, height = _PAPER_MM
+    axes.set(xlim=(0, width), ylim=(0, height), xticks=[], yticks=[], facecolor=_PAPER)
+    axes.spines[:].set_color(_COARSE)
+    for every, color, order in ((1, _FINE, 0.1), (5, _COARSE, 0.2)):
+        style: dict[str, Any] = {"color": color, "linewidth": _PIXEL_PT, "zorder": order, "snap": True}
+        axes.vlines(np.arange(0, width + 1, every), 0, height, **style)
+        axes.hlines(np.arange(0, height + 1, every), 0, width, **style)
+
+
+def _draw_leads(axes: Axes, millivolts_CT: Array, sampling_rate: int) -> None:
+    row_baselines = [_BOTTOM_MM + _ROW_MM * (row + 0.5) - 2.5 for row in (3, 2, 1, 0)]
+    for baseline in row_baselines:
+        # The calibration pulse: 1 mV for 0.2 s.
+        pulse = np.array([[1, 0], [2.5, 0], [2.5, 10], [7.5, 10], [7.5, 0], [9, 0]])
+        axes.plot(pulse[:, 0], baseline + pulse[:, 1], color=_INK, linewidth=0.8)
+    for row, baseline in zip(_LAYOUT, row_baselines, strict=False):
+        for column, lead in enumerate(row):
+            start = column * _COLUMN_S
+            _draw_trace(axes, millivolts_CT, sampling_rate, lead, baseline, start, start + _COLUMN_S)
+            if column:
+                x = _LEFT_MM + start * _MM_PER_S
+                axes.plot([x, x], [baseline - 2.5, baseline + 2.5], color=_INK, linewidth=0.8)
+    _draw_trace(axes, millivolts_CT, sampling_rate, "II", row_baselines[-1], 0, len(_LAYOUT[0]) * _COLUMN_S)
+    scale = f"{_MM_PER_S:.0f} mm/s   {_MM_PER_MV:.0f} mm/mV   {sampling_rate} Hz"
+    axes.text(1.5, 1.2, scale, fontsize=8, color=_INK, va="bottom", bbox=_on_paper())
+
+
+def _draw_trace(
+    axes: Axes, millivolts_CT: Array, sampling_rate: int, lead: str, baseline: float, start: float, end: float
+) -> None:
+    millivolts = millivolts_CT[LEADS.index(lead)]
+    # One sample more than the stretch holds, so that the rhythm goes on up to the next lead.
+    first, last = round(start * sampling_rate), round(end * sampling_rate) + 1
+    shown = millivolts[first:last]
+    x = _LEFT_MM + np.arange(first, first + len(shown)) / sampling_rate * _MM_PER_S
+    # PTB-XL keeps the electrodes' offset; an electrocardiograph prints each lead around its row's middle.
+    y = baseline + (shown - np.median(millivolts)) * _MM_PER_MV
+    axes.plot(x, y, color=_INK, linewidth=0.9, solid_joinstyle="round")
+    label = lead.replace("AV", "aV")
+    x_label = _LEFT_MM + start * _MM_PER_S + 1.5
+    axes.text(x_label, baseline + 12, label, fontsize=10, weight="bold", va="center", zorder=4, bbox=_on_paper())
+
+
+def _on_paper() -> dict[str, Any]:
+    return {"facecolor": _PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+
+
+def _draw_prediction(
+    axes: Axes, classes: Sequence[str], probabilities: Array, targets: Array, decisions: Array, thresholds: Array
+) -> None:
+    rows = np.arange(len(classes))
+    axes.barh(rows, probabilities, height=0.55, color=[_PREDICTED if it else _NOT_PREDICTED for it in decisions])
+    axes.vlines(thresholds, rows - 0.36, rows + 0.36, color=_INK, linewidth=1.8)
+    for row, probability in zip(rows, probabilities, strict=True):
+        axes.text(1.0, row - 0.4, f"{probability:.2f}", fontsize=9, ha="right", va="center")
+    axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6), xlabel="probability")
+    axes.set_yticks(rows, [f"✓ {name}" if it else name for name, it in zip(classes, targets, strict=True)], fontsize=10)
+    for label, labelled, predicted in zip(axes.get_yticklabels(), targets, decisions, strict=True):
+        label.set_fontweight("bold" if labelled else "normal")
+        label.set_color(_INK if labelled == predicted else _WRONG)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    key = "dark bar: predicted\nblack mark: the class's threshold\n✓, bold: labelled\norange name: predicted wrongly"
+    axes.text(-0.35, -0.17, key, transform=axes.transAxes, fontsize=8, va="top", color="0.25", linespacing=1.5)
+
+
+def _curve_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = _figure(6.5, 7.25)
+    axes = figure.add_axes((0.11, 0.195, 0.86, 0.73))
+    # A little room keeps curves that run along the frame in sight.
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x_label, ylabel=y_label)
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _finish_curves(axes: Axes, kind: str, targets_NC: Array, classes: Sequence[str]) -> None:
+    rankable = _is_rankable(targets_NC)
+    title = f"{kind}, N = {len(targets_NC)}"
+    if not rankable.all():
+        title += f"\nnot drawn, all or no records positive: {_names(classes, ~rankable)}"
+    axes.set_title(title, fontsize=11)
+    if axes.get_legend_handles_labels()[0]:
+        # Outside: a young model's curves may run anywhere.
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, fontsize=9, frameon=False)
+
+
+def _is_rankable(targets_NC: Array) -> npt.NDArray[np.bool_]:
+    positive = targets_NC.astype(bool)
+    return np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
+
+
+def _rankable(
+    probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
+) -> Iterator[tuple[str, str, torch.Tensor, torch.Tensor]]:
+    """Name, colour, probabilities and labels of each class whose records can be ranked."""
+    for column in np.flatnonzero(_is_rankable(targets_NC)).tolist():
+        scores = torch.from_numpy(np.ascontiguousarray(probabilities_NC[:, column]))
+        labels = torch.from_numpy(targets_NC[:, column].astype(np.int64))
+        # A class keeps its colour when others are left out.
+        yield classes[column], _CURVES[column % len(_CURVES)], scores, labels
+
+
+def _decide(probabilities: Array, thresholds: Array) -> npt.NDArray[np.bool_]:
+    """As the metrics decide: in the probabilities' own precision."""
+    return np.asarray(probabilities >= thresholds.astype(probabilities.dtype))
+
+
+def _names(classes: Sequence[str], chosen: Array) -> str:
+    return ", ".join(name for name, it in zip(classes, chosen, strict=True) if it) or "none"
+
+
+def _examples(
+    probabilities_NC: Array, targets_NC: Array, thresholds_C: Array, classes: Sequence[str]
+) -> dict[str, tuple[int, str]]:
+    """Tag, record index and title of up to three different records worth a look."""
+    if not len(targets_NC):
+        return {}
+    targets = targets_NC.astype(bool)
+    decisions = _decide(probabilities_NC, thresholds_C)
+    wrong = decisions != targets
+    abnormal = targets[:, [name != "NORM" for name in classes]].any(axis=1)
+    chosen: dict[str, tuple[int, str]] = {}
+    if (correct := np.flatnonzero(~wrong.any(axis=1) & abnormal)).size:
+        chosen["correct"] = (int(correct[0]), "first correct record that is not normal")
+    if wrong.any():
+        # How far past its threshold a probability lies, as a share of what is possible on that side: thresholds
+        # differ, and with a low one the plain distance would hardly ever pick a missed finding.
+        reach = np.where(decisions, 1 - thresholds_C, thresholds_C)
+        confidence = np.abs(probabilities_NC - thresholds_C) / np.maximum(reach, 1e-12)
+        index = int(np.where(wrong, confidence, -1.0).max(axis=1).argmax())
+        chosen["error"] = (index, "most confident error")
+    # The first record is always drawn: its tag shows one ECG through all of a run.
+    chosen["first"] = (0, "first record")
+    return {tag: (index, f"{title} (index {index} of {len(targets)})") for tag, (index, title) in chosen.items()}

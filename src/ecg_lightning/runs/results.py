@@ -1,0 +1,130 @@
+"""One run's result, as `result.json` holds it (schema 1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+RESULT_FILE = "result.json"
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
+
+
+@dataclass
+class RunResult:
+    """What a run gave, or why it gave nothing.
+
+    Attributes:
+        status: `ok`, `failed`, `skipped` or `interrupted`.
+        reason: why it is not `ok`.
+        choices: option chosen in each config group: data, frontend, model, compression, hardware.
+        overrides: what was set on the command line.
+        seed: the run's seed.
+        config_hash: SHA-256 of the resolved configuration.
+        git: revision of the code, or None outside a repository.
+        versions: of the packages that figures depend on.
+        host: the machine.
+        data: root hash, label rule and number of records of each split.
+        metrics: by split; `ci95` within is null until confidence intervals are computed.
+        thresholds: by class, from fold 9 alone.
+        score: the best checkpoint's monitored value; a sweep's objective.
+        variants: the model as trained (`baseline`), and what compression made of it.
+        timing: seconds of the fit, records per second, epochs.
+        artifacts: name → path relative to the run's folder.
+        notes: what a reader of the figures must know, such as a collapse.
+        schema: version of this layout.
+    """
+
+    status: str = "failed"
+    reason: str | None = None
+    choices: dict[str, str] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    seed: int | None = None
+    config_hash: str | None = None
+    git: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    host: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    score: float | None = None
+    variants: list[dict[str, Any]] = field(default_factory=list)
+    timing: dict[str, float] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    schema: int = 1
+
+    def write(self, folder: Path) -> None:
+        """Write `result.json` into `folder`, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{RESULT_FILE}.tmp"
+        temporary.write_text(json.dumps(_without_nan(dataclasses.asdict(self)), indent=2, allow_nan=False) + "\n")
+        temporary.replace(folder / RESULT_FILE)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The content of a run folder's `result.json`."""
+    result: dict[str, Any] = json.loads((folder / RESULT_FILE).read_text())
+    return result
+
+
+def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
+    """`{"f1_macro": …, "f1/NORM": …}` → the schema's layout, with `per_class` and an empty `ci95`."""
+    nested: dict[str, Any] = {name: value for name, value in flat.items() if "/" not in name}
+    per_class: dict[str, dict[str, float]] = {}
+    for name, value in flat.items():
+        if "/" in name:
+            metric, _, superclass = name.partition("/")
+            per_class.setdefault(superclass, {})[metric] = value
+    return {**nested, "per_class": per_class, "ci95": None}
+
+
+def hash_config(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a resolved configuration, without the paths that differ from run to run."""
+    content = {key: value for key, value in config.items() if key != "paths"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of this package, Python and what figures depend on."""
+    from ecg_lightning import __version__
+
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return {"ecg_lightning": __version__, "python": python} | {
+        name: importlib.metadata.version(name) for name in _PACKAGES
+    }
+
+
+def git_revision() -> str | None:
+    """Revision of the code with `-dirty` where files were changed; None outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN; a figure that does not exist is null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return value

@@ -1,0 +1,96 @@
+"""The report of a run or a sweep: `results.csv`, the ranked table and the next commands, as a Hydra callback."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+
+from ecg_lightning.runs.results import RESULT_FILE, read_result
+from ecg_lightning.runs.tables import collect, print_table, write_csv
+
+log = logging.getLogger(__name__)
+
+
+class SweepReport(Callback):
+    """Keeps `results.csv` current after every cell, prints the table at the end, exits with 1 if a cell failed."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a folder that holds another sweep: its results would be mixed or lost."""
+        folder = Path(config.hydra.sweep.dir)
+        if any(folder.glob(f"*/{RESULT_FILE}")):
+            print(
+                f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, or move that one away",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Rewrite `results.csv` from every result that is there."""
+        if HydraConfig.get().sweep.dir and (folder := _sweep_dir(config)):
+            write_csv(collect(folder), folder / "results.csv")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print the ranked table and what to do next."""
+        folder = Path(config.hydra.sweep.dir)
+        rows = collect(folder)
+        if not rows:
+            return
+        write_csv(rows, folder / "results.csv")
+        console = _console()
+        print_table(rows, console, f"{folder}/results.csv")
+        best = next((row for row in rows if row["status"] == "ok" and row["score"] is not None), None)
+        _print_next(console, folder, folder / best["run"] if best else None)
+        failed = [row for row in rows if row["status"] in ("failed", "interrupted")]
+        if failed:
+            print(f"error: {len(failed)} of {len(rows)} cells did not finish; see the table", file=sys.stderr)
+            sys.exit(1)
+
+
+def report_run(folder: Path) -> None:
+    """Print one run's scores and what to do next."""
+    console = _console()
+    print_table(collect(folder.parent, folder.name), console, str(folder))
+    _print_next(console, folder, folder)
+
+
+def _sweep_dir(config: DictConfig) -> Path | None:
+    if HydraConfig.get().mode is None or HydraConfig.get().mode.name != "MULTIRUN":
+        return None
+    return Path(HydraConfig.get().sweep.dir)
+
+
+def _print_next(console: Console, folder: Path, best: Path | None) -> None:
+    """Commands that run as printed."""
+    console.print("[bold]Next[/bold]")
+    console.print(f"  tensorboard --logdir {shlex.quote(str(folder))}", highlight=False, soft_wrap=True)
+    if best is None or not (best / "checkpoints" / "best.ckpt").is_file():
+        return
+    result = read_result(best)
+    data = " ".join(
+        shlex.quote(part)
+        for part in result["overrides"]
+        if part.startswith(("data=", "data.", "experiment=", "+data.", "hardware"))
+    )
+    checkpoint = shlex.quote(str(best / "checkpoints" / "best.ckpt"))
+    command = " ".join(f"{_program()} train=false ckpt_path={checkpoint} {data}".split())
+    console.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """How this program was started, so that the printed command works."""
+    name = Path(sys.argv[0])
+    return f"python {name.name}" if name.suffix == ".py" else "ecg-lightning train"
+
+
+def _console() -> Console:
+    # In a log file the table must not be squeezed into 80 columns.
+    return Console() if sys.stdout.isatty() else Console(width=160)

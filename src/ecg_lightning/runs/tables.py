@@ -1,0 +1,158 @@
+"""Results of a sweep: `results.csv` and the ranked table."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ecg_lightning.runs.results import RESULT_FILE, clock, read_result
+
+COLUMNS = (
+    "run",
+    "status",
+    "model",
+    "data",
+    "frontend",
+    "compression",
+    "hardware",
+    "seed",
+    "overrides",
+    "score",
+    "val_f1_macro",
+    "val_auroc_macro",
+    "test_f1_macro",
+    "test_f1_macro_tuned",
+    "test_auroc_macro",
+    "test_accuracy",
+    "n_train",
+    "n_val",
+    "n_test",
+    "label_rule",
+    "parameters",
+    "epochs",
+    "fit_s",
+    "notes",
+    "reason",
+)
+_CHOICES = ("model", "data", "frontend", "compression", "hardware")
+
+
+def collect(sweep_dir: Path, run: str = "*") -> list[dict[str, Any]]:
+    """One flat row for each run folder below `sweep_dir` (or the one named), best score first, runs without last."""
+    rows = [_row(path.parent, sweep_dir) for path in sorted(sweep_dir.glob(f"{run}/{RESULT_FILE}"))]
+    return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0)))
+
+
+def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the rows, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) -> None:
+    """The ranked table; runs that differ in their seed alone become one row of mean ± sd."""
+    shown = ("data", *(name for name in _CHOICES[2:] if len({row[name] for row in rows}) > 1))
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        overrides = tuple(part for part in row["overrides"].split(" ") if not part.startswith(("seed=", "model=")))
+        groups.setdefault((*(row[name] for name in _CHOICES), overrides, row["status"]), []).append(row)
+    varying = {part for key in groups for part in key[-2]} - set.intersection(*({*key[-2]} for key in groups))
+
+    table = Table(title=title, title_justify="left", caption=_caption(rows), caption_justify="left")
+    for heading in ("#", "model", *shown):
+        table.add_column(heading)
+    if varying:
+        table.add_column("overrides", overflow="fold")
+    for heading in ("val F1", "val AUROC", "test F1", "test F1 tuned", "test AUROC", "epochs", "fit"):
+        table.add_column(heading, justify="right")
+    table.add_column("", overflow="fold")
+    for rank, members in enumerate(sorted(groups.values(), key=_best_first), start=1):
+        first = members[0]
+        cells = [str(rank), str(first["model"]), *(str(first[name]) for name in shown)]
+        if varying:
+            cells.append(" ".join(part for part in first["overrides"].split(" ") if part in varying))
+        for name in ("val_f1_macro", "val_auroc_macro", "test_f1_macro", "test_f1_macro_tuned", "test_auroc_macro"):
+            cells.append(_mean_sd([row[name] for row in members]))
+        cells += [_mean_sd([row["epochs"] for row in members], digits=0), _duration([row["fit_s"] for row in members])]
+        cells.append(_remark(first, len(members)))
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
+    result = read_result(folder)
+    metrics, timing = result["metrics"], result["timing"]
+    val, test = metrics.get("val", {}), metrics.get("test", {})
+    size = result["variants"][0]["size"] if result["variants"] else {}
+    return {
+        "run": str(folder.relative_to(sweep_dir)),
+        "status": result["status"],
+        **{name: result["choices"].get(name, "") for name in _CHOICES},
+        "seed": result["seed"],
+        "overrides": " ".join(result["overrides"]),
+        "score": result["score"],
+        "val_f1_macro": val.get("f1_macro"),
+        "val_auroc_macro": val.get("auroc_macro"),
+        "test_f1_macro": test.get("f1_macro"),
+        "test_f1_macro_tuned": test.get("f1_macro_tuned"),
+        "test_auroc_macro": test.get("auroc_macro"),
+        "test_accuracy": test.get("accuracy"),
+        **{name: result["data"].get(name) for name in ("n_train", "n_val", "n_test", "label_rule")},
+        "parameters": size.get("parameters"),
+        "epochs": timing.get("epochs"),
+        "fit_s": timing.get("fit_s"),
+        "notes": "; ".join(result["notes"]),
+        "reason": result["reason"],
+    }
+
+
+def _caption(rows: Sequence[dict[str, Any]]) -> str:
+    described = {(row["n_train"], row["n_val"], row["n_test"], row["label_rule"]) for row in rows if row["n_val"]}
+    counts = "; ".join(
+        f"N train {train or 0:,} · val {val or 0:,} · test {test or 0:,}, label rule {rule}"
+        for train, val, test, rule in sorted(described, key=str)
+    )
+    return (
+        f"{counts}. F1 is macro F1 at threshold 0.5; tuned: thresholds chosen on the validation fold. "
+        "val: of the best checkpoint, which it was chosen by."
+    )
+
+
+def _best_first(members: Sequence[dict[str, Any]]) -> tuple[bool, float]:
+    scores = [row["score"] for row in members if row["score"] is not None]
+    return (not scores, -mean(scores) if scores else 0.0)
+
+
+def _mean_sd(values: Sequence[float | None], digits: int = 3) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    text = f"{mean(known):.{digits}f}"
+    return f"{text} ± {stdev(known):.{digits}f}" if len(known) > 1 else text
+
+
+def _duration(seconds: Sequence[float | None]) -> str:
+    known = [value for value in seconds if value is not None]
+    if not known:
+        return "–"
+    return clock(mean(known))
+
+
+def _remark(row: dict[str, Any], n_runs: int) -> str:
+    parts = [f"{n_runs} seeds"] if n_runs > 1 else []
+    if row["status"] != "ok":
+        parts.append(f"{row['status']}: {row['reason']}")
+    if row["notes"]:
+        parts.append(row["notes"])
+    return "; ".join(parts)
