@@ -55,13 +55,19 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
         ConfigError: it is not on the allow-list, not there, or no subclass of `expected`.
     """
     if not isinstance(name, str) or not name.startswith(_ALLOWED_MODULES):
-        raise ConfigError(f"{key}._target_={name}: only classes of ecg_lightning and of Lightning's callbacks and loggers")
+        raise ConfigError(
+            f"{key}._target_={name}: only classes of ecg_lightning and of Lightning's callbacks and loggers"
+        )
     module_name, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError):
         raise ConfigError(f"{key}._target_={name}: there is no such class") from None
-    if not inspect.isclass(found) or not issubclass(found, expected) or not f"{found.__module__}.".startswith(_ALLOWED_MODULES):
+    if (
+        not inspect.isclass(found)
+        or not issubclass(found, expected)
+        or not f"{found.__module__}.".startswith(_ALLOWED_MODULES)
+    ):
         raise ConfigError(f"{key}._target_={name}: not a {expected.__name__} of ecg_lightning or Lightning")
     return found
 
@@ -118,7 +124,8 @@ def build_callbacks(nodes: Mapping[str, Any]) -> list[Callback]:
 
 def build_loggers(nodes: Mapping[str, Any], save_dir: str) -> list[Logger]:
     """The loggers of the `logger` node, writing below the run's folder."""
-    return [build(node, Logger, f"logger.{name}", save_dir=save_dir) for name, node in nodes.items() if node]
+    kind: Any = Logger  # abstract, as mypy notes; only subclasses of it are made
+    return [build(node, kind, f"logger.{name}", save_dir=save_dir) for name, node in nodes.items() if node]
 
 
 def check_trainer_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,5 +137,7 @@ def check_trainer_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
     known = list(inspect.signature(L.Trainer).parameters)
     for name in extra:
         if name not in known:
-            raise ConfigError(f"trainer.extra.{name}: Lightning's Trainer has no such argument.{did_you_mean(name, known)}")
+            raise ConfigError(
+                f"trainer.extra.{name}: Lightning's Trainer has no such argument.{did_you_mean(name, known)}"
+            )
     return dict(extra)

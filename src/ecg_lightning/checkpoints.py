@@ -6,7 +6,7 @@ import os
 import pickle
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -79,16 +79,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise CheckpointError(f"{path} is truncated or no checkpoint ({reason}); take another, such as last.ckpt") from None
+        raise CheckpointError(
+            f"{path} is truncated or no checkpoint ({reason}); take another, such as last.ckpt"
+        ) from None
     described = checkpoint.get("ecg_lightning") if isinstance(checkpoint, dict) else None
     if not isinstance(described, dict) or any(key not in described for key in _KEYS) or "state_dict" not in checkpoint:
-        raise CheckpointError(f"{path} is not a checkpoint of ecg_lightning; name one, such as RUN/checkpoints/best.ckpt")
+        raise CheckpointError(
+            f"{path} is not a checkpoint of ecg_lightning; name one, such as RUN/checkpoints/best.ckpt"
+        )
     if described["format"] != _FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {described['format']}, this version ({__version__}) reads {_FORMAT}; "
             f"use ecg_lightning {described.get('version', 'of that time')}"
         )
-    return checkpoint
+    return cast(dict[str, Any], checkpoint)
 
 
 def load_classifier(path: str | Path) -> ECGClassifier:

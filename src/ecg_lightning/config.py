@@ -269,7 +269,9 @@ def validate(cfg: DictConfig) -> None:
             "cells of a sweep side by side"
         )
     if cfg.data.root is None and cfg.data._target_ == DataConfig._target_:
-        raise ConfigError("data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv; or use data=synthetic")
+        raise ConfigError(
+            "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv; or use data=synthetic"
+        )
     if cfg.data._target_ == DataConfig._target_:
         from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
 
@@ -340,7 +342,9 @@ def _check_folds(cfg: DictConfig) -> None:
             raise ConfigError(f"data.{name}_folds={folds}: give at least one fold, each from 1 to 10")
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         if shared := sorted(set(splits[one]) & set(splits[other])):
-            raise ConfigError(f"data.{one}_folds and data.{other}_folds share fold {shared[0]}: splits must be disjoint")
+            raise ConfigError(
+                f"data.{one}_folds and data.{other}_folds share fold {shared[0]}: splits must be disjoint"
+            )
 
 
 def config_dir() -> Path:

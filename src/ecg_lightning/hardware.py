@@ -20,7 +20,9 @@ def prepare(hardware: DictConfig) -> dict[str, Any]:
         HardwareUnavailableError: this machine has no such accelerator.
     """
     if hardware.accelerator == "cuda" and not torch.cuda.is_available():
-        raise HardwareUnavailableError("hardware=cuda: this machine has no CUDA device that PyTorch can use; use hardware=cpu")
+        raise HardwareUnavailableError(
+            "hardware=cuda: this machine has no CUDA device that PyTorch can use; use hardware=cpu"
+        )
     torch.set_num_threads(hardware.threads or available_cores())
     return {
         "accelerator": hardware.accelerator,
@@ -40,7 +42,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 def has_bf16(accelerator: str) -> bool:
     """Whether matrix products run in bfloat16 in hardware: AMX or AVX512-BF16 on x86, BF16 on Arm, Ampere on CUDA."""
     if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(processor_features() & {"amx_bf16", "avx512_bf16", "bf16"})
 
 

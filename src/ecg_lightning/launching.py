@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -124,7 +124,7 @@ def explain(error: BaseException) -> str:
     """One sentence for an error of Hydra's composition or of this package, with the nearest known name."""
     if isinstance(error, UserError):
         return str(error)
-    messages = []
+    messages: list[str] = []
     link: BaseException | None = error
     while link is not None and len(messages) < 5:
         messages.append(str(link))
@@ -139,7 +139,9 @@ def explain(error: BaseException) -> str:
         return _explain_key(match.group(1))
     if match := re.search(r"(Value '.*?' of type '.*?' could not be converted to \w+)(?:.|\n)*?full_key: (\S+)", text):
         return f"{match.group(2)}: {match.group(1)}"
-    if match := re.search(r"(?:In '.*?': )?Could not find '([\w/]+)/([^'/]+)'(?:.|\n)*?Available options in '.*?':\n((?:\t\S+\n?)+)", text):
+    if match := re.search(
+        r"(?:In '.*?': )?Could not find '([\w/]+)/([^'/]+)'(?:.|\n)*?Available options in '.*?':\n((?:\t\S+\n?)+)", text
+    ):
         group, option, options = match.group(1), match.group(2), match.group(3).split()
         return f"{group}={option}: allowed are {', '.join(options)}.{config.did_you_mean(option, options)}"
     return re.sub(r"\s+", " ", messages[0]).strip()
@@ -162,7 +164,7 @@ def _explain_key(key: str) -> str:
     return f"{key}: the chosen {group} has no such key; these options have it: {', '.join(having) or 'none'}"
 
 
-def _known_keys() -> dict[str, object]:
+def _known_keys() -> dict[Any, Any]:
     """Every key of the schemas; a group's options are merged, since the error does not say which one was chosen."""
     known = OmegaConf.to_container(OmegaConf.structured(config.TrainConfig), throw_on_missing=False)
     assert isinstance(known, dict)
@@ -174,11 +176,9 @@ def _known_keys() -> dict[str, object]:
 
 
 def _quieten() -> None:
-    """Lightning's advice and notices that repeat in every run, and no telemetry-like advertisement."""
+    """Leave out advice that does not fit here: workers only slow this loader down."""
     import warnings
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for notice in (
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",

@@ -39,6 +39,10 @@ from ecg_lightning.runs.results import RunResult, git_revision, hash_config, nes
 
 log = logging.getLogger(__name__)
 
+# Lightning's notices repeat in every run and advertise; its warnings stay.
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
 
 def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
     """Train and test, or only test, what a checked configuration describes.
@@ -104,12 +108,11 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         result.metrics["val"] = _metrics(evaluator, "val")
         result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
         result.notes += [note for guard in callbacks if isinstance(guard, CollapseGuard) for note in guard.notes()]
-        tensorboard.log_final(loggers, trainer, classifier, datamodule, "val", result)
     if cfg.test:
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
-        if cfg.train:
-            tensorboard.log_final(loggers, trainer, classifier, datamodule, "test", result)
+    if cfg.train:
+        tensorboard.log_final(loggers, trainer.global_step, classifier, datamodule, result, cfg.callbacks.figures)
     result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     result.variants = [_baseline(classifier, result)]
     result.artifacts = _artifacts(output_dir)
@@ -125,8 +128,8 @@ def _prepare_training(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:
     if teacher is not None and teacher.description["sampling_rate"] != datamodule.sampling_rate:
         rate = teacher.description["sampling_rate"]
         raise ConfigError(
-            f"model.teacher={cfg.model.teacher} was trained at {rate} Hz, this run reads {datamodule.sampling_rate} Hz: "
-            f"set data.sampling_rate={rate}, or take another teacher"
+            f"model.teacher={cfg.model.teacher} was trained at {rate} Hz, this run reads {datamodule.sampling_rate} "
+            f"Hz: set data.sampling_rate={rate}, or take another teacher"
         )
     classifier = build_classifier(
         _plain(cfg.model), _plain(cfg.frontend), n_samples=datamodule.n_samples, seed=cfg.seed, teacher=teacher
@@ -215,7 +218,9 @@ def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult
 
 def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:
     prefix = f"{phase}/"
-    found = {name.removeprefix(prefix): float(v) for name, v in trainer.callback_metrics.items() if name.startswith(prefix)}
+    found = {
+        name.removeprefix(prefix): float(v) for name, v in trainer.callback_metrics.items() if name.startswith(prefix)
+    }
     return nested_metrics(found)
 
 

@@ -67,7 +67,7 @@ def open_cache(root: Path, records: Sequence[str], sampling_rate: int, cache_dir
     """
     stamps = [_stamp(root, record) for record in records]
     missing = [index for index, stamp in enumerate(stamps) if stamp == "missing"]
-    key = _digest([str(_FORMAT), str(sampling_rate), *(f"{r} {s}" for r, s in zip(records, stamps))])[:16]
+    key = _digest([str(_FORMAT), str(sampling_rate), *(f"{r} {s}" for r, s in zip(records, stamps, strict=True))])[:16]
     resolved = root.resolve()
     folder = cache_dir / f"{resolved.name}-{_digest([str(resolved)])[:8]}" / f"{sampling_rate}hz"
     index_path = folder / f"index-{key}.json"
@@ -119,7 +119,7 @@ def _build(root: Path, records: Sequence[str], present: list[int], rate: int, fo
         Path(temporary).replace(folder / f"signals-{key}.npy")
     finally:
         Path(temporary).unlink(missing_ok=True)
-    index = {
+    content = {
         "format": _FORMAT,
         "sampling_rate": rate,
         "records": present,
@@ -127,7 +127,7 @@ def _build(root: Path, records: Sequence[str], present: list[int], rate: int, fo
         "crc32": checksum,
         "content_hash": _digest([str(rate), str(checksum), *(records[index] for index in present)]),
     }
-    _write_atomically(folder / f"index-{key}.json", json.dumps(index))
+    _write_atomically(folder / f"index-{key}.json", json.dumps(content))
     for stale in (*folder.glob("signals-*.npy"), *folder.glob("index-*.json")):
         if key not in stale.name:
             stale.unlink(missing_ok=True)

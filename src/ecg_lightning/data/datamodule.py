@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -65,7 +65,8 @@ class SignalDataset(Dataset[ECGBatch]):
         """Mean and standard deviation in mV: (12, 1) each where `per_lead`, else over all leads, (1, 1)."""
         n_leads, n_samples = self._signals_NCT.shape[1:]
         sums = torch.zeros(2, n_leads, dtype=torch.float64)
-        for rows in self.rows.split(1024):
+        for first in range(0, len(self), 1024):
+            rows = self.rows[first : first + 1024]
             signals = self._signals_NCT.index_select(0, rows).double()
             sums += torch.stack([signals.sum(dim=(0, 2)), signals.square().sum(dim=(0, 2))])
         mean, square = (sums if per_lead else sums.mean(dim=1, keepdim=True)) / (len(self) * n_samples)
@@ -240,5 +241,6 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
         super().load(splits)
 
 
-def _already_a_batch(batch: ECGBatch) -> ECGBatch:
+def _already_a_batch(batch: Any) -> Any:
+    """`__getitems__` gives an `ECGBatch`, which needs no collating."""
     return batch

@@ -76,7 +76,9 @@ def read_statements(path: Path) -> dict[str, str]:
     """
     table = _read_csv(path, _STATEMENT_COLUMNS, "PTB-XL's scp_statements.csv")
     diagnostic = table[pd.to_numeric(table["diagnostic"], errors="coerce") == 1.0]
-    classes = {str(code): str(name) for code, name in zip(diagnostic.iloc[:, 0], diagnostic["diagnostic_class"])}
+    classes = {
+        str(code): str(name) for code, name in zip(diagnostic.iloc[:, 0], diagnostic["diagnostic_class"], strict=True)
+    }
     if set(classes.values()) != set(SUPERCLASSES):
         raise DataError(
             f"{path}: its diagnostic classes are {sorted(set(classes.values()))}, expected {list(SUPERCLASSES)}; "
@@ -117,7 +119,7 @@ def counts_by_split(targets: npt.NDArray[np.uint8], folds: npt.NDArray[np.int64]
     counts = {}
     for split, members in {**SPLITS, "all": tuple(range(1, 11))}.items():
         chosen = targets[np.isin(folds, members)]
-        positives = dict(zip(SUPERCLASSES, (int(n) for n in chosen.sum(axis=0))))
+        positives = dict(zip(SUPERCLASSES, (int(n) for n in chosen.sum(axis=0)), strict=True))
         counts[split] = {"records": len(chosen), "labelled": int(chosen.any(axis=1).sum()), **positives}
     return counts
 

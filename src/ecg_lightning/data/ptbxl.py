@@ -84,7 +84,9 @@ def read_ptbxl(
     unlabelled = usable & ~targets.any(axis=1)
     if not keep_unlabelled:
         if unlabelled.any():
-            log.info("%d records without a superclass are left out (data.keep_unlabelled=true keeps them)", unlabelled.sum())
+            log.info(
+                "%d records without a superclass are left out (data.keep_unlabelled=true keeps them)", unlabelled.sum()
+            )
         usable &= ~unlabelled
     chosen = np.flatnonzero(usable)
     if not chosen.size:
@@ -146,7 +148,7 @@ def check_learnable(targets: npt.NDArray[np.uint8]) -> None:
     Raises:
         DataError: fewer than two superclasses occur, or every record has the same ones.
     """
-    present = [name for name, count in zip(SUPERCLASSES, targets.sum(axis=0)) if count]
+    present = [name for name, count in zip(SUPERCLASSES, targets.sum(axis=0), strict=True) if count]
     if len(present) < 2 or len(np.unique(targets, axis=0)) < 2:
         raise DataError(
             f"the labels of all {len(targets):,} training records hold nothing to learn (superclasses that occur: "
@@ -210,12 +212,14 @@ def _report_bad(
     complaints = []
     if missing := [index for index in cache.missing if needed[index]]:
         complaints.append(
-            f"the files of {len(missing):,} of {n_needed:,} records are missing under {root} (first: {names[missing[0]]})"
+            f"the files of {len(missing):,} of {n_needed:,} records are missing under {root} "
+            f"(first: {names[missing[0]]})"
         )
     if bad := {index: reason for index, reason in cache.bad.items() if needed[index]}:
         index, reason = next(iter(bad.items()))
         complaints.append(
-            f"{len(bad):,} of {n_needed:,} records are bad (first: {root / names[index]}, ecg_id {ecg_ids[index]}: {reason})"
+            f"{len(bad):,} of {n_needed:,} records are bad "
+            f"(first: {root / names[index]}, ecg_id {ecg_ids[index]}: {reason})"
         )
     if complaints and on_bad_record == "error":
         raise DataError(

@@ -44,7 +44,7 @@ class RecordReader:
         self.sampling_rate = sampling_rate
         self.verify = verify
         self._frames = np.empty((self.n_samples, len(LEADS)), dtype="<i2")
-        self._target = memoryview(self._frames).cast("B")
+        self._target = memoryview(self._frames.data).cast("B")
         self._excess = bytearray(1)
         self._header = _header_pattern(sampling_rate, self.n_samples)
 
@@ -78,16 +78,16 @@ class RecordReader:
             os.close(descriptor)
         if size != len(self._target):
             found = os.stat(record + ".dat").st_size  # noqa: PTH116 - as above
-            raise RecordError(f"its .dat holds {found} bytes, expected {len(self._target)} (12 leads × {self.n_samples})")
+            raise RecordError(
+                f"its .dat holds {found} bytes, expected {len(self._target)} (12 leads × {self.n_samples})"
+            )
 
     def _check_signals(
         self, signals_CT: npt.NDArray[np.int16], initial: npt.NDArray[np.int64], checksum: npt.NDArray[np.int64]
     ) -> None:
         if (wrong := np.flatnonzero(signals_CT[:, 0] != initial)).size:
             lead = int(wrong[0])
-            raise RecordError(
-                f"lead {LEADS[lead]} starts with {signals_CT[lead, 0]}, its header says {initial[lead]}"
-            )
+            raise RecordError(f"lead {LEADS[lead]} starts with {signals_CT[lead, 0]}, its header says {initial[lead]}")
         sums = np.add.reduce(signals_CT, axis=1, dtype=np.int16)  # wraps at 16 bits, as WFDB's checksum does
         if (wrong := np.flatnonzero((sums.astype(np.int64) - checksum) % 65536)).size:
             raise RecordError(f"lead {LEADS[int(wrong[0])]} does not match its WFDB checksum: the file was changed")
@@ -98,7 +98,8 @@ class RecordReader:
 def _header_pattern(sampling_rate: int, n_samples: int) -> re.Pattern[bytes]:
     """One pattern for the whole header; groups: name, then file stem, first sample and checksum of each lead."""
     signals = b"".join(
-        rb"([-\w]+)\.dat 16 1000(?:\.0*)?(?:\(0\))?/mV 16 0 %s %s 0 (?i:%s)[ \t]*\r?\n" % (_NUMBER, _NUMBER, lead.encode())
+        rb"([-\w]+)\.dat 16 1000(?:\.0*)?(?:\(0\))?/mV 16 0 %s %s 0 (?i:%s)[ \t]*\r?\n"
+        % (_NUMBER, _NUMBER, lead.encode())
         for lead in LEADS
     )
     first = rb"([-\w]+) 12 %d(?:\.0*)? %d[^\n]*\n" % (sampling_rate, n_samples)
@@ -128,7 +129,9 @@ def _explain_header(header: bytes, name: str, sampling_rate: int) -> str:
         return f"it has {record[3][:20]} samples a lead, expected {DURATION_S * sampling_rate}"
     if len(lines) - 1 != len(LEADS):
         return f"its header describes {len(lines) - 1} signals, expected {len(LEADS)}"
-    return next(filter(None, map(_explain_signal_line, lines[1:], LEADS, [name] * len(LEADS))), "its header is malformed")
+    return next(
+        filter(None, map(_explain_signal_line, lines[1:], LEADS, [name] * len(LEADS))), "its header is malformed"
+    )
 
 
 def _is_rate(text: str, sampling_rate: int) -> bool:

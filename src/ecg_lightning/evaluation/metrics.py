@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
+    binary_auroc,
     multiclass_accuracy,
     multiclass_f1_score,
     multiclass_precision,
@@ -45,7 +47,7 @@ def superclass_metrics(
     f1_tuned = multilabel_f1_score(tuned, targets, n_classes, average=None)
     auroc = torch.full((n_classes,), float("nan"))
     if rankable.any():
-        auroc[rankable] = torch.atleast_1d(_auroc(probabilities_NC[:, rankable], targets[:, rankable]))
+        auroc[rankable] = _auroc(probabilities_NC[:, rankable], targets[:, rankable])
     metrics = {
         "f1_macro": _mean(f1[scorable]),
         "f1_macro_tuned": _mean(f1_tuned[scorable]),
@@ -54,7 +56,7 @@ def superclass_metrics(
         "accuracy_subset": float((decisions == targets).all(dim=1).float().mean()),
         "n_classes": float(scorable.sum()),
         "spread": float(probabilities_NC.std(dim=0, correction=0).max()),
-        "modal_share": float(decisions.unique(dim=0, return_counts=True)[1].max() / n_records),
+        "modal_share": _modal_share(decisions),
     }
     for column, name in enumerate(classes):
         if scorable[column]:
@@ -97,10 +99,14 @@ def is_collapsed(metrics: dict[str, float]) -> bool:
 
 def _auroc(probabilities_NC: Tensor, targets_NC: Tensor) -> Tensor:
     if probabilities_NC.shape[1] == 1:
-        from torchmetrics.functional.classification import binary_auroc
-
-        return binary_auroc(probabilities_NC[:, 0], targets_NC[:, 0])
+        return binary_auroc(probabilities_NC[:, 0], targets_NC[:, 0])[None]  # the multi-label form asks for two
     return multilabel_auroc(probabilities_NC, targets_NC, probabilities_NC.shape[1], average=None)
+
+
+def _modal_share(decisions_NC: Tensor) -> float:
+    """Share of the records that get the most frequent combination of classes."""
+    combinations = Counter(map(tuple, decisions_NC.tolist()))
+    return max(combinations.values()) / len(decisions_NC)
 
 
 def _mean(values: Tensor) -> float:

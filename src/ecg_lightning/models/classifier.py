@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from ecg_lightning.data.datamodule import ECGBatch
@@ -111,12 +112,14 @@ class ECGClassifier(L.LightningModule):
         """Score the test fold with the thresholds of the validation fold."""
         self._score("test")
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer, and a schedule that runs by the step."""
         optimizer = make_optimizer(self, self.optimizer_config)
         n_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = make_scheduler(optimizer, self.scheduler_config, n_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return cast(
+            OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        )
 
     def configure_gradient_clipping(
         self,

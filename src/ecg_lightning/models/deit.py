@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -60,13 +60,13 @@ class DeiT(ECGClassifier):
         weights: str | None = None,
         **recipe: Unpack[Recipe],
     ) -> None:
-        channels, *size = frontend.image_shape
+        channels, height, width = frontend.image_shape
         shape = {"embed_dim": dim, "depth": depth, "num_heads": heads}
         network = create_timm_network(
             f"deit_{variant}_distilled_patch16_224",
             pretrained=pretrained,
             weights=weights,
-            img_size=tuple(size),
+            img_size=(height, width),
             patch_size=patch_size,
             in_chans=channels,
             num_classes=len(recipe["classes"]),
@@ -91,8 +91,7 @@ class DeiT(ECGClassifier):
     def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
         """The distillation loss, and the mean of both heads."""
         millivolts = self.frontend.augment(batch.signals)
-        features = self.network.forward_features(self.frontend.represent(millivolts))
-        class_logits, distilled_logits = self._heads(features)
+        class_logits, distilled_logits = self._both_heads(self.frontend.represent(millivolts))
         hard = self.loss(class_logits, batch.targets)
         if self._teacher:
             soft = self._soft_loss(distilled_logits, millivolts)
@@ -101,10 +100,10 @@ class DeiT(ECGClassifier):
             hard = (hard + soft) / 2
         return self.alpha * hard + (1 - self.alpha) * soft, (class_logits + distilled_logits) / 2
 
-    def _heads(self, features_BND: Tensor) -> tuple[Tensor, Tensor]:
-        class_token, distillation_token = features_BND[:, 0], features_BND[:, 1]
-        drop = self.network.head_drop
-        return self.network.head(drop(class_token)), self.network.head_dist(drop(distillation_token))
+    def _both_heads(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        network: Any = self.network
+        tokens_BND = network.head_drop(network.forward_features(images_BCHW)[:, :2])
+        return network.head(tokens_BND[:, 0]), network.head_dist(tokens_BND[:, 1])
 
     def _soft_loss(self, distilled_logits: Tensor, millivolts: Tensor) -> Tensor:
         (teacher,) = self._teacher

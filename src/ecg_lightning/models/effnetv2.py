@@ -9,7 +9,6 @@ from typing import Unpack
 from torch import nn
 from torchvision.models import EfficientNet, EfficientNet_V2_S_Weights
 from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
-from torchvision.ops import Conv2dNormActivation
 
 from ecg_lightning.frontend import MatrixFrontend
 from ecg_lightning.models.classifier import ECGClassifier
@@ -54,7 +53,9 @@ class EffNetV2(ECGClassifier):
         **recipe: Unpack[Recipe],
     ) -> None:
         stages = [
-            block(expansion, kernel, stride, _channels(before, width), _channels(after, width), math.ceil(layers * depth))
+            block(
+                expansion, kernel, stride, _channels(before, width), _channels(after, width), math.ceil(layers * depth)
+            )
             for (block, expansion, kernel, stride, before, after, layers) in _STAGES
         ]
         network = EfficientNet(
@@ -81,11 +82,11 @@ class EffNetV2(ECGClassifier):
 
 
 def _channels(channels: int, width: float) -> int:
-    return MBConvConfig.adjust_channels(channels, width)
+    return int(MBConvConfig.adjust_channels(channels, width))
 
 
 def _replace_stem(network: EfficientNet, channels: int) -> None:
-    stem: Conv2dNormActivation = network.features[0]
-    old: nn.Conv2d = stem[0]
-    stem[0] = nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=False)
-    nn.init.kaiming_normal_(stem[0].weight, mode="fan_out")
+    stem = network.features[0]
+    convolution = nn.Conv2d(channels, stem[0].out_channels, kernel_size=3, stride=2, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out")
+    stem[0] = convolution

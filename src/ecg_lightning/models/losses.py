@@ -34,4 +34,7 @@ class ArgmaxCrossEntropy(nn.Module):
         return logits_BC.double().softmax(dim=1)
 
 
-LOSSES = {"bce": BinaryCrossEntropy, "argmax_cross_entropy": ArgmaxCrossEntropy}
+LOSSES: dict[str, type[BinaryCrossEntropy] | type[ArgmaxCrossEntropy]] = {
+    "bce": BinaryCrossEntropy,
+    "argmax_cross_entropy": ArgmaxCrossEntropy,
+}

@@ -11,7 +11,7 @@ from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import MatrixFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
-from ecg_lightning.models.weights import _existing, explained
+from ecg_lightning.models.weights import existing_file, explained
 
 
 class ViT(ECGClassifier):
@@ -53,10 +53,10 @@ class ViT(ECGClassifier):
                 "model.pretrained=true: nobody published weights of this ViT's shape; use model=deit, or give "
                 "model.weights=FILE with weights of your own"
             )
-        channels, *size = frontend.image_shape
+        channels, height, width = frontend.image_shape
         n_classes = len(recipe["classes"])
         network = VisionTransformer(
-            img_size=tuple(size),
+            img_size=(height, width),
             patch_size=patch_size,
             in_chans=channels,
             num_classes=n_classes,
@@ -72,7 +72,7 @@ class ViT(ECGClassifier):
             drop_path_rate=drop_path,
         )
         if weights:
-            source = {"file": str(_existing(weights)), "first_conv": "patch_embed.proj", "classifier": "head"}
+            source = {"file": str(existing_file(weights)), "first_conv": "patch_embed.proj", "classifier": "head"}
             with explained("vit", weights):
                 load_pretrained(network, source, num_classes=n_classes, in_chans=channels)
         super().__init__(frontend, network, **recipe)

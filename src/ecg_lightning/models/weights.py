@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.models import adapt_input_conv, create_model
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ecg_lightning.errors import CheckpointError
 
 
-def create_timm_network(name: str, *, pretrained: bool, weights: str | None, **settings: object) -> nn.Module:
+def create_timm_network(name: str, *, pretrained: bool, weights: str | None, **settings: Any) -> nn.Module:
     """A timm network, with its published weights or those of a local file; timm fits stem and head to the settings.
 
     Args:
@@ -25,7 +26,7 @@ def create_timm_network(name: str, *, pretrained: bool, weights: str | None, **s
     Raises:
         CheckpointError: the weights cannot be reached, read, or do not fit.
     """
-    overlay = {"file": str(_existing(weights))} if weights else None
+    overlay = {"file": str(existing_file(weights))} if weights else None
     with explained(name, weights):
         network: nn.Module = create_model(
             name, pretrained=pretrained or weights is not None, pretrained_cfg_overlay=overlay, **settings
@@ -57,7 +58,7 @@ def load_state(
     """
     with explained(name, weights):
         if weights:
-            state = torch.load(_existing(weights), map_location="cpu", weights_only=True)
+            state = torch.load(existing_file(weights), map_location="cpu", weights_only=True)
         else:
             assert published is not None
             state = published()
@@ -66,7 +67,9 @@ def load_state(
         state = {key: value for key, value in state.items() if not key.startswith(head) or _fits(own, key, value)}
         missing, unexpected = network.load_state_dict(state, strict=False)
         if unexpected or any(not key.startswith(head) for key in missing):
-            raise ValueError(f"{len(missing)} parameters missing, {len(unexpected)} unknown (first: {(unexpected or missing)[0]})")
+            raise ValueError(
+                f"{len(missing)} parameters missing, {len(unexpected)} unknown (first: {(unexpected or missing)[0]})"
+            )
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def explained(name: str, weights: str | None) -> Iterator[None]:
         ) from None
 
 
-def _existing(weights: str) -> Path:
+def existing_file(weights: str) -> Path:
     path = Path(weights).expanduser()
     if not path.is_file():
         raise CheckpointError(f"model.weights={weights} is not there; name a file of weights")

@@ -49,8 +49,8 @@ class ProgressLines(Callback):
         left = (now - self._epoch_started) / done * (total - done)
         speed = done * len(batch.targets) / (now - self._epoch_started)
         _to_log(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · batch {done}/{total} · loss {float(outputs['loss']):.4f}"
-            f" · {speed:.0f} records/s · epoch ends in {clock(left)}"
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · batch {done}/{total} · "
+            f"loss {float(outputs['loss']):.4f} · {speed:.0f} records/s · epoch ends in {clock(left)}"
         )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -87,7 +87,9 @@ class CollapseGuard(Callback):
         """Look at the epoch's predictions."""
         if trainer.sanity_checking or not trainer.training:
             return
-        metrics = {name.removeprefix("val/"): float(v) for name, v in trainer.callback_metrics.items() if "val/" in name}
+        metrics = {
+            name.removeprefix("val/"): float(v) for name, v in trainer.callback_metrics.items() if "val/" in name
+        }
         if "spread" in metrics and is_collapsed(metrics):
             self.collapsed_epochs.append(trainer.current_epoch + 1)
             log.warning(

@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -35,7 +36,9 @@ class SweepReport(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Rewrite `results.csv` from every result that is there."""
-        if HydraConfig.get().sweep.dir and (folder := _sweep_dir(config)):
+        settings = HydraConfig.get()
+        if settings.mode == RunMode.MULTIRUN:
+            folder = Path(settings.sweep.dir)
             write_csv(collect(folder), folder / "results.csv")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -60,12 +63,6 @@ def report_run(folder: Path) -> None:
     console = _console()
     print_table(collect(folder.parent, folder.name), console, str(folder))
     _print_next(console, folder, folder)
-
-
-def _sweep_dir(config: DictConfig) -> Path | None:
-    if HydraConfig.get().mode is None or HydraConfig.get().mode.name != "MULTIRUN":
-        return None
-    return Path(HydraConfig.get().sweep.dir)
 
 
 def _print_next(console: Console, folder: Path, best: Path | None) -> None:

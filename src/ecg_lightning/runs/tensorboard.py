@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lightning as L
 import numpy as np
 import numpy.typing as npt
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -43,36 +42,44 @@ def log_hyperparameters(
 
 def log_final(
     loggers: Sequence[Logger],
-    trainer: L.Trainer,
+    step: int,
     classifier: ECGClassifier,
     datamodule: PTBXLDataModule,
-    phase: str,
     result: RunResult,
+    figures: bool,
 ) -> None:
-    """The best checkpoint's scores and figures of one phase."""
+    """The best checkpoint's scores and, where wanted, figures of each phase that was evaluated."""
+    for logger in _tensorboards(loggers):
+        if result.score is not None:
+            logger.log_metrics({_FINAL: result.score}, step)
+        for phase, metrics in result.metrics.items():
+            logger.log_metrics({f"best/{phase}_{k}": v for k, v in metrics.items() if isinstance(v, float)}, step)
+            if figures:
+                _log_figures(logger, step, phase, classifier, datamodule)
+        logger.finalize("success")
+
+
+def _log_figures(
+    logger: TensorBoardLogger, step: int, phase: str, classifier: ECGClassifier, datamodule: PTBXLDataModule
+) -> None:
     probabilities, targets = classifier.predictions[phase]
     dataset = datamodule.datasets[phase]
 
     def signal_of(index: int) -> npt.NDArray[np.float32]:
-        return (dataset[index].signals.float() * MILLIVOLTS_PER_UNIT).numpy()
+        millivolts: npt.NDArray[np.float32] = (dataset[index].signals.float() * MILLIVOLTS_PER_UNIT).numpy()
+        return millivolts
 
-    final = {f"best/{phase}_{name}": value for name, value in result.metrics[phase].items() if isinstance(value, float)}
-    for logger in _tensorboards(loggers):
-        logger.log_metrics(final, step=trainer.global_step)
-        if phase == "val" and result.score is not None:
-            logger.log_metrics({_FINAL: result.score}, step=trainer.global_step)
-        log_figures(
-            logger.experiment,
-            trainer.global_step,
-            f"best_{phase}",
-            signal_of=signal_of,
-            sampling_rate=datamodule.sampling_rate,
-            classes=classifier.classes,
-            probabilities_NC=probabilities.numpy(),
-            targets_NC=targets.numpy(),
-            thresholds_C=classifier.thresholds.cpu().numpy(),
-        )
-        logger.finalize("success")
+    log_figures(
+        logger.experiment,
+        step,
+        f"best_{phase}",
+        signal_of=signal_of,
+        sampling_rate=datamodule.sampling_rate,
+        classes=classifier.classes,
+        probabilities_NC=probabilities.numpy(),
+        targets_NC=targets.numpy(),
+        thresholds_C=classifier.thresholds.cpu().numpy(),
+    )
 
 
 def _tensorboards(loggers: Sequence[Logger]) -> list[TensorBoardLogger]:
