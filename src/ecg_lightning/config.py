@@ -73,7 +73,7 @@ class MatrixConfig(FrontendConfig):
     """`MatrixFrontend`'s arguments."""
 
     _target_: str = "ecg_lightning.frontend.frontend.MatrixFrontend"
-    size: Any = 224  # pixels: one number, or [height, width]
+    size: Any = field(default_factory=lambda: [64, 512])  # pixels: one number, or [height, width]
     rows: str = field(default="leads", metadata={"choices": ("leads", "time")})
     channels: int = field(default=1, metadata={"choices": (1, 3)})
 

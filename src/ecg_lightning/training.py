@@ -163,7 +163,8 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
     callbacks: list[Callback] = [
         ModelCheckpoint(filename="best", monitor=cfg.monitor, mode=mode, **common),
         # A second one: `save_last` of the first lags behind until the metric improves.
-        ModelCheckpoint(filename="last", every_n_epochs=1, save_on_exception=True, **common),
+        # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
+        ModelCheckpoint(filename="last", every_n_epochs=1, **common),
         ProgressLines(),
     ]
     if cfg.callbacks.early_stopping is not None:

@@ -1,7 +1,7 @@
 """The signal cache: every verified record of one PTB-XL folder and rate, as one int16 array on disk.
 
 Layout: `<cache>/<folder name>-<hash of its path>/<rate>hz/` holds `signals-<key>.npy` (N, 12, T) in units of 1 µV
-and `index-<key>.json`. The key changes with any source file's size or time, so a changed source is read anew.
+and `index-<key>.json`. The key changes with any source file's size, time or mode, so a changed source is read anew.
 """
 
 from __future__ import annotations
@@ -89,12 +89,15 @@ def _stamp(root: Path, record: str) -> str:
     try:
         path = record_path(root, record)
     except RecordError:
-        return "refused"  # read_into is never reached: _build names the reason
+        return "refused"  # _build names the reason
     try:
         files = [os.stat(path + suffix) for suffix in (".hea", ".dat")]  # noqa: PTH116 - 44,000 of them
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
-    return " ".join(f"{file.st_size} {file.st_mtime_ns}" for file in files)
+    except OSError:
+        return "refused"
+    # The mode, so that a record that was refused for lack of permission is read once it may be.
+    return " ".join(f"{file.st_size} {file.st_mtime_ns} {file.st_mode}" for file in files)
 
 
 def _build(root: Path, records: Sequence[str], present: list[int], rate: int, folder: Path, key: str) -> None:
@@ -108,6 +111,7 @@ def _build(root: Path, records: Sequence[str], present: list[int], rate: int, fo
     try:
         shape = (len(present), len(LEADS), DURATION_S * rate)
         signals_NCT = np.lib.format.open_memmap(temporary, mode="w+", dtype="<i2", shape=shape)
+        _take_space(Path(temporary))
         for row, index in enumerate(present):
             try:
                 reader.read_into(record_path(root, records[index]), signals_NCT[row])
@@ -128,10 +132,18 @@ def _build(root: Path, records: Sequence[str], present: list[int], rate: int, fo
         "content_hash": _digest([str(rate), str(checksum), *(records[index] for index in present)]),
     }
     _write_atomically(folder / f"index-{key}.json", json.dumps(content))
-    for stale in (*folder.glob("signals-*.npy"), *folder.glob("index-*.json")):
-        if key not in stale.name:
+    # Other keys' files, and what killed builds left: nobody else builds while the lock is held.
+    for stale in (*folder.glob("signals-*.npy"), *folder.glob("index-*.json"), *folder.glob(".*.tmp")):
+        if key not in stale.name or stale.suffix == ".tmp":
             stale.unlink(missing_ok=True)
     log.info("read and verified %d records in %.1f s", len(present), time.perf_counter() - started)
+
+
+def _take_space(path: Path) -> None:
+    """Let a full disk raise here: later, a write to the memory map would end the process by SIGBUS."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _open(index_path: Path, missing: list[int]) -> SignalCache:
@@ -143,7 +155,7 @@ def _open(index_path: Path, missing: list[int]) -> SignalCache:
             allow_pickle=False,
         )
         intact = len(signals) == len(index["records"]) and _crc32(signals) == index["crc32"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{index_path} cannot be read ({error}); remove that folder, it is made anew") from None
     if not intact:
         raise DataError(f"the cached signals beside {index_path} were damaged; remove that folder, it is made anew")

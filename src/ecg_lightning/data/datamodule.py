@@ -163,17 +163,19 @@ class PTBXLDataModule(L.LightningDataModule):
             on_bad_record=self.on_bad_record,
             cache_dir=self.cache_dir,
         )
-        split_of = np.full(len(records.folds), -1)
-        for number, (split, folds) in enumerate(wanted.items()):
+        for split, folds in wanted.items():
             chosen = np.isin(records.folds, folds)
             if not chosen.any():
                 raise DataError(
                     f"{self.root} holds no labelled record of the {split} folds {list(folds)}: choose others with "
                     f"data.{split}_folds=[…]" + (", or set test=false" if split == "test" else "")
                 )
-            split_of[chosen] = number
             self.datasets[split] = SignalDataset(records, np.flatnonzero(chosen))
-        check_patients(records.patient_ids, split_of)
+        loaded = self.datasets.values()  # those of earlier calls, too
+        check_patients(
+            np.concatenate([dataset.patient_ids for dataset in loaded]),
+            np.repeat(np.arange(len(loaded)), [len(dataset) for dataset in loaded]),
+        )
         if "train" in wanted:
             check_learnable(records.targets[np.isin(records.folds, wanted["train"])])
         self.root_hash = records.root_hash

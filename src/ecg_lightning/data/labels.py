@@ -55,7 +55,7 @@ def read_database(path: Path) -> pd.DataFrame:
             row = int(np.flatnonzero(bad)[0])
             allowed = "a fold from 1 to 10" if column == "strat_fold" else "a whole number"
             raise DataError(
-                f"{path}, line {row + 2}: {column} is {table[column].iloc[row]!r}, expected {allowed}; "
+                f"{path}, line {row + 2}: {column} is {table[column].iloc[row]}, expected {allowed}; "
                 "restore the file from PTB-XL"
             )
         table[column] = numbers.astype(np.int64)
@@ -125,12 +125,12 @@ def counts_by_split(targets: npt.NDArray[np.uint8], folds: npt.NDArray[np.int64]
 
 
 def _parse_codes(text: str, where: str) -> list[tuple[str, float]]:
-    if _CODES.fullmatch(text):  # 59 times faster than literal_eval, and PTB-XL's files hold nothing else
-        return [(code, float(likelihood)) for code, likelihood in _CODE.findall(text)]
     try:
+        if _CODES.fullmatch(text):  # 59 times faster than literal_eval, and PTB-XL's files hold nothing else
+            return [(code, float(likelihood)) for code, likelihood in _CODE.findall(text)]
         codes = ast.literal_eval(text)
         return [(str(code), float(likelihood)) for code, likelihood in codes.items()]
-    except (ValueError, SyntaxError, AttributeError, TypeError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, AttributeError, TypeError, OverflowError, MemoryError, RecursionError):
         raise DataError(
             f"{where}: scp_codes is {text[:80]!r}, expected a dictionary such as {{'NORM': 100.0}}; "
             "restore the file from PTB-XL"
@@ -143,7 +143,7 @@ def _read_csv(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path} is not there; it should be {what}") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{path} cannot be read as a table ({error}); it should be {what}") from None
+        raise DataError(f"{path} cannot be read as a table ({str(error).strip()}); it should be {what}") from None
     if missing := [name for name in columns if name not in table.columns]:
         raise DataError(f"{path} has no column {', '.join(missing)}; it should be {what}")
     return table

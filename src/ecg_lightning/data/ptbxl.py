@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +197,8 @@ def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:
 
 
 def _any_file(root: Path, table: pd.DataFrame, sampling_rate: int) -> bool:
-    return any((root / f"{name}.dat").exists() for name in table[FILENAME_COLUMN[sampling_rate]])
+    # os.path's `exists` says no where Path's raises: a name that is too long, a folder that may not be entered.
+    return any(os.path.exists(f"{root}/{name}.dat") for name in table[FILENAME_COLUMN[sampling_rate]])  # noqa: PTH110
 
 
 def _report_bad(

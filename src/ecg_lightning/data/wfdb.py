@@ -177,6 +177,6 @@ def record_path(root: Path, relative: str) -> str:
     Raises:
         RecordError: the name is absolute, or climbs out of the root.
     """
-    if relative.startswith(("/", "\\")) or ":" in relative or ".." in re.split(r"[/\\]", relative):
+    if relative.startswith(("/", "\\")) or re.search("[:\0]", relative) or ".." in re.split(r"[/\\]", relative):
         raise RecordError(f"its file name {relative[:80]!r} leads out of the data folder")
     return f"{root}/{relative}"

@@ -83,7 +83,7 @@ class ECGClassifier(L.LightningModule):
         # Reading the loss waits for a GPU, so there it is looked at now and then.
         if (self.device.type == "cpu" or batch_idx % 50 == 0) and not torch.isfinite(loss):
             raise TrainingDivergedError(
-                f"the training loss is {float(loss)} at step {self.global_step} (epoch {self.current_epoch}): lower "
+                f"the training loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch}): lower "
                 f"model.optimizer.lr={self.optimizer_config.lr}, or set trainer.gradient_clip_val=1"
             )
         self._keep("train", loss, logits, batch.targets)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
+from timm.models.convnext import checkpoint_filter_fn
+
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import MatrixFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
-from ecg_lightning.models.weights import create_timm_network
+from ecg_lightning.models.weights import create_timm_network, load_file
+
+_SMALLEST = 32
 
 
 class ConvNeXt(ECGClassifier):
@@ -37,15 +42,22 @@ class ConvNeXt(ECGClassifier):
         weights: str | None = None,
         **recipe: Unpack[Recipe],
     ) -> None:
+        n_channels, height, width = frontend.image_shape
+        if min(height, width) < _SMALLEST:
+            raise ConfigError(
+                f"frontend.size: ConvNeXt halves an image five times, so {height} × {width} is too small; "
+                f"give at least {_SMALLEST} pixels a side"
+            )
         network = create_timm_network(
             "convnext_tiny.fb_in1k",
-            pretrained=pretrained,
-            weights=weights,
-            in_chans=frontend.image_shape[0],
+            pretrained=pretrained and not weights,
+            in_chans=n_channels,
             num_classes=len(recipe["classes"]),
             dims=tuple(channels),
             depths=tuple(blocks),
             drop_rate=dropout,
             drop_path_rate=drop_path,
         )
+        if weights:
+            load_file(network, weights, stem="stem.0.weight", head="head.fc.", convert=checkpoint_filter_fn)
         super().__init__(frontend, network, **recipe)

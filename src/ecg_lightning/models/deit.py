@@ -6,13 +6,14 @@ from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.frontend import MatrixFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
-from ecg_lightning.models.weights import create_timm_network
+from ecg_lightning.models.weights import create_timm_network, load_file
 
 
 class DeiT(ECGClassifier):
@@ -64,8 +65,7 @@ class DeiT(ECGClassifier):
         shape = {"embed_dim": dim, "depth": depth, "num_heads": heads}
         network = create_timm_network(
             f"deit_{variant}_distilled_patch16_224",
-            pretrained=pretrained,
-            weights=weights,
+            pretrained=pretrained and not weights,
             img_size=(height, width),
             patch_size=patch_size,
             in_chans=channels,
@@ -77,6 +77,8 @@ class DeiT(ECGClassifier):
             drop_path_rate=drop_path,
             **{name: value for name, value in shape.items() if value is not None},
         )
+        if weights:
+            load_file(network, weights, stem="patch_embed.proj.weight", head="head", convert=checkpoint_filter_fn)
         super().__init__(frontend, network, **recipe)
         self.alpha = alpha if teacher else 1.0
         self.temperature = temperature

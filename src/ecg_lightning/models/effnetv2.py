@@ -13,7 +13,7 @@ from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
 from ecg_lightning.frontend import MatrixFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
-from ecg_lightning.models.weights import load_state
+from ecg_lightning.models.weights import State, load_file, load_published
 
 # (block, expansion, kernel, stride, input channels, output channels, layers): Tan & Le 2021, arXiv 2104.00298, table 4.
 _STAGES = (
@@ -24,6 +24,8 @@ _STAGES = (
     (MBConvConfig, 6, 3, 1, 128, 160, 9),
     (MBConvConfig, 6, 3, 2, 160, 256, 15),
 )
+
+_STEM = "features.0.0.weight"
 
 
 class EffNetV2(ECGClassifier):
@@ -69,20 +71,20 @@ class EffNetV2(ECGClassifier):
         channels, *_ = frontend.image_shape
         if channels != 3:
             _replace_stem(network, channels)
-        if pretrained or weights:
-            load_state(
-                network,
-                lambda: EfficientNet_V2_S_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True),
-                weights,
-                name="EfficientNetV2-S",
-                stem="features.0.0.weight",
-                head="classifier.",
-            )
+        if weights:
+            load_file(network, weights, stem=_STEM, head="classifier.")
+        elif pretrained:
+            load_published(network, _imagenet_weights, name="EfficientNetV2-S", stem=_STEM, head="classifier.")
         super().__init__(frontend, network, **recipe)
 
 
 def _channels(channels: int, width: float) -> int:
     return int(MBConvConfig.adjust_channels(channels, width))
+
+
+def _imagenet_weights() -> State:
+    state: State = EfficientNet_V2_S_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
+    return state
 
 
 def _replace_stem(network: EfficientNet, channels: int) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from timm.models import load_pretrained
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import MatrixFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
-from ecg_lightning.models.weights import existing_file, explained
+from ecg_lightning.models.weights import load_file
 
 
 class ViT(ECGClassifier):
@@ -54,12 +53,11 @@ class ViT(ECGClassifier):
                 "model.weights=FILE with weights of your own"
             )
         channels, height, width = frontend.image_shape
-        n_classes = len(recipe["classes"])
         network = VisionTransformer(
             img_size=(height, width),
             patch_size=patch_size,
             in_chans=channels,
-            num_classes=n_classes,
+            num_classes=len(recipe["classes"]),
             global_pool="avg",
             class_token=False,
             embed_dim=dim,
@@ -72,7 +70,5 @@ class ViT(ECGClassifier):
             drop_path_rate=drop_path,
         )
         if weights:
-            source = {"file": str(existing_file(weights)), "first_conv": "patch_embed.proj", "classifier": "head"}
-            with explained("vit", weights):
-                load_pretrained(network, source, num_classes=n_classes, in_chans=channels)
+            load_file(network, weights, stem="patch_embed.proj.weight", head="head.", convert=checkpoint_filter_fn)
         super().__init__(frontend, network, **recipe)

@@ -1,4 +1,4 @@
-"""Published or local weights for a network; unreachable or foreign ones are a clear error."""
+"""Published or local weights for a network; unreachable, damaged or foreign ones are a clear error."""
 
 from __future__ import annotations
 
@@ -7,96 +7,94 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from timm.models import adapt_input_conv, create_model
+from timm.models import adapt_input_conv, create_model, load_state_dict
 from torch import Tensor, nn
 
 from ecg_lightning.errors import CheckpointError
 
+State = dict[str, Tensor]
 
-def create_timm_network(name: str, *, pretrained: bool, weights: str | None, **settings: Any) -> nn.Module:
-    """A timm network, with its published weights or those of a local file; timm fits stem and head to the settings.
+
+def create_timm_network(name: str, *, pretrained: bool, **settings: Any) -> nn.Module:
+    """A timm network, where wanted with the weights that timm publishes; timm fits stem, positions and head.
 
     Args:
         name: timm's name of the network.
-        pretrained: load the weights that timm publishes for it.
-        weights: a local file of such weights (`.safetensors` or a state dict); wins over `pretrained`.
+        pretrained: load the published weights.
         **settings: arguments of the network.
 
     Raises:
-        CheckpointError: the weights cannot be reached, read, or do not fit.
+        CheckpointError: the weights cannot be reached.
     """
-    overlay = {"file": str(existing_file(weights))} if weights else None
-    with explained(name, weights):
-        network: nn.Module = create_model(
-            name, pretrained=pretrained or weights is not None, pretrained_cfg_overlay=overlay, **settings
-        )
+    with _explained(f"the published weights of {name}"):
+        network: nn.Module = create_model(name, pretrained=pretrained, **settings)
     return network
 
 
-def load_state(
+def load_published(network: nn.Module, fetch: Callable[[], State], *, name: str, stem: str, head: str) -> None:
+    """Load weights that `fetch` downloads; see `load_file` for what is fitted.
+
+    Raises:
+        CheckpointError: the weights cannot be reached.
+    """
+    with _explained(f"the published weights of {name}"):
+        _load(network, fetch(), stem, head)
+
+
+def load_file(
     network: nn.Module,
-    published: Callable[[], dict[str, Tensor]] | None,
-    weights: str | None,
+    weights: str,
     *,
-    name: str,
     stem: str,
     head: str,
+    convert: Callable[..., State] = lambda state, network: state,
 ) -> None:
-    """Load published or local weights into `network`: the stem is fitted to its channels, another head is left out.
+    """Load a local file of weights: the stem is fitted to the network's channels, a head of other classes is left out.
 
     Args:
         network: the network to fill.
-        published: fetches the published state dict; None where nobody published any.
-        weights: a local file with such a state dict; wins over `published`.
-        name: of the network, for messages.
-        stem: parameter name of the first convolution's weight.
+        weights: `.safetensors` file or PyTorch state dict.
+        stem: name of the first convolution's weight.
         head: name prefix of the classifier.
+        convert: from the published names and shapes to the network's, such as timm's `checkpoint_filter_fn`.
 
     Raises:
-        CheckpointError: the weights cannot be reached, read, or do not fit.
+        CheckpointError: the file is not there, is damaged, could run code, or is not of this network.
     """
-    with explained(name, weights):
-        if weights:
-            state = torch.load(existing_file(weights), map_location="cpu", weights_only=True)
-        else:
-            assert published is not None
-            state = published()
-        own = network.state_dict()
-        state[stem] = adapt_input_conv(own[stem].shape[1], state[stem])
-        state = {key: value for key, value in state.items() if not key.startswith(head) or _fits(own, key, value)}
-        missing, unexpected = network.load_state_dict(state, strict=False)
-        if unexpected or any(not key.startswith(head) for key in missing):
-            raise ValueError(
-                f"{len(missing)} parameters missing, {len(unexpected)} unknown (first: {(unexpected or missing)[0]})"
-            )
-
-
-@contextmanager
-def explained(name: str, weights: str | None) -> Iterator[None]:
-    """Say in one sentence why weights could not be loaded, whatever the library raised."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except Exception as error:  # hubs and unpicklers raise a dozen unrelated types
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if weights:
-            raise CheckpointError(
-                f"model.weights={weights} cannot be loaded into {name}: {reason}. Give a file of that network's weights"
-            ) from None
-        raise CheckpointError(
-            f"the published weights of {name} cannot be loaded: {reason}. Without a connection set "
-            "model.weights=FILE to a local copy, or model.pretrained=false to train from scratch"
-        ) from None
-
-
-def existing_file(weights: str) -> Path:
     path = Path(weights).expanduser()
     if not path.is_file():
         raise CheckpointError(f"model.weights={weights} is not there; name a file of weights")
-    return path
+    with _explained(f"model.weights={weights}"):
+        state = load_state_dict(str(path), use_ema=False, weights_only=True)
+        _load(network, convert(state, network), stem, head)
 
 
-def _fits(own: dict[str, Tensor], key: str, value: Tensor) -> bool:
-    return key in own and own[key].shape == value.shape
+def _load(network: nn.Module, state: State, stem: str, head: str) -> None:
+    own = network.state_dict()
+    if stem in state:
+        state[stem] = adapt_input_conv(own[stem].shape[1], state[stem])
+    kept = {name: value for name, value in state.items() if not name.startswith(head) or _fits(own, name, value)}
+    missing, unknown = network.load_state_dict(kept, strict=False)
+    if missing := [name for name in missing if not name.startswith(head)]:
+        raise ValueError(f"{len(missing)} of the network's parameters are not in it (first: {missing[0]})")
+    if unknown:
+        raise ValueError(f"{len(unknown)} of its parameters are not the network's (first: {unknown[0]})")
+
+
+def _fits(own: State, name: str, value: Tensor) -> bool:
+    return name in own and own[name].shape == value.shape
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Say in one sentence why weights could not be loaded, whatever the library raised."""
+    try:
+        yield
+    except Exception as error:  # hubs and unpicklers raise a dozen unrelated types
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        way_out = (
+            "Offline, set model.weights=FILE to a local copy, or model.pretrained=false to train from scratch"
+            if what.startswith("the published")
+            else "Give a file of this network's weights"
+        )
+        raise CheckpointError(f"{what} cannot be loaded: {reason}. {way_out}") from None

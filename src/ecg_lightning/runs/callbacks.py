@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from ecg_lightning.evaluation.metrics import is_collapsed
 from ecg_lightning.runs.results import clock
@@ -85,7 +86,7 @@ class CollapseGuard(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the epoch's predictions."""
-        if trainer.sanity_checking or not trainer.training:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         metrics = {
             name.removeprefix("val/"): float(v) for name, v in trainer.callback_metrics.items() if "val/" in name

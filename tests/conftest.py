@@ -1,0 +1,66 @@
+"""Fixtures of the whole suite: a cache of its own, a small synthetic PTB-XL, composed configurations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from ecg_lightning import config
+from ecg_lightning.data.synthetic import write_synthetic_ptbxl
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "vit": ["model.dim=32", "model.depth=2", "model.heads=2", "model.mlp_dim=64"],
+    "deit": ["model.dim=48", "model.depth=2", "model.heads=3"],
+    "deit_base": ["model.dim=48", "model.depth=2", "model.heads=3"],
+    "effnetv2": ["model.width=0.25", "model.depth=0.1"],
+    "convnext": ["model.channels=[8,16,32,64]", "model.blocks=[1,1,1,1]"],
+}
+"""Settings that make each model small enough for a test."""
+
+config.register()
+torch.set_num_threads(max(1, (os.cpu_count() or 2) // max(1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tests' own cache folder: the user's is never touched."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["ECG_LIGHTNING_CACHE"] = str(folder)
+    os.environ.pop("HYDRA_FULL_ERROR", None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PTB-XL-shaped folder of 200 synthetic records at 100 Hz; not to be changed."""
+    root = tmp_path_factory.mktemp("ptbxl") / "synthetic"
+    write_synthetic_ptbxl(root, n_records=200, seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def ptbxl_root() -> Path:
+    """A real PTB-XL folder, named by ECG_PTBXL_ROOT."""
+    if not os.environ.get("ECG_PTBXL_ROOT"):
+        pytest.skip("ECG_PTBXL_ROOT does not name a PTB-XL folder")
+    return Path(os.environ["ECG_PTBXL_ROOT"])
+
+
+@pytest.fixture(scope="session")
+def configure() -> Callable[..., DictConfig]:
+    """Compose `conf/train.yaml` with overrides, as the command line does, and check it."""
+
+    def make(*overrides: str, output_dir: Path | str = "unused") -> DictConfig:
+        with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+            cfg = compose("train", overrides=[*overrides, f"paths.output_dir={output_dir}"])
+        config.validate(cfg)
+        return cfg
+
+    return make

@@ -1,0 +1,330 @@
+"""The signal cache: built once, rebuilt when a source changes, shared by processes, never trusted blindly."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecg_lightning.data import cache
+from ecg_lightning.data.cache import SignalCache, default_cache_dir, open_cache
+from ecg_lightning.data.wfdb import RecordReader
+from ecg_lightning.errors import DataError
+
+N_PROCESSES = 4
+
+
+@pytest.fixture
+def names(table: pd.DataFrame) -> list[str]:
+    return table["filename_lr"].tolist()
+
+
+def sources(root: Path, names: list[str]) -> np.ndarray:
+    """The signals, (N, 12, T), by numpy alone."""
+    return np.stack([np.fromfile(root / f"{name}.dat", "<i2").reshape(-1, 12).T for name in names])
+
+
+def files(cache_dir: Path) -> dict[str, tuple[int, int]]:
+    """The cache's files, temporary ones included, with inode and time; the lock apart."""
+    found = (path for path in cache_dir.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(cache_dir)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+
+
+def signals_file(cache_dir: Path) -> Path:
+    return next(cache_dir.rglob("signals-*.npy"))
+
+
+def touch(path: Path, content: bytes) -> None:
+    """Rewrites a file and makes sure that its time changes, however coarse the clock."""
+    before = path.stat().st_mtime_ns
+    path.write_bytes(content)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+# --- built once ---------------------------------------------------------------------------------------------------
+
+
+def test_holds_what_the_sources_hold(pristine: Path, names: list[str], cache_dir: Path) -> None:
+    opened = open_cache(pristine, names, 100, cache_dir)
+    np.testing.assert_array_equal(opened.signals_NCT, sources(pristine, names))
+    assert opened.signals_NCT.dtype == np.int16
+    assert opened.row_of == {index: index for index in range(len(names))}
+    assert (opened.missing, opened.bad) == ([], {})
+
+
+def test_built_once_and_reused(pristine: Path, names: list[str], cache_dir: Path) -> None:
+    first = open_cache(pristine, names, 100, cache_dir)
+    before = files(cache_dir)
+    second = open_cache(pristine, names, 100, cache_dir)
+    assert len(before) == 2
+    assert files(cache_dir) == before
+    assert second.content_hash == first.content_hash
+
+
+def test_reused_when_the_folder_is_reached_by_another_path(
+    pristine: Path, names: list[str], cache_dir: Path, tmp_path: Path
+) -> None:
+    open_cache(pristine, names, 100, cache_dir)
+    before = files(cache_dir)
+    (tmp_path / "link").symlink_to(pristine)
+    open_cache(tmp_path / "link", names, 100, cache_dir)
+    assert files(cache_dir) == before
+
+
+def test_two_folders_have_two_caches(ptbxl: Path, pristine: Path, names: list[str], cache_dir: Path) -> None:
+    one, other = (open_cache(root, names, 100, cache_dir) for root in (ptbxl, pristine))
+    assert len(files(cache_dir)) == 4
+    assert one.content_hash == other.content_hash
+
+
+def test_writing_to_the_signals_does_not_reach_the_file(pristine: Path, names: list[str], cache_dir: Path) -> None:
+    opened = open_cache(pristine, names, 100, cache_dir)
+    opened.signals_NCT[:] = 0
+    np.testing.assert_array_equal(
+        open_cache(pristine, names, 100, cache_dir).signals_NCT, sources(pristine, names)
+    )
+
+
+def test_default_folder(monkeypatch: pytest.MonkeyPatch, cache_dir: Path) -> None:
+    assert default_cache_dir() == cache_dir
+    monkeypatch.delenv("ECG_LIGHTNING_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert default_cache_dir() == Path("/xdg/ecg_lightning")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert default_cache_dir() == Path("/home/someone/.cache/ecg_lightning")
+
+
+# --- rebuilt ------------------------------------------------------------------------------------------------------
+
+
+def test_rebuilt_when_a_record_changes(ptbxl: Path, names: list[str], cache_dir: Path) -> None:
+    first = open_cache(ptbxl, names, 100, cache_dir)
+    before = files(cache_dir)
+    dat, hea = (ptbxl / f"{names[7]}{suffix}" for suffix in (".dat", ".hea"))
+    other = (ptbxl / f"{names[8]}.dat").read_bytes()
+    touch(dat, other)
+    touch(hea, (ptbxl / f"{names[8]}.hea").read_bytes().replace(Path(names[8]).name.encode(), hea.stem.encode()))
+    second = open_cache(ptbxl, names, 100, cache_dir)
+    np.testing.assert_array_equal(second.signals_NCT, sources(ptbxl, names))
+    assert second.content_hash != first.content_hash
+    assert len(files(cache_dir)) == 2, "the old files were not removed"
+    assert not files(cache_dir).keys() & before.keys()
+
+
+def test_rebuilt_when_a_missing_record_arrives(ptbxl: Path, names: list[str], cache_dir: Path, tmp_path: Path) -> None:
+    shutil.move(ptbxl / f"{names[3]}.dat", tmp_path)
+    without = open_cache(ptbxl, names, 100, cache_dir)
+    assert without.missing == [3]
+    assert 3 not in without.row_of
+    np.testing.assert_array_equal(
+        without.signals_NCT[[without.row_of[index] for index in (2, 4, 119)]],
+        sources(ptbxl, [names[index] for index in (2, 4, 119)]),
+    )
+    shutil.move(tmp_path / f"{Path(names[3]).name}.dat", ptbxl / f"{names[3]}.dat")
+    complete = open_cache(ptbxl, names, 100, cache_dir)
+    assert complete.missing == []
+    np.testing.assert_array_equal(complete.signals_NCT[complete.row_of[3]], sources(ptbxl, [names[3]])[0])
+
+
+def test_bad_record_is_kept_apart_with_its_reason(ptbxl: Path, names: list[str], cache_dir: Path) -> None:
+    touch(ptbxl / f"{names[5]}.dat", b"12")
+    for _ in ("built", "reused"):
+        opened = open_cache(ptbxl, names, 100, cache_dir)
+        assert opened.bad == {5: "its .dat holds 2 bytes, expected 24000 (12 leads × 1000)"}
+        assert 5 not in opened.row_of
+        assert len(opened.row_of) == len(names) - 1
+
+
+def test_record_that_may_be_read_now_is_read(
+    ptbxl: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = RecordReader.read_into
+
+    def refuse_one(reader: RecordReader, record: str, out: np.ndarray) -> None:
+        if record.endswith(names[4]):
+            raise PermissionError(errno.EACCES, "Permission denied")  # the mode of a file does not stop root
+        original(reader, record, out)
+
+    (ptbxl / f"{names[4]}.dat").chmod(0o200)
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordReader, "read_into", refuse_one)
+        assert "Permission denied" in open_cache(ptbxl, names, 100, cache_dir).bad[4]
+    (ptbxl / f"{names[4]}.dat").chmod(0o600)
+    assert open_cache(ptbxl, names, 100, cache_dir).bad == {}
+
+
+def test_name_that_leads_out_is_bad_and_never_read(ptbxl: Path, names: list[str], cache_dir: Path) -> None:
+    shutil.copytree(ptbxl / "records100", ptbxl.parent / "records100")
+    opened = open_cache(ptbxl, [*names[:-1], f"../{names[-1]}"], 100, cache_dir)
+    assert list(opened.bad) == [len(names) - 1]
+    assert "leads out of the data folder" in opened.bad[len(names) - 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("x" * 300, "too long"), ("records100/folder", "directory")],
+    ids=["name too long", "folder in place of a file"],
+)
+def test_name_that_the_system_refuses_is_bad(
+    ptbxl: Path, names: list[str], cache_dir: Path, name: str, says: str
+) -> None:
+    for suffix in (".hea", ".dat"):
+        (ptbxl / f"records100/folder{suffix}").mkdir()
+    opened = open_cache(ptbxl, [*names, name], 100, cache_dir)
+    assert says in opened.bad[len(names)]
+    assert len(opened.row_of) == len(names)
+
+
+def test_file_in_place_of_a_folder_is_missing(ptbxl: Path, names: list[str], cache_dir: Path) -> None:
+    opened = open_cache(ptbxl, [*names, "ptbxl_database.csv/00001_lr"], 100, cache_dir)
+    assert opened.missing == [len(names)]
+
+
+# --- concurrent ---------------------------------------------------------------------------------------------------
+
+
+def _open_at_once(root: Path, names: list[str], cache_dir: Path, barrier: Barrier) -> tuple[str, str, int]:
+    """In a process of its own: content hash, hash of the signals seen, and how often this process built."""
+    built = []
+    original = cache._build
+    cache._build = lambda *arguments: (built.append(1), original(*arguments))
+    barrier.wait(60)
+    opened = open_cache(root, names, 100, cache_dir)
+    return opened.content_hash, hashlib.sha256(opened.signals_NCT.tobytes()).hexdigest(), len(built)
+
+
+def test_concurrent_processes_build_once(pristine: Path, names: list[str], cache_dir: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(N_PROCESSES) as pool:
+        barrier = manager.Barrier(N_PROCESSES)
+        results = pool.starmap(_open_at_once, [(pristine, names, cache_dir, barrier)] * N_PROCESSES, chunksize=1)
+    assert {seen for _, seen, _ in results} == {hashlib.sha256(sources(pristine, names).tobytes()).hexdigest()}
+    assert len({content for content, _, _ in results}) == 1
+    assert sorted(built for *_, built in results) == [0] * (N_PROCESSES - 1) + [1]
+
+
+# --- damaged, interrupted, blocked --------------------------------------------------------------------------------
+
+
+def open_then(damage: object, root: Path, names: list[str], cache_dir: Path) -> SignalCache:
+    open_cache(root, names, 100, cache_dir)
+    damage(signals_file(cache_dir))
+    return open_cache(root, names, 100, cache_dir)
+
+
+def flip_last_bit(signals: Path) -> None:
+    content = bytearray(signals.read_bytes())
+    content[-1] ^= 1
+    signals.write_bytes(content)
+
+
+def replace_index(signals: Path, text: str) -> None:
+    signals.with_name(signals.name.replace("signals-", "index-")).with_suffix(".json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (flip_last_bit, "were damaged"),
+        (lambda signals: os.truncate(signals, 5000), "cannot be read"),
+        (lambda signals: signals.write_bytes(b""), "cannot be read"),
+        (Path.unlink, "cannot be read"),
+        (lambda signals: np.save(signals, np.zeros((3, 12, 1000), np.int16)), "were damaged"),
+        (lambda signals: replace_index(signals, '{"format": 1, "rec'), "cannot be read"),
+        (lambda signals: replace_index(signals, "{}"), "cannot be read"),
+        (lambda signals: replace_index(signals, "[1, 2]"), "cannot be read"),
+    ],
+    ids=["bit flip", "truncated", "empty", "gone", "other array", "half an index", "empty index", "index is a list"],
+)
+def test_damaged_cache_is_refused_with_the_way_out(
+    pristine: Path, names: list[str], cache_dir: Path, damage: object, says: str
+) -> None:
+    with pytest.raises(DataError, match=rf"{says}.*; remove that folder, it is made anew") as refused:
+        open_then(damage, pristine, names, cache_dir)
+    folder = signals_file(cache_dir).parent if says == "were damaged" else next(cache_dir.rglob("index-*")).parent
+    assert str(folder) in str(refused.value)
+    shutil.rmtree(folder)
+    np.testing.assert_array_equal(open_cache(pristine, names, 100, cache_dir).signals_NCT, sources(pristine, names))
+
+
+def test_interrupted_build_leaves_nothing(
+    pristine: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = RecordReader.read_into
+
+    def interrupted(reader: RecordReader, record: str, out: np.ndarray) -> None:
+        if record.endswith(names[60]):
+            raise KeyboardInterrupt
+        original(reader, record, out)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordReader, "read_into", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(pristine, names, 100, cache_dir)
+    assert files(cache_dir) == {}
+    np.testing.assert_array_equal(open_cache(pristine, names, 100, cache_dir).signals_NCT, sources(pristine, names))
+
+
+def test_build_without_its_index_is_done_anew(pristine: Path, names: list[str], cache_dir: Path) -> None:
+    """As left by a process that was killed between its last two writes, or within the first."""
+    opened = open_cache(pristine, names, 100, cache_dir)
+    folder = signals_file(cache_dir).parent
+    next(folder.glob("index-*.json")).unlink()
+    flip_last_bit(signals_file(cache_dir))
+    (folder / ".signals-killed.tmp").write_bytes(b"half")
+    np.testing.assert_array_equal(open_cache(pristine, names, 100, cache_dir).signals_NCT, sources(pristine, names))
+    assert len(files(cache_dir)) == 2, "the killed process's file was left"
+    assert opened.content_hash == json.loads(next(folder.glob("index-*.json")).read_text())["content_hash"]
+
+
+def test_blocked_cache_folder(pristine: Path, names: list[str], cache_dir: Path) -> None:
+    cache_dir.write_text("a file")
+    with pytest.raises(DataError, match=r"signal-cache.* cannot be written .*data\.cache_dir=DIR"):
+        open_cache(pristine, names, 100, cache_dir)
+
+
+def test_unwritable_cache_folder(
+    pristine: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")  # the mode of a folder does not stop root
+
+    monkeypatch.setattr(cache.tempfile, "mkstemp", refuse)
+    with pytest.raises(DataError, match=r"cannot be written \(.*Permission denied\); free some space, or name another"):
+        open_cache(pristine, names, 100, cache_dir)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+def test_full_disk_is_an_error_and_not_a_crash(
+    pristine: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memory-mapped file on a full disk ends the process by SIGBUS, unless its space was taken before."""
+    asked = []
+
+    def full(_: int, offset: int, size: int) -> None:
+        asked.append((offset, size))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        open_cache(pristine, names, 100, cache_dir)
+    assert [(offset, size > len(names) * 24_000) for offset, size in asked] == [(0, True)]
+    assert files(cache_dir) == {}
+
+
+def test_folder_with_headers_missing_everywhere(ptbxl: Path, names: list[str], cache_dir: Path) -> None:
+    for path in ptbxl.rglob("*.hea"):
+        path.unlink()
+    opened = open_cache(ptbxl, names, 100, cache_dir)
+    assert opened.missing == list(range(len(names)))
+    assert opened.row_of == {}

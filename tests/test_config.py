@@ -1,0 +1,229 @@
+"""Every YAML of `conf/` composes; wrong keys, types and values are refused with a way out; the surface is frozen."""
+
+import ast
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ecg_lightning.building import build, resolve
+from ecg_lightning.errors import ConfigError, UserError
+from ecg_lightning.frontend import Frontend
+from ecg_lightning.launching import explain
+
+CONF = ROOT / "conf"
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name not in ("hydra", "local")
+)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_is_valid(configure, option, tmp_path):
+    overrides = [option]
+    if option == "frontend=signal":
+        with pytest.raises(ConfigError, match="frontend=signal gives no image"):
+            configure(option)
+        return
+    if option == "data=ptbxl":
+        for table in ("ptbxl_database.csv", "scp_statements.csv"):
+            (tmp_path / table).touch()
+        overrides.append(f"data.root={tmp_path}")
+    cfg = configure(*overrides)
+    targets = re.findall(r"_target_: (\S+)", OmegaConf.to_yaml(cfg))
+    assert all(resolve(target, object, option) for target in targets)
+
+
+@pytest.mark.parametrize("model", ["vit", "deit", "deit_base", "effnetv2", "convnext"])
+def test_a_model_brings_its_front_end_and_the_command_line_wins(model):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert "size" in compose("train", overrides=[f"model={model}"]).frontend
+        assert "size" not in compose("train", overrides=[f"model={model}", "frontend=signal"]).frontend
+
+
+REFUSED = {
+    "modle.depth=3": ["modle", "Did you mean model?"],
+    "model.optimizer.lrr=1": ["model.optimizer.lrr", "lr, weight_decay", "Did you mean lr?"],
+    "model.optimizer.lr=abc": ["model.optimizer.lr", "abc", "Float"],
+    "seed=x": ["seed", "'x'", "Integer"],
+    "data.batch_size=1.5": ["data.batch_size", "1.5", "Integer"],
+    "model=effnet": ["model=effnet", "convnext, deit, deit_base, effnetv2, vit", "Did you mean effnetv2?"],
+    "hardware=gpu": ["hardware=gpu", "cpu, cuda"],
+    "experiment=dmeo": ["experiment=dmeo", "Did you mean demo?"],
+    "data.label_rule=benchmrk": ["data.label_rule=benchmrk", "benchmark, ge50, eq100", "Did you mean benchmark?"],
+    "data.batch_size=-3": ["data.batch_size=-3", "at least 1"],
+    "data.sampling_rate=250": ["data.sampling_rate=250", "100, 500"],
+    "model.optimizer.lr=0": ["model.optimizer.lr=0", "greater than 0"],
+    "model.dropout=1.5": ["model.dropout=1.5", "at most 0.99"],
+    "hardware.precision=fp16": ["hardware.precision=fp16", "auto, 32-true, bf16-mixed, bf16-true"],
+    "frontend.size=abc": ["frontend.size=abc", "[height,width]"],
+    "frontend.size=[1,2,3]": ["frontend.size", "[height,width]"],
+    "data.val_folds=[8]": ["data.train_folds and data.val_folds share fold 8"],
+    "data.test_folds=[11]": ["data.test_folds=[11]", "from 1 to 10"],
+    "data=ptbxl data.root=/no/such/folder": ["/no/such/folder", "not a folder", "nothing was created"],
+    "train=false": ["ckpt_path=FILE"],
+    "train=false test=false": ["nothing to do"],
+    "model.alpha=0.5 model=vit": ["model.alpha", "deit"],
+    "model=vit model.teacher=x.ckpt": ["model.teacher", "model=deit"],
+    "hardware.devices=2": ["hardware.devices=2"],
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSED)
+def test_mistakes_are_named_with_a_way_out(configure, overrides):
+    with pytest.raises((HydraException, OmegaConfBaseException, UserError)) as caught:
+        configure(*overrides.split(" "))
+    sentence = explain(caught.value)
+    assert "\n" not in sentence
+    for part in REFUSED[overrides]:
+        assert part in sentence
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["model.optimizer.lr=abc", "data.batch_size=-3", "model=vitt", "seeed=1", "data=ptbxl data.root=/no/dir"],
+)
+def test_a_mistake_on_the_command_line_is_one_fast_line(argument, tmp_path):
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "train.py", *argument.split(" "), f"hydra.run.dir={tmp_path}/run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert time.perf_counter() - started < 10  # under a second on a free machine; PyTorch alone would take longer
+    assert done.returncode in (2, 3)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_checking_a_configuration_does_not_load_pytorch():
+    program = "import sys; import ecg_lightning.launching, ecg_lightning.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+FROZEN_KEYS = [
+    "data.root",
+    "data.batch_size",
+    "data.sampling_rate",
+    "trainer.max_epochs",
+    "model.pretrained",
+    "model.weights",
+    "model.teacher",
+    "model.optimizer.lr",
+    "model.optimizer.weight_decay",
+    "model.dropout",
+    "frontend.size",
+    "data.label_rule",
+    "hardware.threads",
+    "hardware.precision",
+    "seed",
+    "train",
+    "test",
+    "ckpt_path",
+    "task_name",
+]
+
+
+@pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
+def test_the_keys_that_users_type_stay(configure, model):
+    cfg = configure(f"model={model}")
+    missing = object()
+    assert [key for key in FROZEN_KEYS if OmegaConf.select(cfg, key, default=missing) is missing] == []
+
+
+def test_the_options_that_users_type_stay():
+    expected = {
+        "data=ptbxl", "data=synthetic", "frontend=matrix", "frontend=signal", "model=vit", "model=deit",
+        "model=deit_base", "model=effnetv2", "model=convnext", "compression=none", "hardware=cpu", "hardware=cuda",
+        "logger=tensorboard", "logger=csv", "logger=none", "callbacks=default", "callbacks=none", "experiment=demo",
+        "experiment=seed_vit", "experiment=seed_deit", "experiment=seed_effnetv2",
+        "experiment=seed_effnetv2_no_early_stopping", "experiment=seed_convnext", "debug=fdr", "debug=limit",
+        "debug=overfit", "debug=profiler", "hparams_search=learning_rate", "trainer=default", "paths=default",
+    }  # fmt: skip
+    assert expected <= set(OPTIONS)
+
+
+def test_seed_recipes_are_the_seeds(configure):
+    vit = configure("experiment=seed_vit")
+    assert vit.model.optimizer == {"name": "adam", "lr": 1e-4, "weight_decay": 0.0}
+    assert (vit.model.dropout, vit.model.attention_dropout) == (0.1, 0.1)
+    assert (vit.model.patch_size, vit.model.dim, vit.model.depth, vit.model.heads, vit.model.mlp_dim) == (
+        8,
+        256,
+        6,
+        4,
+        1024,
+    )
+    assert list(vit.frontend.size) == [182, 256]
+    convnext = configure("experiment=seed_convnext")
+    assert convnext.model.optimizer == {"name": "adamw", "lr": 4e-3, "weight_decay": 0.05}
+    assert convnext.model.loss == "argmax_cross_entropy"
+    with_stopping = configure("experiment=seed_effnetv2")
+    without = configure("experiment=seed_effnetv2_no_early_stopping")
+    assert with_stopping.model == without.model
+    assert with_stopping.model.pretrained is True
+    assert with_stopping.model.optimizer == {"name": "adam", "lr": 1e-3, "weight_decay": 0.0}
+    assert (with_stopping.trainer.max_epochs, without.trainer.max_epochs) == (20, 10)
+    assert with_stopping.callbacks.early_stopping is not None
+    assert without.callbacks.early_stopping is None
+    for name in ("vit", "deit", "effnetv2", "effnetv2_no_early_stopping", "convnext"):
+        cfg = configure(f"experiment=seed_{name}")
+        assert (cfg.frontend.normalization, cfg.frontend.mean, cfg.frontend.std) == ("fixed", 0.5, 0.5)
+        assert cfg.frontend.rows == "time"
+        assert set(cfg.frontend.augmentation.values()) == {0.0}
+        assert cfg.model.scheduler.name == "constant"
+        assert cfg.data.batch_size == 32
+        assert cfg.trainer.gradient_clip_val is None
+
+
+TARGETS = [
+    "os.system",
+    "torch.load",
+    "builtins.eval",
+    "ecg_lightning.checkpoints.torch.load",
+    "ecg_lightning.data.datamodule.Path",
+    "ecg_lightning.nothing.X",
+    "lightning.pytorch.callbacks.os.system",
+    7,
+    None,
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_only_our_classes_are_built(target):
+    with pytest.raises(ConfigError, match="frontend"):
+        build({"_target_": target}, Frontend, "frontend")
+
+
+def test_unknown_settings_of_a_class_are_refused():
+    node = {"_target_": "ecg_lightning.frontend.frontend.SignalFrontend", "colour": "red"}
+    with pytest.raises(ConfigError, match="colour"):
+        build(node, Frontend, "frontend")
+
+
+MAY_KNOW_HYDRA = {"config.py", "launching.py", "runs/sweep.py"}
+
+
+def test_only_the_edge_knows_hydra():
+    source = ROOT / "src" / "ecg_lightning"
+    for path in source.rglob("*.py"):
+        modules = {
+            name
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in (
+                [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) else []
+            )
+        }  # fmt: skip
+        if any(name.split(".")[0] == "hydra" for name in modules):
+            assert str(path.relative_to(source)) in MAY_KNOW_HYDRA

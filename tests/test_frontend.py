@@ -1,0 +1,109 @@
+import pytest
+import torch
+from torch import nn
+from torchvision.transforms.v2.functional import resize
+
+from ecg_lightning.building import build_frontend
+from ecg_lightning.frontend import Augmentation, Frontend, MatrixFrontend, SignalFrontend
+from ecg_lightning.frontend.matrix import MatrixImage
+
+STRONG = {"amplitude": 0.3, "noise_mv": 0.1, "wander_mv": 0.3, "lead_dropout": 0.3, "time_shift": 0.2}
+
+
+@pytest.mark.parametrize("size", [(182, 256), (184, 256), (224, 224), (32, 500), (8, 2000)])
+@pytest.mark.parametrize("rows", ["leads", "time"])
+def test_matrix_image_equals_torchvisions_antialiased_resize(size, rows):
+    signals_BCT = torch.randn(3, 12, 1000)
+    matrix = signals_BCT if rows == "leads" else signals_BCT.mT
+    expected = resize(matrix[:, None], list(size), antialias=True)
+    image = MatrixImage(12, 1000, size, rows)(signals_BCT)
+    assert image.shape == (3, 1, *size)
+    assert torch.allclose(image, expected, atol=1e-5)
+
+
+def test_three_channels_are_equal():
+    image = MatrixImage(12, 1000, (64, 64), channels=3)(torch.randn(2, 12, 1000))
+    assert image.shape == (2, 3, 64, 64)
+    assert torch.equal(image[:, 0], image[:, 2])
+
+
+def test_seed_normalisation_works_on_millivolts():
+    frontend = SignalFrontend(normalization="fixed", mean=0.5, std=0.5)
+    signals = torch.tensor([[[1500, 500, -500]]], dtype=torch.int16)
+    assert torch.allclose(frontend(signals), torch.tensor([[[2.0, 0.0, -2.0]]]))
+
+
+def test_integers_and_millivolts_give_the_same_image():
+    frontend = MatrixFrontend(n_samples=1000, size=(32, 64)).eval()
+    signals = torch.randint(-2000, 2000, (2, 12, 1000), dtype=torch.int16)
+    assert torch.allclose(frontend(signals), frontend(signals.float() / 1000), atol=1e-6)
+
+
+def test_frontend_is_float32_under_autocast():
+    frontend = MatrixFrontend(n_samples=1000, size=(32, 64)).eval()
+    signals = torch.randn(2, 12, 1000)
+    with torch.autocast("cpu", torch.bfloat16):
+        image = frontend(signals)
+    assert image.dtype == torch.float32
+    assert torch.equal(image, frontend(signals))
+
+
+@pytest.mark.parametrize(
+    ("asked", "patch", "given"),
+    [([182, 256], 8, (184, 256)), (224, 16, (224, 224)), ([182, 256], 1, (182, 256)), (8, 16, (16, 16))],
+)
+def test_size_moves_to_the_nearest_multiple_and_says_so(asked, patch, given, caplog):
+    node = {
+        "_target_": "ecg_lightning.frontend.frontend.MatrixFrontend",
+        "size": asked,
+        "augmentation": dict.fromkeys(STRONG, 0.0),
+    }
+    frontend = build_frontend(node, n_samples=1000, patch_size=patch)
+    assert isinstance(frontend, MatrixFrontend)
+    assert frontend.image_shape == (1, *given)
+    sides = (asked, asked) if isinstance(asked, int) else tuple(asked)
+    assert (f"straight to {given[0]} × {given[1]}" in caplog.text) == (sides != given)
+
+
+def test_augmentation_changes_only_training_and_never_all_leads():
+    augmentation = Augmentation(**STRONG)
+    signals = torch.randn(64, 12, 1000)
+    augmented = augmentation.train()(signals)
+    assert augmented.shape == signals.shape
+    assert torch.isfinite(augmented).all()
+    assert not torch.allclose(augmented, signals)
+    assert torch.equal(augmentation.eval()(signals), signals)
+    dropped = Augmentation(lead_dropout=1.0).train()(signals)
+    assert (dropped.abs().sum(dim=2) > 0).sum(dim=1).eq(1).all()
+
+
+def test_each_augmentation_does_what_its_name_says():
+    signals = torch.ones(16, 12, 1000)
+    louder = Augmentation(amplitude=0.2).train()(signals)
+    assert torch.allclose(louder, louder[..., :1].expand_as(louder))
+    noisy = Augmentation(noise_mv=0.1).train()(signals) - 1
+    assert noisy.mean().abs() < 0.01
+    assert 0 < noisy.std() < 0.11
+    wandering = Augmentation(wander_mv=0.2).train()(signals) - 1
+    assert wandering.abs().max() <= 0.2
+    assert (wandering.diff(dim=2).abs().max() < 0.2 * 2 * torch.pi * 0.7 * 10 / 999 * 1.01).item()
+    ramp = torch.arange(1.0, 1001.0).expand(16, 12, 1000)
+    shifted = Augmentation(time_shift=0.1).train()(ramp)
+    steps = shifted.diff(dim=2)
+    inside = (shifted[..., 1:] > 0) & (shifted[..., :-1] > 0)
+    assert steps[inside].eq(1).all()
+    assert (shifted == 0).any()
+    assert (shifted == 0).sum(dim=2).max() <= 100
+
+
+def test_global_and_lead_statistics_take_their_own_shapes():
+    per_lead = torch.arange(12.0)[:, None], torch.ones(12, 1) * 2
+    overall = torch.tensor([[3.0]]), torch.tensor([[4.0]])
+    for normalization, expected in (("lead", per_lead), ("global", overall)):
+        frontend = Frontend(nn.Identity(), normalization=normalization)
+        frontend.fit_normalization(lambda lead: per_lead if lead else overall)
+        assert torch.equal(frontend.mean, expected[0])
+        assert torch.equal(frontend.std, expected[1])
+    fixed = Frontend(nn.Identity(), normalization="fixed", mean=0.5, std=0.25)
+    fixed.fit_normalization(lambda lead: per_lead)
+    assert fixed.mean.item() == 0.5

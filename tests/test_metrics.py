@@ -1,0 +1,124 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    hamming_loss,
+    precision_recall_curve,
+    precision_score,
+    roc_auc_score,
+)
+
+from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.evaluation.metrics import is_collapsed, single_label_metrics, superclass_metrics
+from ecg_lightning.evaluation.thresholds import best_f1_thresholds
+from ecg_lightning.models.losses import BinaryCrossEntropy
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(0)
+    targets = rng.random((500, 5)) < np.array([0.23, 0.12, 0.25, 0.44, 0.24])
+    probabilities = 1 / (1 + np.exp(-(rng.normal(size=(500, 5)) + 1.5 * targets - 1)))
+    return probabilities, targets.astype(np.uint8)
+
+
+def test_metrics_equal_scikit_learn(scored):
+    probabilities, targets = scored
+    thresholds = np.array([0.3, 0.4, 0.5, 0.6, 0.35])
+    metrics = superclass_metrics(
+        torch.from_numpy(probabilities), torch.from_numpy(targets), SUPERCLASSES, torch.from_numpy(thresholds)
+    )
+    decided, tuned = probabilities >= 0.5, probabilities >= thresholds
+    assert metrics["f1_macro"] == pytest.approx(f1_score(targets, decided, average="macro"), abs=1e-6)
+    assert metrics["f1_macro_tuned"] == pytest.approx(f1_score(targets, tuned, average="macro"), abs=1e-6)
+    assert metrics["auroc_macro"] == pytest.approx(roc_auc_score(targets, probabilities, average="macro"), abs=1e-6)
+    assert metrics["accuracy"] == pytest.approx(1 - hamming_loss(targets, decided), abs=1e-6)
+    assert metrics["accuracy_subset"] == pytest.approx(accuracy_score(targets, decided), abs=1e-6)
+    for column, name in enumerate(SUPERCLASSES):
+        assert metrics[f"f1/{name}"] == pytest.approx(f1_score(targets[:, column], decided[:, column]), abs=1e-6)
+        assert metrics[f"auroc/{name}"] == pytest.approx(
+            roc_auc_score(targets[:, column], probabilities[:, column]), abs=1e-6
+        )
+
+
+def test_auroc_ranks_where_float32_would_tie():
+    logits = torch.tensor([[20.0], [25.0], [30.0], [35.0]]).expand(4, 2)
+    targets = torch.tensor([[0], [1], [0], [1]]).expand(4, 2)
+    assert logits.sigmoid().unique().numel() < 4
+    metrics = superclass_metrics(BinaryCrossEntropy().probabilities(logits), targets, ("A", "B"), torch.full((2,), 0.5))
+    assert metrics["auroc_macro"] == pytest.approx(0.75)
+
+
+def test_absent_classes_are_left_out_of_the_means_and_counted(scored):
+    probabilities, targets = scored
+    targets = targets.copy()
+    targets[:, 1] = 0
+    targets[:, 3] = 1
+    metrics = superclass_metrics(
+        torch.from_numpy(probabilities), torch.from_numpy(targets), SUPERCLASSES, torch.full((5,), 0.5)
+    )
+    decided = probabilities >= 0.5
+    scorable, rankable = [0, 2, 3, 4], [0, 2, 4]
+    assert metrics["n_classes"] == 4
+    assert metrics["f1_macro"] == pytest.approx(f1_score(targets[:, scorable], decided[:, scorable], average="macro"))
+    assert metrics["auroc_macro"] == pytest.approx(roc_auc_score(targets[:, rankable], probabilities[:, rankable]))
+    assert "f1/HYP" not in metrics
+    assert "auroc/NORM" not in metrics
+
+
+def test_no_positive_at_all_gives_no_figure():
+    metrics = superclass_metrics(torch.rand(4, 2).double(), torch.zeros(4, 2), ("A", "B"), torch.full((2,), 0.5))
+    assert math.isnan(metrics["f1_macro"])
+    assert metrics["n_classes"] == 0
+
+
+def test_single_label_metrics_equal_scikit_learn(scored):
+    probabilities, targets = scored
+    metrics = single_label_metrics(torch.from_numpy(probabilities), torch.from_numpy(targets))
+    labels, predicted = targets.argmax(1), probabilities.argmax(1)
+    assert metrics["accuracy_argmax"] == pytest.approx(accuracy_score(labels, predicted))
+    assert metrics["f1_weighted"] == pytest.approx(f1_score(labels, predicted, average="weighted"))
+    assert metrics["precision_weighted"] == pytest.approx(
+        precision_score(labels, predicted, average="weighted", zero_division=0)
+    )
+
+
+def test_thresholds_are_the_best_there_are(scored):
+    probabilities, targets = scored
+    thresholds = best_f1_thresholds(probabilities, targets)
+    for column in range(5):
+        precision, recall, _ = precision_recall_curve(targets[:, column], probabilities[:, column])
+        best = np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))
+        reached = f1_score(targets[:, column], probabilities[:, column] >= thresholds[column])
+        assert reached == pytest.approx(best)
+
+
+def test_thresholds_cannot_split_equal_probabilities():
+    probabilities = np.array([[0.9], [0.4], [0.4], [0.4], [0.1]])
+    targets = np.array([[1], [1], [0], [0], [0]], dtype=np.uint8)
+    threshold = best_f1_thresholds(probabilities, targets)[0]
+    assert 0.4 < threshold < 0.9
+
+
+def test_threshold_of_an_absent_class_stays():
+    assert best_f1_thresholds(np.random.default_rng(0).random((9, 1)), np.zeros((9, 1), np.uint8)) == [0.5]
+
+
+def _metrics(probabilities, targets):
+    return superclass_metrics(probabilities.double(), targets, SUPERCLASSES, torch.full((5,), 0.5))
+
+
+def test_collapse_is_a_constant_prediction_and_not_a_young_model(scored):
+    targets = torch.from_numpy(scored[1])
+    constant = torch.tensor([0.2, 0.1, 0.2, 0.6, 0.2]).expand(500, 5)
+    assert is_collapsed(_metrics(constant, targets))
+    assert is_collapsed(_metrics(constant + 0.001 * torch.randn(500, 5), targets))
+    deaf = torch.rand(500, 5) * 0.3  # varies, decides nothing, ranks by chance
+    assert is_collapsed(_metrics(deaf, targets))
+    young = torch.from_numpy(scored[0]) * 0.4  # decides nothing yet, but ranks
+    assert not is_collapsed(_metrics(young, targets))
+    assert not is_collapsed(_metrics(torch.from_numpy(scored[0]), targets))

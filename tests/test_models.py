@@ -1,0 +1,239 @@
+"""The contract of every architecture in `conf/model/`."""
+
+import pytest
+import torch
+from conftest import ROOT, TINY
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+
+from ecg_lightning.building import build_classifier
+from ecg_lightning.data.datamodule import ECGBatch
+from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer
+from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+
+
+@pytest.fixture
+def make(configure):
+    def build(model, *overrides, teacher=None, tiny=True) -> ECGClassifier:
+        torch.manual_seed(0)
+        settings = TINY[model] if tiny else []
+        cfg = configure(f"model={model}", *settings, "frontend.size=64", *overrides)
+        nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+        return build_classifier(*nodes, n_samples=1000, seed=0, teacher=teacher)
+
+    return build
+
+
+def _batch(n=4):
+    generator = torch.Generator().manual_seed(1)
+    signals = torch.randint(-2000, 2000, (n, 12, 1000), generator=generator, dtype=torch.int16)
+    return ECGBatch(signals, torch.eye(5)[torch.arange(n) % 5])
+
+
+def test_every_model_has_a_tiny_setting():
+    assert set(TINY) == set(MODELS)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("model", MODELS)
+def test_logits_shape_and_finite_gradients(make, model, channels):
+    classifier = make(model, f"frontend.channels={channels}").train()
+    loss, logits = classifier.loss_and_logits(_batch())
+    loss.backward()
+    assert logits.shape == (4, 5)
+    for name, parameter in classifier.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("size", ["[32,128]", "[48,64]"])
+@pytest.mark.parametrize("model", MODELS)
+def test_any_image_size(make, model, size):
+    assert make(model, f"frontend.size={size}").eval()(_batch().signals).shape == (4, 5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_initialisation_is_deterministic_and_state_dict_round_trips(make, model):
+    one, other = make(model).eval(), make(model).eval()
+    signals = _batch().signals
+    assert torch.equal(one(signals), other(signals))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    assert not torch.equal(one(signals), other(signals))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one(signals), other(signals))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_learns_one_batch_by_heart(make, model):
+    off = [
+        f"frontend.augmentation.{name}=0"
+        for name in ("amplitude", "noise_mv", "wander_mv", "lead_dropout", "time_shift")
+    ]
+    classifier = make(model, *off, "model.dropout=0", "model.drop_path=0").train()
+    optimizer = torch.optim.AdamW(classifier.parameters(), 3e-3)
+    batch = _batch(5)
+    losses = []
+    for _ in range(100):
+        loss, logits = classifier.loss_and_logits(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+    assert torch.equal(logits > 0, batch.targets > 0)
+
+
+def test_full_size_models_have_their_published_parameters(make):
+    # Of the networks with 1,000 classes and three channels: timm's and torchvision's tables.
+    published = {"deit": 5.9e6, "effnetv2": 21.5e6, "convnext": 28.6e6}
+    heads = {"deit": 2 * 193 * 1000, "effnetv2": 1281 * 1000, "convnext": 769 * 1000}
+    for model, count in published.items():
+        size = "frontend.size=224"
+        classifier = make(model, size, "frontend.channels=3", tiny=False)
+        own = sum(p.numel() for p in classifier.network.parameters())
+        head = heads[model] // 1000 * 5
+        assert own - head + heads[model] == pytest.approx(count, rel=0.01)
+
+
+class TestWeights:
+    @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("model", ["deit", "effnetv2", "convnext", "vit"])
+    def test_local_file_is_loaded_into_another_head_and_stem(self, make, model, channels, suffix, tmp_path):
+        source = make(model, "frontend.channels=3").network
+        source.reset_classifier(1000) if hasattr(source, "reset_classifier") else None
+        if model == "effnetv2":
+            source.classifier[1] = torch.nn.Linear(source.classifier[1].in_features, 1000)
+        file = tmp_path / f"weights.{suffix}"
+        state = {
+            name: torch.full_like(value, 0.01) if "0.weight" in name else value
+            for name, value in source.state_dict().items()
+        }
+        if suffix == "pth":
+            torch.save(state, file)
+        else:
+            save_file({name: value.contiguous() for name, value in state.items()}, file)
+        network = make(model, f"model.weights={file}", f"frontend.channels={channels}").network
+        heads = ("head", "classifier")
+        loaded = network.state_dict()
+        same = [
+            name for name, value in state.items() if not name.startswith(heads) and loaded[name].shape == value.shape
+        ]
+        assert len(same) > 10
+        assert all(torch.equal(loaded[name], state[name]) for name in same)
+        assert network(torch.randn(2, channels, 64, 64)).shape == (2, 5)
+
+    @pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
+    @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 half a zip"])
+    def test_damaged_or_missing_file_is_named(self, make, model, content, tmp_path):
+        file = tmp_path / "weights.pth"
+        with pytest.raises(CheckpointError, match=r"weights\.pth is not there"):
+            make(model, f"model.weights={file}")
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"weights\.pth cannot be loaded"):
+            make(model, f"model.weights={file}")
+
+    @pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
+    def test_weights_of_another_network_are_refused(self, make, model, tmp_path):
+        file = tmp_path / "weights.pth"
+        torch.save({"features.0.0.weight": torch.zeros(24, 3, 3, 3), "other.weight": torch.zeros(3)}, file)
+        with pytest.raises(CheckpointError, match="cannot be loaded"):
+            make(model, f"model.weights={file}")
+
+    def test_file_that_holds_code_is_refused_and_not_run(self, make, tmp_path):
+        trap = tmp_path / "ran"
+        file = tmp_path / "weights.pth"
+        torch.save({"x": _Trap(str(trap))}, file)
+        for model in ("vit", "deit", "effnetv2", "convnext"):
+            with pytest.raises(CheckpointError):
+                make(model, f"model.weights={file}")
+        assert not trap.exists()
+
+    def test_nobody_published_this_vit(self, make):
+        with pytest.raises(ConfigError, match="nobody published"):
+            make("vit", "model.pretrained=true")
+
+    @pytest.mark.parametrize("model", ["deit", "effnetv2", "convnext"])
+    def test_unreachable_weights_say_what_to_do(self, make, model, monkeypatch, tmp_path):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr("torch.hub.download_url_to_file", _unreachable)
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        with pytest.raises(CheckpointError, match=r"model\.weights=FILE"):
+            make(model, "model.pretrained=true", tiny=False)
+
+
+class _Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def _unreachable(*args, **kwargs):
+    raise OSError("Name or service not known")
+
+
+class TestDistillation:
+    def test_without_a_teacher_both_heads_learn_the_labels(self, make):
+        student = make("deit").train()
+        loss, _ = student.loss_and_logits(_batch())
+        assert student.alpha == 1.0
+        loss.backward()
+        assert student.network.head_dist.weight.grad.abs().sum() > 0
+        assert torch.allclose(student.eval()(_batch().signals), student.loss_and_logits(_batch())[1], atol=1e-6)
+
+    def test_total_is_alpha_hard_plus_rest_soft(self, make):
+        teacher = make("effnetv2", "frontend.size=32").eval()
+        student = make("deit", "model.alpha=0.3", "model.temperature=2", teacher=teacher).eval()
+        batch = _batch()
+        class_logits, distilled = student._both_heads(student.frontend(batch.signals))
+        soft_targets = (teacher(batch.signals) / 2).sigmoid()
+        bce = torch.nn.functional.binary_cross_entropy_with_logits
+        expected = 0.3 * bce(class_logits, batch.targets) + 0.7 * 4 * bce(distilled / 2, soft_targets)
+        loss, logits = student.loss_and_logits(batch)
+        assert torch.allclose(loss, expected, atol=1e-5)
+        assert torch.allclose(logits, (class_logits + distilled) / 2)
+
+    def test_teacher_is_no_part_of_the_student(self, make):
+        teacher = make("convnext")
+        student = make("deit", teacher=teacher)
+        plain = make("deit")
+        assert student.state_dict().keys() == plain.state_dict().keys()
+        loss, _ = student.train().loss_and_logits(_batch())
+        loss.backward()
+        assert all(parameter.grad is None for parameter in teacher.parameters())
+        assert not teacher.training
+
+
+class TestOptimization:
+    def test_norms_biases_and_positions_do_not_decay(self, make):
+        classifier = make("deit")
+        optimizer = make_optimizer(classifier, OptimizerConfig("adamw", 1e-3, 0.1))
+        decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+        for name, parameter in classifier.named_parameters():
+            plain = parameter.ndim == 1 or "pos_embed" in name or "token" in name
+            assert (id(parameter) in decayed) != plain, name
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(classifier.parameters()))
+
+    def test_plain_adam_is_the_seeds(self, make):
+        optimizer = make_optimizer(make("vit"), OptimizerConfig("adam", 1e-4, 0.0))
+        assert type(optimizer) is torch.optim.Adam
+        assert len(optimizer.param_groups) == 1
+
+    def test_warm_up_then_cosine(self):
+        config = SchedulerConfig("cosine", warmup=0.1, final=0.01)
+        factors = [learning_rate_factor(step, 100, config) for step in range(101)]
+        assert factors[0] == pytest.approx(1 / 11)
+        assert max(factors) == factors[10] == pytest.approx(1.0)
+        assert factors[55] == pytest.approx(0.505)
+        assert factors[100] == pytest.approx(0.01)
+        assert {learning_rate_factor(step, 100, SchedulerConfig("constant")) for step in range(100)} == {1.0}

@@ -1,0 +1,295 @@
+"""Whole runs on synthetic records: fit, evaluate, resume, distil, and what they leave behind."""
+
+import json
+import math
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from conftest import TINY
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ecg_lightning import training
+from ecg_lightning.checkpoints import load_classifier, read_checkpoint
+from ecg_lightning.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    HardwareUnavailableError,
+    TrainingDivergedError,
+)
+
+SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
+
+
+@pytest.fixture(scope="session")
+def run(configure, synthetic_root):
+    def start(output_dir, *overrides, model="vit"):
+        settings = SMALL if model in ("vit", "deit") else ["frontend.size=[32,64]", *SMALL[2:]]
+        data = [] if any(o.startswith("data.root") for o in overrides) else [f"data.root={synthetic_root}"]
+        cfg = configure(
+            "data=ptbxl", *data, f"model={model}", *TINY[model], *settings, *overrides, output_dir=output_dir
+        )
+        return training.run(cfg, {"model": model, "data": "ptbxl"}, overrides)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def trained(run, tmp_path_factory):
+    """A finished run of three epochs: (folder, result)."""
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, run(folder, "trainer.max_epochs=3")
+
+
+def test_a_run_leaves_what_the_schema_says(trained):
+    folder, result = trained
+    written = json.loads((folder / "result.json").read_text())
+    assert written["status"] == "ok"
+    assert written["schema"] == 1
+    assert set(written) >= {
+        "status", "reason", "choices", "seed", "config_hash", "git", "versions", "host", "data", "metrics",
+        "thresholds", "score", "variants", "timing", "artifacts",
+    }  # fmt: skip
+    assert written["data"].keys() == {"root_hash", "label_rule", "n_train", "n_val", "n_test"}
+    for split in ("val", "test"):
+        metrics = written["metrics"][split]
+        assert metrics["ci95"] is None
+        assert {"f1_macro", "f1_macro_tuned", "auroc_macro", "accuracy", "accuracy_subset"} <= metrics.keys()
+        assert set(metrics["per_class"]) == {"CD", "HYP", "MI", "NORM", "STTC"}
+    assert written["score"] == pytest.approx(written["metrics"]["val"]["f1_macro"])
+    (baseline,) = written["variants"]
+    assert baseline["name"] == "baseline"
+    assert baseline["size"]["parameters"] == sum(
+        p.numel() for p in load_classifier(folder / "checkpoints" / "best.ckpt").network.parameters()
+    )
+    assert {"cpu", "cores", "memory_gib", "threads", "precision"} <= written["host"].keys()
+    for name in written["artifacts"].values():
+        assert (folder / name).is_file()
+    assert (folder / "config.yaml").is_file()
+    assert result.timing["epochs"] == 3
+
+
+def test_checkpoints_describe_themselves_and_hold_plain_values_and_thresholds(trained):
+    folder, result = trained
+    for name in ("best", "last"):
+        path = folder / "checkpoints" / f"{name}.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["ecg_lightning"]["classes"] == ["CD", "HYP", "MI", "NORM", "STTC"]
+        assert not torch.equal(checkpoint["state_dict"]["thresholds"], torch.full((5,), 0.5).double())
+    classifier = load_classifier(folder / "checkpoints" / "best.ckpt")
+    assert dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True)) == pytest.approx(
+        result.thresholds
+    )
+    assert not classifier.training
+
+
+def test_the_best_checkpoint_is_the_one_that_is_scored(trained):
+    folder, result = trained
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    curve = [event.value for event in events.Scalars("val/f1_macro")]
+    assert len(curve) == 3
+    assert result.score == pytest.approx(max(curve), abs=1e-6)
+    assert result.timing["best_epoch"] == 1 + curve.index(max(curve))
+
+
+def test_tensorboard_holds_curves_hyper_parameters_and_figures(trained):
+    events = EventAccumulator(str(trained[0] / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+    scalars = events.Tags()["scalars"]
+    for tag in (
+        "train/loss",
+        "val/loss",
+        "train/f1_macro",
+        "val/auroc_macro",
+        "val/f1/NORM",
+        "val/auroc/MI",
+        "hp/score",
+    ):
+        assert tag in scalars
+    assert any(tag.startswith("lr-") for tag in scalars)
+    images = events.Tags()["images"]
+    assert "best_val/ecg/first" in images
+    assert {"best_val/roc", "best_test/pr"} <= set(images)
+    assert not math.isnan(events.Scalars("hp/score")[-1].value)
+
+
+def test_scores_are_reproducible(run, trained, tmp_path):
+    again = run(tmp_path, "trainer.max_epochs=3")
+    assert again.metrics == trained[1].metrics
+    assert again.config_hash == trained[1].config_hash
+
+
+def test_resumed_run_equals_the_uninterrupted_one(run, trained, tmp_path, monkeypatch):
+    steps = 0
+    original = training.ECGClassifier.training_step
+
+    def stop(self, batch, batch_idx):
+        nonlocal steps
+        steps += 1
+        if self.current_epoch == 1 and batch_idx == 3:
+            raise RuntimeError("pulled the plug")
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(training.ECGClassifier, "training_step", stop)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        run(tmp_path, "trainer.max_epochs=3")
+    monkeypatch.undo()
+    result = run(tmp_path, "trainer.max_epochs=3", "ckpt_path=last")
+    assert result.metrics == trained[1].metrics
+    one = torch.load(trained[0] / "checkpoints" / "last.ckpt", weights_only=True)
+    other = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert one["global_step"] == other["global_step"]
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][name]), name
+
+
+def test_resume_without_a_checkpoint_or_with_other_settings_is_refused(run, trained, tmp_path):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is not there"):
+        run(tmp_path, "ckpt_path=last")
+    path = trained[0] / "checkpoints" / "last.ckpt"
+    with pytest.raises(CheckpointError, match=r"model\.depth=2, this run asks for 1"):
+        run(tmp_path, f"ckpt_path={path}", "model.depth=1")
+
+
+def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained, synthetic_root, tmp_path):
+    root = tmp_path / "fold10"
+    shutil.copytree(synthetic_root, root)
+    table = pd.read_csv(root / "ptbxl_database.csv")
+    for name in table.loc[table.strat_fold != 10, "filename_lr"]:
+        (root / f"{name}.dat").unlink()
+        (root / f"{name}.hea").unlink()
+    table[table.strat_fold == 10].to_csv(root / "ptbxl_database.csv", index=False)
+    checkpoint = trained[0] / "checkpoints" / "best.ckpt"
+    # Another model and label rule on the command line: the checkpoint's own are used.
+    evaluated = run(
+        tmp_path / "out",
+        "train=false",
+        f"ckpt_path={checkpoint}",
+        f"data.root={root}",
+        "data.label_rule=ge50",
+        model="convnext",
+    )
+    assert evaluated.metrics["test"] == trained[1].metrics["test"]
+    assert evaluated.thresholds == trained[1].thresholds
+    assert evaluated.data["label_rule"] == "benchmark"
+    with pytest.raises(DataError, match="folds"):
+        run(tmp_path / "fit", f"data.root={root}")
+
+
+def test_fold_10_decides_nothing(run, trained, synthetic_root, tmp_path):
+    root = tmp_path / "shuffled"
+    shutil.copytree(synthetic_root, root)
+    table = pd.read_csv(root / "ptbxl_database.csv")
+    test = table.strat_fold == 10
+    table.loc[test, "scp_codes"] = table.loc[test, "scp_codes"].sample(frac=1, random_state=0).to_numpy()
+    table.to_csv(root / "ptbxl_database.csv", index=False)
+    result = run(tmp_path / "out", "trainer.max_epochs=3", f"data.root={root}")
+    assert result.metrics["val"] == trained[1].metrics["val"]
+    assert result.thresholds == trained[1].thresholds
+    assert result.metrics["test"] != trained[1].metrics["test"]
+
+
+def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):
+    teacher = trained[0] / "checkpoints" / "best.ckpt"
+    run(tmp_path, "trainer.max_epochs=1", f"model.teacher={teacher}", model="deit")
+    student = load_classifier(tmp_path / "checkpoints" / "best.ckpt")
+    assert student.alpha == 1.0  # built again without its teacher
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["ecg_lightning"]["model"]["teacher"] == str(teacher)
+    with pytest.raises(CheckpointError, match="is not there"):
+        run(tmp_path / "x", "model.teacher=nowhere.ckpt", model="deit")
+
+
+def test_seed_convnext_is_scored_by_its_single_label_too(run, tmp_path):
+    result = run(tmp_path, "model.loss=argmax_cross_entropy", "trainer.max_epochs=1", model="convnext")
+    assert {"accuracy_argmax", "f1_weighted"} <= result.metrics["val"].keys()
+
+
+def test_the_collapse_guard_fires_for_a_constant_model_alone(run, trained, tmp_path, caplog, monkeypatch):
+    assert not any("COLLAPSED" in note for note in trained[1].notes)
+    original = training.ECGClassifier.forward
+    monkeypatch.setattr(training.ECGClassifier, "forward", lambda self, signals: original(self, signals) * 0 + 1.0)
+    result = run(tmp_path, "trainer.max_epochs=2")
+    assert "collapse guard: after epoch 1" in caplog.text
+    assert result.notes == ["COLLAPSED to a constant in 2 epochs (first: 1)"]
+
+
+def test_a_diverging_loss_stops_the_run(run, tmp_path, monkeypatch):
+    def broken(self, batch):
+        return torch.tensor(math.nan, requires_grad=True), batch.targets
+
+    monkeypatch.setattr(training.ECGClassifier, "loss_and_logits", broken)
+    with pytest.raises(TrainingDivergedError, match=r"step 0 .*model\.optimizer\.lr"):
+        run(tmp_path, "trainer.max_epochs=1", "hardware.accelerator=cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_missing_cuda_is_said(run, tmp_path):
+    with pytest.raises(HardwareUnavailableError, match="no CUDA device"):
+        run(tmp_path, "hardware=cuda")
+
+
+def test_an_image_too_small_for_convnext_is_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match="at least 32 pixels"):
+        run(tmp_path, "frontend.size=[16,64]", model="convnext")
+
+
+def test_unknown_trainer_arguments_are_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer\.extra\.acumulate.*Did you mean accumulate_grad_batches"):
+        run(tmp_path, "+trainer.extra.acumulate_grad_batches=2")
+
+
+def test_fast_dev_run_and_other_loggers(run, tmp_path):
+    assert run(tmp_path / "a", "debug=fdr").status == "ok"
+    result = run(tmp_path / "b", "logger=csv", "trainer.max_epochs=1", "callbacks=none")
+    assert result.status == "ok"
+    assert (tmp_path / "b" / "csv" / "metrics.csv").is_file()
+
+
+class TestForeignCheckpoints:
+    @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 half a zip"])
+    def test_damaged_file(self, content, tmp_path):
+        path = tmp_path / "x.ckpt"
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"x\.ckpt"):
+            load_classifier(path)
+
+    def test_truncated_file(self, trained, tmp_path):
+        path = tmp_path / "x.ckpt"
+        path.write_bytes((trained[0] / "checkpoints" / "best.ckpt").read_bytes()[:-1000])
+        with pytest.raises(CheckpointError, match="truncated"):
+            load_classifier(path)
+
+    def test_code_is_not_run(self, tmp_path):
+        torch.save({"state_dict": {}, "ecg_lightning": _Trap(str(tmp_path / "ran"))}, tmp_path / "x.ckpt")
+        with pytest.raises(CheckpointError, match="could run code"):
+            load_classifier(tmp_path / "x.ckpt")
+        assert not (tmp_path / "ran").exists()
+
+    def test_other_projects_checkpoint(self, tmp_path):
+        torch.save({"state_dict": {}, "hyper_parameters": {}}, tmp_path / "x.ckpt")
+        with pytest.raises(CheckpointError, match="not a checkpoint of ecg_lightning"):
+            load_classifier(tmp_path / "x.ckpt")
+
+    @pytest.mark.parametrize("target", ["os.system", "torch.hub.load", "ecg_lightning.checkpoints.AtomicCheckpointIO"])
+    def test_description_that_names_other_classes(self, trained, target, tmp_path):
+        checkpoint = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)
+        checkpoint["ecg_lightning"]["model"]["_target_"] = target
+        torch.save(checkpoint, tmp_path / "x.ckpt")
+        with pytest.raises(CheckpointError, match="_target_"):
+            load_classifier(tmp_path / "x.ckpt")
+
+    def test_newer_format(self, trained, tmp_path):
+        checkpoint = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)
+        checkpoint["ecg_lightning"]["format"] = 99
+        torch.save(checkpoint, tmp_path / "x.ckpt")
+        with pytest.raises(CheckpointError, match="format 99"):
+            load_classifier(tmp_path / "x.ckpt")
+
+
+class _Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
