@@ -118,6 +118,8 @@ def _launch(main: Callable[[], object]) -> None:
         _fail(explain(error), UserError.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain(error: BaseException) -> str:

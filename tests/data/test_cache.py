@@ -89,9 +89,7 @@ def test_two_folders_have_two_caches(ptbxl: Path, pristine: Path, names: list[st
 def test_writing_to_the_signals_does_not_reach_the_file(pristine: Path, names: list[str], cache_dir: Path) -> None:
     opened = open_cache(pristine, names, 100, cache_dir)
     opened.signals_NCT[:] = 0
-    np.testing.assert_array_equal(
-        open_cache(pristine, names, 100, cache_dir).signals_NCT, sources(pristine, names)
-    )
+    np.testing.assert_array_equal(open_cache(pristine, names, 100, cache_dir).signals_NCT, sources(pristine, names))
 
 
 def test_default_folder(monkeypatch: pytest.MonkeyPatch, cache_dir: Path) -> None:

@@ -130,8 +130,14 @@ HEADERS: dict[str, tuple[Damage, str]] = {
     "fs 0": (edit_header(lambda text: text.replace(" 100 1000\n", " 0 1000\n")), "rate is 0 Hz, expected 100"),
     "fs nan": (edit_header(lambda text: text.replace(" 100 1000\n", " nan 1000\n")), "rate is nan Hz, expected 100"),
     "fs text": (edit_header(lambda text: text.replace(" 100 1000\n", " fast 1000\n")), "rate is fast Hz"),
-    "length 999": (edit_header(lambda text: text.replace(" 1000\n", " 999\n")), "it has 999 samples a lead, expected 1000"),
-    "length -1": (edit_header(lambda text: text.replace(" 1000\n", " -1\n")), "it has -1 samples a lead, expected 1000"),
+    "length 999": (
+        edit_header(lambda text: text.replace(" 1000\n", " 999\n")),
+        "it has 999 samples a lead, expected 1000",
+    ),
+    "length -1": (
+        edit_header(lambda text: text.replace(" 1000\n", " -1\n")),
+        "it has -1 samples a lead, expected 1000",
+    ),
     "no length": (edit_header(lambda text: text.replace(" 1000\n", "\n")), "its header starts with '00001_lr 12 100'"),
     "I and II swapped": (edit_header(swap), "its lead 'II' stands where lead I is expected"),
     "duplicate lead": (edit_header(lambda text: text.replace(" V2\n", " V1\n")), "lead 'V1' stands where lead V2"),
@@ -215,10 +221,19 @@ CHANGED: dict[str, tuple[Damage, str]] = {
         )
         for lead, byte, bit in [("I", 0, 0), ("AVR", 1, 7), ("V6", 0, 3)]
     },
-    "bit flipped in the first sample": (with_bytes(flip(frame_offset(0, "V2"), 0)), r"lead V2 starts with -?\d+, its header"),
-    "bit flipped in the last sample": (with_bytes(flip(frame_offset(999, "V6") + 1, 2)), "lead V6 does not match its WFDB"),
+    "bit flipped in the first sample": (
+        with_bytes(flip(frame_offset(0, "V2"), 0)),
+        r"lead V2 starts with -?\d+, its header",
+    ),
+    "bit flipped in the last sample": (
+        with_bytes(flip(frame_offset(999, "V6") + 1, 2)),
+        "lead V6 does not match its WFDB",
+    ),
     "checksum": (on_lead("AVF", r"\d+ 0 (?=AVF$)", "7 0 "), "lead AVF does not match its WFDB checksum"),
-    "initial value": (on_lead("V5", r"mV 16 0 -?\d+", "mV 16 0 4321"), r"lead V5 starts with -?\d+, its header says 4321"),
+    "initial value": (
+        on_lead("V5", r"mV 16 0 -?\d+", "mV 16 0 4321"),
+        r"lead V5 starts with -?\d+, its header says 4321",
+    ),
 }
 
 
@@ -254,7 +269,16 @@ def test_missing_file(folder: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret", "records100/../../secret", "/etc/passwd", "\\\\host\\share", "..\\secret", "C:\\secret", "C:secret", "a\0b"],
+    [
+        "../secret",
+        "records100/../../secret",
+        "/etc/passwd",
+        "\\\\host\\share",
+        "..\\secret",
+        "C:\\secret",
+        "C:secret",
+        "a\0b",
+    ],
 )
 def test_name_that_leads_out_of_the_folder(name: str) -> None:
     with pytest.raises(RecordError, match=r"its file name .* leads out of the data folder"):

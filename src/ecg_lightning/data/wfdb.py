@@ -175,7 +175,7 @@ def record_path(root: Path, relative: str) -> str:
     """Path of a record below `root`; refuses names that lead out of it, as a table from elsewhere may hold.
 
     Raises:
-        RecordError: the name is absolute, or climbs out of the root.
+        RecordError: the name is absolute, climbs out of the root, or holds a zero byte.
     """
     if relative.startswith(("/", "\\")) or re.search("[:\0]", relative) or ".." in re.split(r"[/\\]", relative):
         raise RecordError(f"its file name {relative[:80]!r} leads out of the data folder")

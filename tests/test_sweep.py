@@ -1,0 +1,136 @@
+"""Sweeps as users start them: failures stay in their cell, the table tells the truth, the next commands run."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, TINY
+
+SMALL = ["frontend.size=[32,64]", "hardware.precision=32-true", "trainer.max_epochs=1", "hardware.threads=1"]
+
+
+def start(*arguments, cwd=ROOT, program=("train.py",)):
+    return subprocess.run(
+        [sys.executable, *program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def rows(folder):
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def swept(synthetic_root, tmp_path_factory):
+    """A sweep of two models and two batch sizes, one of which cannot be."""
+    folder = tmp_path_factory.mktemp("sweep") / "s"
+    data = ["data=ptbxl", f"data.root={synthetic_root}"]
+    done = start(
+        "-m", "model=vit", "data.batch_size=16,-3", "seed=1,2", *data, *TINY["vit"], *SMALL, f"hydra.sweep.dir={folder}"
+    )
+    return folder, done
+
+
+def test_a_failing_cell_stays_alone(swept):
+    folder, done = swept
+    assert done.returncode == 1
+    found = rows(folder)
+    assert [row["status"] for row in found] == ["ok", "ok", "failed", "failed"]
+    assert all("data.batch_size=-3: must be at least 1" in row["reason"] for row in found[2:])
+    for row in found:
+        result = json.loads((folder / row["run"] / "result.json").read_text())
+        assert result["status"] == row["status"]
+        assert result["choices"]["model"] == "vit"
+    assert (folder / found[2]["run"] / "train.log").read_text().count("failed: data.batch_size=-3") == 1
+    assert "2 of 4 cells did not finish" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_seeds_become_mean_and_deviation(swept):
+    folder, done = swept
+    scores = [float(row["val_f1_macro"]) for row in rows(folder)[:2]]
+    mean = sum(scores) / 2
+    deviation = abs(scores[0] - scores[1]) / 2**0.5
+    assert f"{mean:.3f} ± {deviation:.3f}" in done.stdout
+    assert "2 seeds" in done.stdout
+    assert "N train" in done.stdout
+    assert "label rule benchmark" in done.stdout
+
+
+def test_cells_have_folders_of_their_own(swept):
+    folder, _ = swept
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
+        "0_vit_seed1", "1_vit_seed2", "2_vit_seed1", "3_vit_seed2",
+    ]  # fmt: skip
+
+
+def test_a_finished_sweep_is_not_written_over(swept):
+    folder, _ = swept
+    before = (folder / "results.csv").read_bytes()
+    done = start("-m", "model=vit,deit", f"hydra.sweep.dir={folder}")
+    assert done.returncode == 2
+    assert "already holds a sweep" in done.stderr
+    assert (folder / "results.csv").read_bytes() == before
+
+
+def test_the_printed_command_evaluates_the_best_run(swept, tmp_path):
+    folder, done = swept
+    command = re.search(r"python train\.py (train=false .*)", done.stdout)
+    assert command is not None
+    again = start(*command.group(1).split(), f"hydra.run.dir={tmp_path}/again")
+    assert again.returncode == 0, again.stderr
+    evaluated = json.loads((tmp_path / "again" / "result.json").read_text())["metrics"]["test"]["f1_macro"]
+    assert evaluated == pytest.approx(float(rows(folder)[0]["test_f1_macro"]), abs=1e-6)
+
+
+def test_an_unknown_option_refuses_the_sweep_before_any_cell(tmp_path):
+    done = start("-m", "model=vit,vitt", f"hydra.sweep.dir={tmp_path}/s")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model=vitt: allowed are convnext, deit, deit_base, effnetv2, vit.")
+    assert not list(tmp_path.glob("s/*/result.json"))
+
+
+def test_missing_hardware_is_skipped_in_a_sweep(synthetic_root, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    done = start(
+        "-m", "model=vit", "hardware=cuda", "seed=1", "data=ptbxl", f"data.root={synthetic_root}",
+        f"hydra.sweep.dir={tmp_path}/s",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = rows(tmp_path / "s")
+    assert row["status"] == "skipped"
+    assert "no CUDA device" in row["reason"]
+
+
+def test_a_finished_run_is_not_written_over(synthetic_root, tmp_path):
+    settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
+    first = start(*settings, f"hydra.run.dir={tmp_path}/r")
+    assert first.returncode == 0, first.stderr
+    before = (tmp_path / "r" / "result.json").read_bytes()
+    second = start(*settings, f"hydra.run.dir={tmp_path}/r")
+    assert second.returncode == 2
+    assert "ckpt_path=last" in second.stderr
+    assert (tmp_path / "r" / "result.json").read_bytes() == before
+    assert re.search(r"epoch 1/1 · train/loss .* left", (tmp_path / "r" / "train.log").read_text())
+
+
+def test_compress_says_what_is_not_there():
+    done = start(program=("compress.py",))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: compress.py: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_option_and_answers_soon():
+    done = start("--help")
+    assert done.returncode == 0
+    for path in (ROOT / "conf").glob("*/*.yaml"):
+        if path.parent.name not in ("hydra", "paths", "trainer", "local"):
+            assert re.search(rf"^ *{path.parent.name} .*\b{path.stem}\b", done.stdout, re.MULTILINE), path
+    assert "optimizer:" in done.stdout
