@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ N_RECORDS = 120
 
 @pytest.fixture(autouse=True)
 def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The signal cache of this test; the user's is never touched."""
+    """A cache of this test alone, in place of the suite's: many tests look at its files."""
     folder = tmp_path / "signal-cache"
     monkeypatch.setenv("ECG_LIGHTNING_CACHE", str(folder))
     return folder
@@ -84,11 +83,3 @@ def write_record() -> Callable[..., None]:
         (folder / f"{name}.dat").write_bytes(np.ascontiguousarray(signals_CT.T, "<i2").tobytes())
 
     return write
-
-
-@pytest.fixture
-def real_root() -> Path:
-    """The PTB-XL folder that ECG_PTBXL_ROOT names."""
-    if not (named := os.environ.get("ECG_PTBXL_ROOT")):
-        pytest.skip("ECG_PTBXL_ROOT names no PTB-XL folder")
-    return Path(named)

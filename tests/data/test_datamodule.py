@@ -334,9 +334,9 @@ def test_real_module_never_writes_the_synthetic_folder(ptbxl: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_real_training_statistics(real_root: Path) -> None:
+def test_real_training_statistics(ptbxl_root: Path) -> None:
     """Ten-second ECGs in mV: centred, with a spread of a few tenths."""
-    module = loaded(real_root, ["test"], on_bad_record="skip")
+    module = loaded(ptbxl_root, ["test"], on_bad_record="skip")
     mean, std = module.datasets["test"].mean_and_std(per_lead=True)
     assert mean.abs().max() < 0.05
     assert 0.05 < std.min() < std.max() < 0.6

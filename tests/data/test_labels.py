@@ -27,15 +27,15 @@ def named(row: np.ndarray) -> set[str]:
 
 
 @pytest.fixture
-def full_labels(real_root: Path) -> tuple[np.ndarray, np.ndarray]:
+def full_labels(ptbxl_root: Path) -> tuple[np.ndarray, np.ndarray]:
     """Targets and folds of all 21,799 records of PTB-XL 1.0.3."""
-    path = next((path for name in ("_full", "") if (path := real_root / f"ptbxl_database{name}.csv").exists()), None)
+    path = next((path for name in ("_full", "") if (path := ptbxl_root / f"ptbxl_database{name}.csv").exists()), None)
     if path is None:
-        pytest.skip(f"{real_root} holds no ptbxl_database.csv")
+        pytest.skip(f"{ptbxl_root} holds no ptbxl_database.csv")
     database = read_database(path)
     if len(database) != 21_799:
         pytest.skip(f"{path} is not PTB-XL 1.0.3's full table: it holds {len(database)} records, not 21,799")
-    targets = superclass_targets(database["scp_codes"].tolist(), read_statements(real_root / "scp_statements.csv"))
+    targets = superclass_targets(database["scp_codes"].tolist(), read_statements(ptbxl_root / "scp_statements.csv"))
     return targets, database["strat_fold"].to_numpy()
 
 

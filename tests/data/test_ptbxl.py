@@ -305,12 +305,12 @@ def test_patient_with_two_records_in_one_split() -> None:
 
 
 @pytest.fixture
-def real_subset(real_root: Path) -> Path:
+def real_subset(ptbxl_root: Path) -> Path:
     """The subset of PTB-XL 1.0.3 that this project was made with: 3,142 records at 100 Hz, 60 of them at 500 Hz too."""
-    n_records = len(pd.read_csv(real_root / "ptbxl_database.csv", usecols=["ecg_id"]))
+    n_records = len(pd.read_csv(ptbxl_root / "ptbxl_database.csv", usecols=["ecg_id"]))
     if n_records != 3_142:
-        pytest.skip(f"{real_root} holds {n_records} records, not the subset of 3,142")
-    return real_root
+        pytest.skip(f"{ptbxl_root} holds {n_records} records, not the subset of 3,142")
+    return ptbxl_root
 
 
 def by_split(records: Records) -> dict[str, int]:

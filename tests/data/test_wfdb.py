@@ -159,6 +159,7 @@ HEADERS: dict[str, tuple[Damage, str]] = {
     "climbing file": (on_lead("AVF", "00001_lr", "../00001_lr"), r"lead AVF: file is '\.\./00001_lr\.dat', expected"),
     "absolute file": (on_lead("V1", "00001_lr", "/etc/00001_lr"), "lead V1: file is '/etc/00001_lr.dat', expected"),
     "file of another record": (on_lead("V1", "00001_lr", "00002_lr"), "lead V1: file is '00002_lr.dat', expected"),
+    "last file of another record": (on_lead("V6", "00001_lr", "00002_lr"), "lead V6: file is '00002_lr.dat', expected"),
     "checksum text": (on_lead("V1", r"\d+ 0 (?=V1$)", "x 0 "), r"\(lead V1\) is not a WFDB signal line"),
 }
 
