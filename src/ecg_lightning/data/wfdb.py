@@ -21,6 +21,8 @@ MISSING_SAMPLE = -32768  # WFDB's mark for "no value" in format 16
 
 _MAX_HEADER_BYTES = 65536
 _NUMBER = rb"(-?\d{1,6})"
+_NAME_GROUPS = (1, *range(2, 38, 3))  # of the header's pattern: the record's name, and each lead's file
+_NUMBER_GROUPS = tuple(group for first in range(3, 38, 3) for group in (first, first + 1))
 _SIGNAL_LINE = re.compile(
     r"(?P<file>\S+) (?P<format>\S+) (?P<gain>[^\s(/]+)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?"
     r" (?P<bits>\S+) (?P<zero>-?\d+) (?P<initial>-?\d+) (?P<checksum>-?\d+) (?P<block>\d+) (?P<lead>\S.*)"
@@ -36,7 +38,7 @@ class RecordReader:
 
     Args:
         sampling_rate: Hz; a record holds `10 * sampling_rate` samples a lead.
-        verify: compare every lead's first sample and 16-bit checksum with the header.
+        verify: check the header, and every lead's first sample and 16-bit checksum against it; else only the size.
     """
 
     def __init__(self, sampling_rate: int, verify: bool = True) -> None:
@@ -55,20 +57,21 @@ class RecordReader:
             FileNotFoundError: the header or the signal file is missing.
             RecordError: the record is not what its header, or PTB-XL's shape, says.
         """
-        initial, checksum = self._read_header(record)
+        header = self._read_header(record) if self.verify else None
         self._read_frames(record)
         np.copyto(out_CT, self._frames.T)
-        if self.verify:
-            self._check_signals(out_CT, initial, checksum)
+        if header:
+            self._check_signals(out_CT, *header)
 
     def _read_header(self, record: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """First sample and checksum of each lead, from a header that says nothing unexpected."""
         header = _read_bytes(record + ".hea", _MAX_HEADER_BYTES)
         match = self._header.match(header)
-        name = os.path.basename(record).encode()  # noqa: PTH119 - a Path object costs more than the read
-        if match is None or any(part != name for part in match.group(1, *range(2, 38, 3))):
-            raise RecordError(_explain_header(header, os.path.basename(record), self.sampling_rate))  # noqa: PTH119
-        numbers = np.array(match.groups()[1:], dtype=object).reshape(len(LEADS), 3)[:, 1:].astype(np.int64)
-        return numbers[:, 0], numbers[:, 1]
+        name = record.rpartition("/")[2]
+        if match is None or {*match.group(*_NAME_GROUPS)} != {name.encode()}:
+            raise RecordError(_explain_header(header, name, self.sampling_rate))
+        numbers = np.array([*map(int, match.group(*_NUMBER_GROUPS))])
+        return numbers[0::2], numbers[1::2]
 
     def _read_frames(self, record: str) -> None:
         descriptor = os.open(record + ".dat", os.O_RDONLY)

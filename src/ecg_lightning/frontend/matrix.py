@@ -36,13 +36,18 @@ class MatrixImage(nn.Module):
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, channels, height, width)."""
-        image_BHW = self.lead_weights @ (signals_BCT @ self.time_weights)
-        if self.rows == "time":
-            image_BHW = image_BHW.mT
+        resized_in_time = signals_BCT @ self.time_weights
+        if self.rows == "leads":
+            image_BHW = self.lead_weights @ resized_in_time
+        else:
+            image_BHW = resized_in_time.mT @ self.lead_weights.T
         return image_BHW[:, None].expand(-1, self.channels, -1, -1)
 
 
 def resize_matrix(source: int, target: int) -> Tensor:
-    """(target, source) weights of PyTorch's own antialiased bilinear resize, read off the identity."""
-    identity = torch.eye(source)[None, None]
-    return F.interpolate(identity, size=(target, source), mode="bilinear", antialias=True)[0, 0]
+    """(target, source) weights of PyTorch's own antialiased bilinear resize, read off the identity.
+
+    In float64, since in float32 PyTorch misplaces the sampling points by enough to move weights by 1e-5.
+    """
+    identity = torch.eye(source, dtype=torch.float64)[None, None]
+    return F.interpolate(identity, size=(target, source), mode="bilinear", antialias=True)[0, 0].float()

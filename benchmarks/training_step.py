@@ -1,0 +1,102 @@
+"""One training step of each model: the source's way against this project's settings, at the same batch, one thread.
+
+    python benchmarks/training_step.py --output benchmarks/results/training_step.json
+
+Source: fp32, eager, contiguous, the seed's dropout (attention included), plain Adam. Ours: what hardware=cpu and the
+default recipe set: bfloat16 where the processor has it, channels_last, fused AdamW, no attention dropout.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from _common import interleave, report
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from ecg_lightning import config
+from ecg_lightning.building import build_classifier
+from ecg_lightning.data.datamodule import ECGBatch
+from ecg_lightning.hardware import resolve_precision
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.optimization import make_optimizer
+
+CASES = {  # model: (batch, image)
+    "vit": (8, "[184,256]"),
+    "deit": (32, "224"),
+    "effnetv2": (8, "224"),
+    "convnext": (8, "224"),
+}
+SEED = {
+    "vit": ["model.dropout=0.1", "model.attention_dropout=0.1"],
+    "deit": ["model.dropout=0.2", "model.drop_path=0"],
+    "effnetv2": ["model.dropout=0.2", "model.drop_path=0.2"],
+    "convnext": ["model.dropout=0.2", "model.drop_path=0"],
+}
+
+
+def build(model: str, *overrides: str) -> ECGClassifier:
+    with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=[f"model={model}", *overrides])
+    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+    return build_classifier(nodes[0], nodes[1], n_samples=1000, seed=0).train()
+
+
+def step(
+    classifier: ECGClassifier, optimizer: torch.optim.Optimizer, batch: ECGBatch, bf16: bool
+) -> Callable[[], None]:
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss, _ = classifier.loss_and_logits(batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--models", nargs="+", default=list(CASES))
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    config.register()
+    bf16 = resolve_precision("auto", "cpu") == "bf16-mixed"
+    rows: list[dict[str, object]] = []
+    for model in arguments.models:
+        n_records, size = CASES[model]
+        batch = ECGBatch(
+            torch.randint(-2000, 2000, (n_records, 12, 1000), dtype=torch.int16),
+            torch.eye(5)[torch.arange(n_records) % 5],
+        )
+        source = build(model, f"frontend.size={size}", *SEED[model])
+        ours = build(model, f"frontend.size={size}")
+        ours.network.to(memory_format=torch.channels_last)
+        ways = {
+            "source": step(
+                source, torch.optim.Adam(source.parameters(), 1e-4, fused=False, foreach=False), batch, False
+            ),
+            "ours": step(ours, make_optimizer(ours, ours.optimizer_config), batch, bf16),
+        }
+        seconds = interleave(ways, arguments.repeats)
+        rows.append(
+            {
+                "model": model,
+                "image": size,
+                "batch": n_records,
+                "precision": "bf16-mixed" if bf16 else "32-true",
+                "source_records_per_s": n_records / seconds["source"],
+                "ours_records_per_s": n_records / seconds["ours"],
+                "ratio": seconds["source"] / seconds["ours"],
+            }
+        )
+    report("training_step", rows, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
