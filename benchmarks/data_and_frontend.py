@@ -21,7 +21,7 @@ from torchvision import transforms
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import RecordReader
-from ecg_lightning.frontend.matrix import MatrixImage
+from ecg_lightning.frontend import MatrixFrontend
 
 
 def reading(root: Path, names: list[str]) -> list[dict[str, object]]:
@@ -87,13 +87,15 @@ def frontend() -> list[dict[str, object]]:
             ]
         )
         normalise = transforms.Normalize([0.5] * channels, [0.5] * channels)
-        module = MatrixImage(12, 1000, size, rows="time", channels=channels)
+        module = MatrixFrontend(
+            n_samples=1000, size=size, rows="time", channels=channels, normalization="fixed", mean=0.5, std=0.5
+        ).eval()
 
         def per_sample(to_image=to_image, normalise=normalise):
             return torch.stack([normalise(to_image(matrix)).float() for matrix in matrices])
 
         def batched(module=module):
-            return module((signals.float() * 1e-3 - 0.5) / 0.5)
+            return module(signals)
 
         error = float((per_sample() - batched()).abs().max())
         seconds = interleave(

@@ -60,7 +60,7 @@ class Frontend(nn.Module):
 
     def to_millivolts(self, signals_BCT: Tensor) -> Tensor:
         """Integers count units of 1 µV; floats are millivolts already."""
-        return signals_BCT if signals_BCT.is_floating_point() else signals_BCT.float() * MILLIVOLTS_PER_UNIT
+        return signals_BCT if signals_BCT.is_floating_point() else signals_BCT.float().mul_(MILLIVOLTS_PER_UNIT)
 
     def augment(self, signals_BCT: Tensor) -> Tensor:
         """Signals as loaded → mV, augmented while training; what a student and its teacher both see."""
@@ -70,7 +70,7 @@ class Frontend(nn.Module):
     def represent(self, millivolts_BCT: Tensor) -> Tensor:
         """MV → normalised → represented; in float32 whatever the precision of the network."""
         with torch.autocast(millivolts_BCT.device.type, enabled=False):
-            represented: Tensor = self.representation((millivolts_BCT.float() - self.mean) / self.std)
+            represented: Tensor = self.representation((millivolts_BCT.float() - self.mean).div_(self.std))
         return represented
 
     def forward(self, signals_BCT: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class ECGClassifier(L.LightningModule):
         self.register_buffer("thresholds", torch.full((len(classes),), 0.5, dtype=torch.float64))
         self.description: dict[str, Any] = {}
         self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
-        self._steps: dict[str, list[tuple[Tensor, Tensor]]] = {phase: [] for phase in PHASES}
+        self._steps: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {phase: [] for phase in PHASES}
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, 12, T) int16 units of 1 µV, or float mV → (B, C) logits."""
@@ -78,7 +78,7 @@ class ECGClassifier(L.LightningModule):
 
     def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
         """One step; refuses to go on from a loss that is not finite."""
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        self._reseed()
         loss, logits = self.loss_and_logits(batch)
         # Reading the loss waits for a GPU, so there it is looked at now and then.
         if (self.device.type == "cpu" or batch_idx % 50 == 0) and not torch.isfinite(loss):
@@ -87,6 +87,9 @@ class ECGClassifier(L.LightningModule):
                 f"model.optimizer.lr={self.optimizer_config.lr}, or set trainer.gradient_clip_val=1"
             )
         self._keep("train", loss, logits, batch.targets)
+        every: int = cast(Any, self.trainer).log_every_n_steps  # a call each step would cost as much as a tiny model
+        if batch_idx % every == 0:
+            self.log("train/loss_step", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: ECGBatch, batch_idx: int) -> None:
@@ -103,7 +106,7 @@ class ECGClassifier(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score the validation fold and tune the thresholds on it."""
-        logits, targets = self._collect("val")
+        logits, targets, _ = self._collect("val")
         tuned = best_f1_thresholds(self.loss.probabilities(logits).numpy(), targets.byte().numpy())
         self.thresholds.copy_(torch.from_numpy(tuned))
         self._score("val")
@@ -139,22 +142,30 @@ class ECGClassifier(L.LightningModule):
         logits = self(batch.signals)
         self._keep(phase, self.loss(logits, batch.targets), logits, batch.targets)
 
-    def _keep(self, phase: str, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        self._steps[phase].append((logits.detach().float(), targets))
-        self.log(f"{phase}/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets), prog_bar=phase != "test")
+    def _reseed(self) -> None:
+        seed = self.seed * 1_000_003 + self.global_step
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would walk every backend each time
 
-    def _collect(self, phase: str) -> tuple[Tensor, Tensor]:
-        logits, targets = zip(*self._steps[phase], strict=True)
-        return torch.cat(logits).cpu(), torch.cat(targets).cpu()
+    def _keep(self, phase: str, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        self._steps[phase].append((logits.detach().float(), targets, loss.detach()))
+
+    def _collect(self, phase: str) -> tuple[Tensor, Tensor, float]:
+        """Logits and targets of the epoch, and the mean loss over its records."""
+        logits, targets, losses = zip(*self._steps[phase], strict=True)
+        sizes = torch.tensor([len(batch) for batch in targets], dtype=torch.float64)
+        loss = (torch.stack(losses).cpu().double() * sizes).sum() / sizes.sum()
+        return torch.cat(logits).cpu(), torch.cat(targets).cpu(), float(loss)
 
     def _score(self, phase: str) -> None:
-        logits, targets = self._collect(phase)
+        logits, targets, loss = self._collect(phase)
         self._steps[phase].clear()
         probabilities = self.loss.probabilities(logits)
         metrics = superclass_metrics(probabilities, targets, self.classes, self.thresholds.cpu())
         if self.loss.single_label:
             metrics |= single_label_metrics(logits, targets)
         self.predictions[phase] = (probabilities, targets)
-        for name, value in metrics.items():
-            shown = phase == "val" and name in ("f1_macro", "auroc_macro")
+        for name, value in {"loss": loss, **metrics}.items():
+            shown = phase == "val" and name in ("loss", "f1_macro", "auroc_macro")
             self.log(f"{phase}/{name}", torch.tensor(value, dtype=torch.float32), prog_bar=shown)
