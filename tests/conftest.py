@@ -14,16 +14,6 @@ from omegaconf import DictConfig
 from ecg_lightning import config
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
-ROOT = Path(__file__).parents[1]
-TINY = {
-    "vit": ["model.dim=32", "model.depth=2", "model.heads=2", "model.mlp_dim=64"],
-    "deit": ["model.dim=48", "model.depth=2", "model.heads=3"],
-    "deit_base": ["model.dim=48", "model.depth=2", "model.heads=3"],
-    "effnetv2": ["model.width=0.25", "model.depth=0.1"],
-    "convnext": ["model.channels=[8,16,32,64]", "model.blocks=[1,1,1,1]"],
-}
-"""Settings that make each model small enough for a test."""
-
 config.register()
 torch.set_num_threads(max(1, (os.cpu_count() or 2) // max(1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))))
 

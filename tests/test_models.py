@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import ROOT, TINY
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
+from tiny import ROOT, TINY
 
 from ecg_lightning.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch

@@ -7,8 +7,8 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import TINY
 
 from ecg_lightning import training
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
