@@ -27,7 +27,7 @@ class ProgressLines(Callback):
     def __init__(self, interval_s: float = 15.0) -> None:
         self.interval_s = interval_s
         self._fit_started = self._epoch_started = self._last = 0.0
-        self._first_epoch = 0
+        self._first_epoch = self._finished = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock; a resumed run counts from where it goes on."""
@@ -35,7 +35,8 @@ class ProgressLines(Callback):
         self._first_epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the epoch's clock."""
+        """Say how the epoch before ended, and start this one's clock."""
+        self._epoch_line(trainer)
         self._epoch_started = self._last = time.monotonic()
 
     def on_train_batch_end(
@@ -55,16 +56,27 @@ class ProgressLines(Callback):
         )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember the epoch; its training metrics come after the callbacks."""
+        self._finished = trainer.current_epoch + 1
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The last epoch's line."""
+        self._epoch_line(trainer)
+
+    def _epoch_line(self, trainer: L.Trainer) -> None:
         """One line an epoch, with the time left if no early stop comes."""
-        done = trainer.current_epoch + 1 - self._first_epoch
-        left = (time.monotonic() - self._fit_started) / done * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
+        if not self._finished:
+            return
+        each = (time.monotonic() - self._fit_started) / (self._finished - self._first_epoch)
+        left = each * ((trainer.max_epochs or self._finished) - self._finished)
         metrics = trainer.callback_metrics
         values = " · ".join(
             f"{name} {float(metrics[name]):.4f}"
             for name in ("train/loss", "val/loss", "val/f1_macro", "val/auroc_macro")
             if name in metrics
         )
-        _to_log(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · {values} · at most {clock(left)} left")
+        _to_log(f"epoch {self._finished}/{trainer.max_epochs} · {values} · at most {clock(left)} left")
+        self._finished = 0
 
 
 class CollapseGuard(Callback):
