@@ -62,7 +62,7 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) -> None:
     """The ranked table; runs that differ in their seed alone become one row of mean ± sd."""
-    shown = ("data", *(name for name in _CHOICES[2:] if len({row[name] for row in rows}) > 1))
+    shown = [name for name in _CHOICES[1:] if len({row[name] for row in rows}) > 1]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         overrides = tuple(part for part in row["overrides"].split(" ") if not part.startswith(("seed=", "model=")))
@@ -71,11 +71,11 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
 
     table = Table(title=title, title_justify="left", caption=_caption(rows), caption_justify="left")
     for heading in ("#", "model", *shown):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     if varying:
         table.add_column("overrides", overflow="fold")
     for heading in ("val F1", "val AUROC", "test F1", "test F1 tuned", "test AUROC", "epochs", "fit"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for rank, members in enumerate(sorted(groups.values(), key=_best_first), start=1):
         first = members[0]
@@ -123,8 +123,9 @@ def _caption(rows: Sequence[dict[str, Any]]) -> str:
         f"N train {train or 0:,} · val {val or 0:,} · test {test or 0:,}, label rule {rule}"
         for train, val, test, rule in sorted(described, key=str)
     )
+    data = ", ".join(sorted({str(row["data"]) for row in rows}))
     return (
-        f"{counts}. F1 is macro F1 at threshold 0.5; tuned: thresholds chosen on the validation fold. "
+        f"data {data}: {counts}. F1 is macro F1 at threshold 0.5; tuned: thresholds chosen on the validation fold. "
         "val: of the best checkpoint, which it was chosen by."
     )
 
