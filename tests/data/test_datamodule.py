@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from ecg_lightning.data import ECGBatch, PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.datamodule import EpochShuffle, SignalDataset
-from ecg_lightning.errors import DataError
+from ecg_lightning.errors import ConfigError, DataError
 
 EditTable = Callable[[Path, Callable[[pd.DataFrame], object]], None]
 
@@ -340,3 +340,10 @@ def test_real_training_statistics(ptbxl_root: Path) -> None:
     mean, std = module.datasets["test"].mean_and_std(per_lead=True)
     assert mean.abs().max() < 0.05
     assert 0.05 < std.min() < std.max() < 0.6
+
+
+@pytest.mark.parametrize("setting", [{"sampling_rate": 250}, {"label_rule": "any"}, {"on_bad_record": "ignore"}])
+def test_unknown_settings_are_refused(setting, tmp_path):
+    (name,) = setting
+    with pytest.raises(ConfigError, match=f"{name}=.*allowed are"):
+        PTBXLDataModule(tmp_path, **setting)

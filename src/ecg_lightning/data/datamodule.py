@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ecg_lightning.data.cache import default_cache_dir
-from ecg_lightning.data.labels import SPLITS, SUPERCLASSES
-from ecg_lightning.data.ptbxl import Records, check_learnable, check_patients, read_ptbxl
+from ecg_lightning.data.labels import LABEL_RULES, SPLITS, SUPERCLASSES
+from ecg_lightning.data.ptbxl import FILENAME_COLUMN, Records, check_learnable, check_patients, read_ptbxl
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import DURATION_S
-from ecg_lightning.errors import DataError
+from ecg_lightning.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,13 @@ class PTBXLDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        for name, value, allowed in (
+            ("sampling_rate", sampling_rate, tuple(FILENAME_COLUMN)),
+            ("label_rule", label_rule, tuple(LABEL_RULES)),
+            ("on_bad_record", on_bad_record, ("error", "skip")),
+        ):
+            if value not in allowed:
+                raise ConfigError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed))}")
         self.root = Path(root).expanduser()
         self.sampling_rate = sampling_rate
         self.batch_size = batch_size
