@@ -64,7 +64,7 @@ REFUSED = {
     "data.sampling_rate=250": ["data.sampling_rate=250", "100, 500"],
     "model.optimizer.lr=0": ["model.optimizer.lr=0", "greater than 0"],
     "model.dropout=1.5": ["model.dropout=1.5", "at most 0.99"],
-    "hardware.precision=fp16": ["hardware.precision=fp16", "auto, 32-true, bf16-mixed, bf16-true"],
+    "hardware.precision=fp16": ["hardware.precision=fp16", "auto, 32-true, bf16-mixed"],
     "frontend.size=abc": ["frontend.size=abc", "[height,width]"],
     "frontend.size=[1,2,3]": ["frontend.size", "[height,width]"],
     "data.val_folds=[8]": ["data.train_folds and data.val_folds share fold 8"],
@@ -74,6 +74,7 @@ REFUSED = {
     "train=false test=false": ["nothing to do"],
     "model.alpha=0.5 model=vit": ["model.alpha", "deit"],
     "model=vit model.teacher=x.ckpt": ["model.teacher", "model=deit"],
+    "monitor=val/los": ["monitor=val/los", "val/f1_macro"],
     "hardware.devices=2": ["hardware.devices=2"],
 }
 

@@ -116,8 +116,18 @@ def test_a_finished_run_is_not_written_over(synthetic_root, tmp_path):
     second = start(*settings, f"hydra.run.dir={tmp_path}/r")
     assert second.returncode == 2
     assert "ckpt_path=last" in second.stderr
+    third = start(*settings, "data.batch_size=-3", "ckpt_path=last", f"hydra.run.dir={tmp_path}/r")
+    assert third.returncode == 2
     assert (tmp_path / "r" / "result.json").read_bytes() == before
     assert re.search(r"epoch 1/1 · train/loss .* left", (tmp_path / "r" / "train.log").read_text())
+
+
+def test_a_refused_try_does_not_block_its_folder(synthetic_root, tmp_path):
+    settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
+    assert start(*settings, "data.batch_size=-3", f"hydra.run.dir={tmp_path}/r").returncode == 2
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["status"] == "failed"
+    assert start(*settings, f"hydra.run.dir={tmp_path}/r").returncode == 0
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["status"] == "ok"
 
 
 def test_compress_says_what_is_not_there():

@@ -150,6 +150,9 @@ def test_resume_without_a_checkpoint_or_with_other_settings_is_refused(run, trai
     path = trained[0] / "checkpoints" / "last.ckpt"
     with pytest.raises(CheckpointError, match=r"model\.depth=2, this run asks for 1"):
         run(tmp_path, f"ckpt_path={path}", "model.depth=1")
+    with pytest.raises(CheckpointError, match=r"data\.label_rule=benchmark, this run asks for ge50"):
+        run(tmp_path, f"ckpt_path={path}", "data.label_rule=ge50")
+    assert not (tmp_path / "config.yaml").exists()
 
 
 def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained, synthetic_root, tmp_path):
@@ -173,6 +176,8 @@ def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained,
     assert evaluated.metrics["test"] == trained[1].metrics["test"]
     assert evaluated.thresholds == trained[1].thresholds
     assert evaluated.data["label_rule"] == "benchmark"
+    assert evaluated.choices["model"] == "vit"
+    assert "ecg_lightning.models.vit.ViT" in (tmp_path / "out" / "config.yaml").read_text()
     with pytest.raises(DataError, match="folds"):
         run(tmp_path / "fit", f"data.root={root}")
 
@@ -232,6 +237,18 @@ def test_missing_cuda_is_said(run, tmp_path):
 def test_an_image_too_small_for_convnext_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match="at least 32 pixels"):
         run(tmp_path, "frontend.size=[16,64]", model="convnext")
+
+
+@pytest.mark.parametrize("setting", ["model.heads=5", "model.dim=30"])
+@pytest.mark.parametrize("model", ["vit", "deit"])
+def test_shapes_that_do_not_fit_are_one_sentence(run, tmp_path, model, setting):
+    with pytest.raises(ConfigError, match="cannot be built from these settings"):
+        run(tmp_path, setting, *(["model.heads=4"] if "dim" in setting else []), model=model)
+
+
+def test_trainer_arguments_of_our_own_are_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer\.extra\.callbacks: this argument is set by this project"):
+        run(tmp_path, "+trainer.extra.callbacks=null")
 
 
 def test_unknown_trainer_arguments_are_refused(run, tmp_path):

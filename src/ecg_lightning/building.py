@@ -7,6 +7,7 @@ kind.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import logging
@@ -17,7 +18,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from ecg_lightning.config import did_you_mean, image_size
+from ecg_lightning.config import TrainerConfig, did_you_mean, image_size
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError
@@ -28,6 +29,22 @@ from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_OWN_TRAINER_ARGUMENTS = {
+    *(entry.name for entry in dataclasses.fields(TrainerConfig)),
+    "accelerator",
+    "devices",
+    "strategy",
+    "precision",
+    "callbacks",
+    "logger",
+    "plugins",
+    "default_root_dir",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "num_sanity_val_steps",
+    "gradient_clip_algorithm",
+}
 
 _ALLOWED_MODULES = ("ecg_lightning.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.")
 
@@ -45,7 +62,10 @@ def build(node: Mapping[str, Any], expected: type[T], key: str, **more: Any) -> 
         inspect.signature(target).bind(**arguments)
     except TypeError as error:
         raise ConfigError(f"{key}: {target.__name__} does not take these settings ({error})") from None
-    return target(**arguments)
+    try:
+        return target(**arguments)
+    except (AssertionError, IndexError, ValueError) as error:  # how networks refuse shapes that do not fit together
+        raise ConfigError(f"{key}: {target.__name__} cannot be built from these settings ({error})") from None
 
 
 def resolve(name: Any, expected: type[T], key: str) -> type[T]:
@@ -136,6 +156,8 @@ def check_trainer_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
     """
     known = list(inspect.signature(L.Trainer).parameters)
     for name in extra:
+        if name in _OWN_TRAINER_ARGUMENTS:
+            raise ConfigError(f"trainer.extra.{name}: this argument is set by this project; it cannot be set here")
         if name not in known:
             raise ConfigError(
                 f"trainer.extra.{name}: Lightning's Trainer has no such argument.{did_you_mean(name, known)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 
 _FORMAT = 1
-_KEYS = ("format", "model", "frontend", "classes", "sampling_rate", "n_samples", "label_rule")
+_KEYS = ("format", "seed", "model", "frontend", "choices", "classes", "sampling_rate", "n_samples", "label_rule")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -47,13 +48,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             Path(temporary).unlink(missing_ok=True)
 
 
-def describe(cfg: DictConfig, datamodule: PTBXLDataModule) -> dict[str, Any]:
+def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
     """What a checkpoint of this run must hold to be built again: plain values only."""
     return {
         "format": _FORMAT,
         "version": __version__,
         "model": OmegaConf.to_container(cfg.model, resolve=True),
         "frontend": OmegaConf.to_container(cfg.frontend, resolve=True),
+        "choices": {name: choices[name] for name in ("model", "frontend") if name in choices},
         "classes": list(datamodule.classes),
         "sampling_rate": datamodule.sampling_rate,
         "n_samples": datamodule.n_samples,
@@ -109,7 +111,7 @@ def load_classifier(path: str | Path) -> ECGClassifier:
             model,
             described["frontend"],
             n_samples=described["n_samples"],
-            seed=described.get("seed", 0),
+            seed=described["seed"],
             classes=tuple(described["classes"]),
         )
         classifier.load_state_dict(checkpoint["state_dict"])

@@ -153,7 +153,7 @@ class HardwareConfig:
     accelerator: str = field(default="cpu", metadata={"choices": ("cpu", "cuda")})
     devices: int = field(default=1, metadata={"min": 1})
     strategy: str = "auto"
-    precision: str = field(default="auto", metadata={"choices": ("auto", "32-true", "bf16-mixed", "bf16-true")})
+    precision: str = field(default="auto", metadata={"choices": ("auto", "32-true", "bf16-mixed")})
     threads: int | None = field(default=None, metadata={"min": 1})
     channels_last: bool = True
     compile: bool = False
@@ -216,7 +216,10 @@ class TrainConfig:
     ckpt_path: str | None = None
     seed: int = field(default=0, metadata={"min": 0})
     tags: list[str] = field(default_factory=list)
-    monitor: str = "val/f1_macro"
+    monitor: str = field(
+        default="val/f1_macro",
+        metadata={"choices": ("val/f1_macro", "val/f1_macro_tuned", "val/auroc_macro", "val/accuracy")},
+    )
     data: DataConfig = field(default_factory=DataConfig)
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -276,8 +279,14 @@ def validate(cfg: DictConfig) -> None:
         from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
 
         check_root(Path(cfg.data.root).expanduser())
+    elif cfg.data.root and _holds_real_data(Path(cfg.data.root).expanduser()):
+        raise ConfigError(f"data.root={cfg.data.root} is not synthetic: to read it add data=ptbxl")
     if cfg.model.teacher and "alpha" not in cfg.model:
         raise ConfigError(f"model.teacher={cfg.model.teacher}: only model=deit has a distillation head to teach")
+
+
+def _holds_real_data(root: Path) -> bool:
+    return (root / "ptbxl_database.csv").exists() and not (root / "SYNTHETIC.json").exists()
 
 
 def did_you_mean(wrong: str, known: list[str]) -> str:

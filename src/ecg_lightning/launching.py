@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import config
 from ecg_lightning.errors import HardwareUnavailableError, UserError
-from ecg_lightning.runs.results import RESULT_FILE, RunResult
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]],
     choices = {name: str(settings.runtime.choices[name]) for name in groups if settings.runtime.choices.get(name)}
     overrides = list(settings.overrides.task)
     _quieten()
-    if cfg.ckpt_path != "last" and (output_dir / RESULT_FILE).exists():
+    if cfg.ckpt_path != "last" and _holds_a_run(output_dir):
         _fail(
             f"{output_dir} already holds a run: name another folder with hydra.run.dir=DIR, or go on with it by "
             "ckpt_path=last",
@@ -78,11 +78,11 @@ def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]],
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
         failure.status, failure.reason = "interrupted", "stopped by the user or the system; go on with ckpt_path=last"
-        failure.write(output_dir)
+        _write_failure(failure, output_dir)
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else INTERRUPTED)
     except HardwareUnavailableError as error:
         failure.status, failure.reason = "skipped" if in_sweep else "failed", str(error)
-        failure.write(output_dir)
+        _write_failure(failure, output_dir)
         if not in_sweep:
             _fail(str(error), error.exit_code)
         log.warning("skipped: %s", error)
@@ -90,7 +90,7 @@ def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]],
     except Exception as error:  # whatever it is, the sweep's other cells must run
         expected = isinstance(error, UserError)
         failure.reason = str(error) if expected else f"{type(error).__name__}: {error}"
-        failure.write(output_dir)
+        _write_failure(failure, output_dir)
         if not expected:
             log.error("%s", traceback.format_exc())
         if not in_sweep:
@@ -104,6 +104,21 @@ def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]],
 
         report_run(output_dir)
     return result.score
+
+
+def _holds_a_run(folder: Path) -> bool:
+    """Whether a folder holds something that another run would overwrite."""
+    return _is_finished(folder) or (folder / "checkpoints" / "last.ckpt").exists()
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / RESULT_FILE).exists() and read_result(folder)["status"] == "ok"
+
+
+def _write_failure(failure: RunResult, folder: Path) -> None:
+    """Say in `result.json` why there is no result; a finished run's own is never lost to a refused second try."""
+    if not _is_finished(folder):
+        failure.write(folder)
 
 
 def _launch(main: Callable[[], object]) -> None:

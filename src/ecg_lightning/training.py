@@ -66,20 +66,25 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         choices=dict(choices or {}),
         overrides=list(overrides),
         seed=cfg.seed,
-        config_hash=hash_config(_plain(cfg)),
         git=git_revision(),
         versions=package_versions(),
         host=hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]},
     )
     resume = resolve_resume(cfg.ckpt_path, output_dir) if cfg.train else None
-    classifier, datamodule = _prepare_training(cfg) if cfg.train else _prepare_evaluation(cfg)
+    classifier, datamodule = _prepare_training(cfg, result.choices) if cfg.train else _prepare_evaluation(cfg)
     result.data = _describe_data(datamodule)
+    if resume:
+        _check_fits(classifier, resume)
+    if not cfg.train:  # what is evaluated is the checkpoint's, whatever the command line says
+        result.choices |= classifier.description["choices"]
+        result.seed = classifier.description["seed"]
+    result.config_hash = hash_config(_resolved(cfg, classifier))
     output_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, output_dir / "config.yaml", resolve=True)
+    OmegaConf.save(OmegaConf.create(_resolved(cfg, classifier)), output_dir / "config.yaml")
     if cfg.hardware.channels_last:
         classifier.network.to(memory_format=torch.channels_last)
     if cfg.hardware.compile:
-        classifier.network.compile()  # in place, so that the checkpoint's names stay
+        classifier.compile_network()
 
     loggers = build_loggers(_plain(cfg.logger), str(output_dir))
     # Its own trainer, so that the best checkpoint's scores do not become points of the training curves.
@@ -120,7 +125,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     return result
 
 
-def _prepare_training(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:
+def _prepare_training(cfg: DictConfig, choices: Mapping[str, str]) -> tuple[ECGClassifier, PTBXLDataModule]:
     """Data checked and read, model built and its normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(_plain(cfg.data), cfg.seed)
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
@@ -135,7 +140,7 @@ def _prepare_training(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:
         _plain(cfg.model), _plain(cfg.frontend), n_samples=datamodule.n_samples, seed=cfg.seed, teacher=teacher
     )
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
-    classifier.description = describe(cfg, datamodule)
+    classifier.description = describe(cfg, datamodule, choices)
     return classifier, datamodule
 
 
@@ -159,9 +164,8 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         "auto_insert_metric_name": False,
         "enable_version_counter": False,
     }
-    mode = "min" if cfg.monitor.endswith("loss") else "max"
     callbacks: list[Callback] = [
-        ModelCheckpoint(filename="best", monitor=cfg.monitor, mode=mode, **common),
+        ModelCheckpoint(filename="best", monitor=cfg.monitor, mode="max", **common),
         # A second one: `save_last` of the first lags behind until the metric improves.
         # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
         ModelCheckpoint(filename="last", every_n_epochs=1, **common),
@@ -186,8 +190,6 @@ def _fit(
     resume: Path | None,
     result: RunResult,
 ) -> None:
-    if resume:
-        _check_fits(classifier, resume)
     started = time.perf_counter()
     trainer.fit(classifier, datamodule=datamodule, ckpt_path=str(resume) if resume else None, weights_only=True)
     result.timing = {"fit_s": time.perf_counter() - started, "epochs": trainer.current_epoch}
@@ -199,6 +201,12 @@ def _fit(
 def _check_fits(classifier: ECGClassifier, path: Path) -> None:
     """A checkpoint to go on from must be of this very model."""
     own, other = classifier.description, read_checkpoint(path)["ecg_lightning"]
+    for name in ("label_rule", "sampling_rate"):
+        if own[name] != other[name]:
+            raise CheckpointError(
+                f"{path} was trained with data.{name}={other[name]}, this run asks for {own[name]}: go on with the "
+                "same data (it stands in the run's config.yaml)"
+            )
     for part in ("model", "frontend"):
         for name, value in own[part].items():
             if name not in ("optimizer", "scheduler", "weights", "pretrained") and other[part].get(name) != value:
@@ -215,6 +223,11 @@ def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult
         checkpoint = read_checkpoint(path)
         classifier.load_state_dict(checkpoint["state_dict"])
         result.timing["best_epoch"] = checkpoint["epoch"] + 1
+
+
+def _resolved(cfg: DictConfig, classifier: ECGClassifier) -> dict[str, Any]:
+    """The configuration with the model and the front end that really run."""
+    return _plain(cfg) | {name: classifier.description[name] for name in ("model", "frontend")}
 
 
 def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:

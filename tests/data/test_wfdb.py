@@ -134,6 +134,7 @@ HEADERS: dict[str, tuple[Damage, str]] = {
         edit_header(lambda text: text.replace(" 1000\n", " 999\n")),
         "it has 999 samples a lead, expected 1000",
     ),
+    "length 10007": (edit_header(lambda text: text.replace(" 1000\n", " 10007\n")), "it has 10007 samples a lead"),
     "length -1": (
         edit_header(lambda text: text.replace(" 1000\n", " -1\n")),
         "it has -1 samples a lead, expected 1000",

@@ -105,7 +105,7 @@ def _header_pattern(sampling_rate: int, n_samples: int) -> re.Pattern[bytes]:
         % (_NUMBER, _NUMBER, lead.encode())
         for lead in LEADS
     )
-    first = rb"([-\w]+) 12 %d(?:\.0*)? %d[^\n]*\n" % (sampling_rate, n_samples)
+    first = rb"([-\w]+) 12 %d(?:\.0*)? %d(?:[ \t][^\n]*|\r)?\n" % (sampling_rate, n_samples)
     # The last line may lack its end; comment lines may follow.
     return re.compile(first + signals.removesuffix(rb"\r?\n") + rb"(?:\r?\n(?:[ \t]*\r?\n|#[^\n]*(?:\n|$))*)?$")
 

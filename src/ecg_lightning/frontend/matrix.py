@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class MatrixImage(nn.Module):
     """Resizes the (leads × time) matrix to an image, equal to `torchvision.transforms.Resize(antialias=True)`.
 
-    Bilinear resizing is separable and linear, so it is `A @ signals @ B`: 13 to 22 times faster on a CPU than
-    resizing sample by sample.
+    Bilinear resizing is separable and linear, so it is `A @ signals @ B` for a whole batch; docs/benchmarks.md has
+    what that gains.
 
     Args:
         n_leads: leads of the input.

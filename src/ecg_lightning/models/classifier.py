@@ -35,7 +35,7 @@ class ECGClassifier(L.LightningModule):
         loss: one of `losses.LOSSES`.
         optimizer: see `optimization.make_optimizer`.
         scheduler: see `optimization.make_scheduler`.
-        seed: of dropout and augmentation; each step draws from (seed, step), so a resumed run repeats them.
+        seed: of dropout and augmentation; each batch draws from (seed, epoch, batch), so a resumed run repeats them.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ECGClassifier(L.LightningModule):
 
     def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
         """One step; refuses to go on from a loss that is not finite."""
-        self._reseed()
+        self._reseed(batch_idx)
         loss, logits = self.loss_and_logits(batch)
         # Reading the loss waits for a GPU, so there it is looked at now and then.
         if (self.device.type == "cpu" or batch_idx % 50 == 0) and not torch.isfinite(loss):
@@ -115,6 +115,10 @@ class ECGClassifier(L.LightningModule):
         """Score the test fold with the thresholds of the validation fold."""
         self._score("test")
 
+    def compile_network(self) -> None:
+        """Compile the network in place, so that the checkpoint's names stay."""
+        self.network.compile()
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer, and a schedule that runs by the step."""
         optimizer = make_optimizer(self, self.optimizer_config)
@@ -142,8 +146,8 @@ class ECGClassifier(L.LightningModule):
         logits = self(batch.signals)
         self._keep(phase, self.loss(logits, batch.targets), logits, batch.targets)
 
-    def _reseed(self) -> None:
-        seed = self.seed * 1_000_003 + self.global_step
+    def _reseed(self, batch_idx: int) -> None:
+        seed = self.seed * 1_000_003 + self.current_epoch * 100_003 + batch_idx
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would walk every backend each time

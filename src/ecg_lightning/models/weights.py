@@ -26,9 +26,10 @@ def create_timm_network(name: str, *, pretrained: bool, **settings: Any) -> nn.M
     Raises:
         CheckpointError: the weights cannot be reached.
     """
+    if not pretrained:
+        return create_model(name, **settings)
     with _explained(f"the published weights of {name}"):
-        network: nn.Module = create_model(name, pretrained=pretrained, **settings)
-    return network
+        return create_model(name, pretrained=True, **settings)
 
 
 def load_published(network: nn.Module, fetch: Callable[[], State], *, name: str, stem: str, head: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,9 @@ def report_run(folder: Path) -> None:
 def _print_next(console: Console, folder: Path, best: Path | None) -> None:
     """Commands that run as printed."""
     console.print("[bold]Next[/bold]")
-    console.print(f"  tensorboard --logdir {shlex.quote(str(folder))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"  {_executable('tensorboard')} --logdir {shlex.quote(str(folder))}", highlight=False, soft_wrap=True
+    )
     if best is None or not (best / "checkpoints" / "best.ckpt").is_file():
         return
     result = read_result(best)
@@ -84,8 +87,17 @@ def _print_next(console: Console, folder: Path, best: Path | None) -> None:
 
 def _program() -> str:
     """How this program was started, so that the printed command works."""
-    name = Path(sys.argv[0])
-    return f"python {name.name}" if name.suffix == ".py" else "ecg-lightning train"
+    if not sys.argv[0].endswith(".py"):
+        return _executable("ecg-lightning") + " train"
+    return f"{_executable('python')} {shlex.quote(sys.argv[0])}"
+
+
+def _executable(name: str) -> str:
+    """A program of this environment, as it must be typed here: by its path where the environment is not active."""
+    own = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(own) or not own.exists():
+        return name
+    return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
 
 
 def _console() -> Console:

@@ -85,7 +85,7 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
         for name in ("val_f1_macro", "val_auroc_macro", "test_f1_macro", "test_f1_macro_tuned", "test_auroc_macro"):
             cells.append(_mean_sd([row[name] for row in members]))
         cells += [_mean_sd([row["epochs"] for row in members], digits=0), _duration([row["fit_s"] for row in members])]
-        cells.append(_remark(first, len(members)))
+        cells.append(_remark(members))
         table.add_row(*cells)
     console.print(table)
 
@@ -118,7 +118,11 @@ def _row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
 
 
 def _caption(rows: Sequence[dict[str, Any]]) -> str:
-    described = {(row["n_train"], row["n_val"], row["n_test"], row["label_rule"]) for row in rows if row["n_val"]}
+    described = {
+        (row["n_train"], row["n_val"], row["n_test"], row["label_rule"])
+        for row in rows
+        if row["n_val"] or row["n_test"]
+    }
     counts = "; ".join(
         f"N train {train or 0:,} · val {val or 0:,} · test {test or 0:,}, label rule {rule}"
         for train, val, test, rule in sorted(described, key=str)
@@ -150,10 +154,13 @@ def _duration(seconds: Sequence[float | None]) -> str:
     return clock(mean(known))
 
 
-def _remark(row: dict[str, Any], n_runs: int) -> str:
-    parts = [f"{n_runs} seeds"] if n_runs > 1 else []
-    if row["status"] != "ok":
-        parts.append(f"{row['status']}: {row['reason']}")
-    if row["notes"]:
-        parts.append(row["notes"])
+def _remark(members: Sequence[dict[str, Any]]) -> str:
+    """Seeds, and what went wrong in any of them."""
+    parts = [f"{len(members)} seeds"] if len(members) > 1 else []
+    for row in members:
+        said = [f"{row['status']}: {row['reason']}"] if row["status"] != "ok" else []
+        for text in (*said, *([row["notes"]] if row["notes"] else [])):
+            whose = f"seed {row['seed']} " if len(members) > 1 and row["notes"] else ""
+            if whose + text not in parts:
+                parts.append(whose + text)
     return "; ".join(parts)
