@@ -130,12 +130,8 @@ def resolve_resume(ckpt_path: str | None, output_dir: Path) -> Path | None:
     """
     if ckpt_path is None:
         return None
-    if ckpt_path != "last":
-        path = Path(ckpt_path).expanduser()
-        read_checkpoint(path)
-        return path
-    path = output_dir / "checkpoints" / "last.ckpt"
-    if not path.is_file():
+    path = output_dir / "checkpoints" / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path).expanduser()
+    if ckpt_path == "last" and not path.is_file():
         raise CheckpointError(
             f"ckpt_path=last: {path} is not there; name the folder of the run to go on with: hydra.run.dir=DIR"
         )
