@@ -83,6 +83,7 @@ def test_setup_loads_what_the_stage_needs(pristine: Path, stage: str, splits: se
     module.setup(stage)
     assert set(module.datasets) == splits
     assert len(module.root_hash or "") == 64
+    assert module.version == "synthetic"
 
 
 def test_setup_keeps_what_is_loaded(pristine: Path) -> None:

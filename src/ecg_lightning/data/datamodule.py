@@ -143,6 +143,7 @@ class PTBXLDataModule(L.LightningDataModule):
         self.seed = seed
         self.datasets: dict[str, SignalDataset] = {}
         self.root_hash: str | None = None
+        self.version: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -185,7 +186,7 @@ class PTBXLDataModule(L.LightningDataModule):
         )
         if "train" in wanted:
             check_learnable(records.targets[np.isin(records.folds, wanted["train"])])
-        self.root_hash = records.root_hash
+        self.root_hash, self.version = records.root_hash, records.version
 
     def setup(self, stage: str) -> None:
         """Lightning's hook: load what the stage needs and is not loaded yet."""

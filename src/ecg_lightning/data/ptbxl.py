@@ -20,6 +20,10 @@ from ecg_lightning.errors import DataError
 log = logging.getLogger(__name__)
 
 FILENAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
+TABLES = ("ptbxl_database.csv", "scp_statements.csv")
+SYNTHETIC_MARKER = "SYNTHETIC.json"
+"""The file that tells a synthetic folder from a real one."""
+
 VERSIONS = {21837: "1.0.1", 21801: "1.0.2", 21799: "1.0.3"}
 """Number of records in each PTB-XL version (PhysioNet's pages)."""
 
@@ -35,7 +39,8 @@ class Records:
         targets: uint8 (N, 5) multi-hot, in the order of `SUPERCLASSES`.
         rows: (N,) each record's row in the cache.
         cache: the signals.
-        root_hash: SHA-256 over tables and signals: equal hashes mean equal data.
+        root_hash: SHA-256 over both tables and all signals of the folder, whichever folds are used.
+        version: PTB-XL's version, see `version_of`, or `synthetic`.
     """
 
     ecg_ids: npt.NDArray[np.int64]
@@ -45,6 +50,7 @@ class Records:
     rows: npt.NDArray[np.int64]
     cache: SignalCache
     root_hash: str
+    version: str
 
 
 def read_ptbxl(
@@ -93,7 +99,6 @@ def read_ptbxl(
     if not chosen.size:
         raise DataError(f"{root} holds no usable labelled record in the folds {sorted(folds)}")
     rows = np.array([cache.row_of[int(index)] for index in chosen], dtype=np.int64)
-    parts = [cache.content_hash.encode(), targets[chosen].tobytes(), table.index.to_numpy()[chosen].tobytes()]
     return Records(
         ecg_ids=table.index.to_numpy(dtype=np.int64)[chosen],
         patient_ids=table["patient_id"].to_numpy(dtype=np.int64)[chosen],
@@ -101,7 +106,8 @@ def read_ptbxl(
         targets=targets[chosen],
         rows=rows,
         cache=cache,
-        root_hash=hashlib.sha256(b"|".join(parts)).hexdigest(),
+        root_hash=_root_hash(root, cache),
+        version="synthetic" if (root / SYNTHETIC_MARKER).exists() else version_of(len(table)),
     )
 
 
@@ -116,7 +122,7 @@ def check_root(root: Path) -> None:
             f"data.root={root} is not a folder; nothing was created or downloaded. Name the folder that holds "
             "ptbxl_database.csv, or try data=synthetic"
         )
-    if absent := [name for name in ("ptbxl_database.csv", "scp_statements.csv") if not (root / name).is_file()]:
+    if absent := [name for name in TABLES if not (root / name).is_file()]:
         raise DataError(
             f"data.root={root} is not a PTB-XL folder: {' and '.join(absent)} not in it. Name the folder that holds "
             "PTB-XL's own files (ptbxl_database.csv, scp_statements.csv, records100/)"
@@ -130,10 +136,10 @@ def read_tables(root: Path, label_rule: str = "benchmark") -> tuple[pd.DataFrame
         DataError: the folder is not PTB-XL, or its labels cannot be right.
     """
     check_root(root)
-    table = read_database(root / "ptbxl_database.csv")
-    statements = read_statements(root / "scp_statements.csv")
+    database, statements = (root / name for name in TABLES)
+    table = read_database(database)
     targets = superclass_targets(
-        table["scp_codes"].astype(str).tolist(), statements, label_rule, str(root / "ptbxl_database.csv")
+        table["scp_codes"].astype(str).tolist(), read_statements(statements), label_rule, str(database)
     )
     if not targets.any():
         raise DataError(
@@ -177,8 +183,13 @@ def check_patients(patient_ids: npt.NDArray[np.int64], split_of: npt.NDArray[np.
 
 
 def version_of(n_records: int) -> str:
-    """The PTB-XL version by its number of records, for messages."""
-    return VERSIONS.get(n_records, "a part, or a version not known here")
+    """The PTB-XL version by the number of records in its table; `unknown` for a part of one, or another dataset."""
+    return VERSIONS.get(n_records, "unknown")
+
+
+def _root_hash(root: Path, cache: SignalCache) -> str:
+    tables = (hashlib.sha256((root / name).read_bytes()).hexdigest() for name in TABLES)
+    return hashlib.sha256("|".join([*tables, cache.content_hash]).encode()).hexdigest()
 
 
 def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:

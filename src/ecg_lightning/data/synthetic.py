@@ -36,9 +36,9 @@ from ecg_lightning.data.heart_model import (
     draw_signal,
     qrs_axis_deg,
 )
+from ecg_lightning.data.ptbxl import SYNTHETIC_MARKER
 from ecg_lightning.errors import DataError
 
-MARKER_NAME = "SYNTHETIC.json"
 _GENERATOR_VERSION = 1  # raise it whenever the same arguments give other bytes
 _SUMS_NAME = "SHA256SUMS.txt"
 _RATE_SUFFIX = {100: "lr", 500: "hr"}
@@ -222,10 +222,10 @@ def _is_there(root: Path, marker: Mapping[str, Any]) -> bool:
         raise DataError(f"{root} is a file, so no synthetic data set can be written there; {way_out}")
     if next(root.iterdir(), None) is None:
         return False
-    marker_path = root / MARKER_NAME
+    marker_path = root / SYNTHETIC_MARKER
     if not marker_path.is_file():
         raise DataError(
-            f"{root} is not empty and has no {MARKER_NAME}, so it holds files that were not made here and is left "
+            f"{root} is not empty and has no {SYNTHETIC_MARKER}, so it holds files that were not made here and is left "
             "as it is; give another folder for the synthetic data set."
         )
     try:
@@ -290,8 +290,8 @@ def _write_folder(root: Path, n_records: int, seed: int, rates: tuple[int, ...],
         rows.append(_database_row(plan, patient, labels, noise, qrs_axis_deg(heart, patient), rng))
     _write_csv(root / "ptbxl_database.csv", _DATABASE_HEADER, rows)
     _write_csv(root / "scp_statements.csv", _STATEMENT_HEADER, _statement_rows())
-    (root / MARKER_NAME).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    for name in ("ptbxl_database.csv", "scp_statements.csv", MARKER_NAME):
+    (root / SYNTHETIC_MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    for name in ("ptbxl_database.csv", "scp_statements.csv", SYNTHETIC_MARKER):
         sums[name] = hashlib.sha256((root / name).read_bytes()).hexdigest()
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
     (root / _SUMS_NAME).write_text(lines, encoding="utf-8", newline="\n")

@@ -16,6 +16,7 @@ from ecg_lightning.runs.results import clock
 
 log = logging.getLogger(__name__)
 
+_DATA_NAMES = {"synthetic": "synthetic data", "unknown": "a part of PTB-XL or an unknown version of it"}
 _PROBED_RECORDS = 8
 _PROBE_S = 3.0  # a step this short says nothing that the progress display will not say at once
 
@@ -32,12 +33,13 @@ def announce(cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataMo
     n_parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
     shape = getattr(classifier.frontend, "image_shape", None)
     log.info(
-        "%s: %.2f M parameters%s, %s, %d threads; records: %s",
+        "%s: %.2f M parameters%s, %s, %d threads; %s, records: %s",
         type(classifier).__name__,
         n_parameters / 1e6,
         f", images {' × '.join(map(str, shape))}" if shape else "",
         precision,
         torch.get_num_threads(),
+        _DATA_NAMES.get(datamodule.version or "", f"PTB-XL {datamodule.version}"),
         counts,
     )
     if cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run:
