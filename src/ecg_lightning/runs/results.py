@@ -104,13 +104,19 @@ def package_versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """Revision of the code with `-dirty` where files were changed; None outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """Revision of the code with `-dirty` where files were changed; None where no repository tracks this code."""
+    here = Path(__file__)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        if _git(here.parent, "ls-files", here.name):  # an environment inside somebody's repository is not tracked
+            return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or None
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+        pass
+    return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
 
 
 def clock(seconds: float) -> str:
