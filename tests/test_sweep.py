@@ -3,10 +3,14 @@
 import csv
 import json
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from hydra.core.override_parser.types import Quote, QuotedString
 from tiny import ROOT, TINY
 
 SMALL = ["frontend.size=[32,64]", "hardware.precision=32-true", "trainer.max_epochs=1", "hardware.threads=1"]
@@ -26,11 +30,10 @@ def rows(folder):
 @pytest.fixture(scope="module")
 def swept(synthetic_root, tmp_path_factory):
     """A sweep of two models and two batch sizes, one of which cannot be."""
-    folder = tmp_path_factory.mktemp("sweep") / "s"
+    folder = tmp_path_factory.mktemp("sweep") / "lr=1 it's"  # Hydra and the shell both quote this
+    chosen = f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
     data = ["data=ptbxl", f"data.root={synthetic_root}"]
-    done = start(
-        "-m", "model=vit", "data.batch_size=16,-3", "seed=1,2", *data, *TINY["vit"], *SMALL, f"hydra.sweep.dir={folder}"
-    )
+    done = start("-m", "model=vit", "data.batch_size=16,-3", "seed=1,2", *data, *TINY["vit"], *SMALL, chosen)
     return folder, done
 
 
@@ -70,7 +73,7 @@ def test_cells_have_folders_of_their_own(swept):
 def test_a_finished_sweep_is_not_written_over(swept):
     folder, _ = swept
     before = (folder / "results.csv").read_bytes()
-    done = start("-m", "model=vit,deit", f"hydra.sweep.dir={folder}")
+    done = start("-m", "model=vit,deit", f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}")
     assert done.returncode == 2
     assert "already holds a sweep" in done.stderr
     assert (folder / "results.csv").read_bytes() == before
@@ -80,10 +83,36 @@ def test_the_printed_command_evaluates_the_best_run(swept, tmp_path):
     folder, done = swept
     command = re.search(r"python train\.py (train=false .*)", done.stdout)
     assert command is not None
-    again = start(*command.group(1).split(), f"hydra.run.dir={tmp_path}/again")
+    again = start(*shlex.split(command.group(1)), f"hydra.run.dir={tmp_path}/again")
     assert again.returncode == 0, again.stderr
     evaluated = json.loads((tmp_path / "again" / "result.json").read_text())["metrics"]["test"]["f1_macro"]
     assert evaluated == pytest.approx(float(rows(folder)[0]["test_f1_macro"]), abs=1e-6)
+
+
+def test_ctrl_c_keeps_and_shows_what_is_done(synthetic_root, tmp_path):
+    settings = [
+        "data=ptbxl",
+        f"data.root={synthetic_root}",
+        "model=vit",
+        *TINY["vit"],
+        *SMALL[:2],
+        "hardware.threads=1",
+    ]
+    sweep = subprocess.Popen(
+        [sys.executable, "train.py", "-m", *settings, "trainer.max_epochs=1,1000", f"hydra.sweep.dir={tmp_path}/s"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    second = tmp_path / "s" / "1_vit_seed0" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not second.exists() and sweep.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    sweep.send_signal(signal.SIGINT)
+    output, errors = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130, errors
+    assert [row["status"] for row in rows(tmp_path / "s")] == ["ok", "interrupted"]
+    assert "interrupted: stopped by the user" in " ".join(output.split())
+    assert "train=false ckpt_path=" in output
+    assert "Traceback" not in output + errors
 
 
 def test_an_unknown_option_refuses_the_sweep_before_any_cell(tmp_path):

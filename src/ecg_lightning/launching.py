@@ -79,6 +79,10 @@ def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]],
         # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
         failure.status, failure.reason = "interrupted", "stopped by the user or the system; go on with ckpt_path=last"
         _write_failure(failure, output_dir)
+        if in_sweep:  # Hydra's own end of a sweep is not reached
+            from ecg_lightning.runs.sweep import report_sweep
+
+            report_sweep(Path(settings.sweep.dir))
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else INTERRUPTED)
     except HardwareUnavailableError as error:
         failure.status, failure.reason = "skipped" if in_sweep else "failed", str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import shutil
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -44,19 +46,23 @@ class SweepReport(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the ranked table and what to do next."""
-        folder = Path(config.hydra.sweep.dir)
-        rows = collect(folder)
-        if not rows:
-            return
+        rows = report_sweep(Path(config.hydra.sweep.dir))
+        failed = [row for row in rows if row["status"] in ("failed", "interrupted")]
+        if failed:
+            print(f"error: {len(failed)} of {len(rows)} cells did not finish; see the table", file=sys.stderr)
+            sys.exit(1)
+
+
+def report_sweep(folder: Path) -> list[dict[str, Any]]:
+    """Write `results.csv` and print the ranked table and what to do next; gives the table's rows."""
+    rows = collect(folder)
+    if rows:
         write_csv(rows, folder / "results.csv")
         console = _console()
         print_table(rows, console, f"{folder}/results.csv")
         best = next((row for row in rows if row["status"] == "ok" and row["score"] is not None), None)
         _print_next(console, folder, folder / best["run"] if best else None)
-        failed = [row for row in rows if row["status"] in ("failed", "interrupted")]
-        if failed:
-            print(f"error: {len(failed)} of {len(rows)} cells did not finish; see the table", file=sys.stderr)
-            sys.exit(1)
+    return rows
 
 
 def report_run(folder: Path) -> None:
@@ -70,7 +76,10 @@ def _print_next(console: Console, folder: Path, best: Path | None) -> None:
     """Commands that run as printed."""
     console.print("[bold]Next[/bold]")
     console.print(
-        f"  {_executable('tensorboard')} --logdir {shlex.quote(str(folder))}", highlight=False, soft_wrap=True
+        f"  {_executable('tensorboard')} --logdir {shlex.quote(str(folder))}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     if best is None or not (best / "checkpoints" / "best.ckpt").is_file():
         return
@@ -80,9 +89,16 @@ def _print_next(console: Console, folder: Path, best: Path | None) -> None:
         for part in result["overrides"]
         if part.startswith(("data=", "data.", "experiment=", "+data.", "hardware"))
     )
-    checkpoint = shlex.quote(str(best / "checkpoints" / "best.ckpt"))
-    command = " ".join(f"{_program()} train=false ckpt_path={checkpoint} {data}".split())
-    console.print(f"  {command}", highlight=False, soft_wrap=True)
+    checkpoint = shlex.quote(_override("ckpt_path", str(best / "checkpoints" / "best.ckpt")))
+    parts = [_program(), "train=false", checkpoint, *([data] if data else [])]
+    console.print(f"  {' '.join(parts)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _override(key: str, value: str) -> str:
+    """`key=value` for Hydra's command line, in Hydra's own quotes where the value needs them."""
+    if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
+        return f"{key}={value}"
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 def _program() -> str:
