@@ -76,6 +76,9 @@ REFUSED = {
     "model=vit model.teacher=x.ckpt": ["model.teacher", "model=deit"],
     "monitor=val/los": ["monitor=val/los", "val/f1_macro"],
     "hardware.devices=2": ["hardware.devices=2"],
+    "trainer.max_time=2h": ["trainer.max_time=2h", "DD:HH:MM:SS"],
+    "trainer.limit_val_batches=1.5": ["trainer.limit_val_batches=1.5", "share"],
+    "trainer.overfit_batches=two": ["trainer.overfit_batches=two", "whole number of batches"],
 }
 
 
@@ -87,6 +90,16 @@ def test_mistakes_are_named_with_a_way_out(configure, overrides):
     assert "\n" not in sentence
     for part in REFUSED[overrides]:
         assert part in sentence
+
+
+def test_folds_that_a_phase_does_not_need_may_overlap(configure):
+    assert configure("train=false", "ckpt_path=x", "data.test_folds=[9]").data.test_folds == [9]
+    assert configure("test=false", "data.val_folds=[10]").data.val_folds == [10]
+
+
+def test_one_batch_stays_one_batch(configure):
+    assert str(configure("trainer.overfit_batches=1").trainer.overfit_batches) == "1"
+    assert str(configure("trainer.limit_train_batches=1.0").trainer.limit_train_batches) == "1.0"
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_a_run_leaves_what_the_schema_says(trained):
         "status", "reason", "choices", "seed", "config_hash", "git", "versions", "host", "data", "metrics",
         "thresholds", "score", "variants", "timing", "artifacts",
     }  # fmt: skip
-    assert written["data"].keys() == {"root_hash", "label_rule", "n_train", "n_val", "n_test"}
+    assert written["data"].keys() == {"root_hash", "version", "label_rule", "n_train", "n_val", "n_test"}
     for split in ("val", "test"):
         metrics = written["metrics"][split]
         assert metrics["ci95"] is None
@@ -135,8 +135,11 @@ def test_resumed_run_equals_the_uninterrupted_one(run, trained, tmp_path, monkey
     with pytest.raises(RuntimeError, match="pulled the plug"):
         run(tmp_path, "trainer.max_epochs=3")
     monkeypatch.undo()
+    before = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     result = run(tmp_path, "trainer.max_epochs=3", "ckpt_path=last")
     assert result.metrics == trained[1].metrics
+    assert result.timing["fit_s"] > before["callbacks"]["Timer"]["time_elapsed"]["train"] > 0
+    assert result.timing["samples_per_s"] > 0
     one = torch.load(trained[0] / "checkpoints" / "last.ckpt", weights_only=True)
     other = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert one["global_step"] == other["global_step"]
@@ -251,13 +254,41 @@ def test_trainer_arguments_of_our_own_are_refused(run, tmp_path):
         run(tmp_path, "+trainer.extra.callbacks=null")
 
 
+def test_what_lightning_refuses_is_one_sentence(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"Lightning's Trainer refuses these settings: .*limit_train_batches"):
+        run(tmp_path, "trainer.limit_train_batches=0.01")
+
+
+def test_an_unknown_strategy_is_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"hardware\.strategy=ddpp: allowed are auto, .*Did you mean ddp\?"):
+        run(tmp_path, "hardware.strategy=ddpp")
+
+
 def test_unknown_trainer_arguments_are_refused(run, tmp_path):
     with pytest.raises(ConfigError, match=r"trainer\.extra\.acumulate.*Did you mean accumulate_grad_batches"):
         run(tmp_path, "+trainer.extra.acumulate_grad_batches=2")
 
 
-def test_fast_dev_run_and_other_loggers(run, tmp_path):
-    assert run(tmp_path / "a", "debug=fdr").status == "ok"
+@pytest.mark.parametrize("option", ["fdr", "limit", "overfit", "profiler"])
+def test_debug_options_run(run, tmp_path, option):
+    shorter = ["trainer.max_epochs=4"] if option == "overfit" else []
+    result = run(tmp_path, f"debug={option}", "trainer.log_every_n_steps=1", *shorter)
+
+    assert result.status == "ok"
+    steps = {"fdr": 1, "limit": 24, "overfit": 8, "profiler": 9}[option]  # 168 training records, 16 a batch
+    assert result.timing["samples_per_s"] * result.timing["fit_s"] == pytest.approx(16 * steps)
+    if option == "profiler":
+        assert "run_training_batch" in (tmp_path / "fit-profile.txt").read_text()
+
+
+def test_bfloat16_trains_to_about_the_same(run, trained, tmp_path):
+    result = run(tmp_path, "trainer.max_epochs=3", "hardware.precision=bf16-mixed")
+    assert result.host["precision"] == "bf16-mixed"
+    assert result.metrics["val"]["loss"] == pytest.approx(trained[1].metrics["val"]["loss"], rel=0.02)
+    assert result.metrics["val"] != trained[1].metrics["val"]
+
+
+def test_other_loggers(run, tmp_path):
     result = run(tmp_path / "b", "logger=csv", "trainer.max_epochs=1", "callbacks=none")
     assert result.status == "ok"
     assert (tmp_path / "b" / "csv" / "metrics.csv").is_file()

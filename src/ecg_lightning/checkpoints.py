@@ -6,6 +6,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 
 _FORMAT = 1
+_FREE_ON_RESUME = ("optimizer", "scheduler", "weights", "pretrained")
 _KEYS = ("format", "seed", "model", "frontend", "choices", "classes", "sampling_rate", "n_samples", "label_rule")
 
 
@@ -122,11 +124,44 @@ def load_classifier(path: str | Path) -> ECGClassifier:
     return classifier.eval()
 
 
-def resolve_resume(ckpt_path: str | None, output_dir: Path) -> Path | None:
+@dataclass(frozen=True)
+class Resume:
+    """A checkpoint to go on from.
+
+    Attributes:
+        path: the file.
+        description: what `describe` gave for the run that wrote it.
+    """
+
+    path: Path
+    description: dict[str, Any]
+
+    def check_fits(self, description: Mapping[str, Any]) -> None:
+        """Refuse to go on with another model, front end, label rule or sampling rate.
+
+        Raises:
+            CheckpointError: names the first setting that differs.
+        """
+        for name in ("label_rule", "sampling_rate"):
+            self._compare(f"data.{name}", self.description[name], description[name])
+        for part in ("model", "frontend"):
+            for name, value in description[part].items():
+                if name not in _FREE_ON_RESUME:
+                    self._compare(f"{part}.{name}", self.description[part].get(name), value)
+
+    def _compare(self, key: str, there: Any, asked: Any) -> None:
+        if there != asked:
+            raise CheckpointError(
+                f"{self.path} was trained with {key}={there}, this run asks for {asked}: go on with the same settings "
+                "(they stand in the run's config.yaml)"
+            )
+
+
+def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
     """The checkpoint to go on from; `last` is that of the run's own folder.
 
     Raises:
-        CheckpointError: there is no such file.
+        CheckpointError: there is no such file, or it is none of this project.
     """
     if ckpt_path is None:
         return None
@@ -135,5 +170,4 @@ def resolve_resume(ckpt_path: str | None, output_dir: Path) -> Path | None:
         raise CheckpointError(
             f"ckpt_path=last: {path} is not there; name the folder of the run to go on with: hydra.run.dir=DIR"
         )
-    read_checkpoint(path)
-    return path
+    return Resume(path, read_checkpoint(path)["ecg_lightning"])

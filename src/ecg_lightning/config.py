@@ -1,13 +1,16 @@
 """Typed configuration: dataclass schemas, their registration with Hydra, and the checks that types cannot express.
 
-A field's metadata holds what is allowed: `choices`, `min`, `max`, `above` (exclusive minimum). Nothing here imports
-PyTorch, so a wrong key, type or value is refused in under a second.
+A field's metadata holds what is allowed: `choices`, `min`, `max`, `above` (exclusive minimum), `pattern` (and
+how it is called), `batches` (Lightning's number or share of batches). Nothing here imports PyTorch, so a wrong key,
+type or value is refused in under a second.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,13 +167,13 @@ class TrainerConfig:
     """The arguments of Lightning's Trainer that are commonly set; `extra` takes any other."""
 
     max_epochs: int = field(default=30, metadata={"min": 1})
-    max_time: str | None = None  # DD:HH:MM:SS
+    max_time: str | None = field(default=None, metadata={"pattern": (r"\d+:\d\d:\d\d:\d\d", "DD:HH:MM:SS")})
     gradient_clip_val: float | None = field(default=1.0, metadata={"min": 0.0})
     accumulate_grad_batches: int = field(default=1, metadata={"min": 1})
-    limit_train_batches: Any = None
-    limit_val_batches: Any = None
-    limit_test_batches: Any = None
-    overfit_batches: float = field(default=0.0, metadata={"min": 0.0})
+    limit_train_batches: Any = field(default=None, metadata={"batches": True})
+    limit_val_batches: Any = field(default=None, metadata={"batches": True})
+    limit_test_batches: Any = field(default=None, metadata={"batches": True})
+    overfit_batches: Any = field(default=0, metadata={"batches": True})
     fast_dev_run: Any = False
     log_every_n_steps: int = field(default=25, metadata={"min": 1})
     profiler: str | None = field(default=None, metadata={"choices": ("simple", "advanced", "pytorch")})
@@ -286,7 +289,9 @@ def validate(cfg: DictConfig) -> None:
 
 
 def _holds_real_data(root: Path) -> bool:
-    return (root / "ptbxl_database.csv").exists() and not (root / "SYNTHETIC.json").exists()
+    from ecg_lightning.data.ptbxl import SYNTHETIC_MARKER, TABLES  # pandas, but not PyTorch
+
+    return (root / TABLES[0]).exists() and not (root / SYNTHETIC_MARKER).exists()
 
 
 def did_you_mean(wrong: str, known: list[str]) -> str:
@@ -331,6 +336,17 @@ def _check_value(key: str, value: Any, allowed: dict[str, Any]) -> None:
         raise ConfigError(f"{key}={value}: must be at most {allowed['max']}")
     if "above" in allowed and not value > allowed["above"]:
         raise ConfigError(f"{key}={value}: must be greater than {allowed['above']}")
+    if "pattern" in allowed and not re.fullmatch(allowed["pattern"][0], value):
+        raise ConfigError(f"{key}={value}: must look like {allowed['pattern'][1]}")
+    if "batches" in allowed and not _is_batches(value):
+        raise ConfigError(f"{key}={value}: give a whole number of batches, or a share from 0.0 to 1.0")
+
+
+def _is_batches(value: Any) -> bool:
+    """Lightning reads 1 as one batch and 1.0 as all of them."""
+    if isinstance(value, bool):
+        return False
+    return value >= 0 if isinstance(value, int) else isinstance(value, float) and 0 <= value <= 1
 
 
 def _check_size(cfg: DictConfig) -> None:
@@ -345,11 +361,12 @@ def _check_size(cfg: DictConfig) -> None:
 
 
 def _check_folds(cfg: DictConfig) -> None:
-    splits = {name: list(cfg.data[f"{name}_folds"]) for name in ("train", "val", "test")}
+    used = [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())]
+    splits = {name: list(cfg.data[f"{name}_folds"]) for name in used}
     for name, folds in splits.items():
         if not folds or any(not 1 <= fold <= 10 for fold in folds):
             raise ConfigError(f"data.{name}_folds={folds}: give at least one fold, each from 1 to 10")
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+    for one, other in itertools.combinations(used, 2):
         if shared := sorted(set(splits[one]) & set(splits[other])):
             raise ConfigError(
                 f"data.{one}_folds and data.{other}_folds share fold {shared[0]}: splits must be disjoint"

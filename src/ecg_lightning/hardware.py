@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import DictConfig
 
-from ecg_lightning.errors import HardwareUnavailableError
+from ecg_lightning.config import did_you_mean
+from ecg_lightning.errors import ConfigError, HardwareUnavailableError
 
 
 def prepare(hardware: DictConfig) -> dict[str, Any]:
@@ -18,7 +20,14 @@ def prepare(hardware: DictConfig) -> dict[str, Any]:
 
     Raises:
         HardwareUnavailableError: this machine has no such accelerator.
+        ConfigError: Lightning has no such strategy.
     """
+    strategies = ["auto", *StrategyRegistry.available_strategies()]
+    if hardware.strategy not in strategies:
+        raise ConfigError(
+            f"hardware.strategy={hardware.strategy}: allowed are {', '.join(strategies)}."
+            f"{did_you_mean(hardware.strategy, strategies)}"
+        )
     if hardware.accelerator == "cuda" and not torch.cuda.is_available():
         raise HardwareUnavailableError(
             "hardware=cuda: this machine has no CUDA device that PyTorch can use; use hardware=cpu"

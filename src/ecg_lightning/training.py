@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -17,7 +18,9 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     RichModelSummary,
     RichProgressBar,
+    Timer,
 )
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware
@@ -28,9 +31,16 @@ from ecg_lightning.building import (
     build_loggers,
     check_trainer_arguments,
 )
-from ecg_lightning.checkpoints import AtomicCheckpointIO, describe, load_classifier, read_checkpoint, resolve_resume
+from ecg_lightning.checkpoints import (
+    AtomicCheckpointIO,
+    Resume,
+    describe,
+    find_resume,
+    load_classifier,
+    read_checkpoint,
+)
 from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
@@ -39,11 +49,24 @@ from ecg_lightning.runs.results import RunResult, git_revision, hash_config, nes
 
 log = logging.getLogger(__name__)
 
+_PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+_BUILT = ("extra", "max_time", "profiler")  # settings of the Trainer that are not passed on as they are
+
 # Lightning's notices repeat in every run and advertise; its warnings stay.
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
+@contextmanager
+def _refusals_explained() -> Iterator[None]:
+    """What Lightning refuses is a setting that the user can mend."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"Lightning's Trainer refuses these settings: {' '.join(str(error).split())}") from None
+
+
+@_refusals_explained()
 def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
     """Train and test, or only test, what a checked configuration describes.
 
@@ -70,11 +93,9 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         versions=package_versions(),
         host=hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]},
     )
-    resume = resolve_resume(cfg.ckpt_path, output_dir) if cfg.train else None
-    classifier, datamodule = _prepare_training(cfg, result.choices) if cfg.train else _prepare_evaluation(cfg)
+    resume = find_resume(cfg.ckpt_path, output_dir) if cfg.train else None
+    classifier, datamodule = _prepare_training(cfg, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
     result.data = _describe_data(datamodule)
-    if resume:
-        _check_fits(classifier, resume)
     if not cfg.train:  # what is evaluated is the checkpoint's, whatever the command line says
         result.choices |= classifier.description["choices"]
         result.seed = classifier.description["seed"]
@@ -92,13 +113,15 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         **device, **_limits(cfg), logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[]
     )
     if cfg.train:
-        callbacks = _callbacks(cfg, output_dir, logged=bool(loggers))
+        timer = Timer(cfg.trainer.max_time)  # its clock travels in the checkpoints
+        callbacks = [*_callbacks(cfg, output_dir, logged=bool(loggers)), timer]
         trainer = L.Trainer(
             **device,
-            **{name: value for name, value in _plain(cfg.trainer).items() if name != "extra"},
+            **{name: value for name, value in _plain(cfg.trainer).items() if name not in _BUILT},
             **check_trainer_arguments(_plain(cfg.trainer.extra)),
             callbacks=callbacks,
             logger=loggers,
+            profiler=_PROFILERS[cfg.trainer.profiler](output_dir, "profile") if cfg.trainer.profiler else None,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=output_dir,
             enable_progress_bar=on_terminal(),
@@ -107,7 +130,10 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         )
         announce(cfg, classifier, datamodule, device["precision"])
         tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
-        _fit(cfg, trainer, classifier, datamodule, resume, result)
+        trainer.fit(
+            classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True
+        )
+        result.timing = _timing(trainer, timer, datamodule.batch_size)
         _back_to_best(classifier, output_dir, result)
         evaluator.validate(classifier, datamodule=datamodule, verbose=False)
         result.metrics["val"] = _metrics(evaluator, "val")
@@ -125,10 +151,11 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     return result
 
 
-def _prepare_training(cfg: DictConfig, choices: Mapping[str, str]) -> tuple[ECGClassifier, PTBXLDataModule]:
-    """Data checked and read, model built and its normalisation fitted, before anything is trained."""
+def _prepare_training(
+    cfg: DictConfig, choices: Mapping[str, str], resume: Resume | None
+) -> tuple[ECGClassifier, PTBXLDataModule]:
+    """Model built, data checked and read, normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(_plain(cfg.data), cfg.seed)
-    datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
     teacher = load_classifier(cfg.model.teacher) if cfg.model.teacher else None
     if teacher is not None and teacher.description["sampling_rate"] != datamodule.sampling_rate:
         rate = teacher.description["sampling_rate"]
@@ -139,8 +166,11 @@ def _prepare_training(cfg: DictConfig, choices: Mapping[str, str]) -> tuple[ECGC
     classifier = build_classifier(
         _plain(cfg.model), _plain(cfg.frontend), n_samples=datamodule.n_samples, seed=cfg.seed, teacher=teacher
     )
-    classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.description = describe(cfg, datamodule, choices)
+    if resume:
+        resume.check_fits(classifier.description)
+    datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
+    classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     return classifier, datamodule
 
 
@@ -182,38 +212,13 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
     return callbacks + build_callbacks(_plain(cfg.callbacks.extra))
 
 
-def _fit(
-    cfg: DictConfig,
-    trainer: L.Trainer,
-    classifier: ECGClassifier,
-    datamodule: PTBXLDataModule,
-    resume: Path | None,
-    result: RunResult,
-) -> None:
-    started = time.perf_counter()
-    trainer.fit(classifier, datamodule=datamodule, ckpt_path=str(resume) if resume else None, weights_only=True)
-    result.timing = {"fit_s": time.perf_counter() - started, "epochs": trainer.current_epoch}
-    if not resume:
-        records = trainer.global_step * trainer.accumulate_grad_batches * datamodule.batch_size
-        result.timing["samples_per_s"] = records / result.timing["fit_s"]
-
-
-def _check_fits(classifier: ECGClassifier, path: Path) -> None:
-    """A checkpoint to go on from must be of this very model."""
-    own, other = classifier.description, read_checkpoint(path)["ecg_lightning"]
-    for name in ("label_rule", "sampling_rate"):
-        if own[name] != other[name]:
-            raise CheckpointError(
-                f"{path} was trained with data.{name}={other[name]}, this run asks for {own[name]}: go on with the "
-                "same data (it stands in the run's config.yaml)"
-            )
-    for part in ("model", "frontend"):
-        for name, value in own[part].items():
-            if name not in ("optimizer", "scheduler", "weights", "pretrained") and other[part].get(name) != value:
-                raise CheckpointError(
-                    f"{path} was trained with {part}.{name}={other[part].get(name)}, this run asks for {value}: go on "
-                    "with the same settings (they stand in the run's config.yaml)"
-                )
+def _timing(trainer: L.Trainer, timer: Timer, batch_size: int) -> dict[str, float]:
+    """Of the whole fit, the parts before a resumption included."""
+    timing = {"fit_s": timer.time_elapsed(), "epochs": trainer.current_epoch}
+    if timing["fit_s"]:
+        records = trainer.global_step * trainer.accumulate_grad_batches * batch_size
+        timing["samples_per_s"] = records / timing["fit_s"]
+    return timing
 
 
 def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult) -> None:
@@ -240,7 +245,8 @@ def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:
 
 def _describe_data(datamodule: PTBXLDataModule) -> dict[str, Any]:
     counts = {f"n_{split}": len(dataset) for split, dataset in datamodule.datasets.items()}
-    return {"root_hash": datamodule.root_hash, "label_rule": datamodule.label_rule, **counts}
+    described = {name: getattr(datamodule, name) for name in ("root_hash", "version", "label_rule")}
+    return described | counts
 
 
 def _baseline(classifier: ECGClassifier, result: RunResult) -> dict[str, Any]:
