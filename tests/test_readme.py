@@ -1,6 +1,10 @@
 """The README says only what is so: its keys, options, files and example run."""
 
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -28,6 +32,30 @@ def test_every_command_composes(configure, line, synthetic_root, monkeypatch):
         for value in values.split(","):
             others = [other for other in overrides if other != override and "," not in other]
             OmegaConf.to_yaml(configure(*others, f"{key}={value}"))
+
+
+@pytest.mark.slow
+def test_every_command_runs(synthetic_root, tmp_path):
+    run = tmp_path / "run"
+    short = ["frontend.size=32", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "hardware.threads=1"]
+    lines = re.findall(r"^(?:python train\.py|ecg-lightning) [^`\n]*", README, re.MULTILINE)
+    lines += re.findall(r"`(python train\.py [^`]*)`", README)
+    settings = f"data=ptbxl data.root={synthetic_root} model=deit"
+    lines = [line.replace("…", settings).replace("hydra.run.dir=DIR", f"hydra.run.dir={run}") for line in lines]
+    assert len(lines) == len({*lines}) >= 8
+    for number, line in enumerate(sorted(lines, key=lambda line: "ckpt_path=" in line)):
+        program, *words = shlex.split(line.replace("DIR", str(synthetic_root)).replace("RUN", str(run)))
+        command = [str(Path(sys.executable).with_name(program)), *words]
+        if "--help" not in words and "train.py" in words:
+            many = "-m" in words or any("hparams_search" in word for word in words)
+            folder = f"hydra.sweep.dir={tmp_path}/{number}" if many else f"hydra.run.dir={run}"
+            if "train=false" in words:
+                folder = f"hydra.run.dir={tmp_path}/{number}"
+            command += [*short, *([] if any("hydra.run" in word for word in words) else [folder])]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        for checkpoint in tmp_path.glob("[0-9]*/*/checkpoints/*.ckpt"):
+            checkpoint.unlink()  # of full-size models
 
 
 def test_the_python_example_runs(synthetic_root):
