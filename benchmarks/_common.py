@@ -1,4 +1,4 @@
-"""Interleaved timing of two ways in one process, and the JSON that every benchmark writes."""
+"""A composed configuration, interleaved timing of several ways in one process, the JSON that every benchmark writes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from ecg_lightning import config
 from ecg_lightning.hardware import describe_host
 from ecg_lightning.runs.results import git_revision, package_versions
+
+
+def composed(*overrides: str) -> DictConfig:
+    """`conf/train.yaml` with overrides, one thread, as the command line composes it."""
+    config.register()
+    with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=["hardware.threads=1", *overrides])
+    torch.set_num_threads(cfg.hardware.threads)
+    return cfg
 
 
 def interleave(ways: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, float]:
@@ -35,5 +49,6 @@ def report(name: str, rows: list[dict[str, Any]], output: Path | None) -> None:
             )
         )
     if output:
-        content = {"benchmark": name, "host": describe_host(), "versions": package_versions(), "git": git_revision()}
+        host = describe_host() | {"threads": torch.get_num_threads()}
+        content = {"benchmark": name, "host": host, "versions": package_versions(), "git": git_revision()}
         output.write_text(json.dumps({**content, "rows": rows}, indent=2) + "\n")

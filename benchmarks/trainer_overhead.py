@@ -1,28 +1,32 @@
-"""What Lightning, the metrics and the logging add to a step, on a model so small that nothing hides it.
+"""What Lightning, metrics, checkpoints and logging add to a step, on a model so small that nothing hides it.
 
-python benchmarks/trainer_overhead.py --output benchmarks/results/trainer_overhead.json
+    python benchmarks/trainer_overhead.py --output benchmarks/results/trainer_overhead.json
+
+The trainer is that of `python train.py`: TensorBoard, progress lines, collapse guard, learning-rate monitor, two
+checkpoints and a validation each epoch. The bare loop goes over the same batches, those of the validation too.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
+import statistics
 import tempfile
 import time
 from pathlib import Path
 
-import lightning as L
 import torch
-from _common import report
-from lightning.pytorch.loggers import TensorBoardLogger
+from _common import composed, report
 from torch import nn
 
+from ecg_lightning import hardware
+from ecg_lightning.building import build_loggers
+from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.frontend import SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.optimization import make_optimizer
-from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines
+from ecg_lightning.trainer import make_trainer
 
 
 def tiny() -> ECGClassifier:
@@ -39,36 +43,36 @@ def bare(module: PTBXLDataModule, epochs: int) -> float:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
+        with torch.inference_mode():
+            for batch in module.val_dataloader():
+                classifier.loss_and_logits(batch)
     return time.process_time() - started
 
 
-def fitted(module: PTBXLDataModule, epochs: int, folder: str) -> float:
-    trainer = L.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=TensorBoardLogger(folder), enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
-        callbacks=[ProgressLines(), CollapseGuard()], log_every_n_steps=25,
-    )  # fmt: skip
-    classifier = tiny()
+def fitted(module: PTBXLDataModule, epochs: int, folder: Path) -> float:
+    cfg = composed(f"trainer.max_epochs={epochs}", f"paths.output_dir={folder}", "hardware.precision=32-true")
+    trainer = make_trainer(cfg, hardware.prepare(cfg.hardware), build_loggers(plain(cfg.logger), str(folder)))
     started = time.process_time()
-    trainer.fit(classifier, datamodule=module)
+    trainer.fit(tiny(), datamodule=module)
     return time.process_time() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        write_synthetic_ptbxl(Path(folder) / "data", n_records=4000, seed=0)
-        module = PTBXLDataModule(Path(folder) / "data", cache_dir=Path(folder) / "cache")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_synthetic_ptbxl(folder / "data", n_records=4000, seed=0)
+        module = PTBXLDataModule(folder / "data", cache_dir=folder / "cache")
         module.load(("train", "val"))
-        steps, results = len(module.train_dataloader()), []
-        for _ in range(3):  # two lengths, so that start-up cancels out
-            short, long = fitted(module, 2, folder), fitted(module, 12, folder)
-            results.append(((long - short) / (10 * steps), bare(module, 10) / (10 * steps)))
-    with_trainer, alone = (sorted(values)[1] * 1e3 for values in zip(*results, strict=True))
+        steps, rounds = 10 * len(module.train_dataloader()), []
+        for number in range(arguments.repeats):
+            # Two lengths, so that start-up cancels out; a folder each, since a run keeps to its own.
+            short, long = (fitted(module, epochs, folder / f"{number}-{epochs}") for epochs in (2, 12))
+            rounds.append(((long - short) / steps, bare(module, 10) / steps))
+    with_trainer, alone = (1e3 * statistics.median(values) for values in zip(*rounds, strict=True))
     report(
         "trainer_overhead",
         [{"bare_ms_per_step": alone, "trainer_ms_per_step": with_trainer, "added_ms_per_step": with_trainer - alone}],

@@ -12,10 +12,11 @@ from typing import Any, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ecg_lightning import __version__
 from ecg_lightning.building import build_classifier
+from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
@@ -55,8 +56,8 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
     return {
         "format": _FORMAT,
         "version": __version__,
-        "model": OmegaConf.to_container(cfg.model, resolve=True),
-        "frontend": OmegaConf.to_container(cfg.frontend, resolve=True),
+        "model": plain(cfg.model),
+        "frontend": plain(cfg.frontend),
         "choices": {name: choices[name] for name in ("model", "frontend") if name in choices},
         "classes": list(datamodule.classes),
         "sampling_rate": datamodule.sampling_rate,

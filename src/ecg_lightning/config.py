@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
@@ -292,6 +292,11 @@ def _holds_real_data(root: Path) -> bool:
     from ecg_lightning.data.ptbxl import SYNTHETIC_MARKER, TABLES  # pandas, but not PyTorch
 
     return (root / TABLES[0]).exists() and not (root / SYNTHETIC_MARKER).exists()
+
+
+def plain(node: Any) -> dict[str, Any]:
+    """A configuration node as Python's own types, its interpolations resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 
 def did_you_mean(wrong: str, known: list[str]) -> str:

@@ -6,55 +6,30 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    RichModelSummary,
-    RichProgressBar,
-    Timer,
-)
-from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.callbacks import Timer
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware
-from ecg_lightning.building import (
-    build_callbacks,
-    build_classifier,
-    build_datamodule,
-    build_loggers,
-    check_trainer_arguments,
-)
-from ecg_lightning.checkpoints import (
-    AtomicCheckpointIO,
-    Resume,
-    describe,
-    find_resume,
-    load_classifier,
-    read_checkpoint,
-)
+from ecg_lightning.building import build_classifier, build_datamodule, build_loggers
+from ecg_lightning.checkpoints import Resume, describe, find_resume, load_classifier, read_checkpoint
+from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
-from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines, on_terminal
+from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.results import RunResult, git_revision, hash_config, nested_metrics, package_versions
+from ecg_lightning.trainer import make_evaluator, make_trainer
 
 log = logging.getLogger(__name__)
 
-_PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
-_BUILT = ("extra", "max_time", "profiler")  # settings of the Trainer that are not passed on as they are
-
-# Lightning's notices repeat in every run and advertise; its warnings stay.
-for _name in ("lightning.pytorch", "lightning.fabric"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+T = TypeVar("T")
 
 
 @contextmanager
@@ -107,38 +82,21 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     if cfg.hardware.compile:
         classifier.compile_network()
 
-    loggers = build_loggers(_plain(cfg.logger), str(output_dir))
-    # Its own trainer, so that the best checkpoint's scores do not become points of the training curves.
-    evaluator = L.Trainer(
-        **device, **_limits(cfg), logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[]
-    )
+    loggers = build_loggers(plain(cfg.logger), str(output_dir))
+    evaluator = make_evaluator(cfg, device)
     if cfg.train:
-        timer = Timer(cfg.trainer.max_time)  # its clock travels in the checkpoints
-        callbacks = [*_callbacks(cfg, output_dir, logged=bool(loggers)), timer]
-        trainer = L.Trainer(
-            **device,
-            **{name: value for name, value in _plain(cfg.trainer).items() if name not in _BUILT},
-            **check_trainer_arguments(_plain(cfg.trainer.extra)),
-            callbacks=callbacks,
-            logger=loggers,
-            profiler=_PROFILERS[cfg.trainer.profiler](output_dir, "profile") if cfg.trainer.profiler else None,
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=output_dir,
-            enable_progress_bar=on_terminal(),
-            enable_model_summary=on_terminal(),
-            num_sanity_val_steps=0,
-        )
+        trainer = make_trainer(cfg, device, loggers)
         announce(cfg, classifier, datamodule, device["precision"])
         tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
         trainer.fit(
             classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True
         )
-        result.timing = _timing(trainer, timer, datamodule.batch_size)
+        result.timing = _timing(trainer, datamodule.batch_size)
         _back_to_best(classifier, output_dir, result)
         evaluator.validate(classifier, datamodule=datamodule, verbose=False)
         result.metrics["val"] = _metrics(evaluator, "val")
         result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
-        result.notes += [note for guard in callbacks if isinstance(guard, CollapseGuard) for note in guard.notes()]
+        result.notes += [note for guard in _of_kind(trainer, CollapseGuard) for note in guard.notes()]
     if cfg.test:
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
@@ -155,7 +113,7 @@ def _prepare_training(
     cfg: DictConfig, choices: Mapping[str, str], resume: Resume | None
 ) -> tuple[ECGClassifier, PTBXLDataModule]:
     """Model built, data checked and read, normalisation fitted, before anything is trained."""
-    datamodule = build_datamodule(_plain(cfg.data), cfg.seed)
+    datamodule = build_datamodule(plain(cfg.data), cfg.seed)
     teacher = load_classifier(cfg.model.teacher) if cfg.model.teacher else None
     if teacher is not None and teacher.description["sampling_rate"] != datamodule.sampling_rate:
         rate = teacher.description["sampling_rate"]
@@ -164,7 +122,7 @@ def _prepare_training(
             f"Hz: set data.sampling_rate={rate}, or take another teacher"
         )
     classifier = build_classifier(
-        _plain(cfg.model), _plain(cfg.frontend), n_samples=datamodule.n_samples, seed=cfg.seed, teacher=teacher
+        plain(cfg.model), plain(cfg.frontend), n_samples=datamodule.n_samples, seed=cfg.seed, teacher=teacher
     )
     classifier.description = describe(cfg, datamodule, choices)
     if resume:
@@ -177,7 +135,7 @@ def _prepare_training(
 def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:
     """A checkpoint's classifier, and the test split of its own kind: its sampling rate and label rule."""
     classifier = load_classifier(cfg.ckpt_path)
-    settings = _plain(cfg.data)
+    settings = plain(cfg.data)
     for name in ("sampling_rate", "label_rule"):
         if settings[name] != classifier.description[name]:
             settings[name] = classifier.description[name]
@@ -187,33 +145,14 @@ def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule
     return classifier, datamodule
 
 
-def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback]:
-    """Best and last checkpoint, early stopping, guard, progress, and what the user added."""
-    common: dict[str, Any] = {
-        "dirpath": output_dir / "checkpoints",
-        "auto_insert_metric_name": False,
-        "enable_version_counter": False,
-    }
-    callbacks: list[Callback] = [
-        ModelCheckpoint(filename="best", monitor=cfg.monitor, mode="max", **common),
-        # A second one: `save_last` of the first lags behind until the metric improves.
-        # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
-        ModelCheckpoint(filename="last", every_n_epochs=1, **common),
-        ProgressLines(),
-    ]
-    if cfg.callbacks.early_stopping is not None:
-        callbacks.append(EarlyStopping(**_plain(cfg.callbacks.early_stopping)))
-    if cfg.callbacks.collapse_guard:
-        callbacks.append(CollapseGuard())
-    if logged:
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
-    if on_terminal():
-        callbacks += [RichProgressBar(leave=False), RichModelSummary(max_depth=1)]
-    return callbacks + build_callbacks(_plain(cfg.callbacks.extra))
+def _of_kind(trainer: L.Trainer, kind: type[T]) -> list[T]:
+    callbacks: list[Any] = cast(Any, trainer).callbacks
+    return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
-def _timing(trainer: L.Trainer, timer: Timer, batch_size: int) -> dict[str, float]:
+def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
     """Of the whole fit, the parts before a resumption included."""
+    timer = _of_kind(trainer, Timer)[0]
     timing = {"fit_s": timer.time_elapsed(), "epochs": trainer.current_epoch}
     if timing["fit_s"]:
         records = trainer.global_step * trainer.accumulate_grad_batches * batch_size
@@ -232,7 +171,7 @@ def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult
 
 def _resolved(cfg: DictConfig, classifier: ECGClassifier) -> dict[str, Any]:
     """The configuration with the model and the front end that really run."""
-    return _plain(cfg) | {name: classifier.description[name] for name in ("model", "frontend")}
+    return plain(cfg) | {name: classifier.description[name] for name in ("model", "frontend")}
 
 
 def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:
@@ -266,12 +205,3 @@ def _artifacts(output_dir: Path) -> dict[str, str]:
     found = {name: output_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")}
     found["config"] = output_dir / "config.yaml"
     return {name: str(path.relative_to(output_dir)) for name, path in found.items() if path.is_file()}
-
-
-def _limits(cfg: DictConfig) -> dict[str, Any]:
-    names = ("limit_val_batches", "limit_test_batches", "fast_dev_run")
-    return {name: cfg.trainer[name] for name in names}
-
-
-def _plain(node: Any) -> dict[str, Any]:
-    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))

@@ -119,6 +119,15 @@ def test_rebuilt_when_a_record_changes(ptbxl: Path, names: list[str], cache_dir:
     assert not files(cache_dir).keys() & before.keys()
 
 
+def test_a_change_of_the_signal_file_alone_is_noticed(ptbxl: Path, names: list[str], cache_dir: Path) -> None:
+    assert not open_cache(ptbxl, names, 100, cache_dir).bad
+    changed = ptbxl / f"{names[7]}.dat"
+    samples = np.fromfile(changed, "<i2")
+    samples[100] += 1  # same size; the header stays as it is
+    touch(changed, samples.tobytes())
+    assert "checksum" in open_cache(ptbxl, names, 100, cache_dir).bad[7]
+
+
 def test_rebuilt_when_a_missing_record_arrives(ptbxl: Path, names: list[str], cache_dir: Path, tmp_path: Path) -> None:
     shutil.move(ptbxl / f"{names[3]}.dat", tmp_path)
     without = open_cache(ptbxl, names, 100, cache_dir)

@@ -30,18 +30,41 @@ class MatrixImage(nn.Module):
         self.channels = channels
         lead_size, time_size = size if rows == "leads" else size[::-1]
         self.lead_weights: Tensor
-        self.time_weights: Tensor
         self.register_buffer("lead_weights", resize_matrix(n_leads, lead_size), persistent=False)
-        self.register_buffer("time_weights", resize_matrix(n_samples, time_size).T.contiguous(), persistent=False)
+        self.resize_time = BandedProduct(resize_matrix(n_samples, time_size).T)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, channels, height, width)."""
-        resized_in_time = signals_BCT @ self.time_weights
+        resized_in_time: Tensor = self.resize_time(signals_BCT)
         if self.rows == "leads":
             image_BHW = self.lead_weights @ resized_in_time
         else:
             image_BHW = resized_in_time.mT @ self.lead_weights.T
         return image_BHW[:, None].expand(-1, self.channels, -1, -1)
+
+
+class BandedProduct(nn.Module):
+    """A product with a matrix whose columns are zero but for a short band, as resizing in time is.
+
+    A few columns at a time, from the rows that they need: four to eight times as fast on a CPU as the whole product.
+
+    Args:
+        weights: (source, target) matrix.
+        block: columns at a time; 16 to 32 are fastest.
+    """
+
+    def __init__(self, weights: Tensor, block: int = 32) -> None:
+        super().__init__()
+        self.rows: list[slice] = []
+        for number, columns in enumerate(torch.split(weights, block, dim=1)):
+            used = columns.any(dim=1).nonzero()
+            self.rows.append(slice(int(used[0]), int(used[-1]) + 1))
+            self.register_buffer(f"block_{number}", columns[self.rows[-1]].contiguous(), persistent=False)
+
+    def forward(self, signals: Tensor) -> Tensor:
+        """(…, source) → (…, target)."""
+        blocks = zip(self.rows, self.buffers(), strict=True)
+        return torch.cat([signals[..., rows] @ columns for rows, columns in blocks], dim=-1)
 
 
 def resize_matrix(source: int, target: int) -> Tensor:

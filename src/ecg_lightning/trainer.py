@@ -1,0 +1,97 @@
+"""Lightning's trainers: the one that fits, with its checkpoints and callbacks, and the one that evaluates."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichModelSummary,
+    RichProgressBar,
+    Timer,
+)
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from omegaconf import DictConfig
+
+from ecg_lightning.building import build_callbacks, check_trainer_arguments
+from ecg_lightning.checkpoints import AtomicCheckpointIO
+from ecg_lightning.config import plain
+from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines, on_terminal
+
+_PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+_BUILT = ("extra", "max_time", "profiler")  # settings of the Trainer that are not passed on as they are
+
+# Lightning's notices repeat in every run and advertise; its warnings stay.
+for _name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+def make_trainer(cfg: DictConfig, device: Mapping[str, Any], loggers: list[Logger]) -> L.Trainer:
+    """The trainer that fits: checkpoints, early stopping, progress, and what the user added.
+
+    Args:
+        cfg: the run's configuration.
+        device: what `hardware.prepare` gave.
+        loggers: what `building.build_loggers` gave.
+    """
+    output_dir = Path(cfg.paths.output_dir)
+    return L.Trainer(
+        **device,
+        **{name: value for name, value in plain(cfg.trainer).items() if name not in _BUILT},
+        **check_trainer_arguments(plain(cfg.trainer.extra)),
+        callbacks=_callbacks(cfg, output_dir, logged=bool(loggers)),
+        logger=loggers,
+        profiler=_PROFILERS[cfg.trainer.profiler](output_dir, "profile") if cfg.trainer.profiler else None,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=output_dir,
+        enable_progress_bar=on_terminal(),
+        enable_model_summary=on_terminal(),
+        num_sanity_val_steps=0,
+    )
+
+
+def make_evaluator(cfg: DictConfig, device: Mapping[str, Any]) -> L.Trainer:
+    """A trainer without loggers, so that the best checkpoint's scores do not become points of the training curves.
+
+    Args:
+        cfg: the run's configuration.
+        device: what `hardware.prepare` gave.
+    """
+    limits = {name: cfg.trainer[name] for name in ("limit_val_batches", "limit_test_batches", "fast_dev_run")}
+    return L.Trainer(
+        **device, **limits, logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[]
+    )
+
+
+def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback]:
+    """Best and last checkpoint, early stopping, guard, progress, and what the user added."""
+    common: dict[str, Any] = {
+        "dirpath": output_dir / "checkpoints",
+        "auto_insert_metric_name": False,
+        "enable_version_counter": False,
+    }
+    callbacks: list[Callback] = [
+        ModelCheckpoint(filename="best", monitor=cfg.monitor, mode="max", **common),
+        # A second one: `save_last` of the first lags behind until the metric improves.
+        # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
+        ModelCheckpoint(filename="last", every_n_epochs=1, **common),
+        ProgressLines(),
+        Timer(cfg.trainer.max_time),  # its clock travels in the checkpoints
+    ]
+    if cfg.callbacks.early_stopping is not None:
+        callbacks.append(EarlyStopping(**plain(cfg.callbacks.early_stopping)))
+    if cfg.callbacks.collapse_guard:
+        callbacks.append(CollapseGuard())
+    if logged:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    if on_terminal():
+        callbacks += [RichProgressBar(leave=False), RichModelSummary(max_depth=1)]
+    return callbacks + build_callbacks(plain(cfg.callbacks.extra))
