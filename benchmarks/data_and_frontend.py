@@ -76,6 +76,9 @@ def loading(root: Path, names: list[str], cache: Path) -> list[dict[str, object]
 
 def frontend() -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
+    # As after a training step: once a larger tensor was freed, the allocator keeps its pages.
+    freed = torch.ones(7_500_000)
+    del freed
     signals = torch.randint(-2000, 2000, (32, 12, 1000), dtype=torch.int16)
     matrices = [(signal.T.double() / 1000).numpy() for signal in signals]
     for size, channels in (((182, 256), 1), ((224, 224), 3), ((64, 512), 1)):

@@ -33,7 +33,7 @@ def swept(synthetic_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "lr=1 it's"  # Hydra and the shell both quote this
     chosen = f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
     data = ["data=ptbxl", f"data.root={synthetic_root}"]
-    done = start("-m", "model=vit", "data.batch_size=16,-3", "seed=1,2", *data, *TINY["vit"], *SMALL, chosen)
+    done = start("model=vit", "data.batch_size=16,-3", "-m", "seed=1,2", *data, *TINY["vit"], *SMALL, chosen)
     return folder, done
 
 

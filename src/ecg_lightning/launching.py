@@ -127,6 +127,7 @@ def _write_failure(failure: RunResult, folder: Path) -> None:
 
 def _launch(main: Callable[[], object]) -> None:
     """Run Hydra's main; a user's mistake becomes one sentence and an exit code."""
+    sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # argparse stops at the first flag after an override
     wanted_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself, and in its own words
     try:
@@ -139,6 +140,10 @@ def _launch(main: Callable[[], object]) -> None:
         _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_override(argument: str) -> bool:
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
 def explain(error: BaseException) -> str:
