@@ -75,6 +75,7 @@ REFUSED = {
     "model=vit model.teacher=x.ckpt": ["model.teacher", "model=deit"],
     "monitor=val/los": ["monitor=val/los", "val/f1_macro"],
     "hardware.devices=2": ["hardware.devices=2"],
+    "trainer.limit_val_batches=0": ["trainer.limit_val_batches=0", "at least 1 batch"],
     "trainer.max_time=2h": ["trainer.max_time=2h", "DD:HH:MM:SS"],
     "trainer.limit_val_batches=1.5": ["trainer.limit_val_batches=1.5", "share"],
     "trainer.overfit_batches=two": ["trainer.overfit_batches=two", "whole number of batches"],
@@ -171,37 +172,40 @@ def test_the_options_that_users_type_stay():
     assert expected <= set(OPTIONS)
 
 
-def test_seed_recipes_are_the_seeds(configure):
-    vit = configure("experiment=seed_vit")
-    assert vit.model.optimizer == {"name": "adam", "lr": 1e-4, "weight_decay": 0.0}
-    assert (vit.model.dropout, vit.model.attention_dropout) == (0.1, 0.1)
-    assert (vit.model.patch_size, vit.model.dim, vit.model.depth, vit.model.heads, vit.model.mlp_dim) == (
-        8,
-        256,
-        6,
-        4,
-        1024,
-    )
-    assert list(vit.frontend.size) == [182, 256]
-    convnext = configure("experiment=seed_convnext")
-    assert convnext.model.optimizer == {"name": "adamw", "lr": 4e-3, "weight_decay": 0.05}
-    assert convnext.model.loss == "argmax_cross_entropy"
-    with_stopping = configure("experiment=seed_effnetv2")
-    without = configure("experiment=seed_effnetv2_no_early_stopping")
-    assert with_stopping.model == without.model
-    assert with_stopping.model.pretrained is True
-    assert with_stopping.model.optimizer == {"name": "adam", "lr": 1e-3, "weight_decay": 0.0}
-    assert (with_stopping.trainer.max_epochs, without.trainer.max_epochs) == (20, 10)
-    assert with_stopping.callbacks.early_stopping is not None
-    assert without.callbacks.early_stopping is None
-    for name in ("vit", "deit", "effnetv2", "effnetv2_no_early_stopping", "convnext"):
-        cfg = configure(f"experiment=seed_{name}")
-        assert (cfg.frontend.normalization, cfg.frontend.mean, cfg.frontend.std) == ("fixed", 0.5, 0.5)
-        assert cfg.frontend.rows == "time"
-        assert set(cfg.frontend.augmentation.values()) == {0.0}
-        assert cfg.model.scheduler.name == "constant"
-        assert cfg.data.batch_size == 32
-        assert cfg.trainer.gradient_clip_val is None
+SEED_RECIPES = {  # (image, channels, dropout, drop path, loss), (optimizer, rate, decay, pretrained, early stopping)
+    "vit": (([182, 256], 1, 0.1, 0.0, "bce"), ("adam", 1e-4, 0.0, False, True)),
+    "deit": ((224, 1, 0.2, 0.0, "bce"), ("adam", 1e-4, 0.0, False, True)),
+    "effnetv2": ((224, 3, 0.2, 0.2, "bce"), ("adam", 1e-3, 0.0, True, True)),
+    "effnetv2_no_early_stopping": ((224, 3, 0.2, 0.2, "bce"), ("adam", 1e-3, 0.0, True, False)),
+    "convnext": ((224, 3, 0.2, 0.0, "argmax_cross_entropy"), ("adamw", 4e-3, 0.05, False, True)),
+}
+
+
+@pytest.mark.parametrize("name", SEED_RECIPES)
+def test_seed_recipes_are_the_seeds(configure, name):
+    image_and_loss, recipe = SEED_RECIPES[name]
+    cfg = configure(f"experiment=seed_{name}")
+    size = cfg.frontend.size if isinstance(cfg.frontend.size, int) else list(cfg.frontend.size)
+    optimizer, stopping = cfg.model.optimizer, cfg.callbacks.early_stopping
+    assert (size, cfg.frontend.channels, cfg.model.dropout, cfg.model.drop_path, cfg.model.loss) == image_and_loss
+    assert (optimizer.name, optimizer.lr, optimizer.weight_decay, cfg.model.pretrained, stopping is not None) == recipe
+    assert (cfg.frontend.normalization, cfg.frontend.mean, cfg.frontend.std) == ("fixed", 0.5, 0.5)
+    assert cfg.frontend.rows == "time"
+    assert set(cfg.frontend.augmentation.values()) == {0.0}
+    assert cfg.model.scheduler.name == "constant"
+    assert cfg.data.batch_size == 32
+    assert cfg.trainer.gradient_clip_val is None
+    assert cfg.hardware.precision == "32-true"
+    assert cfg.trainer.max_epochs == (20 if stopping else 10)
+    if stopping:
+        assert (stopping.patience, stopping.monitor) == (3, "val/f1_macro")
+
+
+def test_the_seeds_transformers_have_its_shapes(configure):
+    vit, deit = (configure(f"experiment=seed_{name}").model for name in ("vit", "deit"))
+    assert (vit.patch_size, vit.dim, vit.depth, vit.heads, vit.mlp_dim) == (8, 256, 6, 4, 1024)
+    assert vit.attention_dropout == 0.1
+    assert (deit.variant, deit.patch_size, deit.alpha) == ("tiny", 16, 0.5)
 
 
 TARGETS = [

@@ -1,5 +1,7 @@
 """The contract of every architecture in `conf/model/`."""
 
+import time
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -129,6 +131,13 @@ class TestWeights:
         assert all(torch.equal(loaded[name], state[name]) for name in same)
         assert network(torch.randn(2, channels, 64, 64)).shape == (2, 5)
 
+    @pytest.mark.parametrize("model", ["deit", "effnetv2", "convnext", "vit"])
+    def test_one_channel_sees_what_three_equal_ones_see(self, make, model, tmp_path):
+        torch.save(make(model, "frontend.channels=3").network.state_dict(), tmp_path / "w.pth")
+        weights = f"model.weights={tmp_path}/w.pth"
+        one, three = (make(model, weights, f"frontend.channels={channels}").eval() for channels in (1, 3))
+        assert torch.allclose(one(_batch().signals), three(_batch().signals), atol=1e-5)
+
     @pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
     @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 half a zip"])
     def test_damaged_or_missing_file_is_named(self, make, model, content, tmp_path):
@@ -161,13 +170,15 @@ class TestWeights:
 
     @pytest.mark.parametrize("model", ["deit", "effnetv2", "convnext"])
     def test_unreachable_weights_say_what_to_do(self, make, model, monkeypatch, tmp_path):
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr("socket.getaddrinfo", _unreachable)
+        monkeypatch.setattr("ecg_lightning.models.weights.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("torch.hub.download_url_to_file", _unreachable)
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        started = time.monotonic()
         with pytest.raises(CheckpointError, match=r"model\.weights=FILE"):
             make(model, "model.pretrained=true", tiny=False)
+        assert time.monotonic() - started < 30  # the hub's client alone retries for more than a minute
 
 
 class _Trap:
@@ -182,6 +193,18 @@ def _unreachable(*args, **kwargs):
     raise OSError("Name or service not known")
 
 
+def _opinionated(classifier):
+    """A network whose logits differ from record to record, as an untrained one's hardly do."""
+    generator = torch.Generator().manual_seed(3)
+    for module in classifier.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = None
+    head = [module for module in classifier.network.modules() if isinstance(module, torch.nn.Linear)][-1]
+    head.weight.data.normal_(0, 3, generator=generator)
+    return classifier.eval()
+
+
 class TestDistillation:
     def test_without_a_teacher_both_heads_learn_the_labels(self, make):
         student = make("deit").train()
@@ -191,17 +214,31 @@ class TestDistillation:
         assert student.network.head_dist.weight.grad.abs().sum() > 0
         assert torch.allclose(student.eval()(_batch().signals), student.loss_and_logits(_batch())[1], atol=1e-6)
 
-    def test_total_is_alpha_hard_plus_rest_soft(self, make):
-        teacher = make("effnetv2", "frontend.size=32").eval()
+    @pytest.mark.parametrize("loss", ["bce", "argmax_cross_entropy"])
+    def test_total_is_alpha_hard_plus_rest_soft(self, make, loss):
+        teacher = _opinionated(make("effnetv2", "frontend.size=32", f"model.loss={loss}"))
         student = make("deit", "model.alpha=0.3", "model.temperature=2", teacher=teacher).eval()
         batch = _batch()
         class_logits, distilled = student._both_heads(student.frontend(batch.signals))
-        soft_targets = (teacher(batch.signals) / 2).sigmoid()
+        taught = teacher(batch.signals) / 2
+        soft_targets = taught.sigmoid() if loss == "bce" else taught.softmax(dim=1)
+        assert soft_targets.std(dim=0).max() > 0.05  # the teacher tells the records apart
         bce = torch.nn.functional.binary_cross_entropy_with_logits
         expected = 0.3 * bce(class_logits, batch.targets) + 0.7 * 4 * bce(distilled / 2, soft_targets)
-        loss, logits = student.loss_and_logits(batch)
-        assert torch.allclose(loss, expected, atol=1e-5)
+        total, logits = student.loss_and_logits(batch)
+        assert torch.allclose(total, expected, atol=1e-5)
         assert torch.allclose(logits, (class_logits + distilled) / 2)
+
+    def test_the_teacher_sees_the_augmented_signal(self, make, monkeypatch):
+        teacher = _opinionated(make("convnext"))
+        student = make("deit", "frontend.augmentation.amplitude=0.5", teacher=teacher).train()
+        seen = {}
+        represent = student.frontend.represent
+        monkeypatch.setattr(student.frontend, "represent", lambda mv: represent(seen.setdefault("student", mv)))
+        monkeypatch.setattr(teacher, "forward", lambda mv: seen.setdefault("teacher", mv)[:, :5, 0])
+        student.loss_and_logits(_batch())
+        assert torch.equal(seen["student"], seen["teacher"])
+        assert not torch.allclose(seen["teacher"], _batch().signals / 1000)
 
     def test_teacher_is_no_part_of_the_student(self, make):
         teacher = make("convnext")

@@ -23,7 +23,10 @@ from ecg_lightning.models.classifier import ECGClassifier
 
 _FORMAT = 1
 _FREE_ON_RESUME = ("optimizer", "scheduler", "weights", "pretrained")
-_KEYS = ("format", "seed", "model", "frontend", "choices", "classes", "sampling_rate", "n_samples", "label_rule")
+_KEYS = (
+    *("format", "seed", "model", "frontend", "choices", "classes"),
+    *("sampling_rate", "n_samples", "label_rule", "folds"),
+)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -63,6 +66,7 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
         "sampling_rate": datamodule.sampling_rate,
         "n_samples": datamodule.n_samples,
         "label_rule": datamodule.label_rule,
+        "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
         "seed": cfg.seed,
     }
 

@@ -269,6 +269,10 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
     if not cfg.train and not cfg.ckpt_path:
         raise ConfigError("train=false needs a model to evaluate: set ckpt_path=FILE to a checkpoint of this project")
+    if cfg.train and cfg.trainer.limit_val_batches == 0:
+        raise ConfigError(
+            "trainer.limit_val_batches=0: the best checkpoint is chosen by its validation score; leave at least 1 batch"
+        )
     if cfg.hardware.devices > 1:
         raise ConfigError(
             f"hardware.devices={cfg.hardware.devices}: this version trains on one device; for several, run several "

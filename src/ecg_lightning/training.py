@@ -39,6 +39,13 @@ def _refusals_explained() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise ConfigError(f"Lightning's Trainer refuses these settings: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            "batch normalization cannot train on one value a channel: set data.batch_size to at least 2, or a larger "
+            "frontend.size"
+        ) from None
 
 
 @_refusals_explained()
@@ -74,6 +81,9 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     if not cfg.train:  # what is evaluated is the checkpoint's, whatever the command line says
         result.choices |= classifier.description["choices"]
         result.seed = classifier.description["seed"]
+        result.notes = _fold_notes(classifier.description, datamodule)
+        for note in result.notes:
+            log.warning("%s", note)
     result.config_hash = hash_config(_resolved(cfg, classifier))
     output_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(_resolved(cfg, classifier)), output_dir / "config.yaml")
@@ -96,7 +106,8 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         evaluator.validate(classifier, datamodule=datamodule, verbose=False)
         result.metrics["val"] = _metrics(evaluator, "val")
         result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
-        result.notes += [note for guard in _of_kind(trainer, CollapseGuard) for note in guard.notes()]
+        scored = result.timing.get("best_epoch")
+        result.notes += [note for guard in _of_kind(trainer, CollapseGuard) for note in guard.notes(scored)]
     if cfg.test:
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
@@ -115,12 +126,8 @@ def _prepare_training(
     """Model built, data checked and read, normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
     teacher = load_classifier(cfg.model.teacher) if cfg.model.teacher else None
-    if teacher is not None and teacher.description["sampling_rate"] != datamodule.sampling_rate:
-        rate = teacher.description["sampling_rate"]
-        raise ConfigError(
-            f"model.teacher={cfg.model.teacher} was trained at {rate} Hz, this run reads {datamodule.sampling_rate} "
-            f"Hz: set data.sampling_rate={rate}, or take another teacher"
-        )
+    if teacher is not None:
+        _check_teacher(cfg.model.teacher, teacher.description, datamodule)
     classifier = build_classifier(
         plain(cfg.model), plain(cfg.frontend), n_samples=datamodule.n_samples, seed=cfg.seed, teacher=teacher
     )
@@ -130,6 +137,34 @@ def _prepare_training(
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     return classifier, datamodule
+
+
+def _check_teacher(path: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
+    """A teacher of other labels teaches another task; one that saw this run's held-out folds would leak them."""
+    for name in ("sampling_rate", "label_rule"):
+        if taught[name] != (own := getattr(datamodule, name)):
+            raise ConfigError(
+                f"model.teacher={path} was trained with data.{name}={taught[name]}, this run has {own}: set "
+                f"data.{name}={taught[name]}, or take another teacher"
+            )
+    held_out = {*datamodule.folds["val"], *datamodule.folds["test"]}
+    if leaked := sorted(held_out & {*taught["folds"]["train"]}):
+        raise ConfigError(
+            f"model.teacher={path} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
+            f"(data.train_folds={taught['folds']['train']}), or take another teacher"
+        )
+
+
+def _fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> list[str]:
+    """What an evaluation on folds that the checkpoint has seen must say."""
+    tested = {*datamodule.folds["test"]}
+    seen = {split: sorted(tested & {*described["folds"][split]}) for split in ("train", "val")}
+    what = {"train": "trained on", "val": "chosen by"}
+    return [
+        f"evaluated on folds {folds}, which the checkpoint was {what[split]}: on the same data the score is too good"
+        for split, folds in seen.items()
+        if folds
+    ]
 
 
 def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:
@@ -184,7 +219,7 @@ def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:
 
 def _describe_data(datamodule: PTBXLDataModule) -> dict[str, Any]:
     counts = {f"n_{split}": len(dataset) for split, dataset in datamodule.datasets.items()}
-    described = {name: getattr(datamodule, name) for name in ("root_hash", "version", "label_rule")}
+    described = {name: getattr(datamodule, name) for name in ("root_hash", "version", "label_rule", "n_left_out")}
     return described | counts
 
 

@@ -124,6 +124,44 @@ def test_one_class_training_labels_are_refused(ptbxl: Path, edit_table: EditTabl
     assert len(loaded(ptbxl, ["val", "test"]).datasets) == 2  # nothing is learned from those
 
 
+def test_a_split_without_any_superclass_is_refused(ptbxl: Path, edit_table: EditTable) -> None:
+    edit_table(
+        ptbxl,
+        lambda rows: rows.__setitem__("scp_codes", rows["scp_codes"].mask(rows["strat_fold"] == 9, "{'SR': 0.0}")),
+    )
+    module = PTBXLDataModule(ptbxl, keep_unlabelled=True)
+    with pytest.raises(DataError, match=r"none of the \d+ val records has a superclass.*data\.val_folds"):
+        module.load(("train", "val"))
+
+
+def test_an_absent_superclass_is_told(ptbxl: Path, edit_table: EditTable, caplog: pytest.LogCaptureFixture) -> None:
+    edit_table(
+        ptbxl,
+        lambda rows: rows.__setitem__("scp_codes", rows["scp_codes"].mask(rows["strat_fold"] == 9, "{'NORM': 100.0}")),
+    )
+    loaded(ptbxl)
+    assert "no val record has CD, HYP, MI, STTC: macro means there run over 1 classes" in caplog.text
+    assert "no train record" not in caplog.text
+
+
+def test_left_out_records_are_counted(ptbxl: Path, table: pd.DataFrame) -> None:
+    (ptbxl / f"{table['filename_lr'][0]}.dat").unlink()
+    (ptbxl / f"{table['filename_lr'][1]}.dat").write_bytes(b"12")
+    module = PTBXLDataModule(ptbxl, on_bad_record="skip")
+    module.setup()
+    assert set(module.datasets) == {"train", "val", "test"}
+    assert module.n_left_out == 2
+
+
+def test_a_loader_before_setup_says_so(pristine: Path) -> None:
+    module = PTBXLDataModule(pristine)
+    for loader in (module.train_dataloader, module.val_dataloader, module.test_dataloader):
+        with pytest.raises(DataError, match=r"call setup\(\) first"):
+            loader()
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        PTBXLDataModule(pristine, batch_size=0)
+
+
 def share_patient(rows: pd.DataFrame, one: int, other: int) -> None:
     """Gives one record of each of two folds the same patient."""
     codes = rows["scp_codes"].str.contains("NORM")

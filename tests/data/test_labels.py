@@ -15,7 +15,10 @@ from ecg_lightning.data.labels import SUPERCLASSES, counts_by_split, read_databa
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.metrics import single_label_metrics
 
-STATEMENTS = {"NORM": "NORM", "IMI": "MI", "ASMI": "MI", "NDT": "STTC", "LAFB": "CD", "LVH": "HYP"}
+STATEMENTS: dict[str, str | None] = {
+    **{"NORM": "NORM", "IMI": "MI", "ASMI": "MI", "NDT": "STTC", "LAFB": "CD", "LVH": "HYP"},
+    **{"SR": None, "AFIB": None},
+}
 EditTable = Callable[[Path, Callable[[pd.DataFrame], object]], None]
 
 
@@ -87,7 +90,7 @@ def test_constant_norm_scores_the_known_values(
         ("{'IMI': 50.0, 'NDT': 49.9}", {"MI", "STTC"}, {"MI"}, set()),
         ("{'IMI': 15.0, 'ASMI': 100.0}", {"MI"}, {"MI"}, {"MI"}),
         ("{'LVH': 0.0}", {"HYP"}, set(), set()),  # 0 means "present but not graded"
-        ("{'SR': 100.0, 'XYZ': 100.0}", set(), set(), set()),
+        ("{'SR': 100.0, 'AFIB': 100.0}", set(), set(), set()),
         ("{}", set(), set(), set()),
     ],
 )
@@ -234,11 +237,37 @@ def test_table_without_rows(ptbxl: Path) -> None:
         read_database(path)
 
 
-def test_statements_of_the_diagnostic_codes_alone(pristine: Path) -> None:
+def test_statements_give_the_diagnostic_codes_a_class(pristine: Path) -> None:
     statements = read_statements(pristine / "scp_statements.csv")
-    assert set(statements.values()) == set(SUPERCLASSES)
-    assert {"IMI": "MI", "1AVB": "CD", "LAO/LAE": "HYP"}.items() <= statements.items()
-    assert not {"SR", "AFIB", "ABQRS"} & statements.keys()
+    assert set(statements.values()) == {*SUPERCLASSES, None}
+    assert {"IMI": "MI", "1AVB": "CD", "LAO/LAE": "HYP", "SR": None, "AFIB": None, "ABQRS": None}.items() <= (
+        statements.items()
+    )
+
+
+def test_a_code_without_a_statement_is_refused(pristine: Path) -> None:
+    statements = read_statements(pristine / "scp_statements.csv")
+    with pytest.raises(DataError, match=r"record 2: SCP code 'XYZ' has no row in scp_statements\.csv"):
+        superclass_targets(["{'NORM': 100.0}", "{'XYZ': 0.0}"], statements)
+
+
+def test_statements_that_miss_a_code_are_refused(ptbxl: Path) -> None:
+    path = ptbxl / "scp_statements.csv"
+    lines = path.read_text().splitlines()
+    norm = next(line for line in lines if line.startswith("NORM,"))
+    path.write_text(
+        "\n".join(line for line in lines if line != norm) + "\n" + norm.replace("NORM,", "NORMAL,", 1) + "\n"
+    )
+    table = read_database(ptbxl / "ptbxl_database.csv")
+    with pytest.raises(DataError, match="SCP code 'NORM' has no row"):
+        superclass_targets(table["scp_codes"].tolist(), read_statements(path))
+
+
+@pytest.mark.parametrize("column", ["filename_lr", "filename_hr"])
+def test_a_file_that_is_listed_twice_is_refused(ptbxl: Path, edit_table: EditTable, column: str) -> None:
+    edit_table(ptbxl, lambda rows: rows.__setitem__(column, [rows[column].iloc[1], *rows[column].iloc[1:]]))
+    with pytest.raises(DataError, match=f"{column} .* stands twice"):
+        read_database(ptbxl / "ptbxl_database.csv")
 
 
 @pytest.mark.parametrize(

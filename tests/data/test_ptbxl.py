@@ -140,6 +140,12 @@ def test_statements_that_belong_to_other_codes(ptbxl: Path) -> None:
     path = ptbxl / "scp_statements.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, *(f"X{row}" for row in rows)]) + "\n")
+    with pytest.raises(DataError, match=r"has no row in scp_statements\.csv; take both files from the same PTB-XL"):
+        read_ptbxl(ptbxl)
+
+
+def test_codes_of_no_superclass(ptbxl: Path, edit_table: EditTable) -> None:
+    edit_table(ptbxl, lambda rows: rows.__setitem__("scp_codes", "{'SR': 0.0}"))
     with pytest.raises(DataError, match=r"no record of .* scp_statements\.csv does not belong to this ptbxl_database"):
         read_ptbxl(ptbxl)
 

@@ -15,7 +15,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ecg_lightning.data.cache import default_cache_dir
 from ecg_lightning.data.labels import LABEL_RULES, SPLITS, SUPERCLASSES
-from ecg_lightning.data.ptbxl import FILENAME_COLUMN, Records, check_learnable, check_patients, read_ptbxl
+from ecg_lightning.data.ptbxl import (
+    FILENAME_COLUMN,
+    Records,
+    check_learnable,
+    check_patients,
+    check_scorable,
+    read_ptbxl,
+)
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError, DataError
@@ -131,6 +138,8 @@ class PTBXLDataModule(L.LightningDataModule):
         ):
             if value not in allowed:
                 raise ConfigError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed))}")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: must be at least 1")
         self.root = Path(root).expanduser()
         self.sampling_rate = sampling_rate
         self.batch_size = batch_size
@@ -144,6 +153,7 @@ class PTBXLDataModule(L.LightningDataModule):
         self.datasets: dict[str, SignalDataset] = {}
         self.root_hash: str | None = None
         self.version: str | None = None
+        self.n_left_out = 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -179,6 +189,7 @@ class PTBXLDataModule(L.LightningDataModule):
                     f"data.{split}_folds=[…]" + (", or set test=false" if split == "test" else "")
                 )
             self.datasets[split] = SignalDataset(records, np.flatnonzero(chosen))
+            check_scorable(records.targets[chosen], split)
         loaded = self.datasets.values()  # those of earlier calls, too
         check_patients(
             np.concatenate([dataset.patient_ids for dataset in loaded]),
@@ -186,16 +197,17 @@ class PTBXLDataModule(L.LightningDataModule):
         )
         if "train" in wanted:
             check_learnable(records.targets[np.isin(records.folds, wanted["train"])])
-        self.root_hash, self.version = records.root_hash, records.version
+        self.root_hash, self.version, self.n_left_out = records.root_hash, records.version, records.n_left_out
 
-    def setup(self, stage: str) -> None:
-        """Lightning's hook: load what the stage needs and is not loaded yet."""
-        if absent := [split for split in STAGE_SPLITS[stage] if split not in self.datasets]:
+    def setup(self, stage: str | None = None) -> None:
+        """Lightning's hook: load what the stage needs and is not loaded yet; without a stage, all."""
+        needed = STAGE_SPLITS[stage] if stage else tuple(self.folds)
+        if absent := [split for split in needed if split not in self.datasets]:
             self.load(absent)
 
     def train_dataloader(self) -> DataLoader[ECGBatch]:
         """Shuffled batches; the last incomplete one is left out, since batch norm cannot train on one record."""
-        dataset = self.datasets["train"]
+        dataset = self._loaded("train")
         sampler = EpochShuffle(len(dataset), self.seed, lambda: self.trainer.current_epoch if self.trainer else 0)
         return self._loader("train", sampler=sampler, drop_last=len(dataset) > self.batch_size)
 
@@ -209,9 +221,14 @@ class PTBXLDataModule(L.LightningDataModule):
 
     predict_dataloader = test_dataloader
 
+    def _loaded(self, split: str) -> SignalDataset:
+        if split not in self.datasets:
+            raise DataError(f"the {split} split is not loaded yet: call setup() first")
+        return self.datasets[split]
+
     def _loader(self, split: str, sampler: Sampler[int] | None = None, drop_last: bool = False) -> DataLoader[ECGBatch]:
         return DataLoader(
-            self.datasets[split],
+            self._loaded(split),
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=drop_last,

@@ -65,36 +65,41 @@ def read_database(path: Path) -> pd.DataFrame:
         if (empty := table[column].isna()).any():
             row = int(np.flatnonzero(empty)[0])
             raise DataError(f"{path}, line {row + 2}: {column} is empty; restore the file from PTB-XL")
+        if column != "scp_codes" and (twice := table[column].duplicated()).any():
+            raise DataError(
+                f"{path}: {column} {table[column][twice].iloc[0]} stands twice; restore the file from PTB-XL"
+            )
     return table.set_index("ecg_id")
 
 
-def read_statements(path: Path) -> dict[str, str]:
-    """Read `scp_statements.csv`: SCP code → superclass, for the diagnostic codes alone.
+def read_statements(path: Path) -> dict[str, str | None]:
+    """Read `scp_statements.csv`: every SCP code → its superclass, or None where it is no diagnosis.
 
     Raises:
         DataError: the file is missing, is no such table, or does not map onto the five superclasses.
     """
     table = _read_csv(path, _STATEMENT_COLUMNS, "PTB-XL's scp_statements.csv")
-    diagnostic = table[pd.to_numeric(table["diagnostic"], errors="coerce") == 1.0]
+    diagnostic = pd.to_numeric(table["diagnostic"], errors="coerce") == 1.0
     classes = {
-        str(code): str(name) for code, name in zip(diagnostic.iloc[:, 0], diagnostic["diagnostic_class"], strict=True)
+        str(code): str(name) if counts else None
+        for code, name, counts in zip(table.iloc[:, 0], table["diagnostic_class"], diagnostic, strict=True)
     }
-    if set(classes.values()) != set(SUPERCLASSES):
+    if (found := {name for name in classes.values() if name}) != set(SUPERCLASSES):
         raise DataError(
-            f"{path}: its diagnostic classes are {sorted(set(classes.values()))}, expected {list(SUPERCLASSES)}; "
+            f"{path}: its diagnostic classes are {sorted(found)}, expected {list(SUPERCLASSES)}; "
             "take scp_statements.csv from the same PTB-XL version as ptbxl_database.csv"
         )
     return classes
 
 
 def superclass_targets(
-    scp_codes: Sequence[str], statements: Mapping[str, str], rule: str = "benchmark", where: str = "scp_codes"
+    scp_codes: Sequence[str], statements: Mapping[str, str | None], rule: str = "benchmark", where: str = "scp_codes"
 ) -> npt.NDArray[np.uint8]:
     """Multi-hot superclasses of each record.
 
     Args:
         scp_codes: each record's codes, as PTB-XL writes them: `{'NORM': 100.0, 'SR': 0.0}` (code: likelihood in %).
-        statements: SCP code → superclass, from `read_statements`.
+        statements: SCP code → superclass or None, from `read_statements`.
         rule: which likelihoods count; one of `LABEL_RULES`.
         where: the table's name, for messages.
 
@@ -102,15 +107,20 @@ def superclass_targets(
         (N, 5) array of 0 and 1, columns in the order of `SUPERCLASSES`.
 
     Raises:
-        DataError: a value is no such dictionary.
+        DataError: a value is no such dictionary, or names a code that the statements do not have.
     """
     counts = LABEL_RULES[rule]
-    column = {code: SUPERCLASSES.index(name) for code, name in statements.items()}
+    column = {code: SUPERCLASSES.index(name) if name else None for code, name in statements.items()}
     targets = np.zeros((len(scp_codes), len(SUPERCLASSES)), dtype=np.uint8)
     for row, text in enumerate(scp_codes):
         for code, likelihood in _parse_codes(text, f"{where}, record {row + 1}"):
-            if code in column and counts(likelihood):
-                targets[row, column[code]] = 1
+            if code not in column:
+                raise DataError(
+                    f"{where}, record {row + 1}: SCP code {code!r} has no row in scp_statements.csv; take both files "
+                    "from the same PTB-XL version"
+                )
+            if (index := column[code]) is not None and counts(likelihood):
+                targets[row, index] = 1
     return targets
 
 

@@ -41,6 +41,7 @@ class Records:
         cache: the signals.
         root_hash: SHA-256 over both tables and all signals of the folder, whichever folds are used.
         version: PTB-XL's version, see `version_of`, or `synthetic`.
+        n_left_out: records of the folds that are missing or bad and were skipped.
     """
 
     ecg_ids: npt.NDArray[np.int64]
@@ -51,6 +52,7 @@ class Records:
     cache: SignalCache
     root_hash: str
     version: str
+    n_left_out: int
 
 
 def read_ptbxl(
@@ -87,7 +89,8 @@ def read_ptbxl(
     cache = open_cache(root, names, sampling_rate, cache_dir or default_cache_dir())
     _report_bad(root, table.index.to_numpy(), names, cache, needed, on_bad_record)
 
-    usable = needed & np.array([index in cache.row_of for index in range(len(table))])
+    read = np.array([index in cache.row_of for index in range(len(table))])
+    usable = needed & read
     unlabelled = usable & ~targets.any(axis=1)
     if not keep_unlabelled:
         if unlabelled.any():
@@ -107,6 +110,7 @@ def read_ptbxl(
         rows=rows,
         cache=cache,
         root_hash=_root_hash(root, cache),
+        n_left_out=int((needed & ~read).sum()),
         version="synthetic" if (root / SYNTHETIC_MARKER).exists() else version_of(len(table)),
     )
 
@@ -160,6 +164,27 @@ def check_learnable(targets: npt.NDArray[np.uint8]) -> None:
         raise DataError(
             f"the labels of all {len(targets):,} training records hold nothing to learn (superclasses that occur: "
             f"{', '.join(present) or 'none'}). Check ptbxl_database.csv, scp_statements.csv and the chosen folds"
+        )
+
+
+def check_scorable(targets: npt.NDArray[np.uint8], split: str) -> None:
+    """Refuse a split's targets, (N, 5), that no score can be computed from; say which superclasses are absent.
+
+    Raises:
+        DataError: no record has any superclass.
+    """
+    counts = targets.sum(axis=0)
+    if not counts.any():
+        raise DataError(
+            f"none of the {len(targets):,} {split} records has a superclass, so nothing can be scored: choose other "
+            f"folds with data.{split}_folds=[…]"
+        )
+    if absent := [name for name, count in zip(SUPERCLASSES, counts, strict=True) if not count]:
+        log.warning(
+            "no %s record has %s: macro means there run over %d classes",
+            split,
+            ", ".join(absent),
+            len(SUPERCLASSES) - len(absent),
         )
 
 

@@ -100,6 +100,10 @@ class ECGClassifier(L.LightningModule):
         """Keep logits and loss of one batch."""
         self._evaluate("test", batch)
 
+    def predict_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
+        """(B, C) probabilities of one batch."""
+        return self.predict_probabilities(batch.signals)
+
     def on_train_epoch_end(self) -> None:
         """Score the training epoch, as it was trained: with augmentation and dropout."""
         self._score("train")
@@ -143,7 +147,9 @@ class ECGClassifier(L.LightningModule):
         checkpoint["ecg_lightning"] = self.description
 
     def _evaluate(self, phase: str, batch: ECGBatch) -> None:
-        logits = self(batch.signals)
+        # In float32 whatever the training's precision: rounded logits tie, and would make scores depend on the host.
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(batch.signals)
         self._keep(phase, self.loss(logits, batch.targets), logits, batch.targets)
 
     def _reseed(self, batch_idx: int) -> None:
@@ -158,6 +164,11 @@ class ECGClassifier(L.LightningModule):
     def _collect(self, phase: str) -> tuple[Tensor, Tensor, float]:
         """Logits and targets of the epoch, and the mean loss over its records."""
         logits, targets, losses = zip(*self._steps[phase], strict=True)
+        if not all(torch.isfinite(batch).all() for batch in logits):
+            raise TrainingDivergedError(
+                f"the model's {phase} logits are not finite at step {self.global_step} (epoch {self.current_epoch}): "
+                f"lower model.optimizer.lr={self.optimizer_config.lr}, or set trainer.gradient_clip_val=1"
+            )
         sizes = torch.tensor([len(batch) for batch in targets], dtype=torch.float64)
         loss = (torch.stack(losses).cpu().double() * sizes).sum() / sizes.sum()
         return torch.cat(logits).cpu(), torch.cat(targets).cpu(), float(loss)

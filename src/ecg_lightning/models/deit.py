@@ -116,7 +116,7 @@ class DeiT(ECGClassifier):
         (teacher,) = self._teacher
         with torch.no_grad():
             # The teacher sees the same augmented signal, through its own front end.
-            teacher_logits = teacher(millivolts).float()
-        softened = (teacher_logits / self.temperature).sigmoid()
+            teacher_logits = teacher(millivolts)
+        softened = teacher.loss.probabilities(teacher_logits / self.temperature).float()  # a softmax teacher's, too
         loss = F.binary_cross_entropy_with_logits(distilled_logits.float() / self.temperature, softened)
         return loss * self.temperature**2

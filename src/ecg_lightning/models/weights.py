@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants, get_session
 from timm.models import adapt_input_conv, create_model, load_state_dict
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ def create_timm_network(name: str, *, pretrained: bool, **settings: Any) -> nn.M
     """
     if not pretrained:
         return create_model(name, **settings)
-    with _explained(f"the published weights of {name}"):
+    with _explained(f"the published weights of {name}"), _hub_or_its_cache():
         return create_model(name, pretrained=True, **settings)
 
 
@@ -87,6 +88,23 @@ def _fits(own: State, name: str, value: Tensor) -> bool:
 
 
 @contextmanager
+def _hub_or_its_cache() -> Iterator[None]:
+    """Ask the hub once whether it is there; where it is not, look into its cache alone.
+
+    Left to itself, its client retries every file for a minute before it gives up.
+    """
+    offline = constants.HF_HUB_OFFLINE
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # no name, no route, a refusing proxy: the client raises a dozen unrelated types
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+@contextmanager
 def _explained(what: str) -> Iterator[None]:
     """Say in one sentence why weights could not be loaded, whatever the library raised."""
     try:
@@ -94,7 +112,8 @@ def _explained(what: str) -> Iterator[None]:
     except Exception as error:  # hubs and unpicklers raise a dozen unrelated types
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         way_out = (
-            "Offline, set model.weights=FILE to a local copy, or model.pretrained=false to train from scratch"
+            "Without a connection, set model.weights=FILE to a local copy, or model.pretrained=false to train from "
+            "scratch"
             if what.startswith("the published")
             else "Give a file of this network's weights"
         )

@@ -89,12 +89,16 @@ class CollapseGuard(Callback):
     def __init__(self) -> None:
         self.collapsed_epochs: list[int] = []
 
-    def notes(self) -> list[str]:
-        """What a reader of the run's figures must know."""
-        if not self.collapsed_epochs:
+    def notes(self, scored_epoch: float | None) -> list[str]:
+        """What a reader of the run's figures must know: nothing where a young model collapsed and recovered.
+
+        Args:
+            scored_epoch: whose checkpoint is scored, from 1.
+        """
+        if scored_epoch not in self.collapsed_epochs:
             return []
         first, count = self.collapsed_epochs[0], len(self.collapsed_epochs)
-        return [f"COLLAPSED to a constant in {count} epochs (first: {first})"]
+        return [f"COLLAPSED to a constant in {count} epochs (first: {first}), the scored one included"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the epoch's predictions."""
