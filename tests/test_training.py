@@ -4,6 +4,8 @@ import json
 import math
 import shutil
 
+import lightning as L
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,6 +14,8 @@ from tiny import TINY
 
 from ecg_lightning import training
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.ptbxl import read_tables
 from ecg_lightning.errors import (
     CheckpointError,
     ConfigError,
@@ -19,6 +23,10 @@ from ecg_lightning.errors import (
     HardwareUnavailableError,
     TrainingDivergedError,
 )
+from ecg_lightning.evaluation.metrics import superclass_metrics
+from ecg_lightning.models.optimization import learning_rate_factor
+from ecg_lightning.models.recipe import SchedulerConfig
+from ecg_lightning.runs.callbacks import CollapseGuard
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
 
@@ -52,7 +60,7 @@ def test_a_run_leaves_what_the_schema_says(trained):
         "status", "reason", "choices", "seed", "config_hash", "git", "versions", "host", "data", "metrics",
         "thresholds", "score", "variants", "timing", "artifacts",
     }  # fmt: skip
-    assert written["data"].keys() == {"root_hash", "version", "label_rule", "n_train", "n_val", "n_test"}
+    assert written["data"].keys() == {"root_hash", "version", "label_rule", "n_left_out", "n_train", "n_val", "n_test"}
     for split in ("val", "test"):
         metrics = written["metrics"][split]
         assert metrics["ci95"] is None
@@ -112,6 +120,87 @@ def test_tensorboard_holds_curves_hyper_parameters_and_figures(trained):
     assert "best_val/ecg/first" in images
     assert {"best_val/roc", "best_test/pr"} <= set(images)
     assert not math.isnan(events.Scalars("hp/score")[-1].value)
+
+
+def test_normalisation_is_that_of_the_training_folds_alone(trained, synthetic_root):
+    table, targets = read_tables(synthetic_root)
+    names = table.loc[(table.strat_fold <= 8) & targets.any(axis=1), "filename_lr"]
+    millivolts = np.stack([np.fromfile(synthetic_root / f"{name}.dat", "<i2").reshape(-1, 12) for name in names]) / 1000
+    state = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert state["frontend.mean"].flatten().numpy() == pytest.approx(millivolts.mean(axis=(0, 1)), abs=1e-6)
+    assert state["frontend.std"].flatten().numpy() == pytest.approx(millivolts.std(axis=(0, 1)), rel=1e-5)
+
+
+def test_the_learning_rate_warms_up_and_falls_by_the_step(run, tmp_path):
+    run(tmp_path, "trainer.max_epochs=2", "trainer.log_every_n_steps=1")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    (tag,) = {tag for tag in events.Tags()["scalars"] if tag.startswith("lr-") and "/" not in tag.replace("/pg1", "")}
+    rates = [event.value for event in events.Scalars(tag)]
+    config = SchedulerConfig()
+    expected = [5e-4 * learning_rate_factor(step, len(rates), config) for step in range(len(rates))]
+    assert len(rates) == 18
+    assert rates == pytest.approx(expected)
+
+
+def test_training_stops_early_without_progress(run, tmp_path):
+    settings = ["trainer.max_epochs=9", "model.optimizer.lr=1e-12", "callbacks.early_stopping.patience=2"]
+    assert run(tmp_path / "stopped", *settings).timing["epochs"] == 3
+    assert run(tmp_path / "full", *settings, "callbacks.early_stopping=null").timing["epochs"] == 9
+
+
+def test_gradients_are_clipped_where_it_is_asked(run, tmp_path, monkeypatch):
+    limits = []
+    original = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, max_norm):
+        limits.append(max_norm)
+        return original(parameters, max_norm)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    run(tmp_path / "default", "trainer.max_epochs=1")
+    assert limits == [1.0] * 9
+    run(tmp_path / "off", "trainer.max_epochs=1", "trainer.gradient_clip_val=null")
+    assert len(limits) == 9
+
+
+def test_every_batch_draws_anew(run, tmp_path, monkeypatch):
+    draws = []
+    original = training.ECGClassifier.loss_and_logits
+
+    def spy(self, batch):
+        draws.append(float(torch.rand(()))) if self.training and self._trainer else None
+        return original(self, batch)
+
+    monkeypatch.setattr(training.ECGClassifier, "loss_and_logits", spy)
+    for folder, seed in (("a", 0), ("b", 1)):
+        run(tmp_path / folder, "trainer.max_epochs=2", f"seed={seed}")
+    assert len(draws) == len({*draws}) == 36
+
+
+def test_scores_do_not_depend_on_the_precision_of_the_training(run, trained, tmp_path):
+    settings = ["train=false", f"ckpt_path={trained[0]}/checkpoints/best.ckpt"]
+    evaluated = run(tmp_path, *settings, "hardware.precision=bf16-mixed")
+    assert evaluated.metrics["test"] == trained[1].metrics["test"]
+
+
+def test_predictions_from_python_are_probabilities(trained, synthetic_root):
+    classifier = load_classifier(trained[0] / "checkpoints" / "best.ckpt")
+    datamodule = PTBXLDataModule(synthetic_root)
+    probabilities = torch.cat(L.Trainer(accelerator="cpu", logger=False).predict(classifier, datamodule=datamodule))
+    assert probabilities.shape == (len(datamodule.datasets["test"]), 5)
+    metrics = superclass_metrics(
+        probabilities, datamodule.datasets["test"].targets, classifier.classes, classifier.thresholds
+    )
+    assert metrics["auroc_macro"] == pytest.approx(trained[1].metrics["test"]["auroc_macro"], abs=1e-6)
+
+
+def test_folds_that_a_checkpoint_has_seen_are_told(run, trained, tmp_path):
+    settings = ["train=false", f"ckpt_path={trained[0]}/checkpoints/best.ckpt"]
+    assert run(tmp_path / "test", *settings).notes == []
+    (note,) = run(tmp_path / "train", *settings, "data.test_folds=[1,2]").notes
+    assert note.startswith("evaluated on folds [1, 2], which the checkpoint was trained on")
+    (note,) = run(tmp_path / "val", *settings, "data.test_folds=[9]").notes
+    assert "[9], which the checkpoint was chosen by" in note
 
 
 def test_scores_are_reproducible(run, trained, tmp_path):
@@ -206,6 +295,10 @@ def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):
     assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["ecg_lightning"]["model"]["teacher"] == str(teacher)
     with pytest.raises(CheckpointError, match="is not there"):
         run(tmp_path / "x", "model.teacher=nowhere.ckpt", model="deit")
+    with pytest.raises(ConfigError, match="was trained on fold 8, which this run holds out"):
+        run(tmp_path / "x", f"model.teacher={teacher}", "data.train_folds=[1]", "data.val_folds=[8]", model="deit")
+    with pytest.raises(ConfigError, match=r"was trained with data\.label_rule=benchmark, this run has ge50"):
+        run(tmp_path / "x", f"model.teacher={teacher}", "data.label_rule=ge50", model="deit")
 
 
 def test_seed_convnext_is_scored_by_its_single_label_too(run, tmp_path):
@@ -219,7 +312,14 @@ def test_the_collapse_guard_fires_for_a_constant_model_alone(run, trained, tmp_p
     monkeypatch.setattr(training.ECGClassifier, "forward", lambda self, signals: original(self, signals) * 0 + 1.0)
     result = run(tmp_path, "trainer.max_epochs=2")
     assert "collapse guard: after epoch 1" in caplog.text
-    assert result.notes == ["COLLAPSED to a constant in 2 epochs (first: 1)"]
+    assert result.notes == ["COLLAPSED to a constant in 2 epochs (first: 1), the scored one included"]
+
+
+def test_a_model_that_recovers_from_a_collapse_is_not_called_collapsed():
+    guard = CollapseGuard()
+    guard.collapsed_epochs = [1, 2]
+    assert guard.notes(scored_epoch=3) == []
+    assert guard.notes(scored_epoch=2) != []
 
 
 def test_a_diverging_loss_stops_the_run(run, tmp_path, monkeypatch):
@@ -229,6 +329,21 @@ def test_a_diverging_loss_stops_the_run(run, tmp_path, monkeypatch):
     monkeypatch.setattr(training.ECGClassifier, "loss_and_logits", broken)
     with pytest.raises(TrainingDivergedError, match=r"step 0 .*model\.optimizer\.lr"):
         run(tmp_path, "trainer.max_epochs=1", "hardware.accelerator=cpu")
+
+
+def test_logits_that_are_not_finite_are_never_scored(run, tmp_path, monkeypatch):
+    original = training.ECGClassifier.forward
+    monkeypatch.setattr(
+        training.ECGClassifier, "forward",
+        lambda self, signals: original(self, signals) * (1.0 if self.training else math.nan),
+    )  # fmt: skip
+    with pytest.raises(TrainingDivergedError, match="val logits are not finite"):
+        run(tmp_path, "trainer.max_epochs=1")
+
+
+def test_batch_norm_on_a_single_value_is_told(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"set data\.batch_size to at least 2"):
+        run(tmp_path, "frontend.size=32", "data.batch_size=1", "trainer.max_epochs=1", model="effnetv2")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

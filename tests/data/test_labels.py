@@ -16,8 +16,14 @@ from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.metrics import single_label_metrics
 
 STATEMENTS: dict[str, str | None] = {
-    **{"NORM": "NORM", "IMI": "MI", "ASMI": "MI", "NDT": "STTC", "LAFB": "CD", "LVH": "HYP"},
-    **{"SR": None, "AFIB": None},
+    "NORM": "NORM",
+    "IMI": "MI",
+    "ASMI": "MI",
+    "NDT": "STTC",
+    "LAFB": "CD",
+    "LVH": "HYP",
+    "SR": None,
+    "AFIB": None,
 }
 EditTable = Callable[[Path, Callable[[pd.DataFrame], object]], None]
 
