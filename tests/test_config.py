@@ -26,9 +26,10 @@ OPTIONS = sorted(
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_is_valid(configure, option, tmp_path):
     overrides = [option]
-    if option.startswith("experiment_model="):  # Hydra adds it where both are chosen
-        experiment, _, model = option.removeprefix("experiment_model=").partition("_")
-        overrides = [f"experiment={experiment}", f"model={model}"]
+    if option.startswith(("experiment_model=", "experiment_data=")):  # Hydra adds it where both are chosen
+        group, _, both = option.removeprefix("experiment_").partition("=")
+        experiment, _, chosen = both.partition("_")
+        overrides = [f"experiment={experiment}", f"{group}={chosen}"]
     if option == "frontend=signal":
         with pytest.raises(ConfigError, match="frontend=signal gives no image"):
             configure(option)
@@ -76,6 +77,12 @@ REFUSED = {
     "monitor=val/los": ["monitor=val/los", "val/f1_macro"],
     "hardware.devices=2": ["hardware.devices=2"],
     "trainer.limit_val_batches=0": ["trainer.limit_val_batches=0", "at least 1 batch"],
+    "+model.foo=1": ["model.foo: there is no such key"],
+    "+trainer.max_epoch=1": ["trainer.max_epoch: there is no such key", "Did you mean max_epochs?"],
+    "callbacks.early_stopping.monitor=val/typo": ["callbacks.early_stopping.monitor=val/typo", "val/f1_macro"],
+    "seed=5000000000": ["seed=5000000000", "at most"],
+    "data.val_folds=9": ["data.val_folds=9", "list"],
+    "trainer.fast_dev_run=abc": ["trainer.fast_dev_run=abc"],
     "trainer.max_time=2h": ["trainer.max_time=2h", "DD:HH:MM:SS"],
     "trainer.limit_val_batches=1.5": ["trainer.limit_val_batches=1.5", "share"],
     "trainer.overfit_batches=two": ["trainer.overfit_batches=two", "whole number of batches"],
@@ -104,7 +111,10 @@ def test_one_batch_stays_one_batch(configure):
 
 @pytest.mark.parametrize(
     "argument",
-    ["model.optimizer.lr=abc", "data.batch_size=-3", "model=vitt", "seeed=1", "data=ptbxl data.root=/no/dir"],
+    [
+        *("model.optimizer.lr=abc", "data.batch_size=-3", "model=vitt", "seeed=1", "data=ptbxl data.root=/no/dir"),
+        *("model=null", "callbacks=none callbacks.early_stopping.patience=3", "hydra.run.dirr=x", "seed=1,2"),
+    ],
 )
 def test_a_mistake_on_the_command_line_is_one_fast_line(argument, tmp_path):
     done = subprocess.run(

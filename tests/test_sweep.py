@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import pytest
 from hydra.core.override_parser.types import Quote, QuotedString
 from tiny import ROOT, TINY
@@ -159,6 +160,37 @@ def test_a_refused_try_does_not_block_its_folder(synthetic_root, tmp_path):
     assert json.loads((tmp_path / "r" / "result.json").read_text())["status"] == "ok"
 
 
+def test_a_folder_of_any_name_and_depth_is_reported(synthetic_root, tmp_path):
+    settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
+    done = start(*settings, "debug=fdr", f"hydra.run.dir='{tmp_path}/a[1]'")
+    assert done.returncode == 0, done.stderr
+    assert "val F1" in done.stdout
+    nested = ["hydra.sweep.subdir='${seed}/${hydra:job.num}'", f"hydra.sweep.dir={tmp_path}/s"]
+    done = start("-m", *settings, "data.batch_size=-3", "seed=1,2", *nested)
+    assert done.returncode == 1
+    assert [row["run"] for row in rows(tmp_path / "s")] == ["1/0", "2/1"]
+    assert start("-m", *settings, "seed=3", *nested).returncode == 2  # it holds a sweep
+
+
+def test_two_sweeps_in_one_folder_do_not_mix(tmp_path):
+    with filelock.FileLock(_made(tmp_path / "s") / ".lock"):
+        done = start("-m", "model=vit", "seed=1", f"hydra.sweep.dir={tmp_path}/s")
+    assert done.returncode == 2
+    assert "another sweep is running" in done.stderr
+
+
+def _made(folder):
+    folder.mkdir()
+    return folder
+
+
+def test_an_untrained_model_is_not_scored(synthetic_root, tmp_path):
+    settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
+    done = start(*settings, "trainer.max_time=00:00:00:00", f"hydra.run.dir={tmp_path}/r")
+    assert done.returncode == 2
+    assert "no checkpoint to score" in done.stderr
+
+
 def test_compress_says_what_is_not_there():
     done = start(program=("compress.py",))
     assert done.returncode == 2
@@ -170,6 +202,6 @@ def test_help_names_every_option_and_answers_soon():
     done = start("--help")
     assert done.returncode == 0
     for path in (ROOT / "conf").glob("*/*.yaml"):
-        if path.parent.name not in ("hydra", "paths", "trainer", "local", "experiment_model"):
+        if path.parent.name not in ("hydra", "paths", "trainer", "local", "experiment_model", "experiment_data"):
             assert re.search(rf"^ *{path.parent.name} .*\b{path.stem}\b", done.stdout, re.MULTILINE), path
     assert "optimizer:" in done.stdout

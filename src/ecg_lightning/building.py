@@ -64,7 +64,10 @@ def build(node: Mapping[str, Any], expected: type[T], key: str, **more: Any) -> 
         raise ConfigError(f"{key}: {target.__name__} does not take these settings ({error})") from None
     try:
         return target(**arguments)
-    except (AssertionError, IndexError, ValueError) as error:  # how networks refuse shapes that do not fit together
+    except ImportError as error:
+        raise ConfigError(f"{key}: {target.__name__} needs a package that is not installed ({error})") from None
+    # How networks refuse shapes that do not fit together.
+    except (ArithmeticError, AssertionError, IndexError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{key}: {target.__name__} cannot be built from these settings ({error})") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,10 @@ from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 
 _FORMAT = 1
-_FREE_ON_RESUME = ("optimizer", "scheduler", "weights", "pretrained")
+_FREE_ON_RESUME = ("weights", "pretrained")  # they gave the first weights, which the checkpoint has replaced
 _KEYS = (
     *("format", "seed", "model", "frontend", "choices", "classes"),
-    *("sampling_rate", "n_samples", "label_rule", "folds"),
+    *("sampling_rate", "n_samples", "batch_size", "label_rule", "folds"),
 )
 
 
@@ -65,6 +66,7 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
         "classes": list(datamodule.classes),
         "sampling_rate": datamodule.sampling_rate,
         "n_samples": datamodule.n_samples,
+        "batch_size": datamodule.batch_size,
         "label_rule": datamodule.label_rule,
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
         "seed": cfg.seed,
@@ -83,6 +85,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
+        if not zipfile.is_zipfile(file):
+            raise CheckpointError(f"{path} is no checkpoint; name one, such as RUN/checkpoints/best.ckpt") from None
         raise CheckpointError(
             f"{path} holds objects that could run code, so it was not loaded; only checkpoints of this project are"
         ) from None
@@ -142,13 +146,16 @@ class Resume:
     description: dict[str, Any]
 
     def check_fits(self, description: Mapping[str, Any]) -> None:
-        """Refuse to go on with another model, front end, label rule or sampling rate.
+        """Refuse to go on with another model, recipe, front end, seed or training data.
 
         Raises:
             CheckpointError: names the first setting that differs.
         """
-        for name in ("label_rule", "sampling_rate"):
+        self._compare("seed", self.description["seed"], description["seed"])
+        for name in ("label_rule", "sampling_rate", "batch_size"):
             self._compare(f"data.{name}", self.description[name], description[name])
+        for split in ("train", "val"):
+            self._compare(f"data.{split}_folds", self.description["folds"][split], description["folds"][split])
         for part in ("model", "frontend"):
             for name, value in description[part].items():
                 if name not in _FREE_ON_RESUME:

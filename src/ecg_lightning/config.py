@@ -21,6 +21,8 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
+MONITORED = ("val/f1_macro", "val/f1_macro_tuned", "val/auroc_macro", "val/accuracy")
+
 
 @dataclass
 class DataConfig:
@@ -174,7 +176,7 @@ class TrainerConfig:
     limit_val_batches: Any = field(default=None, metadata={"batches": True})
     limit_test_batches: Any = field(default=None, metadata={"batches": True})
     overfit_batches: Any = field(default=0, metadata={"batches": True})
-    fast_dev_run: Any = False
+    fast_dev_run: Any = field(default=False, metadata={"batches": True})
     log_every_n_steps: int = field(default=25, metadata={"min": 1})
     profiler: str | None = field(default=None, metadata={"choices": ("simple", "advanced", "pytorch")})
     detect_anomaly: bool = False
@@ -186,7 +188,7 @@ class TrainerConfig:
 class EarlyStoppingConfig:
     """Stop when the monitored metric no longer improves."""
 
-    monitor: str = "val/f1_macro"
+    monitor: str = field(default="val/f1_macro", metadata={"choices": (*MONITORED, "val/loss")})
     mode: str = field(default="max", metadata={"choices": ("min", "max")})
     patience: int = field(default=10, metadata={"min": 0})
     min_delta: float = 0.0
@@ -217,12 +219,8 @@ class TrainConfig:
     train: bool = True
     test: bool = True
     ckpt_path: str | None = None
-    seed: int = field(default=0, metadata={"min": 0})
-    tags: list[str] = field(default_factory=list)
-    monitor: str = field(
-        default="val/f1_macro",
-        metadata={"choices": ("val/f1_macro", "val/f1_macro_tuned", "val/auroc_macro", "val/accuracy")},
-    )
+    seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
+    monitor: str = field(default="val/f1_macro", metadata={"choices": MONITORED})
     data: DataConfig = field(default_factory=DataConfig)
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -261,7 +259,8 @@ def validate(cfg: DictConfig) -> None:
     """
     for key, value, metadata in _fields(cfg):
         _check_value(key, value, metadata)
-    _check_size(cfg)
+    if cfg.train:  # else the front end is the checkpoint's
+        _check_size(cfg)
     _check_folds(cfg)
     if cfg.compression.stages:
         raise ConfigError("compression.stages: this version has no compression stage; use compression=none")
@@ -269,10 +268,9 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
     if not cfg.train and not cfg.ckpt_path:
         raise ConfigError("train=false needs a model to evaluate: set ckpt_path=FILE to a checkpoint of this project")
-    if cfg.train and cfg.trainer.limit_val_batches == 0:
-        raise ConfigError(
-            "trainer.limit_val_batches=0: the best checkpoint is chosen by its validation score; leave at least 1 batch"
-        )
+    for phase in [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())]:
+        if cfg.trainer[f"limit_{phase}_batches"] == 0:
+            raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do; leave at least 1 batch")
     if cfg.hardware.devices > 1:
         raise ConfigError(
             f"hardware.devices={cfg.hardware.devices}: this version trains on one device; for several, run several "
@@ -322,6 +320,10 @@ def _nearest(pixels: int, multiple: int) -> int:
 def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Key, value and metadata of every field of every dataclass in the tree."""
     schema = OmegaConf.get_type(node)
+    if dataclasses.is_dataclass(schema):  # `+key=` may have added some
+        names = [entry.name for entry in dataclasses.fields(schema)]
+        if unknown := [str(name) for name in node if name not in names]:
+            raise ConfigError(f"{prefix}{unknown[0]}: there is no such key.{did_you_mean(unknown[0], names)}")
     for entry in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
         key = f"{prefix}{entry.name}"
         if OmegaConf.is_missing(node, entry.name):
@@ -353,8 +355,6 @@ def _check_value(key: str, value: Any, allowed: dict[str, Any]) -> None:
 
 def _is_batches(value: Any) -> bool:
     """Lightning reads 1 as one batch and 1.0 as all of them."""
-    if isinstance(value, bool):
-        return False
     return value >= 0 if isinstance(value, int) else isinstance(value, float) and 0 <= value <= 1
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -77,12 +78,15 @@ def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]],
         result = run(cfg, choices, overrides)
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
-        failure.status, failure.reason = "interrupted", "stopped by the user or the system; go on with ckpt_path=last"
+        kept = (output_dir / "checkpoints" / "last.ckpt").is_file()
+        how = f"go on with ckpt_path=last hydra.run.dir={output_dir}" if kept else "no epoch was finished, start anew"
+        failure.status, failure.reason = "interrupted", f"stopped by the user or the system; {how}"
         _write_failure(failure, output_dir)
         if in_sweep:  # Hydra's own end of a sweep is not reached
             from ecg_lightning.runs.sweep import report_sweep
 
             report_sweep(Path(settings.sweep.dir))
+        print(f"interrupted: {failure.reason}", file=sys.stderr)
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else INTERRUPTED)
     except HardwareUnavailableError as error:
         failure.status, failure.reason = "skipped" if in_sweep else "failed", str(error)
@@ -106,7 +110,7 @@ def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]],
     if not in_sweep:
         from ecg_lightning.runs.sweep import report_run
 
-        report_run(output_dir)
+        report_run(Path(cfg.paths.output_dir))
     return result.score
 
 
@@ -136,10 +140,20 @@ def _launch(main: Callable[[], object]) -> None:
         if wanted_trace:
             raise
         _fail(explain(error), UserError.exit_code)
+    except yaml.YAMLError as error:
+        _fail(f"a file of the configuration is no YAML: {' '.join(str(error).split())}", UserError.exit_code)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", UserError.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # a job's own never come here: this is Hydra's composition
+        if wanted_trace:
+            raise
+        reason = " ".join(str(error).split())
+        _fail(f"the configuration cannot be composed ({reason}); HYDRA_FULL_ERROR=1 shows where", UserError.exit_code)
 
 
 def _is_override(argument: str) -> bool:
@@ -170,11 +184,14 @@ def explain(error: BaseException) -> str:
     ):
         group, option, options = match.group(1), match.group(2), match.group(3).split()
         return f"{group}={option}: allowed are {', '.join(options)}.{config.did_you_mean(option, options)}"
-    return re.sub(r"\s+", " ", messages[0]).strip()
+    told = messages[:2] if messages[0].startswith("Error merging override") else messages[:1]
+    return re.sub(r"\s+", " ", ": ".join(told)).strip()
 
 
 def _explain_key(key: str) -> str:
     """The deepest known part of an unknown key, what it holds, and the nearest name."""
+    if key.startswith("hydra."):
+        return f"{key}: Hydra has no such setting; those of this project are hydra.run.dir and hydra.sweep.dir"
     known = OmegaConf.create(_known_keys())
     parent, parts = known, key.lstrip("+").split(".")
     for depth, part in enumerate(parts):

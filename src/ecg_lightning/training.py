@@ -102,7 +102,8 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
             classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True
         )
         result.timing = _timing(trainer, datamodule.batch_size)
-        _back_to_best(classifier, output_dir, result)
+        if not cfg.trainer.fast_dev_run:  # which writes no checkpoint
+            _back_to_best(classifier, output_dir, result)
         evaluator.validate(classifier, datamodule=datamodule, verbose=False)
         result.metrics["val"] = _metrics(evaluator, "val")
         result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
@@ -113,6 +114,8 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         result.metrics["test"] = _metrics(evaluator, "test")
     if cfg.train:
         tensorboard.log_final(loggers, trainer.global_step, classifier, datamodule, result, cfg.callbacks.figures)
+    # What was evaluated, where trainer.limit_* leaves records out.
+    result.data |= {f"n_{phase}": len(classifier.predictions[phase][1]) for phase in result.metrics}
     result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     result.variants = [_baseline(classifier, result)]
     result.artifacts = _artifacts(output_dir)
@@ -198,10 +201,14 @@ def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
 def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult) -> None:
     """Fill the classifier from the best checkpoint: the one that is evaluated, compressed and scored."""
     path = output_dir / "checkpoints" / "best.ckpt"
-    if path.is_file():  # none after fast_dev_run
-        checkpoint = read_checkpoint(path)
-        classifier.load_state_dict(checkpoint["state_dict"])
-        result.timing["best_epoch"] = checkpoint["epoch"] + 1
+    if not path.is_file():
+        raise ConfigError(
+            "training ended before an epoch was finished, so there is no checkpoint to score: allow more "
+            "trainer.max_time, or more trainer.max_epochs than the checkpoint that it went on from already has"
+        )
+    checkpoint = read_checkpoint(path)
+    classifier.load_state_dict(checkpoint["state_dict"])
+    result.timing["best_epoch"] = checkpoint["epoch"] + 1
 
 
 def _resolved(cfg: DictConfig, classifier: ECGClassifier) -> dict[str, Any]:

@@ -89,6 +89,14 @@ class CollapseGuard(Callback):
     def __init__(self) -> None:
         self.collapsed_epochs: list[int] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """Lets a resumed run know what came before."""
+        return {"collapsed_epochs": self.collapsed_epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self.collapsed_epochs = list(state_dict["collapsed_epochs"])
+
     def notes(self, scored_epoch: float | None) -> list[str]:
         """What a reader of the run's figures must know: nothing where a young model collapsed and recovered.
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ecg_lightning.errors import DataError
+
 RESULT_FILE = "result.json"
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 
@@ -71,8 +73,15 @@ class RunResult:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The content of a run folder's `result.json`."""
-    result: dict[str, Any] = json.loads((folder / RESULT_FILE).read_text())
+    """The content of a run folder's `result.json`.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        result: dict[str, Any] = json.loads((folder / RESULT_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / RESULT_FILE} cannot be read ({error}); remove it, or name another folder") from None
     return result
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import filelock
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn
@@ -19,7 +20,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from ecg_lightning.runs.results import RESULT_FILE, read_result
-from ecg_lightning.runs.tables import collect, print_table, write_csv
+from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,14 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep: its results would be mixed or lost."""
         folder = Path(config.hydra.sweep.dir)
-        if any(folder.glob(f"*/{RESULT_FILE}")):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(folder / ".lock")  # held until this process ends
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"error: another sweep is running in hydra.sweep.dir={folder}; name another folder", file=sys.stderr)
+            sys.exit(2)
+        if any(folder.rglob(RESULT_FILE)):
             print(
                 f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, or move that one away",
                 file=sys.stderr,
@@ -68,13 +76,15 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
 def report_run(folder: Path) -> None:
     """Print one run's scores and what to do next."""
     console = _console()
-    print_table(collect(folder.parent, folder.name), console, str(folder))
+    print_table([run_row(folder, folder.parent)], console, str(folder))
     _print_next(console, folder, folder)
 
 
 def _print_next(console: Console, folder: Path, best: Path | None) -> None:
     """Commands that run as printed."""
     console.print("[bold]Next[/bold]")
+    if not any(folder.rglob("events.out.tfevents.*")) and best is None:
+        return
     console.print(
         f"  {_executable('tensorboard')} --logdir {shlex.quote(str(folder))}",
         highlight=False,
@@ -87,7 +97,7 @@ def _print_next(console: Console, folder: Path, best: Path | None) -> None:
     data = " ".join(
         shlex.quote(part)
         for part in result["overrides"]
-        if part.startswith(("data=", "data.", "experiment=", "+data.", "hardware"))
+        if part.startswith(("data=", "data.", "+data.", "++data.", "experiment=", "hardware"))
     )
     checkpoint = shlex.quote(_override("ckpt_path", str(best / "checkpoints" / "best.ckpt")))
     parts = [_program(), "train=false", checkpoint, *([data] if data else [])]

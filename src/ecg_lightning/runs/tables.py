@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -44,9 +44,9 @@ COLUMNS = (
 _CHOICES = ("model", "data", "frontend", "compression", "hardware")
 
 
-def collect(sweep_dir: Path, run: str = "*") -> list[dict[str, Any]]:
-    """One flat row for each run folder below `sweep_dir` (or the one named), best score first, runs without last."""
-    rows = [_row(path.parent, sweep_dir) for path in sorted(sweep_dir.glob(f"{run}/{RESULT_FILE}"))]
+def collect(sweep_dir: Path) -> list[dict[str, Any]]:
+    """One flat row for each run folder below `sweep_dir`, best score first, runs without one last."""
+    rows = [run_row(path.parent, sweep_dir) for path in sorted(sweep_dir.rglob(RESULT_FILE))]
     return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0)))
 
 
@@ -61,36 +61,55 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) -> None:
-    """The ranked table; runs that differ in their seed alone become one row of mean ± sd."""
+    """The ranked table, and a line for each remark; runs that differ in their seed alone become a row of mean ± sd."""
     shown = [name for name in _CHOICES[1:] if len({row[name] for row in rows}) > 1]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         overrides = tuple(part for part in row["overrides"].split(" ") if not part.startswith(("seed=", "model=")))
         groups.setdefault((*(row[name] for name in _CHOICES), overrides, row["status"]), []).append(row)
     varying = {part for key in groups for part in key[-2]} - set.intersection(*({*key[-2]} for key in groups))
+    ranked = sorted(groups.values(), key=_best_first)
 
-    table = Table(title=title, title_justify="left", caption=_caption(rows), caption_justify="left")
-    for heading in ("#", "model", *shown):
-        table.add_column(heading, no_wrap=True)
-    if varying:
-        table.add_column("overrides", overflow="fold")
-    for heading in ("val F1", "val AUROC", "test F1", "test F1 tuned", "test AUROC", "epochs", "fit"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for rank, members in enumerate(sorted(groups.values(), key=_best_first), start=1):
-        first = members[0]
-        cells = [str(rank), str(first["model"]), *(str(first[name]) for name in shown)]
-        if varying:
-            cells.append(" ".join(part for part in first["overrides"].split(" ") if part in varying))
-        for name in ("val_f1_macro", "val_auroc_macro", "test_f1_macro", "test_f1_macro_tuned", "test_auroc_macro"):
-            cells.append(_mean_sd([row[name] for row in members]))
-        cells += [_mean_sd([row["epochs"] for row in members], digits=0), _duration([row["fit_s"] for row in members])]
-        cells.append(_remark(members))
-        table.add_row(*cells)
+    names = ["model", *shown, *(["overrides"] if varying else [])]
+    described = [
+        [*(str(members[0][name]) for name in ("model", *shown)), *_own(members, varying)] for members in ranked
+    ]
+    for columns in _COLUMNS:  # as many as the terminal has room for
+        table = _table(names, described, columns, ranked)
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+            break
+    console.print(title, style="italic", highlight=False, markup=False, soft_wrap=True)
     console.print(table)
+    for rank, members in enumerate(ranked, start=1):
+        if remark := _remark(members):
+            console.print(f"#{rank} {members[0]['model']}: {remark}", highlight=False, markup=False)
+    console.print(_caption(rows), style="dim", highlight=False, markup=False)
 
 
-def _row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
+def _own(members: Sequence[dict[str, Any]], varying: set[str]) -> list[str]:
+    """The overrides that tell these runs from the others, one a line."""
+    return ["\n".join(part for part in members[0]["overrides"].split(" ") if part in varying)] if varying else []
+
+
+def _table(
+    names: Sequence[str],
+    described: Sequence[Sequence[str]],
+    columns: Mapping[str, str],
+    ranked: Sequence[Sequence[dict[str, Any]]],
+) -> Table:
+    table = Table()
+    for heading in ("#", *names):
+        table.add_column(heading, overflow="fold" if heading == "overrides" else "ellipsis")
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for rank, (cells, members) in enumerate(zip(described, ranked, strict=True), start=1):
+        values = [_FORMATS.get(name, _mean_sd)([row[name] for row in members]) for name in columns.values()]
+        table.add_row(str(rank), *cells, *values)
+    return table
+
+
+def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
+    """A run's result as one flat row of `COLUMNS`."""
     result = read_result(folder)
     metrics, timing = result["metrics"], result["timing"]
     val, test = metrics.get("val", {}), metrics.get("test", {})
@@ -164,3 +183,29 @@ def _remark(members: Sequence[dict[str, Any]]) -> str:
             if whose + text not in parts:
                 parts.append(whose + text)
     return "; ".join(parts)
+
+
+_FORMATS: dict[str, Callable[[Sequence[float | None]], str]] = {
+    "epochs": lambda values: _mean_sd(values, digits=0),
+    "fit_s": _duration,
+}
+_COLUMNS: tuple[dict[str, str], ...] = (
+    {
+        "val F1": "val_f1_macro",
+        "val AUROC": "val_auroc_macro",
+        "test F1": "test_f1_macro",
+        "test F1 tuned": "test_f1_macro_tuned",
+        "test AUROC": "test_auroc_macro",
+        "epochs": "epochs",
+        "fit": "fit_s",
+    },
+    {
+        "val F1": "val_f1_macro",
+        "val AUROC": "val_auroc_macro",
+        "test F1": "test_f1_macro",
+        "test AUROC": "test_auroc_macro",
+        "fit": "fit_s",
+    },
+    {"val F1": "val_f1_macro", "val AUROC": "val_auroc_macro", "test F1": "test_f1_macro"},
+    {"val F1": "val_f1_macro"},
+)

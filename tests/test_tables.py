@@ -1,0 +1,50 @@
+"""The ranked table: complete on a wide terminal, readable on a narrow one."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ecg_lightning.runs.tables import COLUMNS, print_table
+
+
+def row(model, seed, f1, **more):
+    empty = dict.fromkeys(COLUMNS)
+    scores = dict.fromkeys(("val_f1_macro", "val_auroc_macro", "test_f1_macro", "test_f1_macro_tuned"), f1)
+    return empty | {
+        "status": "ok", "model": model, "seed": seed, "score": f1, "overrides": f"model={model} seed={seed}",
+        "data": "ptbxl",
+        "notes": "", "epochs": 8, "fit_s": 61.0, "n_train": 2654, "n_val": 374, "n_test": 60, "label_rule": "benchmark",
+        **scores, "test_auroc_macro": f1, **more,
+    }  # fmt: skip
+
+
+ROWS = [
+    *(row(model, seed, f1 + seed / 100) for model, f1 in (("vit", 0.5), ("effnetv2", 0.6)) for seed in (1, 2)),
+    row("convnext", 1, 0.1, notes="COLLAPSED to a constant in 2 epochs"),
+    row("deit", 1, None, status="failed", reason="data.batch_size=-3: must be at least 1"),
+]
+
+
+def printed(width):
+    console = Console(width=width, file=io.StringIO())
+    print_table(ROWS, console, "outputs/demo")
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_what_matters_fits_every_width(width):
+    text = printed(width)
+    for part in ("effnetv2", "vit", "convnext", "deit", "0.615 ± 0.007", "0.100", "val F1", "N train 2,654"):
+        assert part in text, part
+    joined = " ".join(text.split())
+    assert "#1 effnetv2: 2 seeds" in joined
+    assert "#3 convnext: COLLAPSED to a constant in 2 epochs" in joined
+    assert "#4 deit: failed: data.batch_size=-3: must be at least 1" in joined
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_a_wide_terminal_shows_everything():
+    for heading in ("val AUROC", "test F1 tuned", "test AUROC", "epochs", "fit"):
+        assert heading in printed(160)
