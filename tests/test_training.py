@@ -120,6 +120,24 @@ def test_tensorboard_holds_curves_hyper_parameters_and_figures(trained):
     assert "best_val/ecg/first" in images
     assert {"best_val/roc", "best_test/pr"} <= set(images)
     assert not math.isnan(events.Scalars("hp/score")[-1].value)
+    (hparams,) = {tag for tag in events.summary_metadata if tag == "_hparams_/session_start_info"}
+    content = events.summary_metadata[hparams].plugin_data.content
+    for name in (b"lr", b"weight_decay", b"batch_size", b"image_size", b"precision", b"vit"):
+        assert name in content
+
+
+def test_a_run_says_first_what_it_will_do(run, configure, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run(tmp_path / "a", "trainer.max_epochs=2")
+    assert "ViT: 0.02 M parameters, images 1 × 16 × 64, 32-true" in caplog.text
+    n = json.loads((tmp_path / "a" / "result.json").read_text())["data"]
+    assert f"synthetic data, records: train {n['n_train']} · val {n['n_val']} · test {n['n_test']}" in caplog.text
+    assert "an epoch will take about 0:00:0" in caplog.text
+    assert "SYNTHETIC" not in caplog.text
+    settings = [*TINY["vit"], *SMALL, "data.n_records=100", "debug=fdr"]
+    training.run(configure("data=synthetic", "model=vit", *settings, output_dir=tmp_path / "b"))
+    assert "the data is SYNTHETIC" in caplog.text
+    assert "data=ptbxl data.root=DIR" in caplog.text
 
 
 def test_normalisation_is_that_of_the_training_folds_alone(trained, synthetic_root):
@@ -244,6 +262,14 @@ def test_resume_without_a_checkpoint_or_with_other_settings_is_refused(run, trai
         run(tmp_path, f"ckpt_path={path}", "model.depth=1")
     with pytest.raises(CheckpointError, match=r"data\.label_rule=benchmark, this run asks for ge50"):
         run(tmp_path, f"ckpt_path={path}", "data.label_rule=ge50")
+    for setting, named in (
+        ("seed=7", "seed=0, this run asks for 7"),
+        ("data.batch_size=8", r"data\.batch_size=16, this run asks for 8"),
+        ("data.train_folds=[1,2]", r"data\.train_folds=\[1, 2, 3, 4, 5, 6, 7, 8\], this run asks for \[1, 2\]"),
+        ("model.optimizer.name=sgd", r"model\.optimizer"),
+    ):
+        with pytest.raises(CheckpointError, match=named):
+            run(tmp_path, f"ckpt_path={path}", setting)
     assert not (tmp_path / "config.yaml").exists()
 
 
@@ -316,8 +342,10 @@ def test_the_collapse_guard_fires_for_a_constant_model_alone(run, trained, tmp_p
 
 
 def test_a_model_that_recovers_from_a_collapse_is_not_called_collapsed():
-    guard = CollapseGuard()
+    guard, resumed = CollapseGuard(), CollapseGuard()
     guard.collapsed_epochs = [1, 2]
+    resumed.load_state_dict(guard.state_dict())
+    assert resumed.notes(scored_epoch=2) == guard.notes(scored_epoch=2)
     assert guard.notes(scored_epoch=3) == []
     assert guard.notes(scored_epoch=2) != []
 
