@@ -98,6 +98,7 @@ def test_ctrl_c_keeps_and_shows_what_is_done(synthetic_root, tmp_path):
         *TINY["vit"],
         *SMALL[:2],
         "hardware.threads=1",
+        "callbacks.early_stopping=null",
     ]
     sweep = subprocess.Popen(
         [sys.executable, "train.py", "-m", *settings, "trainer.max_epochs=1,1000", f"hydra.sweep.dir={tmp_path}/s"],
