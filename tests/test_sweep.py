@@ -90,6 +90,10 @@ def test_the_printed_command_evaluates_the_best_run(swept, tmp_path):
     assert evaluated == pytest.approx(float(rows(folder)[0]["test_f1_macro"]), abs=1e-6)
 
 
+def _hear_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs, such as these tests may be, ignore it
+
+
 def test_ctrl_c_keeps_and_shows_what_is_done(synthetic_root, tmp_path):
     settings = [
         "data=ptbxl",
@@ -103,13 +107,17 @@ def test_ctrl_c_keeps_and_shows_what_is_done(synthetic_root, tmp_path):
     sweep = subprocess.Popen(
         [sys.executable, "train.py", "-m", *settings, "trainer.max_epochs=1,1000", f"hydra.sweep.dir={tmp_path}/s"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
     second = tmp_path / "s" / "1_vit_seed0" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not second.exists() and sweep.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     sweep.send_signal(signal.SIGINT)
-    output, errors = sweep.communicate(timeout=60)
+    try:
+        output, errors = sweep.communicate(timeout=60)
+    finally:
+        sweep.kill()
     assert sweep.returncode == 130, errors
     assert [row["status"] for row in rows(tmp_path / "s")] == ["ok", "interrupted"]
     assert "interrupted: stopped by the user" in " ".join(output.split())
