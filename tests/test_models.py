@@ -1,7 +1,5 @@
 """The contract of every architecture in `conf/model/`."""
 
-import time
-
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -170,15 +168,15 @@ class TestWeights:
 
     @pytest.mark.parametrize("model", ["deit", "effnetv2", "convnext"])
     def test_unreachable_weights_say_what_to_do(self, make, model, monkeypatch, tmp_path):
-        monkeypatch.setattr("socket.getaddrinfo", _unreachable)
+        asked = []
+        monkeypatch.setattr("socket.getaddrinfo", lambda *args, **kwargs: asked.append(args) or _unreachable())
         monkeypatch.setattr("ecg_lightning.models.weights.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("torch.hub.download_url_to_file", _unreachable)
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-        started = time.monotonic()
         with pytest.raises(CheckpointError, match=r"model\.weights=FILE"):
             make(model, "model.pretrained=true", tiny=False)
-        assert time.monotonic() - started < 30  # the hub's client alone retries for more than a minute
+        assert len(asked) <= 2  # left to itself, the hub's client retries every file for a minute
 
 
 class _Trap:
