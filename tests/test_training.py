@@ -317,7 +317,7 @@ def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):
     teacher = trained[0] / "checkpoints" / "best.ckpt"
     run(tmp_path, "trainer.max_epochs=1", f"model.teacher={teacher}", model="deit")
     student = load_classifier(tmp_path / "checkpoints" / "best.ckpt")
-    assert student.alpha == 1.0  # built again without its teacher
+    assert student.distillation is None  # built again without its teacher
     assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["ecg_lightning"]["model"]["teacher"] == str(teacher)
     with pytest.raises(CheckpointError, match="is not there"):
         run(tmp_path / "x", "model.teacher=nowhere.ckpt", model="deit")

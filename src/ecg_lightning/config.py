@@ -145,10 +145,135 @@ class ConvNeXtConfig(ModelConfig):
 
 
 @dataclass
-class CompressionConfig:
-    """The stages that follow the training; none in this version."""
+class StageConfig:
+    """What every compression stage shares; null: as in `compression.fine_tune`."""
 
-    stages: list[Any] = field(default_factory=list)
+    _target_: str = MISSING
+    epochs: int | None = field(default=None, metadata={"min": 0})
+    lr: float | None = field(default=None, metadata={"above": 0.0})
+
+
+@dataclass
+class BF16Config(StageConfig):
+    """`BF16`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.bf16.BF16"
+
+
+@dataclass
+class PruneL1Config(StageConfig):
+    """`PruneL1`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.prune_l1.PruneL1"
+    amount: float = field(default=0.7, metadata={"min": 0.0, "max": 0.999})
+    layers: list[str] = field(default_factory=lambda: ["conv", "linear"])
+    scope: str = field(default="layer", metadata={"choices": ("layer", "global")})
+    amounts: dict[str, float] = field(default_factory=dict)  # by the beginning of a layer's name
+    steps: int = field(default=1, metadata={"min": 1})
+
+
+@dataclass
+class PruneStructuredConfig(StageConfig):
+    """`PruneStructured`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.prune_structured.PruneStructured"
+    amount: float = field(default=0.5, metadata={"min": 0.0, "max": 0.95})
+    round_to: int = field(default=32, metadata={"min": 1})  # channels; bf16 and int8 tiles are this wide
+    scope: str = field(default="layer", metadata={"choices": ("layer", "global")})
+    steps: int = field(default=1, metadata={"min": 1})
+
+
+@dataclass
+class ActSwapConfig(StageConfig):
+    """`ActSwap`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.act_swap.ActSwap"
+    activation: str = field(default="relu6", metadata={"choices": ("relu", "relu6", "hardswish")})
+
+
+@dataclass
+class DistillConfig(StageConfig):
+    """`Distill`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.distill.Distill"
+    student: Any = MISSING  # a model
+    alpha: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
+    temperature: float = field(default=1.0, metadata={"above": 0.0})
+
+
+@dataclass
+class PTQConfig(StageConfig):
+    """`PTQ`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.ptq.PTQ"
+    n_calibration: int = field(default=300, metadata={"min": 1})
+
+
+@dataclass
+class QATConfig(StageConfig):
+    """`QAT`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.qat.QAT"
+    tool: str = field(default="auto", metadata={"choices": ("auto", "pt2e", "nncf")})
+    n_calibration: int = field(default=128, metadata={"min": 1})
+
+
+@dataclass
+class FxQATConfig(StageConfig):
+    """`FxQAT`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.fx.FxQAT"
+    backend: str = field(default="fbgemm", metadata={"choices": ("fbgemm", "x86")})
+
+
+@dataclass
+class FxStaticConfig(StageConfig):
+    """`FxStatic`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.fx.FxStatic"
+    backend: str = field(default="fbgemm", metadata={"choices": ("fbgemm", "x86")})
+    n_calibration: int = field(default=300, metadata={"min": 1})
+
+
+@dataclass
+class FxDynamicConfig(StageConfig):
+    """`FxDynamic`'s arguments."""
+
+    _target_: str = "ecg_lightning.compression.fx.FxDynamic"
+    backend: str = field(default="fbgemm", metadata={"choices": ("fbgemm", "x86")})
+
+
+@dataclass
+class FineTuneConfig:
+    """The fit inside a stage."""
+
+    epochs: int = field(default=5, metadata={"min": 0})  # 0 measures the untuned effect
+    lr: float = field(default=1e-4, metadata={"above": 0.0})
+    weight_decay: float = field(default=0.01, metadata={"min": 0.0})
+    warmup: float = field(default=0.1, metadata={"min": 0.0, "max": 1.0})
+    alpha: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})  # of the labels; the rest: the uncompressed model
+    temperature: float = field(default=1.0, metadata={"above": 0.0})
+
+
+@dataclass
+class LatencyConfig:
+    """How latency is measured, see `deployment.latency`."""
+
+    batches: list[int] = field(default_factory=lambda: [1, 32])
+    rounds: int = field(default=10, metadata={"min": 1})
+    warmup: int = field(default=3, metadata={"min": 0})
+    min_round_s: float = field(default=0.05, metadata={"min": 0.0})
+
+
+@dataclass
+class CompressionConfig:
+    """The stages that follow the training, in order and by name, and how each one's result is measured."""
+
+    stages: dict[str, Any] = field(default_factory=dict)
+    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    margin: float = field(default=0.01, metadata={"min": 0.0, "max": 1.0})  # macro F1 that may be lost
+    n_resamples: int = field(default=1000, metadata={"min": 100})  # of the bootstrap
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
 
 
 @dataclass
@@ -236,6 +361,18 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "data": {"ptbxl": DataConfig, "synthetic": SyntheticConfig},
     "frontend": {"signal": FrontendConfig, "matrix": MatrixConfig},
     "model": {"vit": ViTConfig, "deit": DeiTConfig, "effnetv2": EffNetV2Config, "convnext": ConvNeXtConfig},
+    "stage": {
+        "bf16": BF16Config,
+        "prune_l1": PruneL1Config,
+        "prune_structured": PruneStructuredConfig,
+        "act_swap": ActSwapConfig,
+        "distill": DistillConfig,
+        "ptq": PTQConfig,
+        "qat": QATConfig,
+        "fx_qat": FxQATConfig,
+        "fx_static": FxStaticConfig,
+        "fx_dynamic": FxDynamicConfig,
+    },
 }
 """Schemas of the groups whose options differ in shape; an option's YAML names its own under `/schema/GROUP`."""
 
@@ -262,8 +399,6 @@ def validate(cfg: DictConfig) -> None:
     if cfg.train:  # else the front end is the checkpoint's
         _check_size(cfg)
     _check_folds(cfg)
-    if cfg.compression.stages:
-        raise ConfigError("compression.stages: this version has no compression stage; use compression=none")
     if not (cfg.train or cfg.test):
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
     if not cfg.train and not cfg.ckpt_path:

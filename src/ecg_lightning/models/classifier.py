@@ -15,6 +15,7 @@ from ecg_lightning.errors import TrainingDivergedError
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.thresholds import best_f1_thresholds
 from ecg_lightning.frontend import Frontend
+from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import LOSSES, ArgmaxCrossEntropy, BinaryCrossEntropy
 from ecg_lightning.models.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
@@ -56,6 +57,7 @@ class ECGClassifier(L.LightningModule):
         self.optimizer_config = optimizer or OptimizerConfig()
         self.scheduler_config = scheduler or SchedulerConfig()
         self.seed = seed
+        self.distillation: Distillation | None = None
         self.thresholds: Tensor
         self.register_buffer("thresholds", torch.full((len(classes),), 0.5, dtype=torch.float64))
         self.description: dict[str, Any] = {}
@@ -73,8 +75,17 @@ class ECGClassifier(L.LightningModule):
 
     def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
         """Training loss, and the logits that are scored; what an architecture may change."""
-        logits = self(batch.signals)
-        return self.loss(logits, batch.targets), logits
+        millivolts = self.frontend.augment(batch.signals)
+        logits = self.network(self.frontend.represent(millivolts))
+        loss = self.loss(logits, batch.targets)
+        if self.distillation:
+            loss = self.distillation.total_loss(loss, logits, millivolts)
+        return loss, logits
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher to this model's device."""
+        if self.distillation:
+            self.distillation.teacher.to(self.device)
 
     def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
         """One step; refuses to go on from a loss that is not finite."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import torch
-import torch.nn.functional as F
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.frontend import MatrixFrontend
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
 
@@ -19,10 +19,9 @@ from ecg_lightning.models.weights import create_timm_network, load_file
 class DeiT(ECGClassifier):
     """Distilled DeiT (Touvron et al. 2021, arXiv 2012.12877) for multi-label targets.
 
-    total = α · hard + (1 − α) · soft. hard: binary cross-entropy of the class head with the labels. soft: binary
-    cross-entropy of the distillation head with the teacher's probabilities, each superclass on its own. DeiT's own
-    soft loss (Kullback–Leibler of softmaxes) would make the classes compete, which multi-label targets do not.
-    Without a teacher α is 1 and both heads learn the labels. The prediction is the mean of both heads' logits.
+    total = α · hard + (1 − α) · soft, see `Distillation`: the class head learns the labels, the distillation head the
+    teacher's probabilities. Without a teacher both heads learn the labels. The prediction is the mean of both heads'
+    logits.
 
     Args:
         frontend: an image front end; its size must be divisible by the patch.
@@ -80,15 +79,8 @@ class DeiT(ECGClassifier):
         if weights:
             load_file(network, weights, stem="patch_embed.proj.weight", head="head", convert=checkpoint_filter_fn)
         super().__init__(frontend, network, **recipe)
-        self.alpha = alpha if teacher else 1.0
-        self.temperature = temperature
-        # Kept out of the module tree: it is no part of this model, its optimizer or its checkpoint.
-        self._teacher = [teacher.eval().requires_grad_(False)] if teacher else []
-
-    def on_fit_start(self) -> None:
-        """Bring the teacher to this model's device."""
-        for teacher in self._teacher:
-            teacher.to(self.device)
+        if teacher:
+            self.distillation = Distillation(teacher, alpha, temperature)
 
     def compile_network(self) -> None:
         """Compile the blocks alone: training reads both heads, past the network's own `forward`."""
@@ -100,23 +92,13 @@ class DeiT(ECGClassifier):
         millivolts = self.frontend.augment(batch.signals)
         class_logits, distilled_logits = self._both_heads(self.frontend.represent(millivolts))
         hard = self.loss(class_logits, batch.targets)
-        if self._teacher:
-            soft = self._soft_loss(distilled_logits, millivolts)
+        if self.distillation:
+            loss = self.distillation.total_loss(hard, distilled_logits, millivolts)
         else:
-            soft = self.loss(distilled_logits, batch.targets)
-            hard = (hard + soft) / 2
-        return self.alpha * hard + (1 - self.alpha) * soft, (class_logits + distilled_logits) / 2
+            loss = (hard + self.loss(distilled_logits, batch.targets)) / 2
+        return loss, (class_logits + distilled_logits) / 2
 
     def _both_heads(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         network: Any = self.network
         tokens_BND = network.head_drop(network.forward_features(images_BCHW)[:, :2])
         return network.head(tokens_BND[:, 0]), network.head_dist(tokens_BND[:, 1])
-
-    def _soft_loss(self, distilled_logits: Tensor, millivolts: Tensor) -> Tensor:
-        (teacher,) = self._teacher
-        with torch.no_grad():
-            # The teacher sees the same augmented signal, through its own front end.
-            teacher_logits = teacher(millivolts)
-        softened = teacher.loss.probabilities(teacher_logits / self.temperature).float()  # a softmax teacher's, too
-        loss = F.binary_cross_entropy_with_logits(distilled_logits.float() / self.temperature, softened)
-        return loss * self.temperature**2
