@@ -69,6 +69,7 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
         "batch_size": datamodule.batch_size,
         "label_rule": datamodule.label_rule,
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
+        "data": plain(cfg.data) | {"root": str(datamodule.root.absolute())},
         "seed": cfg.seed,
     }
 

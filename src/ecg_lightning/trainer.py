@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +34,23 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-def make_trainer(cfg: DictConfig, device: Mapping[str, Any], loggers: list[Logger]) -> L.Trainer:
+def make_trainer(
+    cfg: DictConfig, device: Mapping[str, Any], loggers: list[Logger], callbacks: Sequence[Callback] = ()
+) -> L.Trainer:
     """The trainer that fits: checkpoints, early stopping, progress, and what the user added.
 
     Args:
         cfg: the run's configuration.
         device: what `hardware.prepare` gave.
         loggers: what `building.build_loggers` gave.
+        callbacks: more of them.
     """
     output_dir = Path(cfg.paths.output_dir)
     return L.Trainer(
         **device,
         **{name: value for name, value in plain(cfg.trainer).items() if name not in _BUILT},
         **check_trainer_arguments(plain(cfg.trainer.extra)),
-        callbacks=_callbacks(cfg, output_dir, logged=bool(loggers)),
+        callbacks=[*_callbacks(cfg, output_dir, logged=bool(loggers)), *callbacks],
         logger=loggers,
         profiler=_PROFILERS[cfg.trainer.profiler](output_dir, "profile") if cfg.trainer.profiler else None,
         plugins=[AtomicCheckpointIO()],

@@ -24,7 +24,14 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
 from ecg_lightning.runs.callbacks import CollapseGuard
-from ecg_lightning.runs.results import RunResult, git_revision, hash_config, nested_metrics, package_versions
+from ecg_lightning.runs.results import (
+    RESULT_FILE,
+    RunResult,
+    git_revision,
+    hash_config,
+    nested_metrics,
+    package_versions,
+)
 from ecg_lightning.trainer import make_evaluator, make_trainer
 
 log = logging.getLogger(__name__)
@@ -49,13 +56,19 @@ def _refusals_explained() -> Iterator[None]:
 
 
 @_refusals_explained()
-def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
+def run(
+    cfg: DictConfig,
+    choices: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+    result_file: str = RESULT_FILE,
+) -> RunResult:
     """Train and test, or only test, what a checked configuration describes.
 
     Args:
         cfg: the composed configuration, see `config.TrainConfig`.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
+        result_file: its name.
 
     Returns:
         The result, also written to `paths.output_dir`; its score is the best checkpoint's monitored value.
@@ -77,11 +90,11 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     )
     resume = find_resume(cfg.ckpt_path, output_dir) if cfg.train else None
     classifier, datamodule = _prepare_training(cfg, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
-    result.data = _describe_data(datamodule)
+    result.data = describe_data(datamodule)
     if not cfg.train:  # what is evaluated is the checkpoint's, whatever the command line says
         result.choices |= classifier.description["choices"]
         result.seed = classifier.description["seed"]
-        result.notes = _fold_notes(classifier.description, datamodule)
+        result.notes = fold_notes(classifier.description, datamodule)
         for note in result.notes:
             log.warning("%s", note)
     result.config_hash = hash_config(_resolved(cfg, classifier))
@@ -119,7 +132,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     result.variants = [_baseline(classifier, result)]
     result.artifacts = _artifacts(output_dir)
-    result.write(output_dir)
+    result.write(output_dir, result_file)
     return result
 
 
@@ -150,15 +163,26 @@ def _check_teacher(path: str, taught: Mapping[str, Any], datamodule: PTBXLDataMo
                 f"model.teacher={path} was trained with data.{name}={taught[name]}, this run has {own}: set "
                 f"data.{name}={taught[name]}, or take another teacher"
             )
+    check_held_out(taught, datamodule, f"model.teacher={path}")
+
+
+def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, what: str) -> None:
+    """Refuse a checkpoint that was trained on folds which this run chooses and scores by.
+
+    Args:
+        described: the checkpoint's description.
+        datamodule: this run's.
+        what: key and value that name the checkpoint.
+    """
     held_out = {*datamodule.folds["val"], *datamodule.folds["test"]}
-    if leaked := sorted(held_out & {*taught["folds"]["train"]}):
+    if leaked := sorted(held_out & {*described["folds"]["train"]}):
         raise ConfigError(
-            f"model.teacher={path} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
-            f"(data.train_folds={taught['folds']['train']}), or take another teacher"
+            f"{what} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
+            f"(data.train_folds={described['folds']['train']}), or take another checkpoint"
         )
 
 
-def _fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> list[str]:
+def fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> list[str]:
     """What an evaluation on folds that the checkpoint has seen must say."""
     tested = {*datamodule.folds["test"]}
     seen = {split: sorted(tested & {*described["folds"][split]}) for split in ("train", "val")}
@@ -224,7 +248,8 @@ def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:
     return nested_metrics(found)
 
 
-def _describe_data(datamodule: PTBXLDataModule) -> dict[str, Any]:
+def describe_data(datamodule: PTBXLDataModule) -> dict[str, Any]:
+    """Which records a run had, as `result.json` holds it."""
     counts = {f"n_{split}": len(dataset) for split, dataset in datamodule.datasets.items()}
     described = {name: getattr(datamodule, name) for name in ("root_hash", "version", "label_rule", "n_left_out")}
     return described | counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -17,7 +18,9 @@ from typing import Any
 from ecg_lightning.errors import DataError
 
 RESULT_FILE = "result.json"
+TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
+_COMPRESSION_PACKAGES = ("torchao", "torch-pruning", "nncf", "openvino", "onnxruntime", "onnx")
 
 
 @dataclass
@@ -64,12 +67,12 @@ class RunResult:
     notes: list[str] = field(default_factory=list)
     schema: int = 1
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, name: str = RESULT_FILE) -> None:
         """Write `result.json` into `folder`, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{RESULT_FILE}.tmp"
+        temporary = folder / f".{name}.tmp"
         temporary.write_text(json.dumps(_without_nan(dataclasses.asdict(self)), indent=2, allow_nan=False) + "\n")
-        temporary.replace(folder / RESULT_FILE)
+        temporary.replace(folder / name)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -83,6 +86,11 @@ def read_result(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / RESULT_FILE} cannot be read ({error}); remove it, or name another folder") from None
     return result
+
+
+def read_training(folder: Path) -> RunResult:
+    """The result of a training that cells of a sweep share."""
+    return RunResult(**json.loads((folder / TRAINING_FILE).read_text()))
 
 
 def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
@@ -107,9 +115,11 @@ def package_versions() -> dict[str, str]:
     from ecg_lightning import __version__
 
     python = ".".join(str(part) for part in sys.version_info[:3])
-    return {"ecg_lightning": __version__, "python": python} | {
-        name: importlib.metadata.version(name) for name in _PACKAGES
-    }
+    installed = {"ecg_lightning": __version__, "python": python}
+    for name in (*_PACKAGES, *_COMPRESSION_PACKAGES):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the extra `compress`
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def git_revision() -> str | None:

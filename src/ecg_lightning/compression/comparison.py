@@ -1,0 +1,79 @@
+"""Is a compressed model as good as the one it came from? Paired bootstrap by patient, and a stated margin."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ecg_lightning.data.datamodule import SignalDataset
+from ecg_lightning.evaluation import bootstrap
+
+Array = npt.NDArray[Any]
+
+
+class Decided(NamedTuple):
+    """Probabilities of the test fold, and the validation fold's thresholds.
+
+    Attributes:
+        probabilities_NC: (N, C), calibrated.
+        thresholds_C: on them.
+    """
+
+    probabilities_NC: Array
+    thresholds_C: Array
+
+
+def intervals(guesses: Decided, dataset: SignalDataset, n_resamples: int = 1000) -> dict[str, list[float]]:
+    """95 % intervals of the test fold's tuned macro F1 and AUROC."""
+    f1, auroc = (bootstrap.interval(scores) for scores in _scores(*guesses, *_resampled(dataset, n_resamples)))
+    return {"f1_macro_tuned": [f1.low, f1.high], "auroc_macro": [auroc.low, auroc.high]}
+
+
+def compare(variant: Decided, baseline: Decided, dataset: SignalDataset, margin: float, n_resamples: int) -> dict[str, Any]:
+    """Difference to the uncompressed model on the test fold, with its paired bootstrap by patient.
+
+    Args:
+        variant: of the compressed model.
+        baseline: of the model as trained.
+        dataset: the test fold.
+        margin: macro F1 that may be lost.
+        n_resamples: of the bootstrap.
+
+    Returns:
+        `f1_macro` (thresholds of the validation fold), `auroc_macro`, `ci95` of both, and the `verdict`.
+    """
+    targets, weights = _resampled(dataset, n_resamples)
+    (f1, auroc), (f1_before, auroc_before) = (_scores(*one, targets, weights) for one in (variant, baseline))
+    f1_change, auroc_change = bootstrap.interval(f1 - f1_before), bootstrap.interval(auroc - auroc_before)
+    return {
+        "f1_macro": f1_change.value,
+        "auroc_macro": auroc_change.value,
+        "ci95": {"f1_macro": [f1_change.low, f1_change.high], "auroc_macro": [auroc_change.low, auroc_change.high]},
+        "margin": margin,
+        "verdict": verdict(f1_change, margin),
+    }
+
+
+def verdict(difference: bootstrap.Interval, margin: float) -> str:
+    """Of a non-inferiority test: what the whole interval lies on one side of `-margin` says."""
+    if difference.low > -margin:
+        return "non-inferior"
+    return "inferior" if difference.high < -margin else "inconclusive"
+
+
+def _scores(
+    probabilities_NC: Array, thresholds_C: Array, targets_NC: npt.NDArray[np.bool_], weights_RN: bootstrap.Floats
+) -> tuple[bootstrap.Floats, bootstrap.Floats]:
+    """(R,) tuned macro F1 and AUROC of the resamples."""
+    return (
+        bootstrap.f1_macro(probabilities_NC >= thresholds_C, targets_NC, weights_RN),
+        bootstrap.auroc_macro(probabilities_NC, targets_NC, weights_RN),
+    )
+
+
+def _resampled(dataset: SignalDataset, n_resamples: int) -> tuple[npt.NDArray[np.bool_], bootstrap.Floats]:
+    """Targets, and the weights of the resamples."""
+    patients = np.asarray(dataset.patient_ids, dtype=np.int64)
+    return dataset.targets.numpy().astype(bool), bootstrap.patient_weights(patients, n_resamples)

@@ -1,0 +1,97 @@
+"""Latency of every variant in every runtime, interleaved in one run, so that ratios hold on a busy machine, too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ecg_lightning.compression.stage import Deployment
+from ecg_lightning.compression.variant import Variant, to_millivolts
+from ecg_lightning.config import LatencyConfig
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.deployment.latency import measure, peak_memory_mib
+from ecg_lightning.deployment.runtimes import open_runtime
+
+log = logging.getLogger(__name__)
+
+
+def measure_variants(variants: Sequence[Variant], datamodule: PTBXLDataModule, settings: LatencyConfig, threads: int) -> None:
+    """Fill the variants' `runtimes`: one row for each deployment, batch and number of threads.
+
+    Args:
+        variants: evaluated, the uncompressed model first.
+        datamodule: whose training records are run.
+        settings: of the measurement.
+        threads: the most; one thread is measured, too.
+    """
+    records = datamodule.datasets["train"]
+    for variant in variants:
+        variant.size["peak_memory_mib"] = peak_memory_mib(*variant.own[:3])
+    for batch in settings.batches:
+        millivolts = to_millivolts(records.__getitems__([index % len(records) for index in range(batch)]).signals)
+        for n_threads in sorted({1, threads}):
+            log.info("latency: batch %d, %d thread%s", batch, n_threads, "s" if n_threads > 1 else "")
+            _measure(variants, np.ascontiguousarray(millivolts), n_threads, settings)
+    for variant in variants:
+        variant.runtimes += [
+            {"runtime": one.runtime, "precision": one.precision, "skipped": one.skipped}
+            for one in variant.deployments
+            if one.skipped
+        ]
+
+
+def own_row(variant: Variant, deployment: Deployment | None = None) -> dict[str, Any] | None:
+    """Batch 1 on one thread of a deployment; of the variant's own by default."""
+    wanted = deployment or variant.own
+    return next(
+        (
+            row
+            for row in variant.runtimes
+            if (row["runtime"], row["precision"]) == (wanted.runtime, wanted.precision)
+            and (row.get("batch"), row.get("threads")) == (1, 1)
+        ),
+        None,
+    )
+
+
+def bf16_ms(baseline: Variant) -> float | None:
+    """Milliseconds of the uncompressed model in bfloat16, batch 1, one thread; None where the hardware has none."""
+    rows = [own_row(baseline, one) for one in baseline.deployments if one.precision == "bf16" and not one.skipped]
+    return min((row["p50_ms"] for row in rows if row), default=None)
+
+
+def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, settings: LatencyConfig) -> None:
+    batch = len(millivolts)
+    cases: dict[str, Callable[[], object]] = {}
+    opened = {}
+    for number, variant in enumerate(variants):
+        for one in variant.deployments:
+            if one.path is None:
+                continue
+            runtime = open_runtime(one.path, one.runtime, one.precision, threads, batch)
+            key = f"{number} {one.runtime} {one.precision}"
+            cases[key] = partial(runtime.logits, millivolts)
+            opened[key] = (variant, one, runtime)
+    timed = measure(cases, settings.rounds, settings.warmup, settings.min_round_s)
+    for key, (variant, one, runtime) in opened.items():
+        latency, evaluation = timed[key], variant.evaluations[one]
+        variant.runtimes.append(
+            {
+                "runtime": one.runtime,
+                "precision": one.precision,
+                "batch": batch,
+                "threads": threads,
+                "p50_ms": latency.p50_ms,
+                "p95_ms": latency.p95_ms,
+                "samples_per_s": batch / latency.p50_ms * 1e3,
+                "kernels": runtime.kernels(),
+                "file": one.path.name if one.path else None,
+                "f1_macro_tuned": evaluation.metrics["test"]["f1_macro_tuned"],
+                "auroc_macro": evaluation.metrics["test"]["auroc_macro"],
+                "parity": variant.parity[one],
+            }
+        )

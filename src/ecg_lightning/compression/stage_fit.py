@@ -1,0 +1,91 @@
+"""The fit inside a stage: a real Lightning fit with the run's data, metrics, early stopping and logging."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Timer
+from omegaconf import DictConfig, OmegaConf
+
+from ecg_lightning.building import build_loggers
+from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.compression.masks import KeepZeros
+from ecg_lightning.config import plain
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.distillation import Distillation
+from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.trainer import make_trainer
+
+log = logging.getLogger(__name__)
+
+
+class StageFit:
+    """Fine-tunes one stage's classifier; `stage.Fit` says how it is called.
+
+    Attributes:
+        timing: seconds and epochs of the fits so far.
+
+    Args:
+        cfg: the run's configuration.
+        device: what `hardware.prepare` gave.
+        datamodule: with its splits loaded.
+        teacher: the uncompressed model.
+        folder: of this stage's logs.
+    """
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        device: Mapping[str, Any],
+        datamodule: PTBXLDataModule,
+        teacher: ECGClassifier,
+        folder: Path,
+    ) -> None:
+        self.cfg = cfg
+        self.device = device
+        self.datamodule = datamodule
+        self.teacher = teacher
+        self.folder = folder
+        self.timing = {"fit_s": 0.0, "epochs": 0.0}
+
+    def __call__(
+        self, classifier: ECGClassifier, epochs: int | None = None, lr: float | None = None, precision: str | None = None
+    ) -> ECGClassifier:
+        """See `stage.Fit`."""
+        settings = self.cfg.compression.fine_tune
+        epochs = settings.epochs if epochs is None else epochs
+        if epochs == 0:
+            return classifier.eval()
+        classifier.optimizer_config = OptimizerConfig("adamw", lr or settings.lr, settings.weight_decay)
+        classifier.scheduler_config = SchedulerConfig("cosine", settings.warmup)
+        own_teacher = classifier.distillation
+        if own_teacher is None and settings.alpha < 1:
+            classifier.distillation = Distillation(copy.deepcopy(self.teacher), settings.alpha, settings.temperature)
+        cfg = self._configuration(epochs)
+        device = dict(self.device) | ({"precision": precision} if precision else {})
+        loggers = build_loggers(plain(cfg.logger), str(self.folder))
+        trainer = make_trainer(cfg, device, loggers, [KeepZeros()])
+        trainer.fit(classifier, datamodule=self.datamodule)
+        checkpoints = self.folder / "checkpoints"
+        if (best := checkpoints / "best.ckpt").is_file():  # not under trainer.fast_dev_run
+            classifier.load_state_dict(read_checkpoint(best)["state_dict"])
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
+        classifier.distillation = own_teacher
+        classifier.to("cpu")
+        (timer,) = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+        self.timing["fit_s"] += timer.time_elapsed()
+        self.timing["epochs"] += trainer.current_epoch
+        return classifier.eval()
+
+    def _configuration(self, epochs: int) -> DictConfig:
+        cfg = OmegaConf.create(plain(self.cfg))
+        assert isinstance(cfg, DictConfig)
+        cfg.paths.output_dir = str(self.folder)
+        cfg.trainer.max_epochs = epochs
+        return cfg

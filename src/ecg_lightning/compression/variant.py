@@ -1,0 +1,311 @@
+"""One variant of a model, evaluated as it is deployed: every figure comes from a file in the runtime that takes it."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ecg_lightning.checkpoints import save_classifier
+from ecg_lightning.compression.comparison import Decided, intervals
+from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
+from ecg_lightning.deployment.export import write_checksum
+from ecg_lightning.deployment.metadata import Metadata, write_metadata
+from ecg_lightning.deployment.runtimes import Runtime, open_runtime
+from ecg_lightning.errors import ExportError
+from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
+from ecg_lightning.evaluation.metrics import superclass_metrics
+from ecg_lightning.evaluation.thresholds import best_f1_thresholds
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.runs.results import nested_metrics
+
+log = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+
+_PTBXL_LICENCE = "trained on PTB-XL, CC BY 4.0 (Wagner et al. 2020, doi 10.13026/kfzx-aw45)"
+_PARITY_RECORDS = 128
+_BATCH = 64
+# Largest mean difference of a probability between PyTorch's arithmetic and the runtime's. Int8 kernels round sums
+# that PyTorch's simulation does not; what that costs is in the variant's own F1, which the runtime gives.
+_TOLERANCE = {"fp32": 1e-3, "bf16": 0.03, "int8": 0.06}
+
+
+@dataclass
+class Evaluation:
+    """What one deployment scores: thresholds and temperature from the validation fold.
+
+    Attributes:
+        temperature: divides the logits.
+        thresholds_C: on the calibrated probabilities.
+        raw_thresholds_C: on the uncalibrated ones, as checkpoints hold them.
+        metrics: by split, as in `result.json`.
+        probabilities: by split, (N, C), calibrated.
+    """
+
+    temperature: float
+    thresholds_C: Array
+    raw_thresholds_C: Array
+    metrics: dict[str, dict[str, Any]]
+    probabilities: dict[str, Array]
+
+
+@dataclass
+class Variant:
+    """A model at one point of a compression.
+
+    Attributes:
+        name: `baseline`, or the stage's.
+        stage: class of the stage, or None.
+        deployments: ways to run it, its own first.
+        evaluations: of the deployments that are not skipped.
+        parity: differences to PyTorch, by deployment.
+        size: bytes and counts.
+        fine_tuning: seconds and epochs of the stage's fits.
+        notes: what a reader must know.
+        runtimes: measured rows, filled by the latency measurement.
+    """
+
+    name: str
+    stage: str | None
+    deployments: list[Deployment]
+    size: dict[str, Any]
+    evaluations: dict[Deployment, Evaluation] = field(default_factory=dict)
+    parity: dict[Deployment, dict[str, float]] = field(default_factory=dict)
+    fine_tuning: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    runtimes: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def own(self) -> Deployment:
+        """The deployment whose figures are the variant's."""
+        return next(deployment for deployment in self.deployments if deployment.skipped is None)
+
+    @property
+    def decided(self) -> Decided:
+        """What its own deployment says of the test fold."""
+        return Decided(self.evaluation.probabilities["test"], self.evaluation.thresholds_C)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Of its own deployment."""
+        return self.evaluations[self.own]
+
+
+def deploy(
+    name: str,
+    stage: CompressionStage | None,
+    classifier: ECGClassifier,
+    folder: Path,
+    context: StageContext,
+    before: Variant | None,
+) -> Variant:
+    """Export what a stage gave, the uncompressed model where there is none.
+
+    Args:
+        name: the variant's.
+        stage: what it came out of.
+        classifier: what came out.
+        folder: for its files.
+        context: the stage's.
+        before: the variant that it was made of.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deployments = (stage or CompressionStage()).export(classifier, folder, context)
+    if stage is None or not stage.quantizes:
+        counts = {
+            "parameters": sum(parameter.numel() for parameter in classifier.network.parameters()),
+            "macs": count_macs(classifier, context.datamodule),
+        }
+    else:  # as many as before: a quantized network hides them
+        assert before is not None
+        counts = {key: before.size[key] for key in ("parameters", "macs")}
+    variant = Variant(name, type(stage).__name__ if stage else None, deployments, counts, notes=context.notes)
+    variant.size |= describe_size(files_of(variant.own), classifier.network)
+    return variant
+
+
+def files_of(deployment: Deployment) -> list[Path]:
+    """Its files: an OpenVINO model has two."""
+    assert deployment.path is not None
+    weights = deployment.path.with_suffix(".bin")
+    return [deployment.path, *([weights] if deployment.path.suffix == ".xml" else [])]
+
+
+def evaluate(variant: Variant, classifier: ECGClassifier, datamodule: PTBXLDataModule, threads: int) -> None:
+    """Run every deployment over the validation and test folds, and compare each with PyTorch.
+
+    Raises:
+        ExportError: a runtime computes something else than PyTorch does.
+    """
+    link = _link(classifier)
+    reference = probabilities(_torch_logits(classifier, datamodule), link=link)
+    for deployment in variant.deployments:
+        if deployment.path is None:
+            continue
+        runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, threads)
+        logits = {split: run_over(runtime, datamodule, split) for split in ("val", "test")}
+        variant.evaluations[deployment] = _score(logits, datamodule, classifier.classes, link)
+        variant.parity[deployment] = _parity(
+            reference, probabilities(logits["val"][: len(reference)], link=link), datamodule, variant.name, deployment
+        )
+
+
+def run_over(runtime: Runtime, datamodule: PTBXLDataModule, split: str) -> Array:
+    """(N, C) logits of a split's records, through a runtime."""
+    dataset = datamodule.datasets[split]
+    batches = [
+        runtime.logits(to_millivolts(dataset.__getitems__(range(first, min(first + _BATCH, len(dataset)))).signals))
+        for first in range(0, len(dataset), _BATCH)
+    ]
+    return np.concatenate(batches).astype(np.float64)
+
+
+def to_millivolts(signals_BCT: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Int16 units → float32 mV, as a deployed file takes them."""
+    return np.asarray(signals_BCT.numpy() * np.float32(MILLIVOLTS_PER_UNIT), dtype=np.float32)
+
+
+def describe_size(files: Sequence[Path], network: nn.Module) -> dict[str, Any]:
+    """Bytes of the deployed files, and the share of the network's weights that is not zero."""
+    contents = [file.read_bytes() for file in files]
+    weights = [*_weights(network)]
+    return {
+        "bytes": sum(map(len, contents)),
+        "compressed_bytes": sum(len(zlib.compress(content, 6)) for content in contents),
+        "nonzero_fraction": sum(int(w.count_nonzero()) for w in weights) / max(1, sum(w.numel() for w in weights)),
+    }
+
+
+def count_macs(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> int:
+    """Multiply–accumulates of the network for one record: convolutions, linear layers and attention products."""
+    signals = datamodule.datasets["train"].__getitems__(range(1)).signals
+    with torch.no_grad():
+        represented = classifier.frontend.eval()(signals.to(classifier.device))
+        with FlopCounterMode(display=False) as counter:
+            classifier.network.eval()(represented)
+    return int(counter.get_total_flops()) // 2
+
+
+def _weights(network: nn.Module) -> list[torch.Tensor]:
+    """Its parameters; of an int8 network the integers."""
+    kept: list[torch.Tensor] = [parameter.detach() for parameter in network.parameters()]
+    for module in network.modules():
+        weight = getattr(module, "weight", None)
+        if callable(weight):  # quantized modules of torch.ao hold it packed
+            kept.append(weight().int_repr())
+    return kept + [buffer for buffer in network.buffers() if buffer.dtype == torch.int8]
+
+
+def _torch_logits(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> Array:
+    dataset = datamodule.datasets["val"]
+    signals = dataset.__getitems__(range(min(_PARITY_RECORDS, len(dataset)))).signals
+    with torch.inference_mode():
+        batches = [classifier.eval()(batch.to(classifier.device)).float().cpu() for batch in signals.split(32)]
+    return np.asarray(torch.cat(batches).numpy())
+
+
+def _parity(
+    reference: Array, found: Array, datamodule: PTBXLDataModule, name: str, deployment: Deployment
+) -> dict[str, float]:
+    difference = np.abs(found - reference)
+    targets = datamodule.datasets["val"].targets[: len(reference)].numpy().astype(bool)
+    whole = np.ones((1, len(reference)))
+    f1 = [float(bootstrap.f1_macro(guesses >= 0.5, targets, whole)[0]) for guesses in (found, reference)]
+    said = {"max": float(difference.max()), "mean": float(difference.mean()), "f1_macro": f1[0] - f1[1]}
+    log.info(
+        "%s in %s %s against PyTorch, %d validation records: largest difference of a probability %.2g, mean %.2g, "
+        "macro F1 %+.4f",
+        name,
+        deployment.runtime,
+        deployment.precision,
+        len(reference),
+        said["max"],
+        said["mean"],
+        said["f1_macro"],
+    )
+    if not said["mean"] <= _TOLERANCE[deployment.precision]:  # NaN, too
+        raise ExportError(
+            f"{deployment.path}: {deployment.runtime} in {deployment.precision} differs from PyTorch by "
+            f"{said['mean']:.2g} in the mean of {len(reference)} validation records' probabilities (allowed is "
+            f"{_TOLERANCE[deployment.precision]}): the file does not compute what was trained"
+        )
+    return said
+
+
+def _score(logits: dict[str, Array], datamodule: PTBXLDataModule, classes: Sequence[str], link: str) -> Evaluation:
+    targets = {split: datamodule.datasets[split].targets for split in logits}
+    temperature = fit_temperature(logits["val"], targets["val"], link)
+    calibrated = {split: probabilities(values, temperature, link) for split, values in logits.items()}
+    truth = targets["val"].numpy().astype(np.uint8)
+    thresholds = best_f1_thresholds(calibrated["val"], truth)
+    raw_thresholds = best_f1_thresholds(probabilities(logits["val"], link=link), truth)
+    metrics: dict[str, dict[str, Any]] = {}
+    for split, guesses in calibrated.items():
+        flat = superclass_metrics(torch.from_numpy(guesses), targets[split], classes, torch.from_numpy(thresholds))
+        metrics[split] = nested_metrics(flat) | {
+            "ece": expected_calibration_error(guesses, targets[split]),
+            "ece_uncalibrated": expected_calibration_error(probabilities(logits[split], link=link), targets[split]),
+        }
+    metrics["test"]["ci95"] = intervals(Decided(calibrated["test"], thresholds), datamodule.datasets["test"])
+    return Evaluation(temperature, thresholds, raw_thresholds, metrics, calibrated)
+
+
+def describe_files(variant: Variant, classifier: ECGClassifier, compression: Sequence[str], checkpoint_sha256: str) -> None:
+    """Write into every file what is needed to use it, and beside it its SHA-256.
+
+    Args:
+        variant: evaluated.
+        classifier: what it is made of.
+        compression: names of the stages that it went through.
+        checkpoint_sha256: of the checkpoint that they started from.
+    """
+    described = classifier.description
+    written: set[Path] = set()
+    for one, evaluation in variant.evaluations.items():
+        path = one.path
+        if path is None or path in written:
+            continue
+        written.add(path)
+        if path.suffix == ".ckpt":
+            classifier.thresholds.copy_(torch.from_numpy(evaluation.raw_thresholds_C))
+            save_classifier(classifier, path)
+        else:
+            write_metadata(
+                path,
+                Metadata(
+                    classes=tuple(classifier.classes),
+                    thresholds=tuple(evaluation.thresholds_C.tolist()),
+                    temperature=evaluation.temperature,
+                    sampling_rate=described["sampling_rate"],
+                    n_samples=described["n_samples"],
+                    label_rule=described["label_rule"],
+                    link=_link(classifier),
+                    checkpoint_sha256=checkpoint_sha256,
+                    model=described["choices"].get("model", ""),
+                    precision=one.precision,
+                    compression=tuple(compression),
+                    data_licence="trained on synthetic ECGs" if _is_synthetic(described) else _PTBXL_LICENCE,
+                ),
+            )
+        write_checksum(path)
+
+
+def _link(classifier: ECGClassifier) -> str:
+    return "softmax" if classifier.loss.single_label else "sigmoid"
+
+
+def _is_synthetic(description: dict[str, Any]) -> bool:
+    return str(description.get("data", {}).get("_target_", "")).endswith("SyntheticPTBXLDataModule")

@@ -1,0 +1,65 @@
+"""The Pareto plot: macro F1 against latency and against size, a line for each hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ecg_lightning.runs.variants import variant_rows
+
+PARETO_FILE = "pareto.png"
+# Okabe and Ito's colours are told apart by colour-blind readers too.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_AXES = (("ms", "ms a record (batch 1, one thread)"), ("megabytes", "MB on disk"))
+
+
+def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Two panels of the variants, the best ones joined.
+
+    Args:
+        rows: from `variants.variant_rows`.
+    """
+    figure = Figure(figsize=(12, 5.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    groups = sorted({(row["model"], row["hardware"]) for row in rows})
+    for axes, (name, label) in zip(figure.subplots(1, 2, sharey=True), _AXES, strict=True):
+        for colour, group in zip(_COLOURS * (len(groups) // len(_COLOURS) + 1), groups, strict=False):
+            points = [row for row in rows if (row["model"], row["hardware"]) == group and row[name] is not None]
+            axes.scatter([row[name] for row in points], [row["f1"] for row in points], color=colour, s=26, zorder=3)
+            front = pareto_front([(row[name], row["f1"]) for row in points])
+            axes.plot(*zip(*front, strict=True), color=colour, lw=1, alpha=0.6, label=" · ".join(group)) if front else None
+            for row in points:
+                label_text = row["variant"] if row["variant"] != "baseline" else "uncompressed"
+                axes.annotate(label_text, (row[name], row["f1"]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axes.set(xscale="log", xlabel=label)
+        axes.grid(color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylabel("macro F1 on the test fold (thresholds of the validation fold)") if name == "ms" else None
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other one beats in both: less cost, more F1; by rising cost."""
+    front: list[tuple[float, float]] = []
+    for cost, f1 in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or f1 > front[-1][1]:
+            front.append((cost, f1))
+    return front
+
+
+def write_pareto(result: Mapping[str, Any], folder: Path, loggers: Sequence[Logger]) -> str:
+    """`pareto.png` of one run, and the same in TensorBoard; gives the file's name."""
+    figure = pareto_figure(variant_rows(result))
+    figure.savefig(folder / PARETO_FILE)
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure("pareto", figure)
+            logger.finalize("success")
+    return PARETO_FILE

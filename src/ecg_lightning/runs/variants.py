@@ -1,0 +1,135 @@
+"""The table of variants: original, pruned, quantized …, with what each one really gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+VARIANT_COLUMNS = (
+    *("run", "model", "compression", "hardware", "seed", "variant", "runtime", "precision"),
+    *("f1", "f1_change", "f1_low", "f1_high", "verdict", "auroc", "auroc_change"),
+    *("megabytes", "zipped_megabytes", "nonzero_fraction", "parameters", "macs", "peak_memory_mib"),
+    *("ms", "times_fp32", "times_bf16", "int8_share", "slower_than_bf16", "n_test"),
+)
+
+
+def variant_rows(result: Mapping[str, Any], run: str = "") -> list[dict[str, Any]]:
+    """One flat row of `VARIANT_COLUMNS` for each measured variant of a `result.json`."""
+    measured = [variant for variant in result["variants"] if variant["runtimes"]]
+    if not measured:
+        return []
+    fp32, bf16 = (_milliseconds(measured[0], precision) for precision in ("fp32", "bf16"))
+    return [_row(result, run, variant, fp32, bf16) for variant in measured]
+
+
+def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """The table, and the remarks that its figures need."""
+    several = len({(row["run"], row["model"]) for row in rows}) > 1
+    for shown in (_WIDE, _NARROW):
+        table = Table()
+        for heading in (*(("model", "compression") if several else ()), "variant", "runs in"):
+            table.add_column(heading, no_wrap=True)
+        for heading, _, _ in shown:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in rows:
+            names = [row["model"], row["compression"]] if several else []
+            cells = ["–" if row[name] is None else form(row) for _, name, form in shown]
+            table.add_row(*names, row["variant"], f"{row['runtime']} {row['precision']}", *cells)
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+            break
+    console.print(table)
+    counts = ", ".join(f"{n:,}" for n in sorted({row["n_test"] for row in rows}))
+    console.print(
+        f"test F1: macro, N = {counts} records, thresholds and calibration of the validation fold, computed by the "
+        "deployed file in its runtime. Δ: to the uncompressed model, with the 95 % interval of a paired bootstrap by "
+        "patient. ms: median, batch 1, one thread; × fp32 and × bf16: of the uncompressed model in the same runtime.",
+        style="dim",
+        highlight=False,
+        markup=False,
+    )
+    for row in rows:
+        if row["slower_than_bf16"]:
+            console.print(
+                f"{row['model']} {row['variant']}: SLOWER than bf16 of the uncompressed model, which costs no accuracy "
+                "work",
+                highlight=False,
+                markup=False,
+            )
+
+
+def _row(
+    result: Mapping[str, Any], run: str, variant: Mapping[str, Any], fp32: float | None, bf16: float | None
+) -> dict[str, Any]:
+    size, delta, test = variant["size"], variant["delta"], variant["metrics"]["test"]
+    milliseconds = _milliseconds(variant, variant["precision"], variant["runtime"])
+    choices = result["choices"]
+    return {
+        "run": run,
+        **{name: choices.get(name, "") for name in ("model", "compression", "hardware")},
+        "seed": result["seed"],
+        "variant": variant["name"],
+        "runtime": variant["runtime"],
+        "precision": variant["precision"],
+        "f1": test["f1_macro_tuned"],
+        "f1_change": delta and delta["f1_macro"],
+        "f1_low": delta and delta["ci95"]["f1_macro"][0],
+        "f1_high": delta and delta["ci95"]["f1_macro"][1],
+        "verdict": delta and delta["verdict"],
+        "auroc": test["auroc_macro"],
+        "auroc_change": delta and delta["auroc_macro"],
+        "megabytes": size["bytes"] / 1e6,
+        "zipped_megabytes": size["compressed_bytes"] / 1e6,
+        **{name: size.get(name) for name in ("nonzero_fraction", "parameters", "macs", "peak_memory_mib")},
+        "ms": milliseconds,
+        "times_fp32": fp32 / milliseconds if fp32 and milliseconds else None,
+        "times_bf16": bf16 / milliseconds if bf16 and milliseconds else None,
+        "int8_share": _int8_share(variant),
+        "slower_than_bf16": variant["slower_than_bf16"],
+        "n_test": result["data"]["n_test"],
+    }
+
+
+def _rows_of(variant: Mapping[str, Any], precision: str, runtime: str) -> list[Mapping[str, Any]]:
+    return [
+        row
+        for row in variant["runtimes"]
+        if (row["runtime"], row["precision"]) == (runtime, precision) and (row.get("batch"), row.get("threads")) == (1, 1)
+    ]
+
+
+def _milliseconds(variant: Mapping[str, Any], precision: str, runtime: str = "openvino") -> float | None:
+    """Median of batch 1 on one thread."""
+    return next((row["p50_ms"] for row in _rows_of(variant, precision, runtime)), None)
+
+
+def _int8_share(variant: Mapping[str, Any]) -> str | None:
+    """How many of the products really ran in int8, as `int8/all`."""
+    for row in _rows_of(variant, variant["precision"], variant["runtime"]):
+        counts = {True: 0, False: 0}
+        for kernel in row["kernels"]:
+            counts[kernel["precision"] == "int8"] += kernel["count"]
+        return f"{counts[True]}/{counts[True] + counts[False]}"
+    return None
+
+
+def _change(row: Mapping[str, Any]) -> str:
+    return f"{row['f1_change']:+.3f} [{row['f1_low']:+.3f}, {row['f1_high']:+.3f}]"
+
+
+_WIDE = (
+    ("test F1", "f1", lambda row: f"{row['f1']:.3f}"),
+    ("Δ F1 [95 %]", "f1_change", _change),
+    ("verdict", "verdict", lambda row: row["verdict"]),
+    ("AUROC", "auroc", lambda row: f"{row['auroc']:.3f}"),
+    ("MB", "megabytes", lambda row: f"{row['megabytes']:.2f}"),
+    ("zip MB", "zipped_megabytes", lambda row: f"{row['zipped_megabytes']:.2f}"),
+    ("non-zero", "nonzero_fraction", lambda row: f"{row['nonzero_fraction']:.0%}"),
+    ("ms", "ms", lambda row: f"{row['ms']:.2f}"),
+    ("× fp32", "times_fp32", lambda row: f"{row['times_fp32']:.2f}"),
+    ("× bf16", "times_bf16", lambda row: f"{row['times_bf16']:.2f}"),
+    ("int8", "int8_share", lambda row: row["int8_share"]),
+)
+_NARROW = tuple(column for column in _WIDE if column[0] in ("test F1", "Δ F1 [95 %]", "MB", "ms", "× bf16"))

@@ -1,0 +1,33 @@
+"""Calibration against what can be known: temperatures that were put in, and bins counted by hand."""
+
+import numpy as np
+import pytest
+
+from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
+
+
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_was_put_in_is_found(link, temperature):
+    random = np.random.default_rng(0)
+    true = random.normal(0, 2, (40_000, 5))
+    if link == "sigmoid":
+        targets = random.random(true.shape) < probabilities(true)
+    else:
+        chances = probabilities(true, link="softmax").cumsum(axis=1)
+        targets = np.eye(5)[(random.random((len(true), 1)) > chances).sum(axis=1).clip(0, 4)]
+    assert fit_temperature(true * temperature, targets, link) == pytest.approx(temperature, rel=0.03)
+
+
+def test_calibration_keeps_ranks_and_halves():
+    logits = np.linspace(-30, 30, 61)[:, None]
+    cooled = probabilities(logits, 2.0)
+    assert (np.diff(cooled[:, 0]) > 0).all()
+    assert ((cooled >= 0.5) == (logits >= 0)).all()
+
+
+def test_the_error_is_that_of_the_bins():
+    # Two classes: one bin with mean 0.85 and 3 of 4 positive; one certain and right.
+    guesses = np.array([[0.81, 1.0], [0.83, 1.0], [0.87, 0.0], [0.89, 0.0]])
+    targets = np.array([[1, 1], [1, 1], [1, 0], [0, 0]])
+    assert expected_calibration_error(guesses, targets, n_bins=5) == pytest.approx((0.1 + 0.0) / 2)
