@@ -23,6 +23,22 @@ class CheckpointError(UserError):
     exit_code = 3
 
 
+class ExportError(UserError):
+    """A model that an exporter cannot write."""
+
+    exit_code = 3
+
+
+class ModelFileError(UserError):
+    """A deployed model file that cannot be read, or is not of this project."""
+
+    exit_code = 3
+
+
+class MissingPackageError(UserError):
+    """A package of an extra that is not installed."""
+
+
 class HardwareUnavailableError(UserError):
     """The asked hardware is not on this machine; in a sweep the cell is skipped."""
 

@@ -70,7 +70,11 @@ class Frontend(nn.Module):
     def represent(self, millivolts_BCT: Tensor) -> Tensor:
         """MV → normalised → represented; in float32 whatever the precision of the network."""
         with torch.autocast(millivolts_BCT.device.type, enabled=False):
-            represented: Tensor = self.representation((millivolts_BCT.float() - self.mean).div_(self.std))
+            return self.represent_as_is(millivolts_BCT)
+
+    def represent_as_is(self, millivolts_BCT: Tensor) -> Tensor:
+        """What `represent` computes, in the caller's precision context: exported graphs must not hold an autocast."""
+        represented: Tensor = self.representation((millivolts_BCT.float() - self.mean).div_(self.std))
         return represented
 
     def forward(self, signals_BCT: Tensor) -> Tensor:

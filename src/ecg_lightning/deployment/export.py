@@ -1,0 +1,244 @@
+"""Trained classifiers to files: front end inside, millivolts in, logits and probabilities out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.errors import ExportError
+from ecg_lightning.frontend import Frontend
+from ecg_lightning.models.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
+
+INPUT = "millivolts"
+OUTPUTS = ("logits", "probabilities")
+OPSET = 20  # what every supported version of ONNX Runtime and OpenVINO reads
+_TORCHSCRIPT_OPSET = 17  # the highest that its quantized operators were made for
+
+
+class DeployedNetwork(nn.Module):
+    """A classifier as it is deployed: float32 millivolts → logits and probabilities, without augmentation.
+
+    Front end and network are put into evaluation mode.
+
+    Args:
+        frontend: its normalisation and representation become a part of the graph.
+        network: the float network, or one that torchao (PT2E), NNCF or torch.ao (FX) quantized.
+        loss: which probabilities belong to the logits: softmax where it is `single_label`, else sigmoid.
+    """
+
+    def __init__(
+        self, frontend: Frontend, network: nn.Module, loss: BinaryCrossEntropy | ArgmaxCrossEntropy
+    ) -> None:
+        super().__init__()
+        self.frontend = frontend
+        self.network = network
+        self.single_label = loss.single_label
+        frontend.eval()
+        with suppress(NotImplementedError):  # exported graphs have no modes
+            network.eval()
+
+    def forward(self, millivolts: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 12, T) float32 in mV → (B, C) logits and (B, C) probabilities, both float32."""
+        logits_BC = self.network(self.frontend.represent_as_is(millivolts)).float()
+        return logits_BC, logits_BC.softmax(dim=1) if self.single_label else logits_BC.sigmoid()
+
+
+def export_onnx(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> Path:
+    """Write one self-contained .onnx file with a dynamic batch, through `torch.export`.
+
+    PT2E-quantized networks become QuantizeLinear/DequantizeLinear pairs with int8 weights.
+
+    Raises:
+        ExportError: the exporter cannot write this network.
+    """
+    import_extra("onnxscript")
+    millivolts, batch = _example(n_leads, n_samples)
+    with _replacing(path) as target, _explained(path, "torch.onnx.export"):
+        torch.onnx.export(
+            _exported(module, millivolts, batch),
+            (millivolts,),
+            target,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        _strip_traces(target)
+    return path
+
+
+def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> Path:
+    """Write .onnx through TorchScript: the only way for convolutional networks that torch.ao (FX) quantized.
+
+    Raises:
+        ExportError: the exporter cannot write this network; FX-quantized transformers are among those.
+    """
+    import_extra("onnx")
+    millivolts, _ = _example(n_leads, n_samples)
+    with _replacing(path) as target, _explained(path, "torch.onnx.export(dynamo=False)"), torch.no_grad():
+        torch.onnx.export(
+            module,
+            (millivolts,),
+            str(target),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "batch"} for name in (INPUT, *OUTPUTS)},
+            opset_version=_TORCHSCRIPT_OPSET,
+            dynamo=False,
+            verbose=False,
+        )
+        _strip_traces(target)
+    return path
+
+
+def export_openvino(
+    source: Path | DeployedNetwork,
+    path: Path,
+    *,
+    compress_to_fp16: bool = False,
+    n_leads: int = 12,
+    n_samples: int | None = None,
+) -> Path:
+    """Write an OpenVINO model, `path` (.xml) and its weights beside it (.bin), with a dynamic batch.
+
+    Args:
+        source: an .onnx file, or the module itself, which NNCF may have quantized.
+        path: the .xml file.
+        compress_to_fp16: store float weights in half the bytes; they are computed with in the runtime's precision.
+        n_leads: of a module's input.
+        n_samples: of a module's input; needed with a module.
+
+    Raises:
+        ExportError: OpenVINO cannot convert it.
+    """
+    openvino = import_extra("openvino")
+    if path.suffix != ".xml":
+        raise ExportError(f"{path}: OpenVINO models are written as .xml; name such a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _explained(path, "OpenVINO"), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        if isinstance(source, Path):
+            model = openvino.Core().read_model(source)
+        else:
+            model = _convert(openvino, source, n_leads, n_samples)
+        written = Path(folder) / path.name
+        openvino.save_model(model, written, compress_to_fp16=compress_to_fp16)
+        written.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        written.replace(path)
+    return path
+
+
+def export_pt2(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> Path:
+    """Write PyTorch's own .pt2 file, for programs that load files they trust (`torch.export.load` may run code).
+
+    Raises:
+        ExportError: `torch.export` cannot trace this network.
+    """
+    with _replacing(path) as target, _explained(path, "torch.export"):
+        program = _exported(module, *_example(n_leads, n_samples))
+        program.example_inputs = None  # a batch of signals would be stored
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # names files of the machine that exported
+        torch.export.save(program, target)
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_checksum(path: Path) -> Path:
+    """Write `<name>.sha256` beside a model, to be checked by `sha256sum --check`; an .xml brings its .bin along."""
+    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    target = path.with_name(path.name + ".sha256")
+    with _replacing(target) as temporary:
+        temporary.write_text("".join(f"{sha256_of(file)}  {file.name}\n" for file in files))
+    return target
+
+
+def _example(n_leads: int, n_samples: int) -> tuple[Tensor, Any]:
+    """Millivolts to trace with, and their dynamic batch; of two records, since a batch of one would be fixed."""
+    millivolts = torch.randn(2, n_leads, n_samples, generator=torch.Generator().manual_seed(0))
+    return millivolts, torch.export.Dim.DYNAMIC
+
+
+def _exported(module: DeployedNetwork, millivolts: Tensor, batch: Any) -> torch.export.ExportedProgram:
+    for graph in module.modules():
+        if isinstance(graph, torch.fx.GraphModule):
+            _drop_unused(graph)
+    with torch.no_grad():
+        return torch.export.export(module, (millivolts,), dynamic_shapes=({0: batch},))
+
+
+def _drop_unused(graph: torch.fx.GraphModule) -> None:
+    """Remove float weights that quantization left behind in a graph: they would be written, too."""
+    used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    called = tuple(f"{node.target}." for node in graph.graph.nodes if node.op == "call_module")
+    names = [name for name, _ in graph.named_parameters()] + [name for name, _ in graph.named_buffers()]
+    for name in names:
+        if name not in used and not name.startswith(called):
+            owner, _, leaf = name.rpartition(".")
+            delattr(graph.get_submodule(owner), leaf)
+
+
+def _strip_traces(path: Path) -> None:
+    """Remove the Python stack that the exporters write into every operation: a third of a small file, with paths."""
+    onnx = import_extra("onnx")
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    path.write_bytes(model.SerializeToString())
+
+
+def _convert(openvino: Any, module: DeployedNetwork, n_leads: int, n_samples: int | None) -> Any:
+    if n_samples is None:
+        raise ExportError("export_openvino needs n_samples to convert a module; it is a part of the checkpoint")
+    millivolts, _ = _example(n_leads, n_samples)
+    with torch.no_grad():
+        model = openvino.convert_model(module, example_input=millivolts, input=[-1, n_leads, n_samples])
+    model.inputs[0].tensor.set_names({INPUT})
+    for output, name in zip(model.outputs, OUTPUTS, strict=True):
+        output.tensor.set_names({name})
+    return model
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, beside `path`, which it replaces when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        temporary.replace(path)
+
+
+@contextmanager
+def _explained(path: Path, exporter: str) -> Iterator[None]:
+    """Silence an exporter, and turn whatever it raises into one sentence."""
+    try:
+        # TorchScript's exporter prints the whole graph when it fails.
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except ExportError:
+        raise
+    except Exception as error:  # exporters raise anything, also classes of their own
+        reason = " ".join(str(error.__cause__ or error).split())[:300] or type(error).__name__
+        raise ExportError(
+            f"{path} was not written: {exporter} cannot convert this network ({reason}); use another format or runtime"
+        ) from error

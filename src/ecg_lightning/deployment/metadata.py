@@ -1,0 +1,208 @@
+"""What a deployed file says about itself: classes, thresholds, calibration, input, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import xml.etree.ElementTree as ET
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ecg_lightning import __version__
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.errors import ModelFileError
+
+KEY = "ecg_lightning"
+FORMAT = 1
+LINKS = ("sigmoid", "softmax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """Everything that is needed to use a deployed file, and to know what it is.
+
+    Attributes:
+        classes: names of the C classes, in the order of the outputs.
+        thresholds: (C,) on calibrated probabilities; a class is positive from there on.
+        temperature: logits are divided by it before the link.
+        sampling_rate: Hz.
+        n_samples: samples a lead.
+        label_rule: how the training labels were made.
+        link: from logits to probabilities, `sigmoid` or `softmax`.
+        checkpoint_sha256: of the checkpoint that it was exported from.
+        model: name of the architecture.
+        precision: what its weights were made for: `fp32`, `bf16` or `int8`.
+        compression: names of the stages that it went through.
+        data_licence: licence of the training data.
+        leads: the order of the input's leads.
+        units: of the input.
+        format: version of this description.
+        version: of the package that wrote it.
+    """
+
+    classes: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    temperature: float
+    sampling_rate: int
+    n_samples: int
+    label_rule: str
+    link: str
+    checkpoint_sha256: str
+    model: str
+    precision: str
+    compression: tuple[str, ...] = ()
+    data_licence: str = ""
+    leads: tuple[str, ...] = LEADS
+    units: str = "mV"
+    format: int = FORMAT
+    version: str = __version__
+
+
+def write_metadata(path: Path, metadata: Metadata) -> None:
+    """Put `metadata` into an .onnx or .xml file; the weights are not touched.
+
+    Raises:
+        ModelFileError: the file is neither, or cannot be read.
+    """
+    text = json.dumps(asdict(metadata))
+    if path.suffix == ".onnx":
+        model = _load_onnx(path)
+        kept = {entry.key: entry.value for entry in model.metadata_props}
+        import_extra("onnx").helper.set_model_props(model, {**kept, KEY: text})
+        _replace(path, model.SerializeToString())
+    else:
+        root = _load_xml(path)
+        info = root.find("rt_info")
+        if info is None:
+            info = ET.SubElement(root, "rt_info")
+        for old in info.findall(KEY):
+            info.remove(old)
+        ET.SubElement(info, KEY, value=text)
+        _replace(path, ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def read_metadata(path: Path) -> Metadata:
+    """What `write_metadata` put into a file.
+
+    Raises:
+        ModelFileError: the file is not there, damaged, of another program, or of another version of this one.
+    """
+    if path.suffix == ".onnx":
+        text = next((entry.value for entry in _load_onnx(path).metadata_props if entry.key == KEY), None)
+    else:
+        element = _load_xml(path).find(f"rt_info/{KEY}")
+        text = None if element is None else element.get("value")
+    if text is None:
+        raise ModelFileError(
+            f"{path} says nothing about its classes and input: it was not exported by ecg_lightning, which is needed "
+            "to predict with it"
+        )
+    try:
+        return parse(json.loads(text))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path}: its description is damaged or of another version of ecg_lightning ({error}); export it again"
+        ) from None
+
+
+def parse(values: Any) -> Metadata:
+    """Check a description read from a file, which may come from a stranger.
+
+    Raises:
+        ValueError, TypeError, KeyError: what does not fit.
+    """
+    if not isinstance(values, dict):
+        raise TypeError("it is not a table")
+    if values.get("format") != FORMAT:
+        raise ValueError(f"format {values.get('format')!r}, this version ({__version__}) reads {FORMAT}")
+    names = [field.name for field in fields(Metadata)]
+    if set(values) != set(names):
+        raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names)))}")
+    texts = ("label_rule", "link", "checkpoint_sha256", "model", "precision", "data_licence", "units", "version")
+    found = Metadata(
+        **{name: _text(values[name], name) for name in texts},
+        **{name: _texts(values[name], name) for name in ("classes", "compression", "leads")},
+        thresholds=tuple(_number(value, "thresholds") for value in values["thresholds"]),
+        temperature=_number(values["temperature"], "temperature"),
+        sampling_rate=_count(values["sampling_rate"], "sampling_rate"),
+        n_samples=_count(values["n_samples"], "n_samples"),
+        format=FORMAT,
+    )
+    if found.link not in LINKS:
+        raise ValueError(f"link {found.link!r} is none of {', '.join(LINKS)}")
+    if found.leads != LEADS or found.units != "mV":
+        raise ValueError(f"its input is {len(found.leads)} leads in {found.units}, expected {', '.join(LEADS)} in mV")
+    if not found.classes or len(found.thresholds) != len(found.classes):
+        raise ValueError(f"{len(found.thresholds)} thresholds for {len(found.classes)} classes")
+    if not found.temperature > 0:
+        raise ValueError(f"temperature {found.temperature} is not above 0")
+    return found
+
+
+def _load_onnx(path: Path) -> Any:
+    onnx = import_extra("onnx")
+    _check_there(path)
+    try:
+        # Weights outside the file are not looked for: this project writes none.
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf's DecodeError, which is not importable under one name in all its versions
+        raise ModelFileError(f"{path} is damaged or no ONNX model; export it again") from None
+    if not model.graph.node:
+        raise ModelFileError(f"{path} is damaged or no ONNX model: it holds no operation; export it again")
+    return model
+
+
+def _load_xml(path: Path) -> ET.Element:
+    if path.suffix != ".xml":
+        raise ModelFileError(f"{path} is no model that can be opened here; name an .onnx or an OpenVINO .xml file")
+    _check_there(path)
+    try:
+        root = ET.parse(path).getroot()
+    except (ET.ParseError, UnicodeDecodeError, ValueError) as error:
+        raise ModelFileError(f"{path} is damaged or no OpenVINO model ({error}); export it again") from None
+    if root.tag != "net":
+        raise ModelFileError(f"{path} is no OpenVINO model: it holds <{root.tag[:40]}>, expected <net>")
+    return root
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(path.stat().st_mode & 0o777)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r:.40}, expected a text")
+    return value
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is {value!r:.40}, expected a list")
+    return tuple(_text(item, name) for item in value)
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+        raise TypeError(f"{name} holds {value!r:.40}, expected a finite number")
+    return float(value)
+
+
+def _count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise TypeError(f"{name} is {value!r:.40}, expected a whole number above 0")
+    return value

@@ -1,0 +1,46 @@
+"""What this machine's processor is and can do; without PyTorch, so that deployed files need none."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+
+def processor_features() -> set[str]:
+    """The processor's flags, as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split(":")[1].split()}
+
+
+def processor_has_bf16() -> bool:
+    """Whether the processor multiplies in bfloat16 in hardware: AMX or AVX512-BF16 on x86, BF16 on Arm."""
+    return bool(processor_features() & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_processor() -> dict[str, Any]:
+    """The machine as results name it, but for its GPU: no host name, no path."""
+    name = platform.processor() or platform.machine()
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+        name = next(line.split(":")[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name"))
+        memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024**2
+    except (OSError, StopIteration, ValueError):
+        memory = None
+    features = sorted(processor_features() & {"amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx2"})
+    return {
+        "cpu": name,
+        "cores": available_cores(),
+        "memory_gib": memory,
+        "features": features,
+        "system": platform.system(),
+    }
