@@ -1,4 +1,11 @@
-"""Prune, quantize and export a trained model: not in this version, and it says so."""
+"""Prune, quantize, distil and export a trained model, and measure what each step gives.
+
+    python compress.py ckpt_path=RUN/checkpoints/best.ckpt compression=prune_qat
+    python compress.py -m ckpt_path=FILE compression=none,bf16,prune,ptq,qat,prune_qat
+    python compress.py ckpt_path=FILE compression=prune compression.stages.prune.amount=0.5
+
+All settings: python compress.py --help
+"""
 
 from ecg_lightning.launching import compress
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware, training
-from ecg_lightning.building import build_datamodule, build_stage
+from ecg_lightning.building import build_datamodule, build_loggers, build_stage
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.measurement import bf16_ms, measure_variants, own_row
@@ -209,7 +210,7 @@ def _compress(
     result.thresholds = dict(zip(classifier.classes, last.thresholds_C.tolist(), strict=True))
     result.notes += [f"{variant.name}: {note}" for variant in variants for note in variant.notes]
     result.artifacts |= _artifacts(variants, output_dir)
-    result.artifacts["pareto"] = write_pareto(result, output_dir, plain(cfg.logger))
+    result.artifacts["pareto"] = write_pareto(dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir)))
     result.write(output_dir)
     return result
 

@@ -52,6 +52,17 @@ class SyntheticConfig(DataConfig):
 
 
 @dataclass
+class CheckpointDataConfig:
+    """The data that a checkpoint was trained on; null: as it was there."""
+
+    root: str | None = None
+    batch_size: int | None = field(default=None, metadata={"min": 1})
+    on_bad_record: str | None = field(default=None, metadata={"choices": ("error", "skip")})
+    cache_dir: str | None = None
+    num_workers: int | None = field(default=None, metadata={"min": 0})
+
+
+@dataclass
 class AugmentationConfig:
     """`Augmentation`'s arguments; all 0 is off."""
 
@@ -357,8 +368,25 @@ class TrainConfig:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
+@dataclass
+class CompressConfig:
+    """The root of `conf/compress.yaml`."""
+
+    task_name: str = "compress"
+    ckpt_path: str | None = None
+    seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
+    monitor: str = field(default="val/f1_macro", metadata={"choices": MONITORED})
+    data: Any = field(default_factory=dict)  # CheckpointDataConfig, or a DataConfig
+    compression: CompressionConfig = field(default_factory=CompressionConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: dict[str, Any] = field(default_factory=dict)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
 SCHEMAS: dict[str, dict[str, type]] = {
-    "data": {"ptbxl": DataConfig, "synthetic": SyntheticConfig},
+    "data": {"ptbxl": DataConfig, "synthetic": SyntheticConfig, "checkpoint": CheckpointDataConfig},
     "frontend": {"signal": FrontendConfig, "matrix": MatrixConfig},
     "model": {"vit": ViTConfig, "deit": DeiTConfig, "effnetv2": EffNetV2Config, "convnext": ConvNeXtConfig},
     "stage": {
@@ -383,6 +411,7 @@ def register() -> None:
 
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
+    store.store(name="compress_schema", node=CompressConfig)
     for group, options in SCHEMAS.items():
         for name, schema in options.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
@@ -394,8 +423,8 @@ def validate(cfg: DictConfig) -> None:
     Raises:
         ConfigError: names the key, its value and what is allowed.
     """
-    for key, value, metadata in _fields(cfg):
-        _check_value(key, value, metadata)
+    _check_values(cfg)
+    _check_stages(cfg)
     if cfg.train:  # else the front end is the checkpoint's
         _check_size(cfg)
     _check_folds(cfg)
@@ -403,26 +432,68 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
     if not cfg.train and not cfg.ckpt_path:
         raise ConfigError("train=false needs a model to evaluate: set ckpt_path=FILE to a checkpoint of this project")
+    if cfg.compression.stages and not (cfg.train and cfg.test):
+        raise ConfigError(
+            "compression follows a training and is scored on the test folds: leave train and test true, or compress a "
+            "checkpoint by python compress.py ckpt_path=FILE"
+        )
     for phase in [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())]:
         if cfg.trainer[f"limit_{phase}_batches"] == 0:
             raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do; leave at least 1 batch")
+    _check_devices(cfg)
+    _check_root(cfg.data)
+    if cfg.model.teacher and "alpha" not in cfg.model:
+        raise ConfigError(f"model.teacher={cfg.model.teacher}: only model=deit has a distillation head to teach")
+
+
+def validate_compression(cfg: DictConfig) -> None:
+    """The same for `CompressConfig`.
+
+    Raises:
+        ConfigError: names the key, its value and what is allowed.
+    """
+    _check_values(cfg)
+    _check_stages(cfg)
+    if not cfg.ckpt_path:
+        raise ConfigError("compress.py needs a trained model: set ckpt_path=FILE, such as RUN/checkpoints/best.ckpt")
+    _check_devices(cfg)
+    if "_target_" in cfg.data:
+        _check_root(cfg.data)
+
+
+def _check_values(cfg: DictConfig) -> None:
+    for key, value, metadata in _fields(cfg):
+        _check_value(key, value, metadata)
+
+
+def _check_stages(cfg: DictConfig) -> None:
+    for name, stage in cfg.compression.stages.items():
+        if not isinstance(stage, DictConfig) or "_target_" not in stage:
+            raise ConfigError(f"compression.stages.{name}: not a stage; choose compression=NAME, such as prune_qat")
+    batches = list(cfg.compression.latency.batches)
+    if not batches or any(batch < 1 for batch in batches):
+        raise ConfigError(f"compression.latency.batches={batches}: give at least one number of records, each 1 or more")
+
+
+def _check_devices(cfg: DictConfig) -> None:
     if cfg.hardware.devices > 1:
         raise ConfigError(
             f"hardware.devices={cfg.hardware.devices}: this version trains on one device; for several, run several "
             "cells of a sweep side by side"
         )
-    if cfg.data.root is None and cfg.data._target_ == DataConfig._target_:
+
+
+def _check_root(data: DictConfig) -> None:
+    if data.root is None and data._target_ == DataConfig._target_:
         raise ConfigError(
             "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv; or use data=synthetic"
         )
-    if cfg.data._target_ == DataConfig._target_:
+    if data._target_ == DataConfig._target_:
         from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
 
-        check_root(Path(cfg.data.root).expanduser())
-    elif cfg.data.root and _holds_real_data(Path(cfg.data.root).expanduser()):
-        raise ConfigError(f"data.root={cfg.data.root} is not synthetic: to read it add data=ptbxl")
-    if cfg.model.teacher and "alpha" not in cfg.model:
-        raise ConfigError(f"model.teacher={cfg.model.teacher}: only model=deit has a distillation head to teach")
+        check_root(Path(data.root).expanduser())
+    elif data.root and _holds_real_data(Path(data.root).expanduser()):
+        raise ConfigError(f"data.root={data.root} is not synthetic: to read it add data=ptbxl")
 
 
 def _holds_real_data(root: Path) -> bool:
@@ -459,6 +530,10 @@ def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict
         names = [entry.name for entry in dataclasses.fields(schema)]
         if unknown := [str(name) for name in node if name not in names]:
             raise ConfigError(f"{prefix}{unknown[0]}: there is no such key.{did_you_mean(unknown[0], names)}")
+    else:  # a dictionary, such as the stages
+        for name, value in node.items():
+            if isinstance(value, DictConfig):
+                yield from _fields(value, f"{prefix}{name}.")
     for entry in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
         key = f"{prefix}{entry.name}"
         if OmegaConf.is_missing(node, entry.name):

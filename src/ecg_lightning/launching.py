@@ -5,6 +5,7 @@ A job never lets an exception end a sweep: it writes `result.json` with the reas
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -40,23 +41,40 @@ def train() -> None:
 
 def compress() -> None:
     """`python compress.py …` and `ecg-lightning compress …`."""
-    _fail(
-        "compress.py: pruning, quantization and export are not in this version; train with python train.py and "
-        "compare architectures there",
-        UserError.exit_code,
-    )
+    config.register()
+    _launch(hydra.main(version_base="1.3", config_path=str(config.config_dir()), config_name="compress")(_compress_job))
 
 
 def _train_job(cfg: DictConfig) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+        settings = HydraConfig.get()
+        in_sweep = settings.mode == RunMode.MULTIRUN
+        if cfg.compression.stages or (in_sweep and any(part.startswith("compression=") for part in overrides)):
+            from ecg_lightning.compressing import run_after_training
+
+            shared = Path(settings.sweep.dir) / "trainings" if in_sweep else None
+            return run_after_training(cfg, choices, overrides, shared)
         from ecg_lightning.training import run  # seconds of imports: only when a job really runs
 
         return run(cfg, choices, overrides)
 
-    return _job(cfg, run)
+    return _job(cfg, run, config.validate)
 
 
-def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]], RunResult]) -> float | None:
+def _compress_job(cfg: DictConfig) -> float | None:
+    def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+        from ecg_lightning.compressing import run
+
+        return run(cfg, choices, overrides)
+
+    return _job(cfg, run, config.validate_compression)
+
+
+def _job(
+    cfg: DictConfig,
+    run: Callable[[DictConfig, dict[str, str], list[str]], RunResult],
+    validate: Callable[[DictConfig], None],
+) -> float | None:
     """One Hydra job: check, run, and put any failure into the job's log and `result.json`."""
     settings = HydraConfig.get()
     output_dir = Path(settings.runtime.output_dir)
@@ -73,7 +91,7 @@ def _job(cfg: DictConfig, run: Callable[[DictConfig, dict[str, str], list[str]],
         )
     failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
     try:
-        config.validate(cfg)
+        validate(cfg)
         OmegaConf.set_readonly(cfg, True)
         result = run(cfg, choices, overrides)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -184,6 +202,8 @@ def explain(error: BaseException) -> str:
     ):
         group, option, options = match.group(1), match.group(2), match.group(3).split()
         return f"{group}={option}: allowed are {', '.join(options)}.{config.did_you_mean(option, options)}"
+    if match := re.search(r"In 'schema/(\w+)/(\w+)'(?:.|\n)*?is not a subclass of", text):
+        return f"{match.group(1)}={match.group(2)}: this program cannot use that option; --help lists its own"
     told = messages[:2] if messages[0].startswith("Error merging override") else messages[:1]
     return re.sub(r"\s+", " ", ": ".join(told)).strip()
 
@@ -192,6 +212,13 @@ def _explain_key(key: str) -> str:
     """The deepest known part of an unknown key, what it holds, and the nearest name."""
     if key.startswith("hydra."):
         return f"{key}: Hydra has no such setting; those of this project are hydra.run.dir and hydra.sweep.dir"
+    if match := re.fullmatch(r"compression\.stages\.(\w+)\.(\w+)", key):
+        names = {entry.name for schema in config.SCHEMAS["stage"].values() for entry in dataclasses.fields(schema)}
+        asked = match.group(2)
+        return (
+            f"{key}: the chosen compression has no such stage, or the stage no such key; compress.py "
+            f"compression=NAME --cfg job shows them.{config.did_you_mean(asked, sorted(names))}"
+        )
     known = OmegaConf.create(_known_keys())
     parent, parts = known, key.lstrip("+").split(".")
     for depth, part in enumerate(parts):
@@ -212,7 +239,7 @@ def _known_keys() -> dict[Any, Any]:
     known = OmegaConf.to_container(OmegaConf.structured(config.TrainConfig), throw_on_missing=False)
     assert isinstance(known, dict)
     for group, options in config.SCHEMAS.items():
-        for schema in options.values():
+        for schema in options.values() if group in known else ():
             known[group] |= OmegaConf.to_container(OmegaConf.structured(schema), throw_on_missing=False)
     known["callbacks"]["early_stopping"] = OmegaConf.to_container(OmegaConf.structured(config.EarlyStoppingConfig))
     return known

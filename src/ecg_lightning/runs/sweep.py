@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ecg_lightning.runs.results import RESULT_FILE, read_result
 from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
+from ecg_lightning.runs.variants import VARIANT_COLUMNS, print_variants, variant_rows, without_repeats
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
         write_csv(rows, folder / "results.csv")
         console = _console()
         print_table(rows, console, f"{folder}/results.csv")
+        report_variants(folder, console)
         best = next((row for row in rows if row["status"] == "ok" and row["score"] is not None), None)
         _print_next(console, folder, folder / best["run"] if best else None)
     return rows
@@ -77,7 +79,22 @@ def report_run(folder: Path) -> None:
     """Print one run's scores and what to do next."""
     console = _console()
     print_table([run_row(folder, folder.parent)], console, str(folder))
+    report_variants(folder, console)
     _print_next(console, folder, folder)
+
+
+def report_variants(folder: Path, console: Console) -> None:
+    """Write `variants.csv` and `pareto.png` of all that was measured in and below a folder, and print the table."""
+    rows = [
+        row
+        for path in sorted(folder.rglob(RESULT_FILE))
+        for row in variant_rows(read_result(path.parent), str(path.parent.relative_to(folder)))
+    ]
+    if not rows:
+        return
+    write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
+    pareto_figure(rows).savefig(folder / PARETO_FILE)
+    print_variants(without_repeats(rows), console)
 
 
 def _print_next(console: Console, folder: Path, best: Path | None) -> None:

@@ -50,11 +50,11 @@ def collect(sweep_dir: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0)))
 
 
-def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str] = COLUMNS) -> None:
     """Write the rows, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
     temporary.replace(path)

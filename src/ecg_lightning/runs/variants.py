@@ -25,6 +25,18 @@ def variant_rows(result: Mapping[str, Any], run: str = "") -> list[dict[str, Any
     return [_row(result, run, variant, fp32, bf16) for variant in measured]
 
 
+def without_repeats(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A sweep's cells of one training all begin with the same uncompressed model: its first row is enough."""
+    seen: set[tuple[Any, ...]] = set()
+    kept = []
+    for row in rows:
+        same = (row["model"], row["hardware"], row["seed"], row["variant"], row["f1"], row["megabytes"])
+        if row["variant"] != "baseline" or same not in seen:
+            kept.append(row)
+        seen.add(same)
+    return kept
+
+
 def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """The table, and the remarks that its figures need."""
     several = len({(row["run"], row["model"]) for row in rows}) > 1
