@@ -27,7 +27,6 @@ from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.export import sha256_of
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import (
     TRAINING_FILE,
@@ -210,7 +209,9 @@ def _compress(
     result.thresholds = dict(zip(classifier.classes, last.thresholds_C.tolist(), strict=True))
     result.notes += [f"{variant.name}: {note}" for variant in variants for note in variant.notes]
     result.artifacts |= _artifacts(variants, output_dir)
-    result.artifacts["pareto"] = write_pareto(dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir)))
+    result.artifacts["pareto"] = write_pareto(
+        dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
+    )
     result.write(output_dir)
     return result
 

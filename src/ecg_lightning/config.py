@@ -262,7 +262,9 @@ class FineTuneConfig:
     lr: float = field(default=1e-4, metadata={"above": 0.0})
     weight_decay: float = field(default=0.01, metadata={"min": 0.0})
     warmup: float = field(default=0.1, metadata={"min": 0.0, "max": 1.0})
-    alpha: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})  # of the labels; the rest: the uncompressed model
+    alpha: float = field(
+        default=0.5, metadata={"min": 0.0, "max": 1.0}
+    )  # of the labels; the rest: the uncompressed model
     temperature: float = field(default=1.0, metadata={"above": 0.0})
 
 

@@ -31,7 +31,9 @@ def intervals(guesses: Decided, dataset: SignalDataset, n_resamples: int = 1000)
     return {"f1_macro_tuned": [f1.low, f1.high], "auroc_macro": [auroc.low, auroc.high]}
 
 
-def compare(variant: Decided, baseline: Decided, dataset: SignalDataset, margin: float, n_resamples: int) -> dict[str, Any]:
+def compare(
+    variant: Decided, baseline: Decided, dataset: SignalDataset, margin: float, n_resamples: int
+) -> dict[str, Any]:
     """Difference to the uncompressed model on the test fold, with its paired bootstrap by patient.
 
     Args:

@@ -19,7 +19,9 @@ from ecg_lightning.deployment.runtimes import open_runtime
 log = logging.getLogger(__name__)
 
 
-def measure_variants(variants: Sequence[Variant], datamodule: PTBXLDataModule, settings: LatencyConfig, threads: int) -> None:
+def measure_variants(
+    variants: Sequence[Variant], datamodule: PTBXLDataModule, settings: LatencyConfig, threads: int
+) -> None:
     """Fill the variants' `runtimes`: one row for each deployment, batch and number of threads.
 
     Args:

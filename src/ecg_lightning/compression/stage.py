@@ -35,7 +35,11 @@ class Fit(Protocol):
     """A Lightning fit of a stage; see `compressing.StageFit`."""
 
     def __call__(
-        self, classifier: ECGClassifier, epochs: int | None = None, lr: float | None = None, precision: str | None = None
+        self,
+        classifier: ECGClassifier,
+        epochs: int | None = None,
+        lr: float | None = None,
+        precision: str | None = None,
     ) -> ECGClassifier:
         """Train with the run's data, metrics, early stopping and logging; the best epoch's weights are kept.
 
@@ -164,5 +168,3 @@ def replace_module(network: torch.nn.Module, name: str, new: torch.nn.Module) ->
     """Put a module in the place of the one called `name` (dotted)."""
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, new)
-
-

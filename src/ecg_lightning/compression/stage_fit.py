@@ -55,7 +55,11 @@ class StageFit:
         self.timing = {"fit_s": 0.0, "epochs": 0.0}
 
     def __call__(
-        self, classifier: ECGClassifier, epochs: int | None = None, lr: float | None = None, precision: str | None = None
+        self,
+        classifier: ECGClassifier,
+        epochs: int | None = None,
+        lr: float | None = None,
+        precision: str | None = None,
     ) -> ECGClassifier:
         """See `stage.Fit`."""
         settings = self.cfg.compression.fine_tune

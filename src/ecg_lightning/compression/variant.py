@@ -263,7 +263,9 @@ def _score(logits: dict[str, Array], datamodule: PTBXLDataModule, classes: Seque
     return Evaluation(temperature, thresholds, raw_thresholds, metrics, calibrated)
 
 
-def describe_files(variant: Variant, classifier: ECGClassifier, compression: Sequence[str], checkpoint_sha256: str) -> None:
+def describe_files(
+    variant: Variant, classifier: ECGClassifier, compression: Sequence[str], checkpoint_sha256: str
+) -> None:
     """Write into every file what is needed to use it, and beside it its SHA-256.
 
     Args:

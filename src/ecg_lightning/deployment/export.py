@@ -36,9 +36,7 @@ class DeployedNetwork(nn.Module):
         loss: which probabilities belong to the logits: softmax where it is `single_label`, else sigmoid.
     """
 
-    def __init__(
-        self, frontend: Frontend, network: nn.Module, loss: BinaryCrossEntropy | ArgmaxCrossEntropy
-    ) -> None:
+    def __init__(self, frontend: Frontend, network: nn.Module, loss: BinaryCrossEntropy | ArgmaxCrossEntropy) -> None:
         super().__init__()
         self.frontend = frontend
         self.network = network

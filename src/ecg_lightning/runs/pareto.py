@@ -32,7 +32,9 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             points = [row for row in rows if (row["model"], row["hardware"]) == group and row[name] is not None]
             axes.scatter([row[name] for row in points], [row["f1"] for row in points], color=colour, s=26, zorder=3)
             front = pareto_front([(row[name], row["f1"]) for row in points])
-            axes.plot(*zip(*front, strict=True), color=colour, lw=1, alpha=0.6, label=" · ".join(group)) if front else None
+            axes.plot(
+                *zip(*front, strict=True), color=colour, lw=1, alpha=0.6, label=" · ".join(group)
+            ) if front else None
             for row in points:
                 label_text = row["variant"] if row["variant"] != "baseline" else "uncompressed"
                 axes.annotate(label_text, (row[name], row["f1"]), xytext=(4, 4), textcoords="offset points", fontsize=7)

@@ -108,7 +108,8 @@ def _rows_of(variant: Mapping[str, Any], precision: str, runtime: str) -> list[M
     return [
         row
         for row in variant["runtimes"]
-        if (row["runtime"], row["precision"]) == (runtime, precision) and (row.get("batch"), row.get("threads")) == (1, 1)
+        if (row["runtime"], row["precision"]) == (runtime, precision)
+        and (row.get("batch"), row.get("threads")) == (1, 1)
     ]
 
 

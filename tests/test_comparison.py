@@ -1,0 +1,75 @@
+"""Verdicts on compressed models, and the Pareto front."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from ecg_lightning.compression.comparison import Decided, compare, intervals, verdict
+from ecg_lightning.evaluation.bootstrap import Interval
+from ecg_lightning.runs.pareto import pareto_front
+
+
+class Fold:
+    """As much of a test split as a comparison looks at: 200 patients, two records each."""
+
+    def __init__(self, seed=0):
+        import torch
+
+        generator = np.random.default_rng(seed)
+        self.targets = torch.from_numpy((generator.random((400, 3)) < 0.4).astype(np.float32))
+        self.patient_ids = np.repeat(np.arange(200), 2)
+        self.guesses = np.clip(0.3 + 0.4 * self.targets.numpy() + generator.normal(0, 0.2, (400, 3)), 0, 1)
+
+
+@pytest.fixture
+def fold():
+    return Fold()
+
+
+def test_a_model_is_not_inferior_to_itself(fold):
+    same = Decided(fold.guesses, np.full(3, 0.5))
+    found = compare(same, same, fold, margin=0.01, n_resamples=200)
+    assert found["f1_macro"] == found["auroc_macro"] == 0
+    assert found["ci95"] == {"f1_macro": [0, 0], "auroc_macro": [0, 0]}
+    assert found["verdict"] == "non-inferior"
+
+
+def test_a_model_that_guesses_is_inferior_by_as_much_as_it_loses(fold):
+    thresholds = np.full(3, 0.5)
+    guess = Decided(np.random.default_rng(1).random((400, 3)), thresholds)
+    found = compare(guess, Decided(fold.guesses, thresholds), fold, margin=0.01, n_resamples=200)
+    f1 = [f1_score(fold.targets, values >= 0.5, average="macro") for values in (guess.probabilities_NC, fold.guesses)]
+    assert found["f1_macro"] == pytest.approx(f1[0] - f1[1])
+    low, high = found["ci95"]["f1_macro"]
+    assert low < found["f1_macro"] < high < -0.1
+    assert found["verdict"] == "inferior"
+
+
+def test_pairing_narrows_the_interval(fold):
+    """A model that differs in a few records alone is compared more sharply than its own score is known."""
+    thresholds = np.full(3, 0.5)
+    nearly = fold.guesses.copy()
+    nearly[:3] = 1 - nearly[:3]
+    found = compare(Decided(nearly, thresholds), Decided(fold.guesses, thresholds), fold, 0.01, 500)
+    low, high = found["ci95"]["f1_macro"]
+    alone = intervals(Decided(fold.guesses, thresholds), fold, 500)["f1_macro_tuned"]
+    assert high - low < 0.6 * (alone[1] - alone[0])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.009, 0.02, "non-inferior"),
+        (-0.03, -0.011, "inferior"),
+        (-0.03, 0.03, "inconclusive"),
+        (0.01, 0.02, "non-inferior"),
+    ],
+)
+def test_the_whole_interval_decides(low, high, said):
+    assert verdict(Interval((low + high) / 2, low, high), 0.01) == said
+
+
+def test_the_front_holds_what_nothing_beats():
+    points = [(10.0, 0.70), (5.0, 0.69), (6.0, 0.60), (1.0, 0.50), (12.0, 0.70)]
+    assert pareto_front(points) == [(1.0, 0.50), (5.0, 0.69), (10.0, 0.70)]
+    assert pareto_front([]) == []
