@@ -85,6 +85,7 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
     """
     import_extra("onnx")
     millivolts, _ = _example(n_leads, n_samples)
+    torch._C._jit_set_onnx_log_enabled(False)  # else it prints the whole graph when it fails
     with _replacing(path) as target, _explained(path, "torch.onnx.export(dynamo=False)"), torch.no_grad():
         torch.onnx.export(
             module,
@@ -229,7 +230,6 @@ def _replacing(path: Path) -> Iterator[Path]:
 def _explained(path: Path, exporter: str) -> Iterator[None]:
     """Silence an exporter, and turn whatever it raises into one sentence."""
     try:
-        # TorchScript's exporter prints the whole graph when it fails.
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield

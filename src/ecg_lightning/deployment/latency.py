@@ -1,0 +1,140 @@
+"""Time and memory of opened models, measured so that they can be compared on a busy machine."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecg_lightning.errors import ModelFileError
+
+_PACKAGE_ROOT = Path(__file__).parents[2]
+_CHILD_CALLS = 5
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of one case.
+
+    Attributes:
+        p50_ms: median time of a call.
+        p95_ms: 95 of 100 calls are not slower.
+        n: how many calls were timed.
+    """
+
+    p50_ms: float
+    p95_ms: float
+    n: int
+
+    def samples_per_s(self, batch: int) -> float:
+        """Records a second at the median time, for calls with `batch` records."""
+        return 1000 * batch / self.p50_ms
+
+
+def measure(
+    cases: Mapping[str, Callable[[], object]], rounds: int = 20, warmup: int = 3, min_round_s: float = 0.05
+) -> dict[str, Latency]:
+    """Time every case in turn, round by round.
+
+    Whatever slows the machine for a while then slows all cases, and the order, which is rotated, favours none. Every
+    call counts, the first of a round too: its caches are cold from the other cases.
+
+    Args:
+        cases: what to call, by name.
+        rounds: how often each case has its turn.
+        warmup: calls of each case before the first round, not timed.
+        min_round_s: a turn goes on for this long, and for one call at least.
+    """
+    for call in cases.values():
+        for _ in range(warmup):
+            call()
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    order = list(cases)
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name in order:
+                times[name] += _one_turn(cases[name], min_round_s)
+            order.append(order.pop(0)) if order else None
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: summarise(values) for name, values in times.items()}
+
+
+def summarise(seconds: list[float]) -> Latency:
+    """Median and 95th percentile (nearest rank) of some times."""
+    ranked = sorted(seconds)
+    slow = ranked[max(0, math.ceil(0.95 * len(ranked)) - 1)]
+    return Latency(p50_ms=1000 * statistics.median(ranked), p95_ms=1000 * slow, n=len(ranked))
+
+
+def peak_memory_mib(path: Path, runtime: str, precision: str = "fp32") -> float:
+    """Largest resident memory, in MiB, of a fresh process that opens a file and runs single records on one thread.
+
+    It is the whole process: the interpreter, NumPy, the runtime's own library and, for `torch`, PyTorch and Lightning.
+    Differences between files in one runtime are the models'.
+
+    Raises:
+        ModelFileError: the process failed; the message is its own.
+    """
+    paths = [str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-m", "ecg_lightning.deployment.latency", str(path), runtime, precision],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
+        raise ModelFileError(f"the memory of {path} in {runtime} was not measured: {reason}")
+    return float(done.stdout.split()[-1])
+
+
+def _one_turn(call: Callable[[], object], min_round_s: float) -> list[float]:
+    times = []
+    end = time.perf_counter() + min_round_s
+    now = 0.0
+    while now < end:
+        start = time.perf_counter()
+        call()
+        now = time.perf_counter()
+        times.append(now - start)
+    return times
+
+
+def _peak_mib() -> float:
+    try:
+        status = Path("/proc/self/status").read_text()
+        # Not getrusage: its maximum outlives exec, so it would start with the parent's.
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def _child(path: str, runtime: str, precision: str) -> None:
+    import numpy as np
+
+    from ecg_lightning.deployment.runtimes import open_runtime
+
+    opened = open_runtime(Path(path), runtime, precision, threads=1, batch=1)
+    record = np.zeros((1, 12, opened.n_samples), dtype=np.float32)
+    for _ in range(_CHILD_CALLS):
+        opened.logits(record)
+    print(_peak_mib())
+
+
+if __name__ == "__main__":
+    _child(*sys.argv[1:])

@@ -1,0 +1,78 @@
+"""Deployed files in ONNX Runtime, on the CPU."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_quantized, counted
+from ecg_lightning.errors import ModelFileError
+
+_INT8 = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "QAttention")
+_FLOAT = ("Conv", "FusedConv", "NhwcFusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "TransposeMatMul")
+_ATTENTION = ("Attention", "MultiHeadAttention")
+_ERRORS_ONLY = 4
+
+
+class ONNXRuntime:
+    """An ONNX Runtime session; see `runtimes.Runtime`.
+
+    Args:
+        path: .onnx file.
+        precision: `fp32`, or `int8` for quantized files.
+        threads: of one call.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        self._package = import_extra("onnxruntime")
+        self._package.set_default_logger_severity(_ERRORS_ONLY)
+        self._path = path
+        self.precision = precision
+        self._session = self._open(threads)
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise ModelFileError(f"{path} takes {len(inputs)} inputs, expected 1: millivolts")
+        self._input = inputs[0].name
+        self._output = self._session.get_outputs()[0].name
+        self.n_samples = check_input(path, self._input, inputs[0].shape)
+        check_quantized(path, precision, self.kernels() if precision == "int8" else [])
+
+    def logits(self, millivolts_BCT: Floats) -> Floats:
+        """(B, 12, T) float32 in mV → (B, C) float32."""
+        found: Floats = self._session.run([self._output], {self._input: millivolts_BCT})[0]
+        return found
+
+    def kernels(self) -> list[Kernel]:
+        """The operations of the graph as ONNX Runtime optimised it for this processor."""
+        onnx = import_extra("onnx")
+        with tempfile.TemporaryDirectory() as folder:
+            optimised = Path(folder) / "optimised.onnx"
+            self._open(1, optimised)
+            nodes = onnx.load(optimised).graph.node
+        found = []
+        for node in nodes:
+            kind = node.op_type
+            if kind.startswith(_INT8) and kind.endswith(("Conv", "MatMul", "Gemm", *_INT8, "ToFloat")):
+                found.append((kind, "int8"))
+            elif kind in _FLOAT or kind in _ATTENTION:
+                found.append((kind, "fp32"))
+        return counted(found)
+
+    def _open(self, threads: int, optimised: Path | None = None) -> Any:
+        options = self._package.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        if optimised:
+            options.optimized_model_filepath = str(optimised)
+        try:
+            return self._package.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own classes derive from nothing narrower
+            reason = " ".join(str(error).split())[:200]
+            raise ModelFileError(
+                f"{self._path} is damaged or no model that ONNX Runtime can run ({reason}); export it again"
+            ) from None

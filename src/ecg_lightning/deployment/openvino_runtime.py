@@ -1,0 +1,93 @@
+"""Deployed files in OpenVINO, on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_quantized, counted
+from ecg_lightning.errors import ModelFileError
+from ecg_lightning.processor import processor_has_bf16
+
+_PRODUCTS = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "MHA")
+_ATTENTION = ("softmax", "scaled_dot_product")  # in the names of what a `Subgraph` fuses
+_PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
+
+
+class OpenVINORuntime:
+    """A compiled OpenVINO model; see `runtimes.Runtime`.
+
+    The precision is set, never left to OpenVINO: its default is bfloat16 wherever the processor has it.
+
+    Args:
+        path: .xml with its .bin beside it, or .onnx.
+        precision: `fp32`, `bf16`, or `int8` for quantized files.
+        threads: of one call.
+        batch: compile for this many records only.
+    """
+
+    name = "openvino"
+
+    def __init__(self, path: Path, precision: str, threads: int, batch: int | None = None) -> None:
+        openvino = import_extra("openvino")
+        self.precision = precision
+        core = openvino.Core()
+        if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
+            raise ModelFileError(f"{path.with_suffix('.bin')} is not there: it holds the weights of {path.name}")
+        try:
+            model = core.read_model(path)
+        except (RuntimeError, ValueError) as error:
+            raise _unreadable(path, error) from None
+        if len(model.inputs) != 1 or not model.outputs:
+            raise ModelFileError(f"{path} takes {len(model.inputs)} inputs, expected 1: millivolts")
+        shape = [None if size.is_dynamic else size.get_length() for size in model.inputs[0].get_partial_shape()]
+        self.n_samples = check_input(path, _name(model.inputs[0]), shape)
+        hint = "bf16" if precision == "bf16" or (precision == "int8" and processor_has_bf16()) else "f32"
+        settings = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Pinned threads would fight where the process may only use some cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            if batch is not None:
+                model.reshape({model.inputs[0]: [batch, *shape[1:]]})
+            self._compiled = core.compile_model(model, "CPU", settings)
+        except (RuntimeError, ValueError) as error:
+            raise _unreadable(path, error) from None
+        self._request = self._compiled.create_infer_request()
+        check_quantized(path, precision, self.kernels() if precision == "int8" else [])
+
+    def logits(self, millivolts_BCT: Floats) -> Floats:
+        """(B, 12, T) float32 in mV → (B, C) float32."""
+        found: Floats = self._request.infer({0: millivolts_BCT}, share_inputs=True)[0]
+        return found
+
+    def kernels(self) -> list[Kernel]:
+        """What OpenVINO compiled; the products of attention, which it fuses, are called `Attention`."""
+        found = []
+        for operation in self._compiled.get_runtime_model().get_ops():
+            info = operation.get_rt_info()
+            kind, precision, names = (
+                str(info[key].astype(str)) for key in ("layerType", "runtimePrecision", "originalLayersNames")
+            )
+            if kind == "Subgraph" and any(part in names.lower() for part in _ATTENTION):
+                kind = "Attention"
+            elif "attn" in kind.lower() or "attention" in kind.lower():
+                kind = "Attention"
+            elif kind not in _PRODUCTS:
+                continue
+            found.append((kind, _PRECISIONS.get(precision, precision)))
+        return counted(found)
+
+
+def _name(port: Any) -> str:
+    return str(next(iter(port.names), "an input without a name"))
+
+
+def _unreadable(path: Path, error: Exception) -> ModelFileError:
+    reason = " ".join(str(error).split())[-200:]
+    return ModelFileError(f"{path} is damaged or no model that OpenVINO can run ({reason}); export it again")

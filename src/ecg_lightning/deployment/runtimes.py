@@ -1,0 +1,132 @@
+"""One way to open a deployed file, run it and see which kernels run, whatever the runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from ecg_lightning.errors import ConfigError, HardwareUnavailableError, ModelFileError
+from ecg_lightning.processor import processor_has_bf16
+
+PRECISIONS = ("fp32", "bf16", "int8")
+SUFFIXES = {"torch": (".ckpt",), "onnxruntime": (".onnx",), "openvino": (".xml", ".onnx")}
+"""The files that each runtime opens."""
+
+Floats = npt.NDArray[np.float32]
+
+
+class Kernel(TypedDict):
+    """`count` operations of one kind that ran in one precision (`fp32`, `bf16` or `int8`)."""
+
+    op: str
+    precision: str
+    count: int
+
+
+class Runtime(Protocol):
+    """An opened model.
+
+    Attributes:
+        name: `torch`, `onnxruntime` or `openvino`.
+        precision: that it was opened with.
+        n_samples: samples a lead that it takes.
+    """
+
+    name: str
+    precision: str
+    n_samples: int
+
+    def logits(self, millivolts_BCT: Floats) -> Floats:
+        """(B, 12, T) float32 in mV → (B, C) float32."""
+
+    def kernels(self) -> list[Kernel]:
+        """The convolutions and matrix products that really run, by kind and precision."""
+
+
+def open_runtime(
+    path: Path, runtime: str, precision: str = "fp32", threads: int = 1, batch: int | None = None
+) -> Runtime:
+    """Open an exported file, or a checkpoint in torch.
+
+    Args:
+        path: .onnx for `onnxruntime` and `openvino`, .xml for `openvino`, .ckpt for `torch`.
+        runtime: one of `SUFFIXES`.
+        precision: `fp32`, `bf16` or `int8`. With `int8`, which needs a quantized file, OpenVINO computes what is not
+            quantized in bfloat16 where the processor has it. In torch, `bf16` is autocast.
+        threads: of one call.
+        batch: compile for this many records only; OpenVINO is faster so. Others take any number anyway.
+
+    Raises:
+        ConfigError: there is no such runtime or precision, or not in this runtime.
+        HardwareUnavailableError: the processor has no bfloat16.
+        ModelFileError: the file cannot be opened by this runtime.
+        MissingPackageError: the runtime is not installed.
+    """
+    if runtime not in SUFFIXES:
+        raise ConfigError(f"runtime {runtime}: allowed are {', '.join(SUFFIXES)}")
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision}: allowed are {', '.join(PRECISIONS)}")
+    if precision == "bf16" and runtime == "onnxruntime":
+        raise ConfigError("ONNX Runtime has no bf16 kernels on CPU: use precision fp32, or the runtime openvino")
+    if precision == "bf16" and not processor_has_bf16():
+        raise HardwareUnavailableError("precision bf16: this processor has no bfloat16 arithmetic; use fp32")
+    if not path.is_file():
+        raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
+    if path.suffix == ".pt2":
+        raise ModelFileError(
+            f"{path} is not opened: torch.export.load unpickles parts of a .pt2 file, so the file could run code; "
+            "export the model as .onnx or .xml, or name its .ckpt"
+        )
+    if path.suffix not in SUFFIXES[runtime]:
+        openers = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
+        way_out = f"use {' or '.join(openers)}" if openers else "name an .onnx, .xml or .ckpt file"
+        raise ModelFileError(f"{path}: {runtime} opens {' and '.join(SUFFIXES[runtime])} files only; {way_out}")
+    opened: Runtime
+    if runtime == "openvino":
+        from ecg_lightning.deployment.openvino_runtime import OpenVINORuntime
+
+        opened = OpenVINORuntime(path, precision, threads, batch)
+    elif runtime == "onnxruntime":
+        from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
+
+        opened = ONNXRuntime(path, precision, threads)
+    else:
+        from ecg_lightning.deployment.torch_runtime import TorchRuntime
+
+        opened = TorchRuntime.load(path, precision, threads)
+    return opened
+
+
+def check_input(path: Path, name: str, shape: list[Any]) -> int:
+    """Samples a lead, from the shape that a file's input has.
+
+    Raises:
+        ModelFileError: it does not take twelve leads of millivolts.
+    """
+    if name != "millivolts" or len(shape) != 3 or shape[1] != 12 or not isinstance(shape[2], int):
+        raise ModelFileError(
+            f"{path} takes {name} of shape {tuple(shape)}, expected millivolts of shape (batch, 12, samples): "
+            "it was not exported by ecg_lightning"
+        )
+    return shape[2]
+
+
+def counted(kernels: list[tuple[str, str]]) -> list[Kernel]:
+    """(op, precision) pairs → how often each occurs, by name."""
+    return [
+        Kernel(op=op, precision=precision, count=kernels.count((op, precision)))
+        for op, precision in sorted(set(kernels))
+    ]
+
+
+def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:
+    """Refuse to call a float model int8.
+
+    Raises:
+        ModelFileError: `precision` is int8, and no kernel is.
+    """
+    if precision == "int8" and not any(kernel["precision"] == "int8" for kernel in kernels):
+        raise ModelFileError(f"{path} holds no int8 operation that this runtime computes as such; use fp32 or bf16")

@@ -1,0 +1,78 @@
+"""Classifiers in PyTorch itself: the baseline of every other runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from ecg_lightning.deployment.runtimes import Floats, Kernel, check_quantized, counted
+
+_PRODUCTS = (
+    *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::thnn_conv2d", "aten::_conv_depthwise2d"),
+    *("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::mkldnn_linear"),
+    *("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_attention_math"),
+)
+_PRECISIONS = {"c10::BFloat16": "bf16", "c10::Half": "fp16"}
+
+
+class TorchRuntime:
+    """A module in evaluation, without gradients; see `runtimes.Runtime`.
+
+    Args:
+        module: (B, 12, T) mV → (B, C) logits, or a tuple that starts with them: a classifier or a `DeployedNetwork`.
+        n_samples: samples a lead that it takes.
+        precision: `fp32`; `bf16` runs under autocast; `int8` is for networks that torch.ao (FX) quantized.
+        threads: of one call.
+        source: the file, for messages.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, module: torch.nn.Module, n_samples: int, precision: str, threads: int, source: Path = Path("the model")
+    ) -> None:
+        self.n_samples = n_samples
+        self.precision = precision
+        self._module = module
+        self._threads = threads
+        check_quantized(source, precision, self.kernels() if precision == "int8" else [])
+
+    @classmethod
+    def load(cls, path: Path, precision: str, threads: int) -> TorchRuntime:
+        """Open a checkpoint of this project.
+
+        Raises:
+            CheckpointError: see `checkpoints.load_classifier`.
+        """
+        from ecg_lightning.checkpoints import load_classifier
+
+        classifier = load_classifier(path)
+        return cls(classifier, classifier.description["n_samples"], precision, threads, path)
+
+    def logits(self, millivolts_BCT: Floats) -> Floats:
+        """(B, 12, T) float32 in mV → (B, C) float32."""
+        if torch.get_num_threads() != self._threads:  # a setting of the whole process
+            torch.set_num_threads(self._threads)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+            output = self._module(torch.from_numpy(millivolts_BCT))
+        found: Floats = (output[0] if isinstance(output, tuple) else output).float().numpy()
+        return found
+
+    def kernels(self) -> list[Kernel]:
+        """What PyTorch's profiler sees in one pass of one record."""
+        import numpy as np
+
+        record = np.zeros((1, 12, self.n_samples), dtype=np.float32)
+        self.logits(record)
+        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+            self.logits(record)
+        found = []
+        for event in profiler.events() or ():
+            if event.name.startswith(("quantized::conv", "quantized::linear", "onednn::q")):
+                found.append((event.name, "int8"))
+            elif event.name in _PRODUCTS:
+                types = [kind for kind in event.input_dtypes if kind]
+                found.append((event.name, next((_PRECISIONS[kind] for kind in types if kind in _PRECISIONS), "fp32")))
+        return counted(found)
