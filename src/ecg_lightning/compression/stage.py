@@ -32,7 +32,13 @@ class Deployment(NamedTuple):
 
 
 class Fit(Protocol):
-    """A Lightning fit of a stage; see `compressing.StageFit`."""
+    """A Lightning fit of a stage; see `stage_fit.StageFit`.
+
+    Attributes:
+        epochs: `compression.fine_tune.epochs`, for a stage that shares them between several fits.
+    """
+
+    epochs: int
 
     def __call__(
         self,
@@ -43,7 +49,8 @@ class Fit(Protocol):
     ) -> ECGClassifier:
         """Train with the run's data, metrics, early stopping and logging; the best epoch's weights are kept.
 
-        Weights that are zero stay zero. The uncompressed model teaches along (`compression.fine_tune.alpha`).
+        Weights that are zero stay zero. The uncompressed model teaches along (`compression.fine_tune.alpha`), unless
+        the classifier has a `distillation` of its own.
 
         Args:
             classifier: changed in place.
@@ -78,9 +85,10 @@ class StageContext:
 
     def network_inputs(self, classifier: ECGClassifier, n_records: int, batch_size: int = 32) -> Iterator[Tensor]:
         """Batches of what the network takes, from training records, through the classifier's front end."""
-        with torch.inference_mode():
-            for signals in self.signals(n_records).split(batch_size):
-                yield classifier.frontend.eval()(signals.to(classifier.device)).clone()
+        for signals in self.signals(n_records).split(batch_size):
+            with torch.no_grad():  # not around the yield: the caller's own code would run under it
+                inputs = classifier.frontend.eval()(signals.to(classifier.device)).clone()
+            yield inputs
 
 
 class CompressionStage:

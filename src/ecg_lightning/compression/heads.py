@@ -1,0 +1,32 @@
+"""The layers that give the logits, which no pruning may touch."""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import nn
+
+from ecg_lightning.errors import ConfigError
+
+
+def find_heads(network: nn.Module, n_classes: int) -> dict[str, nn.Linear]:
+    """The linear layers, by name, that end the network with one output a class; a distilled DeiT has two.
+
+    Raises:
+        ConfigError: the network ends in something else.
+    """
+    layers = [
+        (name, module)
+        for name, module in network.named_modules()
+        if next(module.children(), None) is None and next(module.parameters(), None) is not None
+    ]
+    ending = itertools.takewhile(
+        lambda layer: isinstance(layer[1], nn.Linear) and layer[1].out_features == n_classes, reversed(layers)
+    )
+    heads = {name: module for name, module in ending if isinstance(module, nn.Linear)}
+    if not heads:
+        raise ConfigError(
+            f"pruning: {type(network).__name__} does not end in a linear layer of {n_classes} classes, so it is not "
+            "known which layer to leave whole"
+        )
+    return heads

@@ -1,0 +1,53 @@
+"""Pruned weights stay pruned, whatever is trained afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+_PRUNED = 0.01  # fraction of zeros; a dense weight hardly has any
+
+
+class KeepZeros(Callback):
+    """Keeps weights at zero that are zero when a fit starts.
+
+    It looks at the parameters themselves, so it needs no record of a pruning and works on any graph that quantization
+    makes of a network, under whatever names. A weight that is zero throughout is not pruned but newly initialised.
+    """
+
+    def __init__(self) -> None:
+        self._weights: list[Tensor] = []
+        self._masks: list[Tensor] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember the zeros; parameters are on the device of the training only from here on."""
+        self.remember(pl_module)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Set them to zero again; before any validation and checkpoint."""
+        self.enforce()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the weights."""
+        self._weights, self._masks = [], []
+
+    def remember(self, module: torch.nn.Module) -> None:
+        """Note where every pruned weight is zero."""
+        self._weights, self._masks = [], []
+        for weight in module.parameters():
+            if weight.dim() < 2 or not weight.requires_grad:
+                continue
+            kept = weight.detach() != 0
+            if _PRUNED <= 1 - kept.float().mean().item() < 1:
+                self._weights.append(weight)
+                self._masks.append(kept.to(weight.dtype))  # bool masks would take foreach's slow path
+
+    def enforce(self) -> None:
+        """Set to zero what was zero; one fused product for all weights."""
+        if self._weights:
+            with torch.no_grad():
+                torch._foreach_mul_(self._weights, self._masks)

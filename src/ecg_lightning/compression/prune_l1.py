@@ -1,0 +1,139 @@
+"""Unstructured pruning: the smallest weights become zero, which compresses a file but speeds no dense kernel up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.prune import L1Unstructured
+
+from ecg_lightning.compression.heads import find_heads
+from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
+from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.config import did_you_mean
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.models.classifier import ECGClassifier
+
+_LAYERS: dict[str, type[nn.Module]] = {"conv": nn.Conv2d, "linear": nn.Linear}
+_HIGHEST = 0.999
+
+
+class PruneL1(CompressionStage):
+    """L1 pruning of weights, without the heads; the zeros stay through every later fit (`masks.KeepZeros`).
+
+    Args:
+        amount: fraction of the weights that become zero.
+        layers: `conv`, `linear` or both.
+        scope: `layer` prunes each layer alike; `global` prunes the smallest weights wherever they are.
+        amounts: other fractions, by the beginning of a layer's name (whole parts of it, such as `features.6`); the
+            longest one that fits counts. With `global`, layers that share one are ranked together.
+        steps: prune and fine-tune this often, by the cubic schedule; the epochs are shared between them.
+        epochs: of all steps together.
+        lr: of the fine-tuning.
+    """
+
+    def __init__(
+        self,
+        amount: float = 0.7,
+        layers: Sequence[str] = ("conv", "linear"),
+        scope: str = "layer",
+        amounts: Mapping[str, float] | None = None,
+        steps: int = 1,
+        epochs: int | None = None,
+        lr: float | None = None,
+    ) -> None:
+        super().__init__(epochs, lr)
+        self.amount = amount
+        self.layers = tuple(layers)
+        self.scope = scope
+        self.amounts = dict(amounts or {})
+        self.steps = steps
+        if unknown := [kind for kind in self.layers if kind not in _LAYERS]:
+            raise ConfigError(
+                f"prune_l1.layers={unknown[0]}: allowed are {', '.join(_LAYERS)}."
+                f"{did_you_mean(unknown[0], list(_LAYERS))}"
+            )
+        if not self.layers:
+            raise ConfigError("prune_l1.layers=[] leaves nothing to prune; give conv, linear or both")
+        for name, own in self.amounts.items():
+            if not 0 <= own <= _HIGHEST:
+                raise ConfigError(f"prune_l1.amounts.{name}={own}: give a fraction from 0 to {_HIGHEST}")
+
+    def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
+        """Prune and fine-tune, step by step."""
+        weights = prunable_weights(classifier.network, len(classifier.classes), self.layers)
+        pools = self._pools(weights)
+        epochs = context.fit.epochs if self.epochs is None else self.epochs
+        for progress, own_epochs in zip(
+            cubic_amounts(1.0, self.steps), share_epochs(epochs, self.steps), strict=True
+        ):
+            for amount, names in pools:
+                zero_smallest([weights[name] for name in names], amount * progress)
+            if own_epochs:
+                classifier = context.fit(classifier, own_epochs, self.lr)
+        context.notes.append(self._report(classifier))
+        return classifier
+
+    def _pools(self, weights: Mapping[str, Tensor]) -> list[tuple[float, list[str]]]:
+        """Layers that are ranked together, each pool with its fraction."""
+        named: dict[str, list[str]] = {prefix: [] for prefix in ("", *self.amounts)}
+        for name in weights:
+            fitting = [prefix for prefix in self.amounts if f"{name}.".startswith(f"{prefix}.")]
+            named[max(fitting, key=len, default="")].append(name)
+        for prefix in self.amounts:
+            if not any(f"{name}.".startswith(f"{prefix}.") for name in weights):
+                raise ConfigError(
+                    f"prune_l1.amounts.{prefix}: no layer that is pruned has a name that begins so."
+                    f"{did_you_mean(prefix, _beginnings(weights))}"
+                )
+        fractions = {"": self.amount, **self.amounts}
+        if self.scope == "global":
+            return [(fractions[prefix], names) for prefix, names in named.items() if names]
+        return [(fractions[prefix], [name]) for prefix, names in named.items() for name in names]
+
+    def _report(self, classifier: ECGClassifier) -> str:
+        weights = prunable_weights(classifier.network, len(classifier.classes), self.layers).values()
+        zeros = sum(int((weight == 0).sum()) for weight in weights)
+        chosen = sum(weight.numel() for weight in weights)
+        everything = sum(parameter.numel() for parameter in classifier.network.parameters())
+        return (
+            f"{zeros / chosen:.2%} of the {chosen:,} weights of {len(weights)} layers are zero, {zeros / everything:.2%} "
+            "of all parameters; dense kernels do not gain from it, a compressed file does"
+        )
+
+
+def prunable_weights(network: nn.Module, n_classes: int, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Weights of these kinds of layers, by the layer's name, without the heads.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    kinds = tuple(_LAYERS[kind] for kind in layers)
+    heads = find_heads(network, n_classes)
+    weights: dict[str, Tensor] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, kinds) and name not in heads:
+            assert isinstance(module.weight, Tensor)
+            weights[name] = module.weight
+    if not weights:
+        raise ConfigError(
+            f"prune_l1.layers={','.join(layers)}: {type(network).__name__} has no such layer besides its head"
+        )
+    return weights
+
+
+@torch.no_grad()
+def zero_smallest(weights: Sequence[Tensor], amount: float) -> None:
+    """Set round(amount · n) of the n weights to zero, the smallest of all of them together."""
+    flat = torch.cat([weight.flatten() for weight in weights])
+    method = L1Unstructured(amount=round(amount * len(flat)))
+    mask: Tensor = method.compute_mask(flat, default_mask=torch.ones_like(flat))
+    for weight, own in zip(weights, mask.split([weight.numel() for weight in weights]), strict=True):
+        weight.mul_(own.view_as(weight))
+
+
+def _beginnings(names: Mapping[str, Tensor]) -> list[str]:
+    """Every beginning of these dotted names."""
+    parts = [name.split(".") for name in names]
+    return sorted({".".join(part[:length]) for part in parts for length in range(1, len(part) + 1)})

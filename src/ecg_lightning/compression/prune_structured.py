@@ -1,0 +1,244 @@
+"""Structured pruning: whole channels go, so that every runtime gets a smaller dense network."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.layers import Attention
+from torch import Tensor, nn
+
+from ecg_lightning.compression.heads import find_heads
+from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
+from ecg_lightning.compression.shapes import fit_attention, fit_shapes
+from ecg_lightning.compression.stage import CompressionStage, StageContext, require
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.models.classifier import ECGClassifier
+
+
+class PruneStructured(CompressionStage):
+    """Removes the channels of least magnitude with all that depends on them (DepGraph, Fang et al. 2023, arXiv 2301.12900).
+
+    Coupled layers are found by Torch-Pruning. In attention every head stays, narrower. The heads keep their classes.
+
+    Args:
+        amount: fraction of the channels of a layer, or with `global` of all layers of a kind.
+        round_to: what is left is rounded to a multiple of this (half goes up); a layer that would be narrower is
+            rounded to the largest power of two that fits.
+        scope: `layer` prunes each layer alike; `global` ranks the channels of layers of the same kind together
+            (Fang et al. 2024, arXiv 2407.04616), and leaves each layer half of what `layer` would.
+        steps: prune and fine-tune this often, by the cubic schedule; the epochs are shared between them.
+        epochs: of all steps together.
+        lr: of the fine-tuning.
+    """
+
+    def __init__(
+        self,
+        amount: float = 0.5,
+        round_to: int = 32,
+        scope: str = "layer",
+        steps: int = 1,
+        epochs: int | None = None,
+        lr: float | None = None,
+    ) -> None:
+        super().__init__(epochs, lr)
+        self.amount = amount
+        self.round_to = round_to
+        self.scope = scope
+        self.steps = steps
+
+    def check(self, accelerator: str) -> None:
+        """Refuse if Torch-Pruning is missing."""
+        require("torch_pruning", "prune_structured")
+
+    def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
+        """Prune and fine-tune, step by step."""
+        network = classifier.network
+        before = sum(parameter.numel() for parameter in network.parameters())
+        example = next(context.network_inputs(classifier, n_records=1))
+        full_widths: dict[nn.Module, int] = {}
+        epochs = context.fit.epochs if self.epochs is None else self.epochs
+        for amount, own_epochs in zip(
+            cubic_amounts(self.amount, self.steps), share_epochs(epochs, self.steps), strict=True
+        ):
+            narrow = self._prune(classifier, example, amount, full_widths)
+            if own_epochs:
+                classifier = context.fit(classifier, own_epochs, self.lr)
+        after = sum(parameter.numel() for parameter in network.parameters())
+        context.notes.append(f"channels removed: {before:,} → {after:,} parameters ({after / before:.1%})")
+        if narrow:
+            finest, coarsest = min(narrow), max(narrow)
+            units = f"{finest}" if finest == coarsest else f"{finest} to {coarsest}"
+            context.notes.append(f"layers narrower than {self.round_to} channels were rounded to {units}")
+        return classifier
+
+    def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
+        """Give the network the pruned shapes."""
+        prefix = "network."
+        fit_shapes(
+            classifier.network,
+            {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)},
+        )
+        return classifier
+
+    def _prune(
+        self, classifier: ECGClassifier, example: Tensor, amount: float, full_widths: dict[nn.Module, int]
+    ) -> set[int]:
+        """Prune up to `amount` of the full widths; gives what layers narrower than `round_to` were rounded to."""
+        network = classifier.network
+        heads = list(find_heads(network, len(classifier.classes)).values())
+        try:
+            with _traceable(network):
+                units = _prune_network(network, heads, example, amount, self.round_to, self.scope, full_widths)
+            with torch.no_grad():
+                network(example)
+        # What tracing and the first forward of a half-pruned network fail with.
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+            reason = " ".join(str(e).split())[:200] or type(e).__name__
+            raise ConfigError(
+                f"prune_structured cannot follow the channels through {type(network).__name__} ({reason}); use prune_l1, "
+                "or prune another model"
+            ) from e
+        return {unit for unit in units if unit < self.round_to}
+
+
+@dataclass
+class _Group:
+    """Layers whose channels go together.
+
+    Attributes:
+        graph: which they are part of.
+        root: its first dependency: the layer and the function that prune the group.
+        width: channels, within one head of attention or one group of a convolution.
+        repeats: heads or groups, which are pruned alike.
+        importance: (width,) magnitudes.
+        kind: groups of the same kind can be ranked together.
+        full_width: before any pruning.
+    """
+
+    graph: Any
+    root: Any
+    width: int
+    repeats: int
+    importance: Tensor
+    kind: tuple[Any, ...]
+    full_width: int
+
+    def prune_to(self, kept: int) -> None:
+        """Remove the least important channels, `kept` are left."""
+        least = torch.argsort(self.importance)[: self.width - kept].tolist()
+        indices = sorted(channel + repeat * self.width for repeat in range(self.repeats) for channel in least)
+        if indices:
+            self.graph.get_pruning_group(self.root.target.module, self.root.handler, indices).prune()
+
+
+def _prune_network(
+    network: nn.Module,
+    heads: Sequence[nn.Linear],
+    example: Tensor,
+    amount: float,
+    round_to: int,
+    scope: str,
+    full_widths: dict[nn.Module, int],
+) -> set[int]:
+    """Prune in place; gives the units that widths were rounded to."""
+    groups = list(_find_groups(network, heads, example, full_widths))
+    if not groups:
+        raise ConfigError(f"prune_structured: {type(network).__name__} has no channels that could be removed")
+    asked = _globally(groups, amount) if scope == "global" else [group.full_width * (1 - amount) for group in groups]
+    units = set()
+    for group, width in zip(groups, asked, strict=True):
+        unit = rounding_unit(width, round_to)
+        kept = min(group.width, round_width(width, unit))
+        if kept < group.full_width:
+            units.add(unit)
+        group.prune_to(kept)
+    return units
+
+
+def rounding_unit(width: float, round_to: int) -> int:
+    """`round_to`, or for what is narrower the largest power of two that fits into it."""
+    return round_to if width >= round_to else int(2 ** math.floor(math.log2(max(width, 1))))
+
+
+def round_width(width: float, unit: int) -> int:
+    """The nearest multiple of `unit`, at least one; half goes up."""
+    return max(1, math.floor(width / unit + 0.5)) * unit
+
+
+def _find_groups(
+    network: nn.Module, heads: Sequence[nn.Linear], example: Tensor, full_widths: dict[nn.Module, int]
+) -> Iterator[_Group]:
+    import torch_pruning as tp
+
+    graph: Any = tp.DependencyGraph().build_dependency(network, example, verbose=False)
+    importance = tp.importance.GroupMagnitudeImportance(p=2)
+    attentions = {module.qkv: module for module in network.modules() if isinstance(module, Attention)}
+    for group in list(graph.get_all_groups(ignored_layers=list(heads))):
+        layers = [
+            (dependency.target.module, graph.is_out_channel_pruning_fn(dependency.handler)) for dependency, _ in group
+        ]
+        repeats = max(_repeats(module, is_out, attentions) for module, is_out in layers)
+        attention = next((attentions[module] for module, is_out in layers if is_out and module in attentions), None)
+        if attention:  # seen from the projection: query, key and value share its channels
+            group = graph.get_pruning_group(
+                attention.proj, tp.prune_linear_in_channels, range(attention.proj.in_features)
+            )
+        with torch.no_grad():
+            magnitudes = importance(group).view(repeats, -1).mean(dim=0)
+        root = group[0].dep
+        full = full_widths.setdefault(root.target.module, len(magnitudes))
+        kind = tuple((type(module), is_out) for module, is_out in layers)
+        yield _Group(graph, root, len(magnitudes), repeats, magnitudes, kind, full)
+
+
+def _repeats(module: nn.Module, is_out: bool, attentions: dict[nn.Module, Attention]) -> int:
+    """How many parts of a layer are pruned alike."""
+    if is_out and module in attentions:
+        return int(attentions[module].num_heads)
+    if isinstance(module, nn.Conv2d) and module.groups < module.out_channels:
+        return module.groups
+    return 1
+
+
+def _globally(groups: Sequence[_Group], amount: float) -> list[float]:
+    """What is left of each group's channels if those of all groups of a kind are ranked together."""
+    pools = defaultdict(list)
+    for group in groups:
+        pools[group.kind].append(group)
+    widths = {}
+    for pool in pools.values():
+        ranked = torch.cat([group.importance for group in pool])
+        n_kept = sum(group.full_width for group in pool) * (1 - amount)
+        n_removed = max(0, len(ranked) - max(1, round(n_kept)))
+        threshold = ranked.kthvalue(n_removed).values if n_removed else ranked.min() - 1
+        for group in pool:
+            above = float((group.importance > threshold).sum())
+            widths[id(group)] = max(above, group.full_width * (1 - amount) / 2)
+    return [widths[id(group)] for group in groups]
+
+
+@contextmanager
+def _traceable(network: nn.Module) -> Iterator[None]:
+    """Attention in single steps, since the fused kernel hides where channels go; its sizes are set afterwards."""
+    attentions = [module for module in network.modules() if isinstance(module, Attention)]
+    fused = [attention.fused_attn for attention in attentions]
+    frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+    network.requires_grad_(True)  # the graph is read off the gradients'
+    network.eval()
+    for attention in attentions:
+        attention.fused_attn = False
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        for attention, was_fused in zip(attentions, fused, strict=True):
+            attention.fused_attn = was_fused
+            fit_attention(attention)

@@ -1,0 +1,55 @@
+"""A network's shapes after channels were removed: read off a state dict, and given to a newly built network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from timm.layers import Attention
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+
+def fit_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give every parameter and buffer the shape that it has in `state`, and every layer the sizes that go with it.
+
+    The new values are left unset: `state` is loaded next. Names that `state` lacks are left as they are.
+    """
+    for prefix, module in network.named_modules():
+        depthwise = isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            new = state.get(f"{prefix}.{name}" if prefix else name)
+            if new is not None and new.shape != parameter.shape:
+                setattr(module, name, nn.Parameter(parameter.detach().new_empty(new.shape)))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            new = state.get(f"{prefix}.{name}" if prefix else name)
+            if new is not None and new.shape != buffer.shape:
+                setattr(module, name, buffer.new_empty(new.shape))
+        _follow(module, depthwise)
+    for module in network.modules():
+        if isinstance(module, Attention):
+            fit_attention(module)
+
+
+def fit_attention(attention: nn.Module) -> None:
+    """Set the sizes of a timm attention by its layers; the number of heads stays."""
+    assert isinstance(attention, Attention)
+    attention.attn_dim = attention.qkv.out_features // 3
+    attention.head_dim = attention.attn_dim // attention.num_heads
+    attention.scale = attention.head_dim**-0.5
+
+
+def _follow(module: nn.Module, depthwise: bool) -> None:
+    """Set a layer's sizes by its parameters."""
+    if isinstance(module, _ConvNd):
+        module.out_channels = module.weight.shape[0]
+        if depthwise:
+            module.groups = module.in_channels = module.out_channels
+        else:
+            module.in_channels = module.weight.shape[1] * module.groups
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, _BatchNorm) and module.weight is not None:
+        module.num_features = len(module.weight)
+    elif isinstance(module, nn.LayerNorm) and module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
