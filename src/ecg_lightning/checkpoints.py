@@ -16,7 +16,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig
 
 from ecg_lightning import __version__
-from ecg_lightning.building import build_classifier
+from ecg_lightning.building import build_classifier, build_stage
+from ecg_lightning.compression.stage import plain_classifier
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
@@ -109,6 +110,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return cast(dict[str, Any], checkpoint)
 
 
+def save_classifier(classifier: ECGClassifier, path: Path) -> Path:
+    """Write a compressed classifier's checkpoint: its state, and what it takes to build it again."""
+    content = {"state_dict": classifier.state_dict(), "ecg_lightning": classifier.description}
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    return path
+
+
 def load_classifier(path: str | Path) -> ECGClassifier:
     """Build the classifier of a checkpoint and fill it: model, front end, normalisation and thresholds.
 
@@ -126,6 +134,8 @@ def load_classifier(path: str | Path) -> ECGClassifier:
             seed=described["seed"],
             classes=tuple(described["classes"]),
         )
+        for node in described.get("stages", []):  # a compressed model's structure
+            classifier = build_stage(node, "stage").restore(plain_classifier(classifier), checkpoint["state_dict"])
         classifier.load_state_dict(checkpoint["state_dict"])
     except (ConfigError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]

@@ -134,7 +134,7 @@ class CompressionStage:
         """
         from ecg_lightning.deployment.float_files import export_float
 
-        return export_float(classifier, folder, context.accelerator)
+        return export_float(classifier, folder)
 
 
 def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:

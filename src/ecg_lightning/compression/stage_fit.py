@@ -29,6 +29,7 @@ class StageFit:
     """Fine-tunes one stage's classifier; `stage.Fit` says how it is called.
 
     Attributes:
+        epochs: of a fit where none are asked for.
         timing: seconds and epochs of the fits so far.
 
     Args:
@@ -52,6 +53,7 @@ class StageFit:
         self.datamodule = datamodule
         self.teacher = teacher
         self.folder = folder
+        self.epochs: int = cfg.compression.fine_tune.epochs
         self.timing = {"fit_s": 0.0, "epochs": 0.0}
 
     def __call__(
@@ -63,7 +65,7 @@ class StageFit:
     ) -> ECGClassifier:
         """See `stage.Fit`."""
         settings = self.cfg.compression.fine_tune
-        epochs = settings.epochs if epochs is None else epochs
+        epochs = self.epochs if epochs is None else epochs
         if epochs == 0:
             return classifier.eval()
         classifier.optimizer_config = OptimizerConfig("adamw", lr or settings.lr, settings.weight_decay)
