@@ -10,10 +10,15 @@ from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_quantized, counted
 from ecg_lightning.errors import ModelFileError
 
-_INT8 = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "QAttention")
-_FLOAT = ("Conv", "FusedConv", "NhwcFusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "TransposeMatMul")
-_ATTENTION = ("Attention", "MultiHeadAttention")
-_ERRORS_ONLY = 4
+_INT8 = (
+    *("QLinearConv", "QLinearMatMul", "QGemm", "QAttention", "ConvInteger", "DynamicQuantizeMatMul"),
+    *("MatMulInteger", "MatMulIntegerToFloat"),
+)
+_FLOAT = (
+    *("Conv", "FusedConv", "NhwcFusedConv", "MatMul", "FusedMatMul", "TransposeMatMul", "Gemm", "FusedGemm"),
+    *("Attention", "MultiHeadAttention"),
+)
+_FATAL_ONLY = 4
 
 
 class ONNXRuntime:
@@ -29,7 +34,7 @@ class ONNXRuntime:
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
         self._package = import_extra("onnxruntime")
-        self._package.set_default_logger_severity(_ERRORS_ONLY)
+        self._package.set_default_logger_severity(_FATAL_ONLY)
         self._path = path
         self.precision = precision
         self._session = self._open(threads)
@@ -53,20 +58,15 @@ class ONNXRuntime:
             optimised = Path(folder) / "optimised.onnx"
             self._open(1, optimised)
             nodes = onnx.load(optimised).graph.node
-        found = []
-        for node in nodes:
-            kind = node.op_type
-            if kind.startswith(_INT8) and kind.endswith(("Conv", "MatMul", "Gemm", *_INT8, "ToFloat")):
-                found.append((kind, "int8"))
-            elif kind in _FLOAT or kind in _ATTENTION:
-                found.append((kind, "fp32"))
+        found = [(node.op_type, "int8") for node in nodes if node.op_type in _INT8]
+        found += [(node.op_type, "fp32") for node in nodes if node.op_type in _FLOAT]
         return counted(found)
 
     def _open(self, threads: int, optimised: Path | None = None) -> Any:
         options = self._package.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         if optimised:
             options.optimized_model_filepath = str(optimised)
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 from ecg_lightning.deployment.runtimes import Floats, Kernel, check_quantized, counted
 
 _PRODUCTS = (
-    *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::thnn_conv2d", "aten::_conv_depthwise2d"),
+    *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::_conv_depthwise2d"),
     *("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::mkldnn_linear"),
     *("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_attention_math"),
 )
@@ -62,14 +63,13 @@ class TorchRuntime:
 
     def kernels(self) -> list[Kernel]:
         """What PyTorch's profiler sees in one pass of one record."""
-        import numpy as np
-
         record = np.zeros((1, 12, self.n_samples), dtype=np.float32)
         self.logits(record)
-        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+        # Kineto, the profiler's other back end, writes to the terminal from C++.
+        with profile(use_kineto=False, record_shapes=True) as profiler:
             self.logits(record)
         found = []
-        for event in profiler.events() or ():
+        for event in profiler.function_events or ():
             if event.name.startswith(("quantized::conv", "quantized::linear", "onednn::q")):
                 found.append((event.name, "int8"))
             elif event.name in _PRODUCTS:

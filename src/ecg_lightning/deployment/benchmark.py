@@ -1,0 +1,118 @@
+"""Exported files, compared: time, throughput, kernels and bytes of each, in every runtime that opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecg_lightning.deployment.latency import measure
+from ecg_lightning.deployment.runtimes import PRECISIONS, SUFFIXES, Runtime, open_runtime
+from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
+from ecg_lightning.processor import available_cores, describe_processor
+
+
+def benchmark(
+    paths: Sequence[Path],
+    batches: Sequence[int] = (1,),
+    threads: int | None = None,
+    rounds: int = 20,
+    warmup: int = 3,
+    min_round_s: float = 0.05,
+) -> dict[str, Any]:
+    """Measure files in interleaved rounds, all in one process.
+
+    Each file is opened by every runtime that reads it and is installed: in fp32, in bf16 where the processor has it,
+    and, where it is quantized, in int8 alone.
+
+    Args:
+        paths: .onnx, .xml or .ckpt files.
+        batches: records of a call.
+        threads: of a call; all cores by default.
+        rounds: see `latency.measure`.
+        warmup: see `latency.measure`.
+        min_round_s: see `latency.measure`.
+
+    Returns:
+        `host`, `threads`, `rounds`, `skipped` (texts), and `rows`: file, runtime, precision, batch, threads, bytes,
+        p50_ms, p95_ms, n, samples_per_s and kernels of each case.
+
+    Raises:
+        ModelFileError: a file is not there, or no runtime opens it.
+    """
+    threads = threads or available_cores()
+    skipped: list[str] = []
+    rows: dict[str, dict[str, Any]] = {}
+    cases: dict[str, Callable[[], object]] = {}
+    random = np.random.default_rng(0)
+    for path in paths:
+        for batch in batches:
+            for opened in _open_all(path, threads, batch, skipped):
+                name = f"{path} {opened.name} {opened.precision} {batch}"
+                signals = random.normal(scale=0.3, size=(batch, 12, opened.n_samples)).astype(np.float32)
+                cases[name] = _call(opened, signals)
+                rows[name] = {
+                    "file": path.name,
+                    "runtime": opened.name,
+                    "precision": opened.precision,
+                    "batch": batch,
+                    "threads": threads,
+                    "bytes": size_of(path),
+                    "kernels": opened.kernels(),
+                }
+    for name, latency in measure(cases, rounds, warmup, min_round_s).items():
+        rows[name] |= {
+            "p50_ms": latency.p50_ms,
+            "p95_ms": latency.p95_ms,
+            "n": latency.n,
+            "samples_per_s": latency.samples_per_s(rows[name]["batch"]),
+        }
+    return {
+        "host": describe_processor(),
+        "threads": threads,
+        "rounds": rounds,
+        "skipped": list(dict.fromkeys(skipped)),
+        "rows": list(rows.values()),
+    }
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a model; an .xml brings its .bin along."""
+    weights = path.with_suffix(".bin")
+    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
+
+
+def _call(opened: Runtime, signals: Any) -> Callable[[], object]:
+    return lambda: opened.logits(signals)
+
+
+def _open_all(path: Path, threads: int, batch: int, skipped: list[str]) -> Iterator[Runtime]:
+    runtimes = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
+    if not runtimes:
+        open_runtime(path, "openvino")  # says why not
+    missing: MissingPackageError | None = None
+    n_opened = 0
+    for runtime in runtimes:
+        # int8 first: where it works, the same file in another precision would run the same kernels.
+        for precision in reversed(PRECISIONS):
+            try:
+                opened = open_runtime(path, runtime, precision, threads, batch)
+            except MissingPackageError as error:
+                missing = error
+                skipped.append(str(error))
+                break
+            except (ConfigError, HardwareUnavailableError) as error:
+                skipped.append(str(error))
+                continue
+            except ModelFileError:
+                if precision == "int8":
+                    continue  # not quantized, or not to be opened: then the next precision says so
+                raise
+            n_opened += 1
+            yield opened
+            if precision == "int8":
+                break
+    if missing and not n_opened:
+        raise missing

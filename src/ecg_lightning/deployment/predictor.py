@@ -1,0 +1,152 @@
+"""Predictions from an exported file: calibrated probabilities and decisions, without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.metadata import read_metadata
+from ecg_lightning.deployment.records import read_record
+from ecg_lightning.deployment.runtimes import SUFFIXES, open_runtime
+from ecg_lightning.errors import DataError, ModelFileError, UserError
+from ecg_lightning.processor import available_cores
+
+_BATCH = 32
+
+Probabilities = npt.NDArray[np.float64]
+
+
+class Predictor:
+    """An .onnx or .xml file that this project exported, opened with what it says about itself.
+
+    Attributes:
+        metadata: see `metadata.Metadata`.
+        runtime: see `runtimes.Runtime`.
+
+    Args:
+        path: the file.
+        runtime: `onnxruntime` or `openvino`; by default ONNX Runtime for .onnx, OpenVINO for .xml.
+        threads: of one call; all cores by default.
+
+    Raises:
+        ModelFileError: the file cannot be used.
+        MissingPackageError: the runtime is not installed.
+    """
+
+    def __init__(self, path: str | Path, runtime: str | None = None, threads: int | None = None) -> None:
+        path = Path(path)
+        self.metadata = read_metadata(path)
+        if runtime is None:
+            runtime = next(name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes)
+        # A bfloat16 runtime must be asked for: here a prediction is to be the same on every machine.
+        precision = "int8" if self.metadata.precision == "int8" else "fp32"
+        self.runtime = open_runtime(path, runtime, precision, threads or available_cores())
+        if self.runtime.n_samples != self.metadata.n_samples:
+            raise ModelFileError(
+                f"{path} takes {self.runtime.n_samples} samples a lead, its description says "
+                f"{self.metadata.n_samples}: the file was changed; export it again"
+            )
+
+    def predict(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:
+        """(B, 12, T) mV, at the model's rate → (B, C) calibrated probabilities.
+
+        Raises:
+            DataError: another shape, or values that are not finite.
+        """
+        signals_BCT = np.ascontiguousarray(millivolts_BCT, dtype=np.float32)
+        expected = (len(LEADS), self.metadata.n_samples)
+        if signals_BCT.ndim != 3 or signals_BCT.shape[1:] != expected:
+            raise DataError(f"the signals have the shape {signals_BCT.shape}, expected (records, 12, {expected[1]})")
+        if not np.isfinite(signals_BCT).all():
+            raise DataError("the signals hold values that are not finite; leave such records out")
+        logits = [self.runtime.logits(signals_BCT[row : row + _BATCH]) for row in range(0, len(signals_BCT), _BATCH)]
+        n_classes = len(self.metadata.classes)
+        logits_BC = np.concatenate([*logits, np.empty((0, n_classes))]).astype(np.float64)
+        return link(logits_BC / self.metadata.temperature, self.metadata.link)
+
+    def decisions(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_]:
+        """(B, C): which classes reach their threshold."""
+        return probabilities_BC >= np.array(self.metadata.thresholds)
+
+
+def link(logits_BC: Probabilities, name: str) -> Probabilities:
+    """Logits → probabilities, by `sigmoid` or `softmax`, without overflow."""
+    if name == "softmax":
+        exponentials = np.exp(logits_BC - logits_BC.max(axis=1, keepdims=True, initial=-np.inf))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits_BC)))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What came of one record.
+
+    Attributes:
+        record: its path, as given.
+        probabilities: by class; None where the record was refused.
+        positive: the classes that reach their threshold.
+        notes: what was converted on reading.
+        error: why it was refused.
+    """
+
+    record: str
+    probabilities: dict[str, float] | None = None
+    positive: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: UserError | None = None
+
+
+def predict_records(
+    predictor: Predictor, paths: Sequence[Path], rate: float | None = None, units: str | None = None
+) -> list[Prediction]:
+    """Read and predict records in batches; one that cannot be used does not keep the others from it.
+
+    Args:
+        predictor: the model.
+        paths: see `records.read_record`.
+        rate: of .csv and .npy files, Hz.
+        units: of .csv and .npy files.
+    """
+    found = []
+    for first in range(0, len(paths), _BATCH):
+        found += _predict_batch(predictor, paths[first : first + _BATCH], rate, units)
+    return found
+
+
+def _predict_batch(
+    predictor: Predictor, paths: Sequence[Path], rate: float | None, units: str | None
+) -> list[Prediction]:
+    about = predictor.metadata
+    refused: dict[int, UserError] = {}
+    recordings = {}
+    for index, path in enumerate(paths):
+        try:
+            recordings[index] = read_record(
+                path, sampling_rate=about.sampling_rate, n_samples=about.n_samples, rate=rate, units=units
+            )
+        except DataError as error:
+            refused[index] = error
+    signals = [recording.millivolts_CT for recording in recordings.values()]
+    probabilities = predictor.predict(np.stack(signals)) if signals else np.empty((0, len(about.classes)))
+    decisions = predictor.decisions(probabilities)
+    rows = dict(zip(recordings, zip(probabilities, decisions, strict=True), strict=True))
+    predictions = []
+    for index, path in enumerate(paths):
+        if index in refused:
+            predictions.append(Prediction(str(path), error=refused[index]))
+            continue
+        row, positive = rows[index]
+        predictions.append(
+            Prediction(
+                str(path),
+                probabilities=dict(zip(about.classes, row.tolist(), strict=True)),
+                positive=tuple(name for name, yes in zip(about.classes, positive, strict=True) if yes),
+                notes=recordings[index].notes,
+            )
+        )
+    return predictions
