@@ -134,6 +134,7 @@ def load_classifier(path: str | Path) -> ECGClassifier:
             seed=described["seed"],
             classes=tuple(described["classes"]),
         )
+        classifier.description = described
         for node in described.get("stages", []):  # a compressed model's structure
             classifier = build_stage(node, "stage").restore(plain_classifier(classifier), checkpoint["state_dict"])
         classifier.load_state_dict(checkpoint["state_dict"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import PTBXLDataModule
@@ -23,12 +24,15 @@ class Deployment(NamedTuple):
         runtime: `torch`, `onnxruntime` or `openvino`.
         precision: `fp32`, `bf16` or `int8`.
         skipped: why this runtime cannot take the variant.
+        simulated: whether PyTorch computes the same, so that the two must agree; a runtime's own quantization tool
+            makes another model.
     """
 
     path: Path | None
     runtime: str
     precision: str
     skipped: str | None = None
+    simulated: bool = True
 
 
 class Fit(Protocol):
@@ -46,6 +50,7 @@ class Fit(Protocol):
         epochs: int | None = None,
         lr: float | None = None,
         precision: str | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> ECGClassifier:
         """Train with the run's data, metrics, early stopping and logging; the best epoch's weights are kept.
 
@@ -57,6 +62,7 @@ class Fit(Protocol):
             epochs: `compression.fine_tune.epochs` by default; 0 trains nothing.
             lr: `compression.fine_tune.lr` by default.
             precision: of the training; the hardware profile's by default.
+            callbacks: more of them.
         """
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import Callback, Timer
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.building import build_loggers
@@ -62,6 +62,7 @@ class StageFit:
         epochs: int | None = None,
         lr: float | None = None,
         precision: str | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> ECGClassifier:
         """See `stage.Fit`."""
         settings = self.cfg.compression.fine_tune
@@ -76,7 +77,7 @@ class StageFit:
         cfg = self._configuration(epochs)
         device = dict(self.device) | ({"precision": precision} if precision else {})
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
-        trainer = make_trainer(cfg, device, loggers, [KeepZeros()])
+        trainer = make_trainer(cfg, device, loggers, [KeepZeros(), *callbacks])
         trainer.fit(classifier, datamodule=self.datamodule)
         checkpoints = self.folder / "checkpoints"
         if (best := checkpoints / "best.ckpt").is_file():  # not under trainer.fast_dev_run

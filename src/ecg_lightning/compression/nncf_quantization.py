@@ -1,0 +1,73 @@
+"""Int8 by NNCF: the only tool whose models OpenVINO computes with every linear layer of a transformer in int8."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from torch import nn
+
+from ecg_lightning.compression.quantizable import mostly_linear, prepare_for_quantization
+from ecg_lightning.compression.stage import Deployment, StageContext
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.models.classifier import ECGClassifier
+
+
+def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calibration: int) -> nn.Module:
+    """The network with quantizers at its products, their ranges from training records; it can be trained further.
+
+    Args:
+        classifier: whose network is copied by NNCF.
+        context: with the training records.
+        n_calibration: how many of them.
+
+    Raises:
+        ConfigError: NNCF cannot trace the network.
+    """
+    nncf = import_extra("nncf")
+    network = prepare_for_quantization(classifier.network).eval()
+    inputs = [image[None] for batch in context.network_inputs(classifier, n_calibration) for image in batch]
+    transformer = nncf.ModelType.TRANSFORMER if mostly_linear(network) else None
+    with _quiet():
+        try:
+            quantized: nn.Module = nncf.quantize(
+                network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer
+            )
+        except Exception as error:  # NNCF raises anything
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"NNCF cannot quantize {type(network).__name__} ({reason}); use compression=qat_fbgemm"
+            ) from error
+    return quantized
+
+
+def export_nncf(classifier: ECGClassifier, folder: Path) -> Deployment:
+    """The OpenVINO model of a network that NNCF quantized."""
+    from ecg_lightning.deployment.export import DeployedNetwork, export_openvino
+
+    module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
+    with _quiet():
+        path = export_openvino(
+            module, folder / "model.xml", n_leads=len(LEADS), n_samples=classifier.description["n_samples"]
+        )
+    return Deployment(path, "openvino", "int8")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NNCF's progress bars and advice."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,86 @@
+"""Int8 by torchao's PT2E: a graph that trains with fake quantization and becomes an ONNX file of real int8 weights."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ecg_lightning.compression.quantizable import prepare_for_quantization
+from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.errors import ConfigError
+
+
+def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
+    """A trainable graph with fake quantization.
+
+    Activations are symmetric (−127 … 127), so that zero weights and paddings stay exact and every runtime has kernels
+    for it; weights are symmetric, a scale for each output channel.
+
+    Args:
+        network: changed in place.
+        inputs: an example of two records or more; a batch of one would be fixed.
+
+    Raises:
+        ConfigError: `torch.export` cannot trace the network.
+    """
+    pt2e = import_extra("torchao.quantization.pt2e")
+    quantizers = import_extra("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
+    specification = import_extra("torchao.quantization.pt2e.quantizer.quantizer").QuantizationSpec
+    activation = specification(
+        dtype=torch.int8,
+        quant_min=-127,
+        quant_max=127,
+        qscheme=torch.per_tensor_symmetric,
+        is_dynamic=False,
+        observer_or_fake_quant_ctr=pt2e.FusedMovingAvgObsFakeQuantize.with_args(
+            observer=pt2e.MovingAverageMinMaxObserver
+        ),
+    )
+    with _quiet():
+        default = quantizers.get_default_x86_inductor_quantization_config(is_qat=True)
+        output = activation if default.output_activation is not None else None
+        quantizer = quantizers.X86InductorQuantizer()
+        quantizer.set_global(type(default)(activation, output, default.weight, None, True))
+        try:
+            graph = torch.export.export(
+                prepare_for_quantization(network).train(), (inputs,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+            ).module()
+        except Exception as error:  # torch.export raises anything
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"torch.export cannot trace {type(network).__name__} ({reason}); use compression.stages.quantize.tool="
+                "nncf, or compression=qat_fbgemm"
+            ) from error
+        prepare = import_extra("torchao.quantization.pt2e.quantize_pt2e").prepare_qat_pt2e
+        prepared: nn.Module = pt2e.allow_exported_model_train_eval(prepare(graph, quantizer))
+    return prepared
+
+
+def convert_pt2e(network: nn.Module) -> nn.Module:
+    """The trained graph with integer weights; it computes as the int8 runtimes will, slowly."""
+    pt2e = import_extra("torchao.quantization.pt2e")
+    network.eval()  # exported graphs return nothing here
+    with _quiet():
+        convert = import_extra("torchao.quantization.pt2e.quantize_pt2e").convert_pt2e
+        converted: nn.Module = pt2e.allow_exported_model_train_eval(convert(network))
+    converted.eval()
+    return converted
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without notices of deprecation, which are not the user's."""
+    logger = logging.getLogger("torch.utils._pytree")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

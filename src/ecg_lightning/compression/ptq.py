@@ -1,0 +1,127 @@
+"""Post-training static quantization: minutes, no training, and no promise of accuracy."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
+from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext, require
+from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
+from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.errors import HardwareUnavailableError
+from ecg_lightning.models.classifier import ECGClassifier
+
+_PRODUCTS = ("Conv", "MatMul", "Gemm")
+
+
+class PTQ(CompressionStage):
+    """NNCF's quantization for OpenVINO and, from the same float model, ONNX Runtime's own.
+
+    Args:
+        n_calibration: training records that give the ranges.
+        epochs: not used: nothing is trained.
+        lr: not used.
+    """
+
+    quantizes = True
+
+    def __init__(self, n_calibration: int = 300, epochs: int | None = None, lr: float | None = None) -> None:
+        super().__init__(epochs, lr)
+        self.n_calibration = n_calibration
+        self._float: ECGClassifier | None = None
+
+    def check(self, accelerator: str) -> None:
+        """Its files are for processors."""
+        for package in ("nncf", "onnxruntime"):
+            require(package, "PTQ")
+        if accelerator != "cpu":
+            raise HardwareUnavailableError("compression=ptq makes int8 files for processors: use hardware=cpu")
+
+    def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
+        """Calibrate NNCF's quantizers."""
+        self._float = copy.deepcopy(classifier)  # which ONNX Runtime's tool starts from
+        classifier.network = quantize_with_nncf(classifier, context, self.n_calibration)
+        return classifier
+
+    def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
+        """An OpenVINO model, and an ONNX file of ONNX Runtime's own quantization."""
+        assert self._float is not None
+        return [export_nncf(classifier, folder), quantize_onnx(self._float, folder, context, self.n_calibration)]
+
+
+def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext, n_calibration: int) -> Deployment:
+    """ONNX Runtime's static quantization (QDQ) of the products of the network; the front end stays in float32.
+
+    Args:
+        classifier: float.
+        folder: for `model.onnx`.
+        context: with the training records.
+        n_calibration: how many of them.
+    """
+    from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
+
+    quantization = import_extra("onnxruntime.quantization")
+    preprocess = import_extra("onnxruntime.quantization.shape_inference").quant_pre_process
+    module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
+    source = export_onnx(module, folder / "float.onnx", len(LEADS), classifier.description["n_samples"])
+    prepared, target = folder / "prepared.onnx", folder / "model.onnx"
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # its advice to preprocess, which was done
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            preprocess(source, prepared)
+            quantization.quantize_static(
+                prepared,
+                target,
+                _Calibration(context, n_calibration),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=list(_PRODUCTS),
+                nodes_to_exclude=frontend_nodes(prepared),
+                per_channel=True,
+                activation_type=quantization.QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
+                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+            )
+    finally:
+        root.setLevel(level)
+        source.unlink()
+        prepared.unlink(missing_ok=True)
+    return Deployment(target, "onnxruntime", "int8", simulated=False)
+
+
+def frontend_nodes(path: Path) -> list[str]:
+    """Names of the products of an exported file that compute the image: those that no learned product comes before.
+
+    The front end's matrix products take constants that are no parameter of the network, and stand before its first
+    convolution or, in a transformer, its patch embedding, which is a convolution, too.
+    """
+    names = []
+    for node in import_extra("onnx").load(path).graph.node:
+        if node.op_type == "Conv":
+            break
+        if node.op_type in _PRODUCTS:
+            names.append(node.name)
+    return names
+
+
+class _Calibration:
+    """ONNX Runtime's reader: one record in mV after the other."""
+
+    def __init__(self, context: StageContext, n_records: int) -> None:
+        signals = context.signals(n_records).numpy()
+        self._records: Iterator[dict[str, Any]] = (
+            {"millivolts": (record[None] * np.float32(MILLIVOLTS_PER_UNIT)).astype(np.float32)} for record in signals
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next record, None after the last."""
+        return next(self._records, None)

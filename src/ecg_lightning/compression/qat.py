@@ -1,0 +1,73 @@
+"""Quantization-aware training for deployment: int8 files that ONNX Runtime and OpenVINO compute in int8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecg_lightning.compression.fx import FreezeLate, calibrate
+from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
+from ecg_lightning.compression.pt2e import convert_pt2e, prepare_pt2e
+from ecg_lightning.compression.quantizable import mostly_linear
+from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext, require
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.errors import HardwareUnavailableError
+from ecg_lightning.models.classifier import ECGClassifier
+
+
+class QAT(CompressionStage):
+    """Fake quantization, calibrated and then trained with.
+
+    OpenVINO computes every convolution of a PT2E network in int8, but leaves half of a transformer's linear layers in
+    float; of a network that NNCF quantized it computes all of them in int8.
+
+    Args:
+        tool: `pt2e`, `nncf`, or `auto`: NNCF where linear layers hold most of the weights.
+        n_calibration: training records that give the first ranges.
+        epochs: of the training.
+        lr: of the training.
+    """
+
+    quantizes = True
+
+    def __init__(
+        self, tool: str = "auto", n_calibration: int = 128, epochs: int | None = None, lr: float | None = None
+    ) -> None:
+        super().__init__(epochs, lr)
+        self.tool = tool
+        self.n_calibration = n_calibration
+
+    def check(self, accelerator: str) -> None:
+        """Its files are for processors."""
+        for package in ("nncf", "torchao"):
+            require(package, "QAT")
+        if accelerator != "cpu":
+            raise HardwareUnavailableError("compression=qat makes int8 files for processors: use hardware=cpu")
+
+    def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
+        """Quantize, train, and for PT2E convert."""
+        if self._tool(classifier) == "nncf":
+            classifier.network = quantize_with_nncf(classifier, context, self.n_calibration)
+            return context.fit(classifier, self.epochs, self.lr, precision="32-true")
+        inputs = next(context.network_inputs(classifier, 2))
+        classifier.network = prepare_pt2e(classifier.network, inputs)
+        calibrate(classifier, context, self.n_calibration)
+        classifier = context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[FreezeLate()])
+        classifier.network = convert_pt2e(classifier.network)
+        return classifier
+
+    def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
+        """An OpenVINO model from NNCF, or an ONNX file from PT2E."""
+        if hasattr(classifier.network, "graph"):  # PT2E's
+            from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
+
+            module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
+            n_samples = classifier.description["n_samples"]
+            onnx = export_onnx(module, folder / "model.onnx", len(LEADS), n_samples)
+            return [Deployment(onnx, "openvino", "int8"), Deployment(onnx, "onnxruntime", "int8")]
+        skipped = "NNCF's training graph cannot be written as int8 ONNX; compression.stages.quantize.tool=pt2e can"
+        return [export_nncf(classifier, folder), Deployment(None, "onnxruntime", "int8", skipped)]
+
+    def _tool(self, classifier: ECGClassifier) -> str:
+        if self.tool != "auto":
+            return self.tool
+        return "nncf" if mostly_linear(classifier.network) else "pt2e"

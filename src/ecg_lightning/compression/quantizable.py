@@ -1,0 +1,40 @@
+"""What a network needs before it is quantized, whatever the tool."""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import DropPath
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+from ecg_lightning.compression.stage import replace_module
+
+_LEAST_GAMMA = 1e-5
+
+
+def prepare_for_quantization(network: nn.Module) -> nn.Module:
+    """Take randomness out and keep batch normalisation invertible, in place.
+
+    Tracing in training mode would make dropout and stochastic depth a part of the graph, at inference, too. And
+    quantization-aware training divides by gamma, which pruning or a zero initialisation may have made 0.
+    """
+    for name, module in [*network.named_modules()]:
+        if isinstance(module, StochasticDepth):
+            replace_module(network, name, nn.Identity())
+        elif isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0  # timm's attention reads it
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine:
+            with torch.no_grad():
+                gamma = module.weight
+                small = gamma.abs() < _LEAST_GAMMA
+                gamma[small] = torch.where(gamma[small] < 0, -_LEAST_GAMMA, _LEAST_GAMMA)
+    return network
+
+
+def mostly_linear(network: nn.Module) -> bool:
+    """Whether linear layers hold most of the weights, as in transformers and ConvNeXt."""
+    linear = sum(module.weight.numel() for module in network.modules() if isinstance(module, nn.Linear))
+    convolutions = sum(module.weight.numel() for module in network.modules() if isinstance(module, nn.Conv2d))
+    return linear > convolutions
