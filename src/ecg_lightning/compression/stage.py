@@ -41,7 +41,11 @@ class Fit(Protocol):
     epochs: int
 
     def __call__(
-        self, classifier: ECGClassifier, epochs: int | None = None, lr: float | None = None, precision: str | None = None
+        self,
+        classifier: ECGClassifier,
+        epochs: int | None = None,
+        lr: float | None = None,
+        precision: str | None = None,
     ) -> ECGClassifier:
         """Train with the run's data, metrics, early stopping and logging; the best epoch's weights are kept.
 
@@ -81,7 +85,7 @@ class StageContext:
 
     def network_inputs(self, classifier: ECGClassifier, n_records: int, batch_size: int = 32) -> Iterator[Tensor]:
         """Batches of what the network takes, from training records, through the classifier's front end."""
-        for signals in self.signals(n_records).split(batch_size):
+        for signals in torch.split(self.signals(n_records), batch_size):
             with torch.no_grad():  # not around the yield: the caller's own code would run under it
                 inputs = classifier.frontend.eval()(signals.to(classifier.device)).clone()
             yield inputs
@@ -172,5 +176,3 @@ def replace_module(network: torch.nn.Module, name: str, new: torch.nn.Module) ->
     """Put a module in the place of the one called `name` (dotted)."""
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, new)
-
-
