@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
+from ecg_lightning.compression.act_swap import ActSwap
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.prune_l1 import PruneL1, prunable_weights
@@ -300,3 +301,16 @@ class TestPruneStructured:
         classifier.network = Odd()
         with pytest.raises(ConfigError, match="cannot follow the channels through Odd"):
             PruneStructured(0.5, epochs=0).apply(classifier, make_context(classifier))
+
+
+def test_stages_in_a_row_load_in_the_same_order(make):
+    context = make_context(make("effnetv2"))
+    stages = [ActSwap("relu6", epochs=1), PruneStructured(0.5, round_to=4, epochs=1), PruneL1(0.7, epochs=1)]
+    compressed, restored = make("effnetv2"), make("effnetv2")
+    for stage in stages:
+        compressed = stage.apply(compressed, context)
+    for stage in stages:
+        restored = stage.restore(restored, compressed.state_dict())
+    restored.load_state_dict(compressed.state_dict())
+    signals = ToyRecords(4).signals
+    assert torch.equal(restored.eval()(signals), compressed.eval()(signals))
