@@ -208,6 +208,8 @@ class DistillConfig(StageConfig):
 
     _target_: str = "ecg_lightning.compression.distill.Distill"
     student: Any = MISSING  # a model
+    epochs: int | None = field(default=30, metadata={"min": 0})  # of a training, not of a fine-tuning
+    lr: float | None = field(default=1e-3, metadata={"above": 0.0})
     alpha: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
     temperature: float = field(default=1.0, metadata={"above": 0.0})
 

@@ -16,7 +16,7 @@ class KeepZeros(Callback):
     """Keeps weights at zero that are zero when a fit starts.
 
     It looks at the parameters themselves, so it needs no record of a pruning and works on any graph that quantization
-    makes of a network, under whatever names. A weight that is zero throughout is not pruned but newly initialised.
+    makes of a network, under whatever names.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class KeepZeros(Callback):
             if weight.dim() < 2 or not weight.requires_grad:
                 continue
             kept = weight.detach() != 0
-            if _PRUNED <= 1 - kept.float().mean().item() < 1:
+            if 1 - kept.float().mean().item() >= _PRUNED:
                 self._weights.append(weight)
                 self._masks.append(kept.to(weight.dtype))  # bool masks would take foreach's slow path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,14 +66,12 @@ class PruneL1(CompressionStage):
         weights = prunable_weights(classifier.network, len(classifier.classes), self.layers)
         pools = self._pools(weights)
         epochs = context.fit.epochs if self.epochs is None else self.epochs
-        for progress, own_epochs in zip(
-            cubic_amounts(1.0, self.steps), share_epochs(epochs, self.steps), strict=True
-        ):
+        for progress, own_epochs in zip(cubic_amounts(1.0, self.steps), share_epochs(epochs, self.steps), strict=True):
             for amount, names in pools:
                 zero_smallest([weights[name] for name in names], amount * progress)
             if own_epochs:
                 classifier = context.fit(classifier, own_epochs, self.lr)
-        context.notes.append(self._report(classifier))
+        context.notes += self._report(classifier)
         return classifier
 
     def _pools(self, weights: Mapping[str, Tensor]) -> list[tuple[float, list[str]]]:
@@ -92,15 +91,20 @@ class PruneL1(CompressionStage):
             return [(fractions[prefix], names) for prefix, names in named.items() if names]
         return [(fractions[prefix], [name]) for prefix, names in named.items() for name in names]
 
-    def _report(self, classifier: ECGClassifier) -> str:
-        weights = prunable_weights(classifier.network, len(classifier.classes), self.layers).values()
-        zeros = sum(int((weight == 0).sum()) for weight in weights)
-        chosen = sum(weight.numel() for weight in weights)
+    def _report(self, classifier: ECGClassifier) -> list[str]:
+        weights = prunable_weights(classifier.network, len(classifier.classes), self.layers)
+        zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+        chosen = sum(weight.numel() for weight in weights.values())
         everything = sum(parameter.numel() for parameter in classifier.network.parameters())
-        return (
-            f"{zeros / chosen:.2%} of the {chosen:,} weights of {len(weights)} layers are zero, {zeros / everything:.2%} "
-            "of all parameters; dense kernels do not gain from it, a compressed file does"
-        )
+        notes = [
+            f"{zeros / chosen:.2%} of the {chosen:,} weights of {len(weights)} layers are zero, "
+            f"{zeros / everything:.2%} of all parameters; dense kernels do not gain from it, a compressed file does"
+        ]
+        if empty := [name for name, weight in weights.items() if not weight.any()]:
+            notes.append(
+                f"{len(empty)} layers are zero throughout, {empty[0]} for one: prune less, or with scope=layer"
+            )
+        return notes
 
 
 def prunable_weights(network: nn.Module, n_classes: int, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -127,9 +131,9 @@ def prunable_weights(network: nn.Module, n_classes: int, layers: Sequence[str]) 
 def zero_smallest(weights: Sequence[Tensor], amount: float) -> None:
     """Set round(amount · n) of the n weights to zero, the smallest of all of them together."""
     flat = torch.cat([weight.flatten() for weight in weights])
-    method = L1Unstructured(amount=round(amount * len(flat)))
+    method: Any = L1Unstructured(amount=round(amount * len(flat)))
     mask: Tensor = method.compute_mask(flat, default_mask=torch.ones_like(flat))
-    for weight, own in zip(weights, mask.split([weight.numel() for weight in weights]), strict=True):
+    for weight, own in zip(weights, torch.split(mask, [weight.numel() for weight in weights]), strict=True):
         weight.mul_(own.view_as(weight))
 
 

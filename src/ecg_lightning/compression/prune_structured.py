@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import Attention
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from ecg_lightning.compression.heads import find_heads
@@ -22,9 +22,10 @@ from ecg_lightning.models.classifier import ECGClassifier
 
 
 class PruneStructured(CompressionStage):
-    """Removes the channels of least magnitude with all that depends on them (DepGraph, Fang et al. 2023, arXiv 2301.12900).
+    """Removes the channels of least magnitude with all that depends on them.
 
-    Coupled layers are found by Torch-Pruning. In attention every head stays, narrower. The heads keep their classes.
+    Coupled layers are found by Torch-Pruning (DepGraph, Fang et al. 2023, arXiv 2301.12900). In attention every head
+    stays, narrower. The layers that give the logits keep their classes.
 
     Args:
         amount: fraction of the channels of a layer, or with `global` of all layers of a kind.
@@ -101,8 +102,8 @@ class PruneStructured(CompressionStage):
         except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
             reason = " ".join(str(e).split())[:200] or type(e).__name__
             raise ConfigError(
-                f"prune_structured cannot follow the channels through {type(network).__name__} ({reason}); use prune_l1, "
-                "or prune another model"
+                f"prune_structured cannot follow the channels through {type(network).__name__} ({reason}); "
+                "use prune_l1, or prune another model"
             ) from e
         return {unit for unit in units if unit < self.round_to}
 
@@ -178,7 +179,9 @@ def _find_groups(
 
     graph: Any = tp.DependencyGraph().build_dependency(network, example, verbose=False)
     importance = tp.importance.GroupMagnitudeImportance(p=2)
-    attentions = {module.qkv: module for module in network.modules() if isinstance(module, Attention)}
+    attentions: dict[nn.Module, Attention] = {
+        module.qkv: module for module in network.modules() if isinstance(module, Attention)
+    }
     for group in list(graph.get_all_groups(ignored_layers=list(heads))):
         layers = [
             (dependency.target.module, graph.is_out_channel_pruning_fn(dependency.handler)) for dependency, _ in group
@@ -226,7 +229,8 @@ def _globally(groups: Sequence[_Group], amount: float) -> list[float]:
 @contextmanager
 def _traceable(network: nn.Module) -> Iterator[None]:
     """Attention in single steps, since the fused kernel hides where channels go; its sizes are set afterwards."""
-    attentions = [module for module in network.modules() if isinstance(module, Attention)]
+    # Any: timm declares `fused_attn` final, for TorchScript's sake.
+    attentions: list[Any] = [module for module in network.modules() if isinstance(module, Attention)]
     fused = [attention.fused_attn for attention in attentions]
     frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
     network.requires_grad_(True)  # the graph is read off the gradients'

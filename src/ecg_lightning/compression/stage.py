@@ -91,7 +91,7 @@ class StageContext:
 
     def network_inputs(self, classifier: ECGClassifier, n_records: int, batch_size: int = 32) -> Iterator[Tensor]:
         """Batches of what the network takes, from training records, through the classifier's front end."""
-        for signals in self.signals(n_records).split(batch_size):
+        for signals in torch.split(self.signals(n_records), batch_size):
             with torch.no_grad():  # not around the yield: the caller's own code would run under it
                 inputs = classifier.frontend.eval()(signals.to(classifier.device)).clone()
             yield inputs

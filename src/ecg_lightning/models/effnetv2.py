@@ -6,20 +6,32 @@ import math
 from functools import partial
 from typing import Unpack
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import EfficientNet, EfficientNet_V2_S_Weights
-from torchvision.models.efficientnet import FusedMBConvConfig, MBConvConfig
+from torchvision.models.efficientnet import FusedMBConv, FusedMBConvConfig, MBConvConfig
 
 from ecg_lightning.frontend import MatrixFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
 from ecg_lightning.models.weights import State, load_file, load_published
 
+
+class _FusedMBConv(FusedMBConv):  # type: ignore[misc]  # torchvision has no types
+    """Adds out of place: torchvision's own `+=` overwrites what the gradient of a ReLU, put in SiLU's place, needs."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C', H', W')."""
+        result: Tensor = self.block(input)
+        return self.stochastic_depth(result) + input if self.use_res_connect else result
+
+
+_fused = partial(FusedMBConvConfig, block=_FusedMBConv)
+
 # (block, expansion, kernel, stride, input channels, output channels, layers): Tan & Le 2021, arXiv 2104.00298, table 4.
 _STAGES = (
-    (FusedMBConvConfig, 1, 3, 1, 24, 24, 2),
-    (FusedMBConvConfig, 4, 3, 2, 24, 48, 4),
-    (FusedMBConvConfig, 4, 3, 2, 48, 64, 4),
+    (_fused, 1, 3, 1, 24, 24, 2),
+    (_fused, 4, 3, 2, 24, 48, 4),
+    (_fused, 4, 3, 2, 48, 64, 4),
     (MBConvConfig, 4, 3, 2, 64, 128, 6),
     (MBConvConfig, 6, 3, 1, 128, 160, 9),
     (MBConvConfig, 6, 3, 2, 160, 256, 15),

@@ -1,0 +1,74 @@
+"""Smooth activations become piecewise ones, which int8 kernels fuse into the product before them."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from timm.layers import activations, activations_me
+from torch import Tensor, nn
+
+from ecg_lightning.compression.stage import CompressionStage, StageContext, replace_module
+from ecg_lightning.models.classifier import ECGClassifier
+
+_NEW: dict[str, type[nn.ReLU] | type[nn.ReLU6] | type[nn.Hardswish]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hardswish": nn.Hardswish,
+}
+_FUNCTIONS = {"relu": F.relu, "relu6": F.relu6, "hardswish": F.hardswish}
+_SMOOTH = (
+    *(nn.SiLU, nn.GELU),
+    *(activations.Swish, activations.GELU, activations.GELUTanh, activations.QuickGELU),
+    activations_me.SwishMe,
+)
+_SMOOTH_FUNCTIONS = (
+    *(F.silu, F.gelu),
+    *(activations.swish, activations.gelu, activations.gelu_tanh, activations.quick_gelu),
+    activations_me.swish_me,
+)
+
+
+class ActSwap(CompressionStage):
+    """Every SiLU and GELU becomes ReLU6, Hardswish or ReLU; the uncompressed model teaches the fine-tuning.
+
+    That goes for the trunk and the inner activation of squeeze-and-excitation. A gate's sigmoid stays: it sees one
+    number a channel, so it costs nothing, and OpenVINO and ONNX Runtime take it in int8; ONNX Runtime would not take
+    Hardsigmoid.
+
+    Args:
+        activation: `relu6`, `hardswish` or `relu`.
+        epochs: of the fine-tuning.
+        lr: of the fine-tuning.
+    """
+
+    def __init__(self, activation: str = "relu6", epochs: int | None = None, lr: float | None = None) -> None:
+        super().__init__(epochs, lr)
+        self.activation = activation
+
+    def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
+        """Swap and fine-tune; a network without smooth activations stays as it is."""
+        n_swapped = swap_activations(classifier.network, self.activation)
+        if not n_swapped:
+            context.notes.append("no SiLU or GELU in this network: nothing was swapped or trained")
+            return classifier
+        context.notes.append(f"{n_swapped} activations became {self.activation}")
+        return context.fit(classifier, self.epochs, self.lr)
+
+    def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
+        """Swap again."""
+        swap_activations(classifier.network, self.activation)
+        return classifier
+
+
+def swap_activations(network: nn.Module, activation: str) -> int:
+    """Replace every smooth activation, be it a module or a function that a module holds; gives their number."""
+    n_swapped = 0
+    for name, module in list(network.named_modules(remove_duplicate=False)):
+        if isinstance(module, _SMOOTH):
+            replace_module(network, name, _NEW[activation](inplace=getattr(module, "inplace", False)))
+            n_swapped += 1
+            continue
+        for attribute, value in list(vars(module).items()):
+            if any(value is function for function in _SMOOTH_FUNCTIONS):
+                setattr(module, attribute, _FUNCTIONS[activation])
+                n_swapped += 1
+    return n_swapped

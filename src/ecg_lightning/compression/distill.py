@@ -1,0 +1,115 @@
+"""Distillation: a small network made for the hardware learns from the trained one and takes its place."""
+
+from __future__ import annotations
+
+import copy
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecg_lightning.building import build_classifier, resolve
+from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.convnet import reparameterize
+from ecg_lightning.models.distillation import Distillation
+
+_SIGNAL = f"{SignalFrontend.__module__}.{SignalFrontend.__name__}"
+
+
+class Distill(CompressionStage):
+    """Trains a student with labels and the uncompressed model's probabilities, see `models.distillation`.
+
+    The student gets the teacher's front end, or where it takes signals one with the same normalisation and
+    augmentation. Whatever stages came before this one change nothing: the teacher is the model as trained.
+
+    Args:
+        student: a `model` node.
+        alpha: weight of the labels; the rest is the teacher's.
+        temperature: divides both logits; above 1 softens.
+        epochs: of the student's training, which starts from nothing.
+        lr: of the student's training.
+    """
+
+    def __init__(
+        self,
+        student: Mapping[str, Any],
+        alpha: float = 0.5,
+        temperature: float = 1.0,
+        epochs: int | None = 30,
+        lr: float | None = 1e-3,
+    ) -> None:
+        super().__init__(epochs, lr)
+        self.student = dict(student)
+        self.alpha = alpha
+        self.temperature = temperature
+        resolve(self.student.get("_target_"), ECGClassifier, "distill.student")
+
+    def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
+        """Build the student, train it, merge the branches that only the training needs."""
+        teacher = context.uncompressed
+        student = self._build(teacher)
+        student.distillation = Distillation(copy.deepcopy(teacher), self.alpha, self.temperature)
+        student = plain_classifier(context.fit(student, self.epochs, self.lr))
+        student.network = reparameterize(student.network)
+        context.notes.append(
+            f"{self.student['_target_'].rpartition('.')[2]} learnt from {type(teacher).__name__}: "
+            f"{_parameters(student):,} parameters in place of {_parameters(teacher):,}"
+        )
+        return student.eval()
+
+    def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
+        """Merge the branches, as `apply` does after the training; the student itself is the description's model."""
+        classifier.network = reparameterize(classifier.network)
+        return classifier
+
+    def _build(self, teacher: ECGClassifier) -> ECGClassifier:
+        description = teacher.description
+        frontend = self._frontend(description["frontend"])
+        with torch.random.fork_rng(devices=[]):  # the same student, whatever was drawn before
+            torch.manual_seed(description["seed"])
+            student = build_classifier(
+                self.student,
+                frontend,
+                n_samples=description["n_samples"],
+                seed=description["seed"],
+                classes=tuple(description["classes"]),
+            )
+        student.frontend.mean.copy_(teacher.frontend.mean)
+        student.frontend.std.copy_(teacher.frontend.std)
+        student.description = {
+            **description,
+            "model": self.student,
+            "frontend": frontend,
+            "choices": {"model": type(student).__name__.lower(), "frontend": _option(frontend)},
+            "stages": [],
+        }
+        return student
+
+    def _frontend(self, teachers: Mapping[str, Any]) -> dict[str, Any]:
+        """The student's front-end node: the teacher's where it fits."""
+        student = resolve(self.student["_target_"], ECGClassifier, "distill.student")
+        takes_signals = typing.get_type_hints(student.__init__)["frontend"] is SignalFrontend
+        if takes_signals == (teachers["_target_"] == _SIGNAL):
+            return dict(teachers)
+        if not takes_signals:
+            raise ConfigError(
+                f"distill.student: {student.__name__} takes an image, but the teacher's front end gives signals: "
+                "choose a student that takes signals"
+            )
+        shared = ("normalization", "mean", "std", "augmentation")
+        return {"_target_": _SIGNAL, **{name: teachers[name] for name in shared}}
+
+
+def _option(frontend: Mapping[str, Any]) -> str:
+    """`matrix` or `signal`."""
+    name: str = frontend["_target_"].rpartition(".")[2]
+    return name.removesuffix("Frontend").lower()
+
+
+def _parameters(classifier: ECGClassifier) -> int:
+    return sum(parameter.numel() for parameter in classifier.network.parameters())
