@@ -193,7 +193,7 @@ def _compress(
         if stage is not None:
             log.info("stage %s: %s", name, type(stage).__name__)
             classifier = plain_classifier(stage.apply(classifier, context))
-            node = plain(cfg.compression.stages[name])
+            node = plain(cfg.compression.stages[name]) | stage.found
             classifier.description["stages"] = [*classifier.description.get("stages", []), node]
         before = variants[-1] if variants else None
         variant = deploy(name, stage, classifier, output_dir / "variants" / name, context, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
-from ecg_lightning.compression.shapes import fit_attention, fit_shapes
+from ecg_lightning.compression.shapes import fit_attention, fit_shapes, shapes_of
 from ecg_lightning.compression.stage import CompressionStage, StageContext, require
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
@@ -36,6 +36,7 @@ class PruneStructured(CompressionStage):
         steps: prune and fine-tune this often, by the cubic schedule; the epochs are shared between them.
         epochs: of all steps together.
         lr: of the fine-tuning.
+        shapes: that were left, by name, as a checkpoint remembers them; for `restore`.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class PruneStructured(CompressionStage):
         steps: int = 1,
         epochs: int | None = None,
         lr: float | None = None,
+        shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__(epochs, lr)
         self.amount = amount
         self.round_to = round_to
         self.scope = scope
         self.steps = steps
+        self.found = {"shapes": shapes}
 
     def check(self, accelerator: str) -> None:
         """Refuse if Torch-Pruning is missing."""
@@ -71,6 +74,7 @@ class PruneStructured(CompressionStage):
             if own_epochs:
                 classifier = context.fit(classifier, own_epochs, self.lr)
         after = sum(parameter.numel() for parameter in network.parameters())
+        self.found = {"shapes": shapes_of(network)}
         context.notes.append(f"channels removed: {before:,} → {after:,} parameters ({after / before:.1%})")
         if narrow:
             finest, coarsest = min(narrow), max(narrow)
@@ -79,12 +83,8 @@ class PruneStructured(CompressionStage):
         return classifier
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
-        """Give the network the pruned shapes."""
-        prefix = "network."
-        fit_shapes(
-            classifier.network,
-            {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)},
-        )
+        """Give the network the pruned shapes; a later stage may have renamed what is in `state`."""
+        fit_shapes(classifier.network, self.found["shapes"])
         return classifier
 
     def _prune(

@@ -1,30 +1,35 @@
-"""A network's shapes after channels were removed: read off a state dict, and given to a newly built network."""
+"""A network's shapes after channels were removed: read off it, and given to a newly built one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from timm.layers.attention import Attention
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 
-def fit_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give every parameter and buffer the shape that it has in `state`, and every layer the sizes that go with it.
+def shapes_of(network: nn.Module) -> dict[str, list[int]]:
+    """Shape of every parameter and buffer, by name."""
+    return {name: list(value.shape) for name, value in network.state_dict().items()}
 
-    The new values are left unset: `state` is loaded next. Names that `state` lacks are left as they are.
+
+def fit_shapes(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Give every parameter and buffer the shape that it has in `shapes`, and every layer the sizes that go with it.
+
+    The new values are left unset: a state is loaded next. Names that `shapes` lacks are left as they are.
     """
     for prefix, module in network.named_modules():
         depthwise = isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels
         for name, parameter in list(module.named_parameters(recurse=False)):
-            new = state.get(f"{prefix}.{name}" if prefix else name)
-            if new is not None and new.shape != parameter.shape:
-                setattr(module, name, nn.Parameter(parameter.detach().new_empty(new.shape)))
+            new = shapes.get(f"{prefix}.{name}" if prefix else name)
+            if new is not None and tuple(new) != parameter.shape:
+                setattr(module, name, nn.Parameter(parameter.detach().new_empty(tuple(new))))
         for name, buffer in list(module.named_buffers(recurse=False)):
-            new = state.get(f"{prefix}.{name}" if prefix else name)
-            if new is not None and new.shape != buffer.shape:
-                setattr(module, name, buffer.new_empty(new.shape))
+            new = shapes.get(f"{prefix}.{name}" if prefix else name)
+            if new is not None and tuple(new) != buffer.shape:
+                setattr(module, name, buffer.new_empty(tuple(new)))
         _follow(module, depthwise)
     for module in network.modules():
         if isinstance(module, Attention):

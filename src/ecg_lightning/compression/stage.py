@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -111,6 +111,7 @@ class CompressionStage:
     def __init__(self, epochs: int | None = None, lr: float | None = None) -> None:
         self.epochs = epochs
         self.lr = lr
+        self.found: dict[str, Any] = {}  # arguments that `apply` found out and `restore` needs
 
     def check(self, accelerator: str) -> None:
         """Refuse, before anything is trained, what this machine or environment cannot do.

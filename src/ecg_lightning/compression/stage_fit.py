@@ -69,9 +69,11 @@ class StageFit:
         epochs = self.epochs if epochs is None else epochs
         if epochs == 0:
             return classifier.eval()
-        classifier.optimizer_config = OptimizerConfig("adamw", lr or settings.lr, settings.weight_decay)
-        classifier.scheduler_config = SchedulerConfig("cosine", settings.warmup)
         own_teacher = classifier.distillation
+        # A student's training is its own recipe's.
+        decay = classifier.optimizer_config.weight_decay if own_teacher else settings.weight_decay
+        classifier.optimizer_config = OptimizerConfig("adamw", lr or settings.lr, decay)
+        classifier.scheduler_config = SchedulerConfig("cosine", settings.warmup)
         if own_teacher is None and settings.alpha < 1:
             classifier.distillation = Distillation(copy.deepcopy(self.teacher), settings.alpha, settings.temperature)
         cfg = self._configuration(epochs)

@@ -23,7 +23,7 @@ from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.export import write_checksum
 from ecg_lightning.deployment.metadata import Metadata, write_metadata
 from ecg_lightning.deployment.runtimes import Runtime, open_runtime
-from ecg_lightning.errors import ExportError
+from ecg_lightning.errors import ExportError, ModelFileError
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
 from ecg_lightning.evaluation.metrics import superclass_metrics
@@ -123,7 +123,8 @@ def deploy(
         before: the variant that it was made of.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    deployments = (stage or CompressionStage()).export(classifier, folder, context)
+    exported = (stage or CompressionStage()).export(classifier, folder, context)
+    deployments = [_checked(deployment) for deployment in exported]
     if stage is None or not stage.quantizes:
         counts = {
             "parameters": sum(parameter.numel() for parameter in classifier.network.parameters()),
@@ -135,6 +136,17 @@ def deploy(
     variant = Variant(name, type(stage).__name__ if stage else None, deployments, counts, notes=context.notes)
     variant.size |= describe_size(files_of(variant.own), classifier.network)
     return variant
+
+
+def _checked(deployment: Deployment) -> Deployment:
+    """What a runtime would compute in float cannot be its int8."""
+    if deployment.path is None or deployment.precision != "int8":
+        return deployment
+    try:
+        open_runtime(deployment.path, deployment.runtime, deployment.precision)
+    except ModelFileError as error:
+        return deployment._replace(path=None, skipped=str(error))
+    return deployment
 
 
 def files_of(deployment: Deployment) -> list[Path]:
