@@ -537,7 +537,7 @@ def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict
     else:  # a dictionary, such as the stages
         for name, value in node.items():
             if isinstance(value, DictConfig):
-                yield from _fields(value, f"{prefix}{name}.")
+                yield from _fields(value, f"{prefix}{name!s}.")
     for entry in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
         key = f"{prefix}{entry.name}"
         if OmegaConf.is_missing(node, entry.name):

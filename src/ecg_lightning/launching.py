@@ -249,6 +249,7 @@ def _quieten() -> None:
     """Leave out advice that does not fit here: workers only slow this loader down."""
     import warnings
 
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler speaks on the terminal
     for notice in (
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",

@@ -32,7 +32,9 @@ def measure_variants(
     """
     records = datamodule.datasets["train"]
     for variant in variants:
-        variant.size["peak_memory_mib"] = peak_memory_mib(*variant.own[:3])
+        own = variant.own
+        assert own.path is not None
+        variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
     for batch in settings.batches:
         millivolts = to_millivolts(records.__getitems__([index % len(records) for index in range(batch)]).signals)
         for n_threads in sorted({1, threads}):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import nn
 from torchvision.ops import StochasticDepth
 

@@ -225,7 +225,7 @@ def _torch_logits(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> Arr
     dataset = datamodule.datasets["val"]
     signals = dataset.__getitems__(range(min(_PARITY_RECORDS, len(dataset)))).signals
     with torch.inference_mode():
-        batches = [classifier.eval()(batch.to(classifier.device)).float().cpu() for batch in signals.split(32)]
+        batches = [classifier.eval()(batch.to(classifier.device)).float().cpu() for batch in torch.split(signals, 32)]
     return np.asarray(torch.cat(batches).numpy())
 
 
