@@ -182,4 +182,3 @@ def _explained(network: nn.Module) -> Iterator[None]:
         raise ConfigError(
             f"torch.ao cannot quantize {type(network).__name__} ({reason}); use compression=qat or compression=ptq"
         ) from error
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
+
+for _name in ("onnx_ir", "onnxscript"):  # they tell every step of their work
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 INPUT = "millivolts"
 OUTPUTS = ("logits", "probabilities")

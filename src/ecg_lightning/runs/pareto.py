@@ -10,9 +10,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ecg_lightning.runs.variants import variant_rows
+from ecg_lightning.runs.variants import PARETO_FILE, variant_name, variant_rows
 
-PARETO_FILE = "pareto.png"
 # Okabe and Ito's colours are told apart by colour-blind readers too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _AXES = (("ms", "ms a record (batch 1, one thread)"), ("megabytes", "MB on disk"))
@@ -36,8 +35,9 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 *zip(*front, strict=True), color=colour, lw=1, alpha=0.6, label=" · ".join(group)
             ) if front else None
             for row in points:
-                label_text = row["variant"] if row["variant"] != "baseline" else "uncompressed"
-                axes.annotate(label_text, (row[name], row["f1"]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+                axes.annotate(
+                    variant_name(row), (row[name], row["f1"]), xytext=(4, 4), textcoords="offset points", fontsize=7
+                )
         axes.set(xscale="log", xlabel=label)
         axes.grid(color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from ecg_lightning.runs.results import RESULT_FILE, read_result
 from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
-from ecg_lightning.runs.variants import VARIANT_COLUMNS, print_variants, variant_rows, without_repeats
+from ecg_lightning.runs.variants import PARETO_FILE, VARIANT_COLUMNS, print_variants, variant_rows, without_repeats
 
 log = logging.getLogger(__name__)
 
@@ -113,17 +113,37 @@ def _print_next(console: Console, folder: Path, best: Path | None) -> None:
         markup=False,
         soft_wrap=True,
     )
-    if best is None or not (best / "checkpoints" / "best.ckpt").is_file():
+    if best is None:
         return
     result = read_result(best)
-    data = " ".join(
+    for command in (*_next_with_checkpoint(best, result), *_next_with_files(best, result)):
+        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _next_with_checkpoint(best: Path, result: dict[str, Any]) -> list[str]:
+    """Evaluate the checkpoint, and compress it."""
+    checkpoint = best / "checkpoints" / "best.ckpt"
+    if not checkpoint.is_file():
+        return []
+    data = [
         shlex.quote(part)
         for part in result["overrides"]
         if part.startswith(("data=", "data.", "+data.", "++data.", "experiment=", "hardware"))
-    )
-    checkpoint = shlex.quote(_override("ckpt_path", str(best / "checkpoints" / "best.ckpt")))
-    parts = [_program(), "train=false", checkpoint, *([data] if data else [])]
-    console.print(f"  {' '.join(parts)}", highlight=False, markup=False, soft_wrap=True)
+    ]
+    named = shlex.quote(_override("ckpt_path", str(checkpoint)))
+    hardware = [part for part in data if part.startswith("hardware")]
+    return [
+        " ".join([_program("train"), "train=false", named, *data]),
+        " ".join([_program("compress"), named, "compression=prune_qat", *hardware]),
+    ]
+
+
+def _next_with_files(best: Path, result: dict[str, Any]) -> list[str]:
+    """Measure the deployed files again."""
+    if not (best / PARETO_FILE).is_file():
+        return []
+    files = [path for path in result["artifacts"].values() if path.endswith((".onnx", ".xml"))]
+    return [" ".join([_executable("ecg-lightning"), "benchmark", *(shlex.quote(str(best / path)) for path in files)])]
 
 
 def _override(key: str, value: str) -> str:
@@ -133,11 +153,11 @@ def _override(key: str, value: str) -> str:
     return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
-def _program() -> str:
-    """How this program was started, so that the printed command works."""
+def _program(main: str) -> str:
+    """How a main is started as this program was, so that the printed command works."""
     if not sys.argv[0].endswith(".py"):
-        return _executable("ecg-lightning") + " train"
-    return f"{_executable('python')} {shlex.quote(sys.argv[0])}"
+        return f"{_executable('ecg-lightning')} {main}"
+    return f"{_executable('python')} {shlex.quote(str(Path(sys.argv[0]).with_name(f'{main}.py')))}"
 
 
 def _executable(name: str) -> str:

@@ -42,6 +42,7 @@ COLUMNS = (
     "reason",
 )
 _CHOICES = ("model", "data", "frontend", "compression", "hardware")
+_OWN_COLUMN = ("seed=", *(f"{name}=" for name in _CHOICES))
 
 
 def collect(sweep_dir: Path) -> list[dict[str, Any]]:
@@ -65,7 +66,7 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
     shown = [name for name in _CHOICES[1:] if len({row[name] for row in rows}) > 1]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        overrides = tuple(part for part in row["overrides"].split(" ") if not part.startswith(("seed=", "model=")))
+        overrides = tuple(part for part in row["overrides"].split(" ") if not part.startswith(_OWN_COLUMN))
         groups.setdefault((*(row[name] for name in _CHOICES), overrides, row["status"]), []).append(row)
     varying = {part for key in groups for part in key[-2]} - set.intersection(*({*key[-2]} for key in groups))
     ranked = sorted(groups.values(), key=_best_first)
