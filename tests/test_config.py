@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from tiny import ROOT
+from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.building import build, resolve
 from ecg_lightning.errors import ConfigError, UserError
@@ -26,7 +26,7 @@ OPTIONS = sorted(
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_is_valid(configure, option, tmp_path):
     overrides = [option]
-    if option.startswith(("experiment_model=", "experiment_data=")):  # Hydra adds it where both are chosen
+    if option.startswith(("experiment_model=", "experiment_data=", "experiment_frontend=")):  # Hydra adds it where both are chosen
         group, _, both = option.removeprefix("experiment_").partition("=")
         experiment, _, chosen = both.partition("_")
         overrides = [f"experiment={experiment}", f"{group}={chosen}"]
@@ -43,11 +43,17 @@ def test_every_option_composes_and_is_valid(configure, option, tmp_path):
     assert all(resolve(target, object, option) for target in targets)
 
 
-@pytest.mark.parametrize("model", ["vit", "deit", "deit_base", "effnetv2", "convnext"])
+@pytest.mark.parametrize("model", sorted(set(TINY) - SIGNAL_MODELS))
 def test_a_model_brings_its_front_end_and_the_command_line_wins(model):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert "size" in compose("train", overrides=[f"model={model}"]).frontend
         assert "size" not in compose("train", overrides=[f"model={model}", "frontend=signal"]).frontend
+
+
+@pytest.mark.parametrize("model", sorted(TINY))
+def test_the_demo_suits_every_model(configure, model):
+    frontend = configure("experiment=demo", f"model={model}").frontend
+    assert frontend.get("size") == (None if model in SIGNAL_MODELS else [32, 256])
 
 
 REFUSED = {
@@ -56,7 +62,7 @@ REFUSED = {
     "model.optimizer.lr=abc": ["model.optimizer.lr", "abc", "Float"],
     "seed=x": ["seed", "'x'", "Integer"],
     "data.batch_size=1.5": ["data.batch_size", "1.5", "Integer"],
-    "model=effnet": ["model=effnet", "convnext, deit, deit_base, effnetv2, vit", "Did you mean effnetv2?"],
+    "model=effnet": ["model=effnet", "convnext, deit, deit_base, effnetv2, repvgg_a0, resnet10t, resnet18d, resnet1d, vit", "Did you mean effnetv2?"],
     "hardware=gpu": ["hardware=gpu", "cpu, cuda"],
     "experiment=dmeo": ["experiment=dmeo", "Did you mean demo?"],
     "data.label_rule=benchmrk": ["data.label_rule=benchmrk", "benchmark, ge50, eq100", "Did you mean benchmark?"],
@@ -85,6 +91,10 @@ REFUSED = {
     "trainer.fast_dev_run=abc": ["trainer.fast_dev_run=abc"],
     "trainer.max_time=2h": ["trainer.max_time=2h", "DD:HH:MM:SS"],
     "trainer.limit_val_batches=1.5": ["trainer.limit_val_batches=1.5", "share"],
+    "model=resnet1d frontend=matrix": ["model=resnet1d takes signals", "frontend=signal"],
+    "model=resnet18d frontend=signal": ["frontend=signal gives no image", "frontend=matrix"],
+    "model=resnet1d frontend.size=64": ["frontend.size", "these options have it: matrix"],
+    "model=resnet18d model.variant=resnet18t": ["model.variant=resnet18t", "Did you mean resnet18?"],
     "trainer.overfit_batches=two": ["trainer.overfit_batches=two", "whole number of batches"],
 }
 
@@ -163,17 +173,19 @@ FROZEN_KEYS = [
 ]
 
 
-@pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
+@pytest.mark.parametrize("model", sorted(TINY))
 def test_the_keys_that_users_type_stay(configure, model):
     cfg = configure(f"model={model}")
     missing = object()
-    assert [key for key in FROZEN_KEYS if OmegaConf.select(cfg, key, default=missing) is missing] == []
+    gone = [key for key in FROZEN_KEYS if OmegaConf.select(cfg, key, default=missing) is missing]
+    assert gone == (["frontend.size"] if model in SIGNAL_MODELS else [])
 
 
 def test_the_options_that_users_type_stay():
     expected = {
         "data=ptbxl", "data=synthetic", "frontend=matrix", "frontend=signal", "model=vit", "model=deit",
-        "model=deit_base", "model=effnetv2", "model=convnext", "compression=none", "hardware=cpu", "hardware=cuda",
+        "model=deit_base", "model=effnetv2", "model=convnext", "model=resnet18d", "model=resnet10t", "model=repvgg_a0",
+        "model=resnet1d", "compression=none", "hardware=cpu", "hardware=cuda",
         "logger=tensorboard", "logger=csv", "logger=none", "callbacks=default", "callbacks=none", "experiment=demo",
         "experiment=seed_vit", "experiment=seed_deit", "experiment=seed_effnetv2",
         "experiment=seed_effnetv2_no_early_stopping", "experiment=seed_convnext", "debug=fdr", "debug=limit",

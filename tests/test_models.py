@@ -4,16 +4,19 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from tiny import ROOT, TINY
+from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+IMAGE_MODELS = [model for model in MODELS if model not in SIGNAL_MODELS]
+PUBLISHED = ["deit", "effnetv2", "convnext", "resnet18d", "resnet10t", "repvgg_a0"]
 
 
 @pytest.fixture
@@ -21,7 +24,8 @@ def make(configure):
     def build(model, *overrides, teacher=None, tiny=True) -> ECGClassifier:
         torch.manual_seed(0)
         settings = TINY[model] if tiny else []
-        cfg = configure(f"model={model}", *settings, "frontend.size=64", *overrides)
+        size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
+        cfg = configure(f"model={model}", *settings, *size, *overrides)
         nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
         return build_classifier(*nodes, n_samples=1000, seed=0, teacher=teacher)
 
@@ -38,10 +42,13 @@ def test_every_model_has_a_tiny_setting():
     assert set(TINY) == set(MODELS)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("model", MODELS)
-def test_logits_shape_and_finite_gradients(make, model, channels):
-    classifier = make(model, f"frontend.channels={channels}").train()
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [(model, [f"frontend.channels={channels}"]) for model in IMAGE_MODELS for channels in (1, 3)]
+    + [(model, []) for model in sorted(SIGNAL_MODELS)],
+)
+def test_logits_shape_and_finite_gradients(make, model, overrides):
+    classifier = make(model, *overrides).train()
     loss, logits = classifier.loss_and_logits(_batch())
     loss.backward()
     assert logits.shape == (4, 5)
@@ -51,9 +58,15 @@ def test_logits_shape_and_finite_gradients(make, model, channels):
 
 
 @pytest.mark.parametrize("size", ["[32,128]", "[48,64]"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", IMAGE_MODELS)
 def test_any_image_size(make, model, size):
     assert make(model, f"frontend.size={size}").eval()(_batch().signals).shape == (4, 5)
+
+
+@pytest.mark.parametrize("n_samples", [5000, 999, 1])
+@pytest.mark.parametrize("model", sorted(SIGNAL_MODELS))
+def test_any_signal_length(make, model, n_samples):
+    assert make(model).eval()(torch.zeros(2, 12, n_samples)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -92,7 +105,9 @@ def test_learns_one_batch_by_heart(make, model):
 def test_full_size_models_have_their_published_parameters(make):
     # Of the networks with 1,000 classes and three channels: timm's and torchvision's tables.
     published = {"deit": 5.9e6, "effnetv2": 21.5e6, "convnext": 28.6e6}
+    published |= {"resnet18d": 11_708_744, "resnet10t": 5_435_488, "repvgg_a0": 9_108_968}
     heads = {"deit": 2 * 193 * 1000, "effnetv2": 1281 * 1000, "convnext": 769 * 1000}
+    heads |= {"resnet18d": 513 * 1000, "resnet10t": 513 * 1000, "repvgg_a0": 1281 * 1000}
     for model, count in published.items():
         size = "frontend.size=224"
         classifier = make(model, size, "frontend.channels=3", tiny=False)
@@ -101,10 +116,74 @@ def test_full_size_models_have_their_published_parameters(make):
         assert own - head + heads[model] == pytest.approx(count, rel=0.01)
 
 
+def test_the_signal_network_is_small(make):
+    assert 5e5 < sum(p.numel() for p in make("resnet1d", tiny=False).network.parameters()) < 1e6
+
+
+class TestConvNets:
+    @pytest.mark.parametrize("model", ["resnet18d", "resnet10t", "resnet1d"])
+    def test_no_batch_norm_starts_at_zero(self, make, model):
+        norms = [module for module in make(model).modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        assert norms
+        assert all((norm.weight == 1).all() for norm in norms)
+
+    @pytest.mark.parametrize("model", ["resnet18d", "resnet10t", "repvgg_a0"])
+    def test_an_image_of_a_few_pixels_will_do(self, make, model):
+        assert make(model, "frontend.size=8").eval()(_batch().signals).shape == (4, 5)
+
+    def test_width_scales_every_layer(self, make):
+        for variant in ("resnet10t", "resnet18d", "resnet18", "repvgg_a0"):
+            whole, half = (
+                sum(p.numel() for p in make("resnet18d", f"model.variant={variant}", f"model.width={w}").parameters())
+                for w in (0.5, 0.25)
+            )
+            assert half == pytest.approx(whole / 4, rel=0.1)
+
+    def test_repvgg_deploys_as_plain_convolutions_of_equal_outputs(self, make):
+        network = make("repvgg_a0").network.train()
+        images = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            for _ in range(20):  # statistics that are not the initial ones
+                network(images)
+            merged, network = reparameterize(network).eval(), network.eval()
+            assert torch.allclose(merged(images), network(images), rtol=1e-4, atol=1e-6)
+            assert merged(images).std() > 1e-4
+        kinds = {type(module) for module in merged.modules() if not list(module.children())}
+        assert torch.nn.Conv2d in kinds
+        assert torch.nn.BatchNorm2d not in kinds
+        assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())  # still trainable
+        stray = [name for module in merged.modules() for name, value in vars(module).items() if torch.is_tensor(value)]
+        assert not stray
+
+    @pytest.mark.parametrize("model", ["resnet18d", "resnet1d", "deit"])
+    def test_a_network_without_branches_stays(self, make, model):
+        network = make(model).network
+        assert reparameterize(network) is network
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            (["model.kernel_size=4"], "kernel_size=4: give an odd number"),
+            (["model.blocks=[1,1]"], "one number a stage"),
+            (["model.pretrained=true"], "nobody published"),
+        ],
+    )
+    def test_signal_networks_that_cannot_be_are_refused(self, make, settings, said):
+        with pytest.raises(ConfigError, match=said):
+            make("resnet1d", *settings)
+
+    def test_a_signal_network_takes_its_own_weights(self, make, tmp_path):
+        source = make("resnet1d")
+        source.network.stem[0].weight.data.fill_(0.01)
+        torch.save(source.network.state_dict(), tmp_path / "w.pth")
+        loaded = make("resnet1d", f"model.weights={tmp_path}/w.pth")
+        assert torch.equal(loaded.eval()(_batch().signals), source.eval()(_batch().signals))
+
+
 class TestWeights:
     @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
     @pytest.mark.parametrize("channels", [1, 3])
-    @pytest.mark.parametrize("model", ["deit", "effnetv2", "convnext", "vit"])
+    @pytest.mark.parametrize("model", [*PUBLISHED, "vit"])
     def test_local_file_is_loaded_into_another_head_and_stem(self, make, model, channels, suffix, tmp_path):
         source = make(model, "frontend.channels=3").network
         source.reset_classifier(1000) if hasattr(source, "reset_classifier") else None
@@ -120,7 +199,7 @@ class TestWeights:
         else:
             save_file({name: value.contiguous() for name, value in state.items()}, file)
         network = make(model, f"model.weights={file}", f"frontend.channels={channels}").network
-        heads = ("head", "classifier")
+        heads = ("head", "classifier", "fc")
         loaded = network.state_dict()
         same = [
             name for name, value in state.items() if not name.startswith(heads) and loaded[name].shape == value.shape
@@ -129,14 +208,14 @@ class TestWeights:
         assert all(torch.equal(loaded[name], state[name]) for name in same)
         assert network(torch.randn(2, channels, 64, 64)).shape == (2, 5)
 
-    @pytest.mark.parametrize("model", ["deit", "effnetv2", "convnext", "vit"])
+    @pytest.mark.parametrize("model", [*PUBLISHED, "vit"])
     def test_one_channel_sees_what_three_equal_ones_see(self, make, model, tmp_path):
         torch.save(make(model, "frontend.channels=3").network.state_dict(), tmp_path / "w.pth")
         weights = f"model.weights={tmp_path}/w.pth"
         one, three = (make(model, weights, f"frontend.channels={channels}").eval() for channels in (1, 3))
         assert torch.allclose(one(_batch().signals), three(_batch().signals), atol=1e-5)
 
-    @pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
+    @pytest.mark.parametrize("model", ["vit", "resnet1d", *PUBLISHED])
     @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 half a zip"])
     def test_damaged_or_missing_file_is_named(self, make, model, content, tmp_path):
         file = tmp_path / "weights.pth"
@@ -146,7 +225,7 @@ class TestWeights:
         with pytest.raises(CheckpointError, match=r"weights\.pth cannot be loaded"):
             make(model, f"model.weights={file}")
 
-    @pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
+    @pytest.mark.parametrize("model", ["vit", "resnet1d", *PUBLISHED])
     def test_weights_of_another_network_are_refused(self, make, model, tmp_path):
         file = tmp_path / "weights.pth"
         torch.save({"features.0.0.weight": torch.zeros(24, 3, 3, 3), "other.weight": torch.zeros(3)}, file)
@@ -157,7 +236,7 @@ class TestWeights:
         trap = tmp_path / "ran"
         file = tmp_path / "weights.pth"
         torch.save({"x": _Trap(str(trap))}, file)
-        for model in ("vit", "deit", "effnetv2", "convnext"):
+        for model in ("vit", "resnet1d", *PUBLISHED):
             with pytest.raises(CheckpointError):
                 make(model, f"model.weights={file}")
         assert not trap.exists()
@@ -166,7 +245,7 @@ class TestWeights:
         with pytest.raises(ConfigError, match="nobody published"):
             make("vit", "model.pretrained=true")
 
-    @pytest.mark.parametrize("model", ["deit", "effnetv2", "convnext"])
+    @pytest.mark.parametrize("model", PUBLISHED)
     def test_unreachable_weights_say_what_to_do(self, make, model, monkeypatch, tmp_path):
         asked = []
         monkeypatch.setattr("socket.getaddrinfo", lambda *args, **kwargs: asked.append(args) or _unreachable())

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
@@ -77,6 +77,8 @@ class AugmentationConfig:
 class FrontendConfig:
     """`SignalFrontend`'s arguments, shared by every front end."""
 
+    gives: ClassVar[str] = "signal"
+
     _target_: str = "ecg_lightning.frontend.frontend.SignalFrontend"
     normalization: str = field(default="lead", metadata={"choices": ("lead", "global", "fixed")})
     mean: float = 0.0
@@ -88,6 +90,8 @@ class FrontendConfig:
 class MatrixConfig(FrontendConfig):
     """`MatrixFrontend`'s arguments."""
 
+    gives: ClassVar[str] = "image"
+
     _target_: str = "ecg_lightning.frontend.frontend.MatrixFrontend"
     size: Any = field(default_factory=lambda: [64, 512])  # pixels: one number, or [height, width]
     rows: str = field(default="leads", metadata={"choices": ("leads", "time")})
@@ -97,6 +101,8 @@ class MatrixConfig(FrontendConfig):
 @dataclass
 class ModelConfig:
     """What every architecture shares."""
+
+    takes: ClassVar[str] = "image"  # what its front end must give
 
     _target_: str = MISSING
     pretrained: bool = False
@@ -153,6 +159,29 @@ class ConvNeXtConfig(ModelConfig):
     _target_: str = "ecg_lightning.models.convnext.ConvNeXt"
     channels: list[int] = field(default_factory=lambda: [96, 192, 384, 768])
     blocks: list[int] = field(default_factory=lambda: [3, 3, 9, 3])
+
+
+@dataclass
+class ConvNetConfig(ModelConfig):
+    """`ConvNet`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.convnet.ConvNet"
+    variant: str = field(
+        default="resnet18d", metadata={"choices": ("resnet10t", "resnet18d", "resnet18", "repvgg_a0")}
+    )
+    width: float = field(default=1.0, metadata={"above": 0.0})
+
+
+@dataclass
+class ResNet1dConfig(ModelConfig):
+    """`ResNet1d`'s arguments."""
+
+    takes: ClassVar[str] = "signal"
+
+    _target_: str = "ecg_lightning.models.resnet1d.ResNet1d"
+    channels: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
+    blocks: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
+    kernel_size: int = field(default=7, metadata={"min": 1})
 
 
 @dataclass
@@ -392,7 +421,14 @@ class CompressConfig:
 SCHEMAS: dict[str, dict[str, type]] = {
     "data": {"ptbxl": DataConfig, "synthetic": SyntheticConfig, "checkpoint": CheckpointDataConfig},
     "frontend": {"signal": FrontendConfig, "matrix": MatrixConfig},
-    "model": {"vit": ViTConfig, "deit": DeiTConfig, "effnetv2": EffNetV2Config, "convnext": ConvNeXtConfig},
+    "model": {
+        "vit": ViTConfig,
+        "deit": DeiTConfig,
+        "effnetv2": EffNetV2Config,
+        "convnext": ConvNeXtConfig,
+        "convnet": ConvNetConfig,
+        "resnet1d": ResNet1dConfig,
+    },
     "stage": {
         "bf16": BF16Config,
         "prune_l1": PruneL1Config,
@@ -430,7 +466,7 @@ def validate(cfg: DictConfig) -> None:
     _check_values(cfg)
     _check_stages(cfg)
     if cfg.train:  # else the front end is the checkpoint's
-        _check_size(cfg)
+        _check_frontend(cfg)
     _check_folds(cfg)
     if not (cfg.train or cfg.test):
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
@@ -572,11 +608,18 @@ def _is_batches(value: Any) -> bool:
     return value >= 0 if isinstance(value, int) else isinstance(value, float) and 0 <= value <= 1
 
 
-def _check_size(cfg: DictConfig) -> None:
-    if "size" not in cfg.frontend:
-        if "patch_size" in cfg.model or cfg.model._target_.rpartition(".")[2] in ("EffNetV2", "ConvNeXt"):
+def _check_frontend(cfg: DictConfig) -> None:
+    model, frontend = (cast(Any, OmegaConf.get_type(node)) for node in (cfg.model, cfg.frontend))
+    if model.takes != frontend.gives:
+        if model.takes == "image":
             raise ConfigError("frontend=signal gives no image, but this model takes one: use frontend=matrix")
-        return
+        name = next(name for name, schema in SCHEMAS["model"].items() if schema is model)
+        raise ConfigError(f"model={name} takes signals: leave frontend out, or frontend=signal")
+    if frontend.gives == "image":
+        _check_size(cfg)
+
+
+def _check_size(cfg: DictConfig) -> None:
     size = cfg.frontend.size
     sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, ListConfig) else []
     if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):

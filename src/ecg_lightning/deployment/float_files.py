@@ -10,6 +10,7 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.convnet import reparameterize
 
 
 def export_float(classifier: ECGClassifier, folder: Path) -> list[Deployment]:
@@ -19,7 +20,7 @@ def export_float(classifier: ECGClassifier, folder: Path) -> list[Deployment]:
         classifier: with a float network.
         folder: of the files.
     """
-    module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
+    module = DeployedNetwork(classifier.frontend, reparameterize(classifier.network), classifier.loss)
     onnx = export_onnx(module, folder / "model.onnx", len(LEADS), classifier.description["n_samples"])
     checkpoint = save_classifier(classifier, folder / "model.ckpt")
     return [

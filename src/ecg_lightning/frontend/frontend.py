@@ -118,7 +118,11 @@ class MatrixFrontend(Frontend):
 
 
 class SignalFrontend(Frontend):
-    """The normalised signal itself, (B, leads, T), for one-dimensional networks; arguments as for `Frontend`."""
+    """The normalised signal itself, (B, leads, T), for one-dimensional networks; arguments as for `Frontend`.
+
+    Attributes:
+        n_leads: leads of the signal.
+    """
 
     def __init__(
         self,
@@ -129,3 +133,4 @@ class SignalFrontend(Frontend):
         n_leads: int = 12,
     ) -> None:
         super().__init__(nn.Identity(), augmentation, normalization, mean, std, n_leads)
+        self.n_leads = n_leads

@@ -47,7 +47,7 @@ def load_file(
     network: nn.Module,
     weights: str,
     *,
-    stem: str,
+    stem: str | tuple[str, ...],
     head: str,
     convert: Callable[..., State] = lambda state, network: state,
 ) -> None:
@@ -56,7 +56,7 @@ def load_file(
     Args:
         network: the network to fill.
         weights: `.safetensors` file or PyTorch state dict.
-        stem: name of the first convolution's weight.
+        stem: name of the first convolution's weight, or of all that see the image; none where it is not one.
         head: name prefix of the classifier.
         convert: from the published names and shapes to the network's, such as timm's `checkpoint_filter_fn`.
 
@@ -71,10 +71,11 @@ def load_file(
         _load(network, convert(state, network), stem, head)
 
 
-def _load(network: nn.Module, state: State, stem: str, head: str) -> None:
+def _load(network: nn.Module, state: State, stem: str | tuple[str, ...], head: str) -> None:
     own = network.state_dict()
-    if stem in state:
-        state[stem] = adapt_input_conv(own[stem].shape[1], state[stem])
+    for name in (stem,) if isinstance(stem, str) else stem:
+        if name in state:
+            state[name] = adapt_input_conv(own[name].shape[1], state[name])
     kept = {name: value for name, value in state.items() if not name.startswith(head) or _fits(own, name, value)}
     missing, unknown = network.load_state_dict(kept, strict=False)
     if missing := [name for name in missing if not name.startswith(head)]:

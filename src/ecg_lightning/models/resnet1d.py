@@ -1,0 +1,140 @@
+"""ResNet1d: a small residual network on the signal itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from timm.layers.drop import DropPath
+from torch import Tensor, nn
+
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.weights import load_file
+
+
+class ResNet1d(ECGClassifier):
+    """One-dimensional ResNet, easy to quantize: convolution, BatchNorm, ReLU and additions alone.
+
+    Basic blocks as in He et al. 2016 (arXiv 1512.03385) along time, as resnet1d_wang in the PTB-XL benchmark (Strodthoff
+    et al. 2021, arXiv 2004.13701); the shape and the code are this project's own.
+
+    Args:
+        frontend: the signal front end.
+        channels: width of each stage; every stage but the first halves the length.
+        blocks: blocks of each stage.
+        kernel_size: samples that a convolution spans, odd; with 7, an output sees 2.8 s at 100 Hz.
+        dropout: before the classifier.
+        drop_path: stochastic depth of the last block, rising linearly from 0.
+        pretrained: refused: nobody published weights of this shape.
+        weights: a local file of weights of this shape.
+        **recipe: see `ECGClassifier`.
+    """
+
+    def __init__(
+        self,
+        frontend: SignalFrontend,
+        *,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        blocks: Sequence[int] = (1, 1, 1, 1),
+        kernel_size: int = 7,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        pretrained: bool = False,
+        weights: str | None = None,
+        **recipe: Unpack[Recipe],
+    ) -> None:
+        if pretrained and not weights:
+            raise ConfigError(
+                "model.pretrained=true: nobody published weights of this network's shape; give model.weights=FILE with "
+                "weights of your own"
+            )
+        if len(channels) != len(blocks) or not channels:
+            raise ConfigError(f"model.channels={list(channels)}, model.blocks={list(blocks)}: one number a stage in each")
+        if kernel_size % 2 == 0:
+            raise ConfigError(f"model.kernel_size={kernel_size}: give an odd number")
+        network = ResNet1dNetwork(
+            frontend.n_leads, len(recipe["classes"]), channels, blocks, kernel_size, dropout, drop_path
+        )
+        if weights:
+            load_file(network, weights, stem=(), head="head.")
+        super().__init__(frontend, network, **recipe)
+
+
+class ResNet1dNetwork(nn.Module):
+    """(B, leads, T) → (B, C) logits, for any T; arguments as for `ResNet1d`."""
+
+    def __init__(
+        self,
+        n_leads: int,
+        n_classes: int,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        kernel_size: int,
+        dropout: float,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            _convolution(n_leads, channels[0], kernel_size, stride=2), nn.BatchNorm2d(channels[0]), nn.ReLU()
+        )
+        drops = iter(torch.linspace(0, drop_path, sum(blocks)).tolist())
+        self.stages = nn.Sequential()
+        for before, after, n_blocks in zip((channels[0], *channels), channels, blocks, strict=False):
+            stride = 2 if self.stages else 1
+            widths = itertools.pairwise([before] + [after] * n_blocks)
+            self.stages.append(
+                nn.Sequential(
+                    *(
+                        Block(inputs, outputs, kernel_size, 1 if number else stride, next(drops))
+                        for number, (inputs, outputs) in enumerate(widths)
+                    )
+                )
+            )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(channels[-1], n_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        # BatchNorm keeps its gamma of 1: folding one of gamma 0 into its convolution, as QAT does, divides by 0.
+
+    def forward(self, signals_BCT: Tensor) -> Tensor:
+        """(B, leads, T) → (B, C)."""
+        features_BC1T = self.stages(self.stem(signals_BCT.unsqueeze(2)))
+        logits: Tensor = self.head(self.dropout(self.pool(features_BC1T).flatten(1)))
+        return logits
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, stride: int, drop_path: float) -> None:
+        super().__init__()
+        self.conv1 = _convolution(inputs, outputs, kernel_size, stride)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.relu1 = nn.ReLU()
+        self.conv2 = _convolution(outputs, outputs, kernel_size)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.shortcut = (
+            nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            if stride > 1 or inputs != outputs
+            else nn.Identity()
+        )
+        self.relu2 = nn.ReLU()  # one module a use, as eager and FX quantization want it
+
+    def forward(self, x_BC1T: Tensor) -> Tensor:
+        """(B, inputs, 1, T) → (B, outputs, 1, T / stride)."""
+        branch = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x_BC1T)))))
+        activated: Tensor = self.relu2(self.shortcut(x_BC1T) + self.drop_path(branch))
+        return activated
+
+
+def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution along time; two-dimensional, since quantizers and int8 kernels know Conv2d far better than Conv1d."""
+    return nn.Conv2d(inputs, outputs, (1, kernel_size), (1, stride), (0, kernel_size // 2), bias=False)
