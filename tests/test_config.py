@@ -26,13 +26,20 @@ OPTIONS = sorted(
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_is_valid(configure, option, tmp_path):
     overrides = [option]
-    if option.startswith(("experiment_model=", "experiment_data=", "experiment_frontend=")):  # Hydra adds it where both are chosen
+    if option.startswith(
+        ("experiment_model=", "experiment_data=", "experiment_frontend=")
+    ):  # Hydra adds it where both are chosen
         group, _, both = option.removeprefix("experiment_").partition("=")
         experiment, _, chosen = both.partition("_")
         overrides = [f"experiment={experiment}", f"{group}={chosen}"]
     if option == "frontend=signal":
         with pytest.raises(ConfigError, match="frontend=signal gives no image"):
             configure(option)
+        return
+    if option == "data=checkpoint":
+        with pytest.raises(HydraException) as caught:
+            configure(option)
+        assert "data=checkpoint: this program cannot use that option" in explain(caught.value)
         return
     if option == "data=ptbxl":
         for table in ("ptbxl_database.csv", "scp_statements.csv"):
@@ -62,7 +69,11 @@ REFUSED = {
     "model.optimizer.lr=abc": ["model.optimizer.lr", "abc", "Float"],
     "seed=x": ["seed", "'x'", "Integer"],
     "data.batch_size=1.5": ["data.batch_size", "1.5", "Integer"],
-    "model=effnet": ["model=effnet", "convnext, deit, deit_base, effnetv2, repvgg_a0, resnet10t, resnet18d, resnet1d, vit", "Did you mean effnetv2?"],
+    "model=effnet": [
+        "model=effnet",
+        "convnext, deit, deit_base, effnetv2, repvgg_a0, resnet10t, resnet18d, resnet1d, vit",
+        "Did you mean effnetv2?",
+    ],
     "hardware=gpu": ["hardware=gpu", "cpu, cuda"],
     "experiment=dmeo": ["experiment=dmeo", "Did you mean demo?"],
     "data.label_rule=benchmrk": ["data.label_rule=benchmrk", "benchmark, ge50, eq100", "Did you mean benchmark?"],

@@ -166,9 +166,7 @@ class ConvNetConfig(ModelConfig):
     """`ConvNet`'s arguments."""
 
     _target_: str = "ecg_lightning.models.convnet.ConvNet"
-    variant: str = field(
-        default="resnet18d", metadata={"choices": ("resnet10t", "resnet18d", "resnet18", "repvgg_a0")}
-    )
+    variant: str = field(default="resnet18d", metadata={"choices": ("resnet10t", "resnet18d", "resnet18", "repvgg_a0")})
     width: float = field(default=1.0, metadata={"above": 0.0})
 
 

@@ -230,7 +230,11 @@ def _explain_key(key: str) -> str:
             return f"{full}: there is no such key; {inside} {', '.join(options)}.{config.did_you_mean(part, options)}"
         parent = parent[part]
     group, _, name = key.partition(".")
-    having = [option for option, schema in config.SCHEMAS.get(group, {}).items() if hasattr(schema, name.split(".")[0])]
+    having = [
+        option
+        for option, schema in config.SCHEMAS.get(group, {}).items()
+        if name.split(".")[0] in {entry.name for entry in dataclasses.fields(schema)}
+    ]
     return f"{key}: the chosen {group} has no such key; these options have it: {', '.join(having) or 'none'}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from timm.layers.helpers import make_divisible
 from timm.utils.model import reparameterize_model
 from torch import nn
 
@@ -81,5 +80,9 @@ def reparameterize(network: nn.Module) -> nn.Module:
 def _channels(variant: str, width: float) -> dict[str, Any]:
     if variant.startswith("repvgg"):
         return {"width_factor": width}
-    stages = tuple(make_divisible(channels * width) for channels in (64, 128, 256, 512))
-    return {"channels": stages, "stem_width": make_divisible(32 * width)}
+    stages = tuple(_multiple_of_8(channels * width) for channels in (64, 128, 256, 512))
+    return {"channels": stages, "stem_width": _multiple_of_8(32 * width)}
+
+
+def _multiple_of_8(channels: float) -> int:
+    return max(8, round(channels / 8) * 8)

@@ -54,7 +54,9 @@ class ResNet1d(ECGClassifier):
                 "weights of your own"
             )
         if len(channels) != len(blocks) or not channels:
-            raise ConfigError(f"model.channels={list(channels)}, model.blocks={list(blocks)}: one number a stage in each")
+            raise ConfigError(
+                f"model.channels={list(channels)}, model.blocks={list(blocks)}: one number a stage in each"
+            )
         if kernel_size % 2 == 0:
             raise ConfigError(f"model.kernel_size={kernel_size}: give an odd number")
         network = ResNet1dNetwork(

@@ -92,10 +92,7 @@ def report_variants(folder: Path, console: Console) -> None:
     ]
     if not rows:
         return
-    from ecg_lightning.runs.pareto import (  # matplotlib: only where there is something to draw
-        PARETO_FILE,
-        pareto_figure,
-    )
+    from ecg_lightning.runs.pareto import pareto_figure  # matplotlib: only where there is something to draw
 
     write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
     pareto_figure(rows).savefig(folder / PARETO_FILE)
