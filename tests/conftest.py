@@ -46,11 +46,20 @@ def ptbxl_root() -> Path:
 @pytest.fixture(scope="session")
 def configure() -> Callable[..., DictConfig]:
     """Compose `conf/train.yaml` with overrides, as the command line does, and check it."""
+    return _composer("train", config.validate)
 
+
+@pytest.fixture(scope="session")
+def configure_compression() -> Callable[..., DictConfig]:
+    """The same for `conf/compress.yaml`."""
+    return _composer("compress", config.validate_compression)
+
+
+def _composer(root: str, validate: Callable[[DictConfig], None]) -> Callable[..., DictConfig]:
     def make(*overrides: str, output_dir: Path | str = "unused") -> DictConfig:
         with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
-            cfg = compose("train", overrides=[*overrides, f"paths.output_dir={output_dir}"])
-        config.validate(cfg)
+            cfg = compose(root, overrides=[*overrides, f"paths.output_dir={output_dir}"])
+        validate(cfg)
         return cfg
 
     return make

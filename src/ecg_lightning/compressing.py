@@ -219,6 +219,14 @@ def _compress(
 def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, settings: DictConfig) -> dict[str, Any]:
     """A variant as `result.json` holds it."""
     own, fast = own_row(variant), bf16_ms(baseline)
+    dataset, differences = datamodule.datasets["test"], {}
+    for one, evaluation in variant.evaluations.items():
+        if one != baseline.own or variant is not baseline:
+            differences[one[1:3]] = compare(
+                evaluation.decided, baseline.evaluation.decided, dataset, settings.margin, settings.n_resamples
+            )
+    for row in variant.runtimes:
+        row["delta"] = differences.get((row["runtime"], row["precision"]))
     compared = variant is not baseline
     return {
         "name": variant.name,
@@ -228,15 +236,7 @@ def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, setti
         "metrics": variant.evaluation.metrics,
         "thresholds": variant.evaluation.thresholds_C.tolist(),
         "temperature": variant.evaluation.temperature,
-        "delta": compare(
-            variant.decided,
-            baseline.decided,
-            datamodule.datasets["test"],
-            settings.margin,
-            settings.n_resamples,
-        )
-        if compared
-        else None,
+        "delta": differences.get(variant.own[1:3]),
         "size": variant.size,
         "slower_than_bf16": own["p50_ms"] > fast if compared and own and fast else None,
         "runtimes": variant.runtimes,

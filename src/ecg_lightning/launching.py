@@ -257,7 +257,6 @@ def _quieten() -> None:
     for notice in (
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",
-        ".*module\\(s\\) in eval mode at the start of training.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):

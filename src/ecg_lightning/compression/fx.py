@@ -54,8 +54,8 @@ class FxQuantization(CompressionStage):
         """Int8 kernels of PyTorch run on x86 processors alone."""
         if accelerator != "cpu" or self.backend not in torch.backends.quantized.supported_engines:
             raise HardwareUnavailableError(
-                f"compression backend {self.backend}: its int8 kernels run on x86 processors alone; use hardware=cpu on "
-                "such a machine, or compression=ptq"
+                f"compression backend {self.backend}: its int8 kernels run on x86 processors alone; use hardware=cpu "
+                "on such a machine, or compression=ptq"
             )
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:

@@ -80,6 +80,7 @@ class StageFit:
         device = dict(self.device) | ({"precision": precision} if precision else {})
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
         trainer = make_trainer(cfg, device, loggers, [KeepZeros(), *callbacks])
+        classifier.train()  # Lightning leaves modules in the mode that it finds them in
         trainer.fit(classifier, datamodule=self.datamodule)
         checkpoints = self.folder / "checkpoints"
         if (best := checkpoints / "best.ckpt").is_file():  # not under trainer.fast_dev_run

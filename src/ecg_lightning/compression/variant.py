@@ -61,6 +61,11 @@ class Evaluation:
     metrics: dict[str, dict[str, Any]]
     probabilities: dict[str, Array]
 
+    @property
+    def decided(self) -> Decided:
+        """What it says of the test fold."""
+        return Decided(self.probabilities["test"], self.thresholds_C)
+
 
 @dataclass
 class Variant:
@@ -92,11 +97,6 @@ class Variant:
     def own(self) -> Deployment:
         """The deployment whose figures are the variant's."""
         return next(deployment for deployment in self.deployments if deployment.skipped is None)
-
-    @property
-    def decided(self) -> Decided:
-        """What its own deployment says of the test fold."""
-        return Decided(self.evaluation.probabilities["test"], self.evaluation.thresholds_C)
 
     @property
     def evaluation(self) -> Evaluation:

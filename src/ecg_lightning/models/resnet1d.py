@@ -20,8 +20,8 @@ from ecg_lightning.models.weights import load_file
 class ResNet1d(ECGClassifier):
     """One-dimensional ResNet, easy to quantize: convolution, BatchNorm, ReLU and additions alone.
 
-    Basic blocks as in He et al. 2016 (arXiv 1512.03385) along time, as resnet1d_wang in the PTB-XL benchmark (Strodthoff
-    et al. 2021, arXiv 2004.13701); the shape and the code are this project's own.
+    Basic blocks as in He et al. 2016 (arXiv 1512.03385) along time, as resnet1d_wang in the PTB-XL benchmark
+    (Strodthoff et al. 2021, arXiv 2004.13701); the shape and the code are this project's own.
 
     Args:
         frontend: the signal front end.
@@ -138,5 +138,5 @@ class Block(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution along time; two-dimensional, since quantizers and int8 kernels know Conv2d far better than Conv1d."""
+    """A convolution along time; two-dimensional, since quantizers and int8 kernels know Conv2d better than Conv1d."""
     return nn.Conv2d(inputs, outputs, (1, kernel_size), (1, stride), (0, kernel_size // 2), bias=False)

@@ -18,12 +18,17 @@ VARIANT_COLUMNS = (
 
 
 def variant_rows(result: Mapping[str, Any], run: str = "") -> list[dict[str, Any]]:
-    """One flat row of `VARIANT_COLUMNS` for each measured variant of a `result.json`."""
+    """Flat rows of `VARIANT_COLUMNS`: each measured variant of a `result.json` as it is deployed, and in bfloat16."""
     measured = [variant for variant in result["variants"] if variant["runtimes"]]
     if not measured:
         return []
-    fp32, bf16 = (_milliseconds(measured[0], precision) for precision in ("fp32", "bf16"))
-    return [_row(result, run, variant, fp32, bf16) for variant in measured]
+    fp32, bf16 = (_milliseconds(measured[0], "openvino", precision) for precision in ("fp32", "bf16"))
+    return [
+        _row(result, run, variant, deployed, fp32, bf16)
+        for variant in measured
+        for deployed in (_timed(variant, variant["runtime"], variant["precision"]), _timed(variant, "openvino", "bf16"))
+        if deployed and (deployed["precision"] == variant["precision"] or variant["precision"] == "fp32")
+    ]
 
 
 def without_repeats(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -31,7 +36,7 @@ def without_repeats(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     seen: set[tuple[Any, ...]] = set()
     kept = []
     for row in rows:
-        same = (row["model"], row["hardware"], row["seed"], row["variant"], row["f1"], row["megabytes"])
+        same = tuple(row[name] for name in ("model", "hardware", "seed", "variant", "precision", "f1", "megabytes"))
         if row["variant"] != "baseline" or same not in seen:
             kept.append(row)
         seen.add(same)
@@ -62,14 +67,13 @@ def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         highlight=False,
         markup=False,
     )
-    for row in rows:
-        if row["slower_than_bf16"]:
-            console.print(
-                f"{row['model']} {row['variant']}: SLOWER than bf16 of the uncompressed model, which costs no accuracy "
-                "work",
-                highlight=False,
-                markup=False,
-            )
+    slow = [f"{row['model']} {variant_name(row)}" for row in rows if row["slower_than_bf16"]]
+    if slow:
+        console.print(
+            f"SLOWER than bf16 of the uncompressed model, which costs no work: {', '.join(slow)}",
+            highlight=False,
+            markup=False,
+        )
 
 
 def variant_name(row: Mapping[str, Any]) -> str:
@@ -81,59 +85,59 @@ def variant_name(row: Mapping[str, Any]) -> str:
 
 
 def _row(
-    result: Mapping[str, Any], run: str, variant: Mapping[str, Any], fp32: float | None, bf16: float | None
+    result: Mapping[str, Any],
+    run: str,
+    variant: Mapping[str, Any],
+    deployed: Mapping[str, Any],
+    fp32: float | None,
+    bf16: float | None,
 ) -> dict[str, Any]:
-    size, delta, test = variant["size"], variant["delta"], variant["metrics"]["test"]
-    milliseconds = _milliseconds(variant, variant["precision"], variant["runtime"])
+    size, delta, milliseconds = variant["size"], deployed["delta"], deployed["p50_ms"]
     choices = result["choices"]
     return {
         "run": run,
         **{name: choices.get(name, "") for name in ("model", "compression", "hardware")},
         "seed": result["seed"],
         "variant": variant["name"],
-        "runtime": variant["runtime"],
-        "precision": variant["precision"],
-        "f1": test["f1_macro_tuned"],
+        "runtime": deployed["runtime"],
+        "precision": deployed["precision"],
+        "f1": deployed["f1_macro_tuned"],
         "f1_change": delta and delta["f1_macro"],
         "f1_low": delta and delta["ci95"]["f1_macro"][0],
         "f1_high": delta and delta["ci95"]["f1_macro"][1],
         "verdict": delta and delta["verdict"],
-        "auroc": test["auroc_macro"],
+        "auroc": deployed["auroc_macro"],
         "auroc_change": delta and delta["auroc_macro"],
         "megabytes": size["bytes"] / 1e6,
         "zipped_megabytes": size["compressed_bytes"] / 1e6,
         **{name: size.get(name) for name in ("nonzero_fraction", "parameters", "macs", "peak_memory_mib")},
         "ms": milliseconds,
-        "times_fp32": fp32 / milliseconds if fp32 and milliseconds else None,
-        "times_bf16": bf16 / milliseconds if bf16 and milliseconds else None,
-        "int8_share": _int8_share(variant),
-        "slower_than_bf16": variant["slower_than_bf16"],
+        "times_fp32": fp32 / milliseconds if fp32 else None,
+        "times_bf16": bf16 / milliseconds if bf16 else None,
+        "int8_share": _int8_share(deployed),
+        "slower_than_bf16": variant["slower_than_bf16"] if deployed["precision"] == variant["precision"] else None,
         "n_test": result["data"]["n_test"],
     }
 
 
-def _rows_of(variant: Mapping[str, Any], precision: str, runtime: str) -> list[Mapping[str, Any]]:
-    return [
-        row
-        for row in variant["runtimes"]
-        if (row["runtime"], row["precision"]) == (runtime, precision)
-        and (row.get("batch"), row.get("threads")) == (1, 1)
-    ]
-
-
-def _milliseconds(variant: Mapping[str, Any], precision: str, runtime: str = "openvino") -> float | None:
-    """Median of batch 1 on one thread."""
-    return next((row["p50_ms"] for row in _rows_of(variant, precision, runtime)), None)
-
-
-def _int8_share(variant: Mapping[str, Any]) -> str | None:
-    """How many of the products really ran in int8, as `int8/all`."""
-    for row in _rows_of(variant, variant["precision"], variant["runtime"]):
-        counts = {True: 0, False: 0}
-        for kernel in row["kernels"]:
-            counts[kernel["precision"] == "int8"] += kernel["count"]
-        return f"{counts[True]}/{counts[True] + counts[False]}"
+def _timed(variant: Mapping[str, Any], runtime: str, precision: str) -> Mapping[str, Any] | None:
+    """The row of batch 1 on one thread."""
+    wanted = (runtime, precision, 1, 1)
+    for row in variant["runtimes"]:
+        if (row["runtime"], row["precision"], row.get("batch"), row.get("threads")) == wanted:
+            return row  # type: ignore[no-any-return]
     return None
+
+
+def _milliseconds(variant: Mapping[str, Any], runtime: str, precision: str) -> float | None:
+    row = _timed(variant, runtime, precision)
+    return row["p50_ms"] if row else None
+
+
+def _int8_share(deployed: Mapping[str, Any]) -> str:
+    """How many of the products really ran in int8, as `int8/all`."""
+    int8 = sum(kernel["count"] for kernel in deployed["kernels"] if kernel["precision"] == "int8")
+    return f"{int8}/{sum(kernel['count'] for kernel in deployed['kernels'])}"
 
 
 def _change(row: Mapping[str, Any]) -> str:
