@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +37,7 @@ class DeployedNetwork(nn.Module):
         loss: which probabilities belong to the logits: softmax where it is `single_label`, else sigmoid.
     """
 
-    def __init__(
-        self, frontend: Frontend, network: nn.Module, loss: BinaryCrossEntropy | ArgmaxCrossEntropy
-    ) -> None:
+    def __init__(self, frontend: Frontend, network: nn.Module, loss: BinaryCrossEntropy | ArgmaxCrossEntropy) -> None:
         super().__init__()
         self.frontend = frontend
         self.network = network
@@ -87,8 +86,13 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
     """
     import_extra("onnx")
     millivolts, _ = _example(n_leads, n_samples)
-    torch._C._jit_set_onnx_log_enabled(False)  # else it prints the whole graph when it fails
-    with _replacing(path) as target, _explained(path, "torch.onnx.export(dynamo=False)"), torch.no_grad():
+    with (
+        _replacing(path) as target,
+        _explained(path, "torch.onnx.export(dynamo=False)"),
+        # It prints the whole graph when it fails, and its own switch for that has no effect.
+        patch.object(torch._C, "_jit_onnx_log", lambda *texts: None),
+        torch.no_grad(),
+    ):
         torch.onnx.export(
             module,
             (millivolts,),

@@ -74,9 +74,7 @@ class OpenVINORuntime:
             kind, precision, names = (
                 str(info[key].astype(str)) for key in ("layerType", "runtimePrecision", "originalLayersNames")
             )
-            if kind == "Subgraph" and any(part in names.lower() for part in _ATTENTION):
-                kind = "Attention"
-            elif "attn" in kind.lower() or "attention" in kind.lower():
+            if (kind == "Subgraph" and any(part in names.lower() for part in _ATTENTION)) or "Attention" in kind:
                 kind = "Attention"
             elif kind not in _PRODUCTS:
                 continue
