@@ -51,6 +51,13 @@ class Predictor:
                 f"{self.metadata.n_samples}: the file was changed; export it again"
             )
 
+        n_outputs = self.runtime.logits(np.zeros((1, len(LEADS), self.metadata.n_samples), np.float32)).shape[1]
+        if n_outputs != len(self.metadata.classes):
+            raise ModelFileError(
+                f"{path} gives {n_outputs} outputs, its description names {len(self.metadata.classes)} classes: the "
+                "file was changed; export it again"
+            )
+
     def predict(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:
         """(B, 12, T) mV, at the model's rate → (B, C) calibrated probabilities.
 
