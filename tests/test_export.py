@@ -84,7 +84,9 @@ def test_fp16_weights_are_half_as_large_and_stay_so(exported, tmp_path):
     assert size < 0.55 * xml.with_suffix(".bin").stat().st_size
     write_metadata(half, describe())
     assert half.with_suffix(".bin").stat().st_size == size
-    found = open_runtime(half, "openvino").logits(signals())
+    opened = open_runtime(half, "openvino")
+    assert {kernel["precision"] for kernel in opened.kernels()} == {"fp32"}  # stored in 16 bits, computed in 32
+    found = opened.logits(signals())
     assert np.allclose(found, outputs(module, signals())[0], atol=1e-2)
 
 
