@@ -102,6 +102,58 @@ def synthesize(
     typer.echo(f"{records} synthetic records in {root}; train on them: data=ptbxl data.root={root}")
 
 
+@app.command()
+def predict(
+    records: Annotated[list[Path], typer.Argument(help="WFDB records (with or without .hea), .csv or .npy files.")],
+    model: Annotated[Path, typer.Option(help="An exported .onnx or .xml file.")],
+    rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz of .csv and .npy files.")] = None,
+    units: Annotated[str | None, typer.Option(help="Units of .csv and .npy files: mV (the default) or uV.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="onnxruntime or openvino; by default what fits.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Predict the superclasses of ECG records with an exported model. Research use only, not for diagnosis."""
+    from ecg_lightning.deployment.predictor import Predictor, predict_records
+    from ecg_lightning.deployment.printing import predictions_as_json, predictions_as_text
+
+    try:
+        if runtime not in (None, "onnxruntime", "openvino"):
+            raise UserError(f"--runtime {runtime}: allowed are onnxruntime, openvino")
+        if units not in (None, "mV", "uV"):
+            raise UserError(f"--units {units}: allowed are mV, uV")
+        predictor = Predictor(model, runtime)
+        predictions = predict_records(predictor, records, rate, units)
+    except UserError as error:
+        _fail(error)
+    failed = [prediction.error for prediction in predictions if prediction.error]
+    if as_json:
+        typer.echo(json.dumps(predictions_as_json(model, predictor.metadata, predictions)))
+    else:
+        typer.echo(predictions_as_text(predictor.metadata, predictions))
+    for refusal in failed:
+        typer.echo(f"error: {refusal}", err=True)
+    if failed:
+        raise typer.Exit(failed[0].exit_code)
+
+
+@app.command()
+def benchmark(
+    files: Annotated[list[Path], typer.Argument(help="Exported .onnx or .xml files, or checkpoints.")],
+    batch: Annotated[list[int] | None, typer.Option(help="Records of a call; may be given again.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of a call; all cores by default.", min=1)] = None,
+    rounds: Annotated[int, typer.Option(help="How often every case has its turn.", min=1)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure exported models on this machine: time, throughput, and the kernels that really run."""
+    from ecg_lightning.deployment.benchmark import benchmark as measured
+    from ecg_lightning.deployment.printing import benchmark_as_text
+
+    try:
+        result = measured(files, batch or [1], threads, rounds)
+    except UserError as error:
+        _fail(error)
+    typer.echo(json.dumps(result) if as_json else benchmark_as_text(result))
+
+
 def _fail(error: UserError) -> NoReturn:
     typer.echo(f"error: {error}", err=True)
     raise typer.Exit(error.exit_code)

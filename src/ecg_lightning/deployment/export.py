@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -89,8 +90,13 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
     """
     import_extra("onnx")
     millivolts, _ = _example(n_leads, n_samples)
-    torch._C._jit_set_onnx_log_enabled(False)  # else it prints the whole graph when it fails
-    with _replacing(path) as target, _explained(path, "torch.onnx.export(dynamo=False)"), torch.no_grad():
+    with (
+        _replacing(path) as target,
+        _explained(path, "torch.onnx.export(dynamo=False)"),
+        # It prints the whole graph when it fails, and its own switch for that has no effect.
+        patch.object(torch._C, "_jit_onnx_log", lambda *texts: None),
+        torch.no_grad(),
+    ):
         torch.onnx.export(
             module,
             (millivolts,),

@@ -8,18 +8,18 @@ from typing import Any, cast
 
 from ecg_lightning.errors import MissingPackageError
 
+# OpenVINO and NNCF send usage data, from their import on, through the package `openvino_telemetry` unless a file in
+# the user's home declines. Both fall back to a stub where it cannot be imported, so it is made to look absent in this
+# process. That works only before their first import: import them through `import_extra`.
+cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
+
 
 def import_extra(name: str) -> Any:
-    """The module `name`, such as `openvino`; without OpenVINO's telemetry, which would report every import.
-
-    OpenVINO and NNCF send usage data through the package `openvino_telemetry` unless a file in the user's home
-    declines, and no variable turns that off. Both fall back to a stub where the package cannot be imported, so it is
-    made to look absent in this process; import them through this function only.
+    """The module `name`, such as `openvino`.
 
     Raises:
         MissingPackageError: it is not installed.
     """
-    cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -78,8 +78,9 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
         info = root.find("rt_info")
         if info is None:
             info = ET.SubElement(root, "rt_info")
-        for old in info.findall(KEY):
-            info.remove(old)
+        for parent in (info, *info.findall("framework")):  # there OpenVINO keeps an .onnx file's own description
+            for old in parent.findall(KEY):
+                parent.remove(old)
         ET.SubElement(info, KEY, value=text)
         _replace(path, ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
@@ -121,15 +122,22 @@ def parse(values: Any) -> Metadata:
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
         raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names)))}")
-    texts = ("label_rule", "link", "checkpoint_sha256", "model", "precision", "data_licence", "units", "version")
     found = Metadata(
-        **{name: _text(values[name], name) for name in texts},
-        **{name: _texts(values[name], name) for name in ("classes", "compression", "leads")},
+        classes=_texts(values["classes"], "classes"),
         thresholds=tuple(_number(value, "thresholds") for value in values["thresholds"]),
         temperature=_number(values["temperature"], "temperature"),
         sampling_rate=_count(values["sampling_rate"], "sampling_rate"),
         n_samples=_count(values["n_samples"], "n_samples"),
-        format=FORMAT,
+        label_rule=_text(values["label_rule"], "label_rule"),
+        link=_text(values["link"], "link"),
+        checkpoint_sha256=_text(values["checkpoint_sha256"], "checkpoint_sha256"),
+        model=_text(values["model"], "model"),
+        precision=_text(values["precision"], "precision"),
+        compression=_texts(values["compression"], "compression"),
+        data_licence=_text(values["data_licence"], "data_licence"),
+        leads=_texts(values["leads"], "leads"),
+        units=_text(values["units"], "units"),
+        version=_text(values["version"], "version"),
     )
     if found.link not in LINKS:
         raise ValueError(f"link {found.link!r} is none of {', '.join(LINKS)}")

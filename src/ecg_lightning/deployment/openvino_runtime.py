@@ -71,16 +71,17 @@ class OpenVINORuntime:
         found = []
         for operation in self._compiled.get_runtime_model().get_ops():
             info = operation.get_rt_info()
-            kind, precision, names = (
-                str(info[key].astype(str)) for key in ("layerType", "runtimePrecision", "originalLayersNames")
+            kind, primitive, stored, names = (
+                str(info[key].astype(str))
+                for key in ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
             )
-            if kind == "Subgraph" and any(part in names.lower() for part in _ATTENTION):
-                kind = "Attention"
-            elif "attn" in kind.lower() or "attention" in kind.lower():
+            # The kernel's name ends with what it computes in; `runtimePrecision` is what its weights are stored in.
+            precision = _PRECISIONS.get(primitive.rpartition("_")[2].lower()) or _PRECISIONS.get(stored, stored)
+            if (kind == "Subgraph" and any(part in names.lower() for part in _ATTENTION)) or "Attention" in kind:
                 kind = "Attention"
             elif kind not in _PRODUCTS:
                 continue
-            found.append((kind, _PRECISIONS.get(precision, precision)))
+            found.append((kind, precision))
         return counted(found)
 
 

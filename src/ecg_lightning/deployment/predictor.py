@@ -43,13 +43,19 @@ class Predictor:
         self.metadata = read_metadata(path)
         if runtime is None:
             runtime = next(name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes)
-        # A bfloat16 runtime must be asked for: here a prediction is to be the same on every machine.
-        precision = "int8" if self.metadata.precision == "int8" else "fp32"
-        self.runtime = open_runtime(path, runtime, precision, threads or available_cores())
+        # In fp32 what is not quantized gives the same result on every machine; what is runs in int8 all the same.
+        self.runtime = open_runtime(path, runtime, "fp32", threads or available_cores())
         if self.runtime.n_samples != self.metadata.n_samples:
             raise ModelFileError(
                 f"{path} takes {self.runtime.n_samples} samples a lead, its description says "
                 f"{self.metadata.n_samples}: the file was changed; export it again"
+            )
+
+        n_outputs = self.runtime.logits(np.zeros((1, len(LEADS), self.metadata.n_samples), np.float32)).shape[1]
+        if n_outputs != len(self.metadata.classes):
+            raise ModelFileError(
+                f"{path} gives {n_outputs} outputs, its description names {len(self.metadata.classes)} classes: the "
+                "file was changed; export it again"
             )
 
     def predict(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:

@@ -93,7 +93,7 @@ def _read_wfdb(path: Path, duration_s: float, notes: list[str]) -> tuple[Floats,
         if reader.fits(record):
             units_CT = np.empty((len(LEADS), reader.n_samples), dtype=np.int16)
             reader.read_into(record, units_CT)
-            return units_CT * MILLIVOLTS_PER_UNIT, rate
+            return units_CT.astype(np.float64) * MILLIVOLTS_PER_UNIT, rate
     return _read_other_wfdb(record, duration_s, notes)
 
 
@@ -102,41 +102,27 @@ def _read_other_wfdb(record: str, duration_s: float, notes: list[str]) -> tuple[
     import wfdb
 
     try:
-        header = wfdb.rdheader(record)
-        if not isinstance(header, wfdb.Record) or not header.sig_name or not header.file_name:
+        header = wfdb.rdheader(record)  # which also refuses file names that lead out of the folder
+        if not isinstance(header, wfdb.Record) or not header.sig_name:
             raise RecordError("its header describes no single-segment record with signals")
-        for name in header.file_name:
-            if re.search(r"[/\\:\0]", name):
-                raise RecordError(f"its header's file name {name[:60]!r} leads out of the record's folder")
-        scales = _scales(header)
         longest = math.ceil(duration_s * header.fs) + 1
         cut = header.sig_len is not None and header.sig_len > longest
         read: Any = wfdb.rdrecord(record, physical=False, sampto=longest if cut else None)
-    except RecordError:
-        raise
-    except FileNotFoundError:
+    except (RecordError, FileNotFoundError):
         raise
     except Exception as error:  # wfdb raises whatever its parsing stumbles over
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise RecordError(f"it is damaged or no WFDB record ({reason})") from None
-    digital_TS = read.d_signal
-    checksums = [None if value is None else value % 65536 for value in read.checksum or ()]
-    if not cut and all(value is not None for value in checksums) and checksums != read.calc_checksum():
+    checksums = [None if value is None else value % 65536 for value in read.checksum or (None,)]
+    whole = not cut and all(frame == 1 for frame in header.samps_per_frame)  # else the sums are of other samples
+    if whole and None not in checksums and checksums != read.calc_checksum():
         raise RecordError("a lead does not match its WFDB checksum: the file was changed")
-    # wfdb marks missing samples as NaN only in physical units.
-    physical_TS = np.where(np.isnan(read.dac()), np.nan, digital_TS - np.asarray(read.baseline, dtype=np.float64))
     order = _lead_order(list(header.sig_name), notes)
-    scale_C = np.array([scales[index] for index in order])
-    return physical_TS[:, order].T * scale_C[:, None], float(header.fs)
-
-
-def _scales(header: Any) -> list[float]:
-    """What a unit of each signal is in mV; NaN where that is unknown, which matters only for the twelve leads."""
-    scales = []
-    for gain, units in zip(header.adc_gain, header.units, strict=True):
-        factor = _MILLIVOLTS.get(str(units).lower(), math.nan)
-        scales.append(factor / gain if gain else math.nan)
-    return scales
+    # Unknown units become NaN, which is refused; those of signals other than the twelve leads do not matter.
+    factors = [_MILLIVOLTS.get(str(header.units[index]).lower(), math.nan) for index in order]
+    if others := {header.units[index] for index in order} - {"mV"}:
+        notes.append(f"converted from {', '.join(sorted(map(str, others)))} to mV")
+    return read.dac()[:, order].T * np.array(factors)[:, None], float(header.fs)
 
 
 def _read_csv(path: Path, notes: list[str]) -> Floats:

@@ -1,0 +1,67 @@
+"""Tiny models as they are deployed, for the tests of files, runtimes and predictions."""
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from tiny import TINY
+
+from ecg_lightning.building import build_classifier
+from ecg_lightning.deployment.export import DeployedNetwork, export_onnx, export_openvino
+from ecg_lightning.deployment.metadata import Metadata, write_metadata
+
+CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
+
+
+def tiny_classifier(configure, model, *overrides):
+    """A classifier whose logits spread, so that comparing them says something."""
+    cfg = configure(f"model={model}", *TINY[model], "frontend.size=64", *overrides)
+    torch.manual_seed(0)
+    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+    classifier = build_classifier(*nodes, n_samples=1000, seed=0).eval()
+    with torch.no_grad():
+        for parameter in classifier.network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        classifier.frontend.mean.normal_(0, 0.1)
+        classifier.frontend.std.uniform_(0.5, 2)
+    return classifier
+
+
+def deployed(classifier):
+    return DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
+
+
+def describe(**changes) -> Metadata:
+    values = {
+        "classes": CLASSES,
+        "thresholds": (0.5, 0.4, 0.3, 0.6, 0.5),
+        "temperature": 1.5,
+        "sampling_rate": 100,
+        "n_samples": 1000,
+        "label_rule": "benchmark",
+        "link": "sigmoid",
+        "checkpoint_sha256": "0" * 64,
+        "model": "vit",
+        "precision": "fp32",
+    }
+    return Metadata(**{**values, **changes})
+
+
+def export_tiny(configure, folder, model="vit", **description):
+    """model.onnx and model.xml of one tiny model, each with its description; and the module itself."""
+    module = deployed(tiny_classifier(configure, model))
+    onnx = export_onnx(module, folder / "model.onnx", 12, 1000)
+    xml = export_openvino(onnx, folder / "model.xml")
+    for path in (onnx, xml):
+        write_metadata(path, describe(model=model, **description))
+    return module, onnx, xml
+
+
+def signals(n=3):
+    """(n, 12, 1000) float32, about as large as mV are."""
+    return np.random.default_rng(1).normal(scale=0.5, size=(n, 12, 1000)).astype(np.float32)
+
+
+def outputs(module, millivolts):
+    """Logits and probabilities in torch."""
+    with torch.no_grad():
+        return [output.numpy() for output in module(torch.from_numpy(millivolts))]

@@ -1,0 +1,275 @@
+"""From recordings of any origin to calibrated probabilities, without PyTorch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+from deployed import CLASSES, describe, export_tiny, signals
+from typer.testing import CliRunner
+
+from ecg_lightning.cli import app
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.metadata import write_metadata
+from ecg_lightning.deployment.predictor import Predictor, link, predict_records
+from ecg_lightning.deployment.records import read_record
+from ecg_lightning.errors import DataError, ModelFileError
+
+pytest.importorskip("onnxruntime")
+MODEL = {"sampling_rate": 100, "n_samples": 1000}
+
+
+@pytest.fixture(scope="module")
+def exported(configure, tmp_path_factory):
+    return export_tiny(configure, tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="module")
+def ptbxl_record(synthetic_root):
+    return sorted(synthetic_root.glob("records100/*/*.hea"))[0]
+
+
+@pytest.fixture
+def millivolts():
+    """(12, 1000): slow waves, which resampling keeps."""
+    time = np.arange(1000) / 100
+    return np.stack([0.2 * (row + 1) * np.sin(2 * np.pi * (1 + row / 4) * time + row) for row in range(12)])
+
+
+def _write_wfdb(folder, signals_TS, names=LEADS, rate=100, units="mV", gain=1000.0):
+    count = len(names)
+    wfdb.wrsamp(
+        "own", fs=rate, units=[units] * count, sig_name=list(names), p_signal=signals_TS,
+        fmt=["16"] * count, adc_gain=[gain] * count, baseline=[0] * count, write_dir=str(folder),
+    )  # fmt: skip
+    return folder / "own"
+
+
+def _write_csv(path, signals_TC, names=None):
+    header = ",".join(names) if names else ""
+    np.savetxt(path, signals_TC, delimiter=",", header=header, comments="", fmt="%.6f")
+    return path
+
+
+def test_wfdb_csv_and_npy_give_the_same(ptbxl_record, tmp_path):
+    record = read_record(ptbxl_record, **MODEL)
+    assert record.millivolts_CT.shape == (12, 1000)
+    assert record.millivolts_CT.dtype == np.float32
+    assert record.notes == ()
+    expected = wfdb.rdrecord(str(ptbxl_record.with_suffix(""))).p_signal.T
+    assert np.allclose(record.millivolts_CT, expected, atol=1e-6)
+    np.save(tmp_path / "a.npy", expected)
+    np.save(tmp_path / "b.npy", 1000 * expected.T)
+    files = [
+        (ptbxl_record.with_suffix(""), None),
+        (_write_csv(tmp_path / "a.csv", expected.T), None),
+        (_write_csv(tmp_path / "b.csv", expected.T, LEADS), "mV"),
+        (tmp_path / "a.npy", None),
+        (tmp_path / "b.npy", "uV"),
+    ]
+    for path, units in files:
+        found = read_record(path, **MODEL, rate=100, units=units)
+        assert np.allclose(found.millivolts_CT, expected, atol=1e-5)
+        assert found.notes == ()
+
+
+def test_leads_are_reordered_by_name_and_said(millivolts, tmp_path):
+    order = list(reversed(range(12)))
+    names = ["time", *(f"Lead {LEADS[row]}".replace("AV", "aV") for row in order)]
+    columns = np.column_stack([np.arange(1000), *(millivolts[row] for row in order)])
+    found = read_record(_write_csv(tmp_path / "a.csv", columns, names), **MODEL, rate=100)
+    assert np.allclose(found.millivolts_CT, millivolts, atol=1e-5)
+    assert found.notes == ("left out: time", "leads were put into the standard order, by their names")
+    path = _write_wfdb(tmp_path, millivolts[order].T, [LEADS[row] for row in order])
+    found = read_record(path, **MODEL)
+    assert np.allclose(found.millivolts_CT, millivolts, atol=1e-3)
+    assert found.notes == ("leads were put into the standard order, by their names",)
+
+
+def test_microvolts_of_a_header_are_converted_and_said(millivolts, tmp_path):
+    path = _write_wfdb(tmp_path, 1000 * millivolts.T, units="uV", gain=1.0)
+    found = read_record(path.with_suffix(".hea"), **MODEL)
+    assert np.allclose(found.millivolts_CT, millivolts, atol=1e-3)
+    assert found.notes == ("converted from uV to mV",)
+
+
+@pytest.mark.parametrize("rate", [250, 500, 1000, 360])
+def test_other_rates_are_resampled_and_said(rate, tmp_path):
+    time = np.arange(12 * rate) / rate
+    wave = 1.0 + np.sin(2 * np.pi * 3 * time)
+    np.save(tmp_path / "a.npy", np.tile(wave, (12, 1)))
+    found = read_record(tmp_path / "a.npy", **MODEL, rate=rate)
+    assert np.abs(found.millivolts_CT[0] - 1 - np.sin(2 * np.pi * 3 * np.arange(1000) / 100)).max() < 0.02
+    assert found.notes == (
+        "it lasts 12 s; the first 10 s are used",
+        f"resampled from {rate} to 100 Hz",
+    )
+
+
+def test_ptbxl_at_500_hz_is_verified_and_resampled(millivolts, tmp_path):
+    fast = np.repeat(millivolts, 5, axis=1)
+    path = _write_wfdb(tmp_path, fast.T, rate=500)
+    assert read_record(path, **MODEL).notes == ("resampled from 500 to 100 Hz",)
+    data = bytearray(path.with_suffix(".dat").read_bytes())
+    data[5000] ^= 1
+    path.with_suffix(".dat").write_bytes(data)
+    with pytest.raises(DataError, match="does not match its WFDB checksum"):
+        read_record(path, **MODEL)
+
+
+def test_changed_bytes_of_other_records_are_noticed_too(millivolts, tmp_path):
+    path = _write_wfdb(tmp_path, np.repeat(millivolts, 3, axis=1)[:, :2500].T, rate=250)
+    data = bytearray(path.with_suffix(".dat").read_bytes())
+    data[5000] ^= 1
+    path.with_suffix(".dat").write_bytes(data)
+    with pytest.raises(DataError, match="does not match its WFDB checksum"):
+        read_record(path, **MODEL)
+
+
+def _case(name, change, match, rate=100):
+    return pytest.param(change, match, rate, id=name)
+
+
+@pytest.mark.parametrize(
+    ("change", "match", "rate"),
+    [
+        _case("rate", lambda x: x, "give it with --rate HZ", None),
+        _case("slow", lambda x: x, "sampling rate is 10 Hz", 10),
+        _case("microvolts", lambda x: 1000 * x, "spans .* mV, which no ECG does; .*--units uV"),
+        _case("flat", lambda x: 0 * x, "it is flat, or not in the units"),
+        _case("nan", lambda x: np.where(x == x[1, 5], np.nan, x), "lead II has missing samples"),
+        _case("short", lambda x: x[:, :900], "it lasts 9 s, and the model needs 10 s"),
+        _case("leads", lambda x: x[:8], "its shape is"),
+        _case("square", lambda x: x[:, :12], "does not tell leads from samples"),
+        _case("objects", lambda x: x.astype(object), "no .npy file"),
+        _case("text", lambda x: x.astype(str), "no array of numbers"),
+    ],
+)
+def test_arrays_that_cannot_be_right_are_refused(change, match, rate, millivolts, tmp_path):
+    np.save(tmp_path / "a.npy", change(millivolts))
+    with pytest.raises(DataError, match=rf"a\.npy: .*{match}"):
+        read_record(tmp_path / "a.npy", **MODEL, rate=rate)
+
+
+def test_tables_and_records_that_cannot_be_right_are_refused(millivolts, tmp_path):
+    missing = _write_csv(tmp_path / "a.csv", millivolts[:12].T, ["MLII", *LEADS[1:]])
+    with pytest.raises(DataError, match="lead I is missing; it has MLII"):
+        read_record(missing, **MODEL, rate=100)
+    twice = _write_csv(tmp_path / "b.csv", np.vstack([millivolts, millivolts[:1]]).T, [*LEADS, "I"])
+    with pytest.raises(DataError, match="lead I is there more than once"):
+        read_record(twice, **MODEL, rate=100)
+    (tmp_path / "c.csv").write_text("I;II;III\n1;2;3\n")
+    with pytest.raises(DataError, match="1 values between commas"):
+        read_record(tmp_path / "c.csv", **MODEL, rate=100)
+    (tmp_path / "d.csv").write_text(",".join(LEADS) + "\n" + ",".join("x" * 12) + "\n")
+    with pytest.raises(DataError, match="no table of numbers"):
+        read_record(tmp_path / "d.csv", **MODEL, rate=100)
+    with pytest.raises(DataError, match=r"nothing\.hea is not beside it"):
+        read_record(tmp_path / "nothing", **MODEL)
+    with pytest.raises(DataError, match=r"no\.csv is not there"):
+        read_record(tmp_path / "no.csv", **MODEL, rate=100)
+    record = _write_wfdb(tmp_path, millivolts.T, units="mmHg")
+    with pytest.raises(DataError, match="units that are not of voltage"):
+        read_record(record, **MODEL)
+    header = record.with_suffix(".hea")
+    header.write_text(header.read_text().replace("own.dat", "../own.dat"))
+    with pytest.raises(DataError, match="damaged or no WFDB record"):
+        read_record(record, **MODEL)
+    header.write_text("no header")
+    with pytest.raises(DataError, match="damaged or no WFDB record"):
+        read_record(record, **MODEL)
+
+
+def test_probabilities_are_calibrated_logits(exported):
+    _, file, xml = exported
+    for path in (file, xml):
+        predictor = Predictor(path)
+        found = predictor.predict(signals(40))
+        assert found.dtype == np.float64
+        logits = predictor.runtime.logits(signals(40)).astype(np.float64)
+        assert np.allclose(found, 1 / (1 + np.exp(-logits / 1.5)), atol=1e-6)
+        assert np.array_equal(predictor.decisions(found), found >= [0.5, 0.4, 0.3, 0.6, 0.5])
+        assert predictor.predict(signals(0)).shape == (0, 5)
+    with pytest.raises(DataError, match=r"expected \(records, 12, 1000\)"):
+        predictor.predict(signals()[:, :, :500])
+    with pytest.raises(DataError, match="not finite"):
+        predictor.predict(np.full((1, 12, 1000), np.nan))
+
+
+def test_link_does_not_overflow():
+    assert link(np.array([[-1e4, 0.0, 1e4]]), "sigmoid").tolist() == [[0.0, 0.5, 1.0]]
+    assert link(np.array([[1e4, 1e4]]), "softmax").tolist() == [[0.5, 0.5]]
+
+
+def test_a_description_that_does_not_fit_the_network_is_refused(exported, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported[1].read_bytes())
+    write_metadata(path, describe(n_samples=5000, sampling_rate=500))
+    with pytest.raises(ModelFileError, match="takes 1000 samples a lead, its description says 5000"):
+        Predictor(path)
+    write_metadata(path, describe(classes=CLASSES[:3], thresholds=(0.5, 0.5, 0.5)))
+    with pytest.raises(ModelFileError, match="gives 5 outputs, its description names 3 classes"):
+        Predictor(path)
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_predicting_needs_no_torch(exported, kind, ptbxl_record, tmp_path):
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from ecg_lightning.deployment.predictor import Predictor, predict_records\n"
+        "found = predict_records(Predictor(sys.argv[1]), [Path(sys.argv[2])])\n"
+        "assert found[0].probabilities, found\n"
+        "import ecg_lightning.deployment.benchmark, ecg_lightning.cli\n"
+        "assert not {'torch', 'lightning', 'hydra'} & set(sys.modules)\n"
+    )
+    arguments = [sys.executable, "-c", program, str(exported[kind]), str(ptbxl_record)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+def _call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, millivolts, tmp_path):
+    np.save(tmp_path / "fast.npy", np.repeat(millivolts, 5, axis=1))
+    np.save(tmp_path / "bad.npy", 1000 * millivolts)
+    records = [ptbxl_record, tmp_path / "bad.npy", tmp_path / "fast.npy", tmp_path / "no.npy"]
+    done = _call("predict", "--model", exported[1], "--rate", 500, *records, "--json")
+    assert done.exit_code == 3
+    answer = json.loads(done.stdout)
+    assert [list(row) for row in answer["records"]].count(["record", "error"]) == 2
+    good = answer["records"][0]
+    assert list(good["probabilities"]) == list(CLASSES)
+    assert "Research use only" in answer["notice"]
+    assert done.stderr.count("error: ") == 2
+    for name in ("bad.npy", "no.npy"):
+        assert name in done.stderr
+    predictions = predict_records(Predictor(exported[1]), [Path(ptbxl_record)])
+    assert predictions[0].probabilities == pytest.approx(good["probabilities"], abs=1e-6)
+    table = _call("predict", "--model", exported[2], "--rate", 500, records[0], records[2])
+    assert table.exit_code == 0
+    assert "resampled from 500 to 100 Hz" in table.stdout
+    assert "Research use only" in table.stdout
+    assert all(name in table.stdout for name in CLASSES)
+
+
+def test_mistakes_on_the_command_line_are_one_sentence(exported, ptbxl_record, tmp_path):
+    done = _call("predict", "--model", tmp_path / "no.onnx", ptbxl_record)
+    assert (done.exit_code, done.stderr.count("\n")) == (3, 1)
+    assert _call("predict", "--model", exported[1], "--runtime", "torch", ptbxl_record).exit_code == 2
+    assert _call("predict", "--model", exported[1], "--units", "kV", ptbxl_record).exit_code == 2
+
+
+def test_benchmark_prints_a_table_or_json(exported):
+    settings = ["--rounds", 1, "--threads", 1, "--batch", 1, "--batch", 2]
+    done = _call("benchmark", exported[1], *settings)
+    assert done.exit_code == 0, done.output
+    assert "onnxruntime" in done.stdout
+    assert "openvino" in done.stdout
+    rows = json.loads(_call("benchmark", exported[2], *settings, "--json").stdout)["rows"]
+    assert {row["batch"] for row in rows} == {1, 2}
+    assert _call("benchmark", "no.onnx").exit_code == 3

@@ -1,0 +1,185 @@
+"""Every runtime opens what it should, says what it ran, and refuses the rest in one sentence."""
+
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from deployed import export_tiny, outputs, signals, tiny_classifier
+
+from ecg_lightning.deployment import extras, runtimes
+from ecg_lightning.deployment.benchmark import benchmark, size_of
+from ecg_lightning.deployment.latency import measure, peak_memory_mib, summarise
+from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.torch_runtime import TorchRuntime
+from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
+from ecg_lightning.processor import processor_has_bf16
+
+pytest.importorskip("openvino")
+needs_bf16 = pytest.mark.skipif(not processor_has_bf16(), reason="the processor has no bfloat16")
+
+
+@pytest.fixture(scope="module")
+def exported(configure, tmp_path_factory):
+    return export_tiny(configure, tmp_path_factory.mktemp("exported"))
+
+
+def _counts(kernels, precision):
+    return sum(kernel["count"] for kernel in kernels if kernel["precision"] == precision)
+
+
+def test_float_kernels_are_listed(exported):
+    module, file, xml = exported
+    # Each of the two blocks has four linear layers; then there are the head, the patches and the front end.
+    for opened in (open_runtime(file, "onnxruntime"), open_runtime(xml, "openvino"), open_runtime(file, "openvino")):
+        assert _counts(opened.kernels(), "fp32") >= 2 * 4 + 2
+        assert _counts(opened.kernels(), "bf16") == 0
+    opened = open_runtime(xml, "openvino")
+    assert {"op": "Attention", "precision": "fp32", "count": 2} in opened.kernels()
+    kernels = TorchRuntime(module, 1000, "fp32", threads=1).kernels()
+    assert {"op": "aten::addmm", "precision": "fp32", "count": 9} in kernels
+
+
+@needs_bf16
+def test_bf16_is_what_really_runs(exported):
+    module, _, xml = exported
+    assert _counts(open_runtime(xml, "openvino", "bf16").kernels(), "bf16") >= 10
+    assert _counts(open_runtime(xml, "openvino", "fp32").kernels(), "bf16") == 0
+    opened = TorchRuntime(module, 1000, "bf16", threads=1)
+    assert _counts(opened.kernels(), "bf16") >= 10
+    expected = outputs(module, signals())[0]
+    assert np.abs(opened.logits(signals()) - expected).max() < 0.05
+    assert np.abs(open_runtime(xml, "openvino", "bf16").logits(signals()) - expected).max() < 0.05
+
+
+def test_a_static_batch_gives_the_same(exported):
+    module, _, xml = exported
+    opened = open_runtime(xml, "openvino", batch=3)
+    assert np.abs(opened.logits(signals(3)) - outputs(module, signals(3))[0]).max() < 1e-4
+
+
+def test_results_are_kept_when_the_next_batch_runs(exported):
+    module, file, xml = exported
+    for opened in (open_runtime(file, "onnxruntime"), open_runtime(xml, "openvino")):
+        first = opened.logits(signals(2))
+        opened.logits(-signals(2))
+        assert np.abs(first - outputs(module, signals(2))[0]).max() < 1e-4
+
+
+def test_torch_opens_a_checkpoint(configure, monkeypatch, tmp_path):
+    classifier = tiny_classifier(configure, "vit")
+    classifier.description = {"n_samples": 1000}
+    monkeypatch.setattr("ecg_lightning.checkpoints.load_classifier", lambda path: classifier)
+    (tmp_path / "best.ckpt").touch()
+    opened = open_runtime(tmp_path / "best.ckpt", "torch")
+    with torch.no_grad():
+        assert np.allclose(opened.logits(signals()), classifier(torch.from_numpy(signals())).numpy())
+    with pytest.raises(ModelFileError, match="no int8 operation"):
+        open_runtime(tmp_path / "best.ckpt", "torch", "int8")
+
+
+def test_what_cannot_be_is_one_sentence(exported, tmp_path, monkeypatch):
+    _, file, xml = exported
+    with pytest.raises(ConfigError, match="ONNX Runtime has no bf16 kernels on CPU"):
+        open_runtime(file, "onnxruntime", "bf16")
+    with pytest.raises(ConfigError, match="runtime tensorrt: allowed are"):
+        open_runtime(file, "tensorrt")
+    with pytest.raises(ConfigError, match="precision fp8: allowed are"):
+        open_runtime(file, "openvino", "fp8")
+    with pytest.raises(ModelFileError, match=r"onnxruntime opens \.onnx files only; use openvino"):
+        open_runtime(xml, "onnxruntime")
+    with pytest.raises(ModelFileError, match="no int8 operation"):
+        open_runtime(xml, "openvino", "int8")
+    with pytest.raises(ModelFileError, match=r"no\.onnx is not there"):
+        open_runtime(tmp_path / "no.onnx", "openvino")
+    (tmp_path / "model.pt2").touch()
+    with pytest.raises(ModelFileError, match="could run code"):
+        open_runtime(tmp_path / "model.pt2", "torch")
+    monkeypatch.setattr(runtimes, "processor_has_bf16", lambda: False)
+    with pytest.raises(HardwareUnavailableError, match="no bfloat16"):
+        open_runtime(xml, "openvino", "bf16")
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_damaged_files(exported, runtime, content, tmp_path, capfd):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported[1].read_bytes()[:-500] if content is None else content)
+    with pytest.raises(ModelFileError, match=r"model\.onnx (is damaged|takes)"):
+        open_runtime(path, runtime)
+    if runtime == "onnxruntime":  # OpenVINO tries its other frontends, and one of them complains from C++
+        assert capfd.readouterr() == ("", "")
+
+
+def test_damaged_or_missing_weights(exported, tmp_path):
+    path = tmp_path / "model.xml"
+    path.write_bytes(exported[2].read_bytes())
+    with pytest.raises(ModelFileError, match=r"model\.bin is not there"):
+        open_runtime(path, "openvino")
+    path.with_suffix(".bin").write_bytes(b"short")
+    with pytest.raises(ModelFileError, match=r"model\.xml is damaged"):
+        open_runtime(path, "openvino")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_foreign_inputs_are_named(tmp_path):
+    torch.onnx.export(torch.nn.Linear(4, 2), (torch.randn(1, 4),), tmp_path / "other.onnx", dynamo=True, verbose=False)
+    for runtime in ("onnxruntime", "openvino"):
+        with pytest.raises(ModelFileError, match="expected millivolts of shape"):
+            open_runtime(tmp_path / "other.onnx", runtime)
+
+
+def test_missing_package_names_the_extra(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackageError, match=r"onnxruntime is not installed; .*ecg-lightning\[compress\]"):
+        open_runtime(exported[1], "onnxruntime")
+
+
+def test_openvino_reports_to_nobody():
+    program = "import sys; from ecg_lightning.deployment.extras import import_extra; import_extra('openvino')\n"
+    program += "from openvino.tools.ovc import telemetry_utils\n"
+    program += "print(telemetry_utils.tm.__name__, sys.modules['openvino_telemetry'], 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "None", "False"]
+    assert isinstance(extras.import_extra("openvino"), types.ModuleType)
+
+
+def test_measure_interleaves_and_counts_every_call():
+    calls = []
+    found = measure({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=4, warmup=1, min_round_s=0)
+    assert calls == ["a", "b", "a", "b", "b", "a", "a", "b", "b", "a"]
+    assert {name: latency.n for name, latency in found.items()} == {"a": 4, "b": 4}
+
+
+def test_latency_of_known_times():
+    latency = summarise([0.001 * number for number in range(1, 101)])
+    assert (latency.p50_ms, latency.p95_ms, latency.n) == (pytest.approx(50.5), pytest.approx(95), 100)
+    assert latency.samples_per_s(32) == pytest.approx(32 / 0.0505)
+
+
+def test_peak_memory_is_of_a_fresh_process(exported):
+    _, file, _ = exported
+    assert 20 < peak_memory_mib(file, "onnxruntime") < 300  # this process, with PyTorch, has more
+    with pytest.raises(ModelFileError, match=r"was not measured: .*ONNX Runtime has no bf16"):
+        peak_memory_mib(file, "onnxruntime", "bf16")
+
+
+def test_benchmark_opens_every_file_in_every_runtime(exported):
+    _, file, xml = exported
+    result = benchmark([file, xml], batches=[1, 2], threads=1, rounds=2, warmup=1, min_round_s=0)
+    precisions = ["fp32", "bf16"] if processor_has_bf16() else ["fp32"]
+    expected = {("model.onnx", "onnxruntime", "fp32")}
+    expected |= {(path.name, "openvino", precision) for path in (file, xml) for precision in precisions}
+    found = {(row["file"], row["runtime"], row["precision"]) for row in result["rows"]}
+    assert found == expected
+    assert len(result["rows"]) == 2 * len(expected)
+    for row in result["rows"]:
+        assert row["n"] == 2
+        assert row["samples_per_s"] == pytest.approx(1000 * row["batch"] / row["p50_ms"])
+        assert row["kernels"]
+    assert size_of(xml) == xml.stat().st_size + xml.with_suffix(".bin").stat().st_size
+    assert result["host"]["cores"] >= 1
+    with pytest.raises(ModelFileError, match=r"notes\.txt is not there"):
+        benchmark([file.with_name("notes.txt")])
