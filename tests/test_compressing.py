@@ -22,8 +22,17 @@ QUICK = [
     *("compression.n_resamples=100", "trainer.limit_train_batches=3"),
 ]
 STUDENT = ["compression.stages.distill.epochs=1", "compression.stages.distill.student.width=0.125"]
-# One family each here; all of them in the slow lane.
-FAMILY = {"prune": "deit", "qat": "vit", "ptq": "convnext", "prune_structured": "convnext", "qat_fbgemm": "deit"}
+# A family for each in the quick lane; the slow one runs all of all.
+FAMILY = {
+    "none": "vit",
+    "prune": "deit",
+    "ptq_dynamic": "vit",
+    "ptq": "vit",
+    "qat": "resnet18d",
+    "qat_fbgemm": "effnetv2",
+    "prune_structured": "convnext",
+    "distill": "vit",
+}
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +100,25 @@ def check(result, folder, name):
         assert (folder / path).is_file()
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_every_compression(compress, compression):
-    if compression == "bf16" and not has_bf16("cpu"):
-        with pytest.raises(HardwareUnavailableError, match="does not compute in bfloat16"):
-            compress(compression, "vit")
-        return
-    result, folder = compress(compression, FAMILY.get(compression, "effnetv2"))
+@pytest.mark.parametrize("compression", FAMILY)
+def test_compression(compress, compression):
+    result, folder = compress(compression, FAMILY[compression])
     check(result, folder, compression)
+
+
+def test_bf16_only_where_the_processor_has_it(compress, monkeypatch):
+    monkeypatch.setattr("ecg_lightning.compression.bf16.has_bf16", lambda accelerator: False)
+    with pytest.raises(HardwareUnavailableError, match="does not compute in bfloat16"):
+        compress("bf16", "vit")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_bf16("cpu"), reason="this processor has no bfloat16")
+@pytest.mark.parametrize("model", ["vit", "effnetv2"])
+def test_bf16(compress, model):
+    result, folder = compress("bf16", model)
+    check(result, folder, "bf16")
+    assert result.variants[1]["size"]["bytes"] < 0.7 * result.variants[0]["size"]["bytes"]
 
 
 @pytest.mark.slow
