@@ -62,9 +62,18 @@ def build(model: str) -> tuple[ECGClassifier, StageContext]:
     classifier = build_classifier(plain(cfg.model), plain(cfg.frontend), n_samples=datamodule.n_samples, seed=0)
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.description = {
-        **{"format": 1, "model": plain(cfg.model), "frontend": plain(cfg.frontend), "choices": {}, "seed": 0},
-        **{"classes": list(classifier.classes), "n_samples": datamodule.n_samples, "sampling_rate": 100},
-        **{"batch_size": 32, "label_rule": "benchmark", "folds": {}, "stages": []},
+        "format": 1,
+        "model": plain(cfg.model),
+        "frontend": plain(cfg.frontend),
+        "choices": {},
+        "seed": 0,
+        "classes": list(classifier.classes),
+        "n_samples": datamodule.n_samples,
+        "sampling_rate": 100,
+        "batch_size": 32,
+        "label_rule": "benchmark",
+        "folds": {},
+        "stages": [],
     }
     plain_one = plain_classifier(classifier)
     return plain_one, StageContext(datamodule, "cpu", plain_one, NoFit())  # type: ignore[arg-type]
