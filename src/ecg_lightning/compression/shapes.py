@@ -18,7 +18,8 @@ def shapes_of(network: nn.Module) -> dict[str, list[int]]:
 def fit_shapes(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
     """Give every parameter and buffer the shape that it has in `shapes`, and every layer the sizes that go with it.
 
-    The new values are 1, which any later structural step can work on: a state is loaded in the end. Names that `shapes` lacks are left as they are.
+    The new values are 1, which any later structural step can work on: a state is loaded in the end. Names that
+    `shapes` lacks are left as they are.
     """
     for prefix, module in network.named_modules():
         depthwise = isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels

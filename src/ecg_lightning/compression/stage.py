@@ -21,8 +21,8 @@ class Deployment(NamedTuple):
 
     Attributes:
         path: the file; None where there is none, see `skipped`.
-        runtime: `torch`, `onnxruntime` or `openvino`.
-        precision: `fp32`, `bf16` or `int8`.
+        runtime: one of `deployment.runtimes`.
+        precision: `fp32`, `bf16` or `int8`; on a CUDA device `fp8` and `2:4`, too.
         skipped: why this runtime cannot take the variant.
         simulated: whether PyTorch computes the same, so that the two must agree; a runtime's own quantization tool
             makes another model.
@@ -141,7 +141,7 @@ class CompressionStage:
         """
         from ecg_lightning.deployment.float_files import export_float
 
-        return export_float(classifier, folder)
+        return export_float(classifier, folder, context.accelerator)
 
 
 def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:

@@ -81,6 +81,8 @@ def summarise(seconds: list[float]) -> Latency:
 def peak_memory_mib(path: Path, runtime: str, precision: str = "fp32") -> float:
     """Largest resident memory, in MiB, of a fresh process that opens a file and runs single records on one thread.
 
+    Of PyTorch on a CUDA device, what was allocated there.
+
     It is the whole process: the interpreter, NumPy, the runtime's own library and, for `torch`, PyTorch and Lightning.
     Differences between files in one runtime are the models'.
 
@@ -133,7 +135,10 @@ def _child(path: str, runtime: str, precision: str) -> None:
     record = np.zeros((1, 12, opened.n_samples), dtype=np.float32)
     for _ in range(_CHILD_CALLS):
         opened.logits(record)
-    print(_peak_mib())
+    if runtime.startswith("cuda-") and "torch" in sys.modules:
+        print(sys.modules["torch"].cuda.max_memory_allocated() / 1024**2)
+    else:
+        print(_peak_mib())
 
 
 if __name__ == "__main__":
