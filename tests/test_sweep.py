@@ -201,13 +201,6 @@ def test_an_untrained_model_is_not_scored(synthetic_root, tmp_path):
     assert "no checkpoint to score" in done.stderr
 
 
-def test_compress_says_what_is_not_there():
-    done = start(program=("compress.py",))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: compress.py: ")
-    assert "Traceback" not in done.stderr
-
-
 def test_help_names_every_option_and_answers_soon():
     done = start("--help")
     assert done.returncode == 0
