@@ -190,6 +190,7 @@ def _compress(
     for name, stage in {"baseline": None, **stages}.items():
         fit = StageFit(cfg, device, datamodule, trained, output_dir / "stages" / name)
         context = StageContext(datamodule, cfg.hardware.accelerator, trained, fit)
+        torch.set_num_threads(threads)  # a runtime may have changed it
         if stage is not None:
             log.info("stage %s: %s", name, type(stage).__name__)
             classifier = plain_classifier(stage.apply(classifier, context))
