@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import Callback, Timer
 from omegaconf import DictConfig, OmegaConf
 
@@ -76,6 +77,10 @@ class StageFit:
         classifier.scheduler_config = SchedulerConfig("cosine", settings.warmup)
         if own_teacher is None and settings.alpha < 1:
             classifier.distillation = Distillation(copy.deepcopy(self.teacher), settings.alpha, settings.temperature)
+        if self.cfg.hardware.channels_last:  # of FX's training graphs it makes more than of any other
+            taught = [classifier.distillation.teacher] if classifier.distillation else []
+            for one in (classifier, *taught):
+                one.network.to(memory_format=torch.channels_last)
         cfg = self._configuration(epochs)
         device = dict(self.device) | ({"precision": precision} if precision else {})
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
