@@ -45,7 +45,7 @@ class PlainFit:
         self.epochs = epochs
         self.calls = []
 
-    def __call__(self, classifier, epochs=None, lr=None, precision=None):
+    def __call__(self, classifier, epochs=None, lr=None, precision=None, callbacks=()):
         epochs = self.epochs if epochs is None else epochs
         self.calls.append((epochs, lr))
         keep_zeros = KeepZeros()

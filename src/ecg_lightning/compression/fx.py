@@ -6,10 +6,12 @@ compiler and without another runtime.
 
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 import torch
@@ -19,11 +21,11 @@ from torch.ao.nn.intrinsic.qat import freeze_bn_stats
 from torch.ao.quantization import (
     QConfigMapping,
     default_dynamic_qconfig,
-    disable_observer,
     get_default_qat_qconfig_mapping,
     get_default_qconfig_mapping,
 )
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx, prepare_qat_fx
+from torch.fx import symbolic_trace
 from torch.fx.proxy import TraceError
 
 from ecg_lightning.compression.quantizable import prepare_for_quantization
@@ -33,6 +35,18 @@ from ecg_lightning.errors import ConfigError, ExportError, HardwareUnavailableEr
 from ecg_lightning.models.classifier import ECGClassifier
 
 _FROZEN_FROM = 2 / 3  # of the epochs
+# Torch.ao would move these on int8 values, which no ONNX operator does, and concatenate tokens of different scales.
+_IN_FLOAT = (
+    *("cat", "dropout", "expand", "flatten", "permute", "transpose", "unsqueeze"),
+    *(torch.cat, torch.permute, torch.transpose, torch.unsqueeze),
+    *(nn.LayerNorm, nn.functional.layer_norm),
+)
+_NOTICES = (
+    (DeprecationWarning, "torch.ao.quantization is deprecated"),
+    (UserWarning, "Please use quant_min and quant_max"),
+    (UserWarning, "torch.quantize_per_tensor, torch.quantize_per_channel and other"),
+    (UserWarning, "must run observer before calling calculate_qparams"),  # `restore` needs the structure alone
+)
 
 
 class FxQuantization(CompressionStage):
@@ -52,10 +66,14 @@ class FxQuantization(CompressionStage):
 
     def check(self, accelerator: str) -> None:
         """Int8 kernels of PyTorch run on x86 processors alone."""
-        if accelerator != "cpu" or self.backend not in torch.backends.quantized.supported_engines:
+        if accelerator != "cpu":
             raise HardwareUnavailableError(
-                f"compression backend {self.backend}: its int8 kernels run on x86 processors alone; use hardware=cpu "
-                "on such a machine, or compression=ptq"
+                f"compression backend {self.backend}: FBGEMM runs on x86 CPUs: use hardware=cpu"
+            )
+        if self.backend not in torch.backends.quantized.supported_engines:
+            raise HardwareUnavailableError(
+                f"compression backend {self.backend}: FBGEMM runs on x86 CPUs, and PyTorch on this machine has no such "
+                "kernels; use compression=ptq"
             )
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
@@ -63,7 +81,7 @@ class FxQuantization(CompressionStage):
         torch.backends.quantized.engine = self.backend
         inputs = next(context.network_inputs(classifier, 2))
         with _explained(classifier.network):
-            classifier.network = self._prepare(prepare_for_quantization(classifier.network), inputs)
+            classifier.network = self._prepare(_traced(classifier.network), inputs)
         classifier = self._adjust(classifier, context)
         with _explained(classifier.network):
             classifier.network = self._convert(classifier.network)
@@ -75,24 +93,25 @@ class FxQuantization(CompressionStage):
         signals = torch.zeros(2, len(LEADS), classifier.description["n_samples"])
         with _explained(classifier.network), torch.no_grad():
             inputs = classifier.frontend.eval()(signals)
-            prepared = self._prepare(prepare_for_quantization(classifier.network), inputs)
+            prepared = self._prepare(_traced(classifier.network), inputs)
             classifier.network = self._convert(prepared)
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """ONNX where the exporter can write it, and the checkpoint, which runs in PyTorch."""
+        """The checkpoint, which runs in PyTorch, and ONNX where the exporter can write it."""
         from ecg_lightning.checkpoints import save_classifier
         from ecg_lightning.deployment.export import DeployedNetwork, export_onnx_torchscript
 
         torch_int8 = Deployment(save_classifier(classifier, folder / "model.ckpt"), "torch", "int8")
         module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
-        n_samples = classifier.description["n_samples"]
+        path, n_samples = folder / "model.onnx", classifier.description["n_samples"]
+        others = ("onnxruntime", "openvino")
         try:
-            onnx = export_onnx_torchscript(module, folder / "model.onnx", len(LEADS), n_samples)
+            onnx = export_onnx_torchscript(module, path, len(LEADS), n_samples)
         except ExportError as error:
-            skipped = str(error)
-            return [*(Deployment(None, name, "int8", skipped) for name in ("openvino", "onnxruntime")), torch_int8]
-        return [Deployment(onnx, "openvino", "int8"), Deployment(onnx, "onnxruntime", "int8"), torch_int8]
+            reason = str(error).removeprefix(f"{path} was not written: ")
+            return [torch_int8, *(Deployment(None, name, "int8", reason) for name in others)]
+        return [torch_int8, *(Deployment(onnx, name, "int8") for name in others)]
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
         raise NotImplementedError
@@ -110,7 +129,7 @@ class FxQAT(FxQuantization):
     """Quantization-aware training: the network learns with the rounding that int8 will bring."""
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
-        mapping = get_default_qat_qconfig_mapping(self.backend)
+        mapping = _float_where_needed(network, get_default_qat_qconfig_mapping(self.backend))
         prepared: nn.Module = prepare_qat_fx(network.train(), mapping, (inputs,))
         return prepared
 
@@ -136,7 +155,8 @@ class FxStatic(FxQuantization):
         self.n_calibration = n_calibration
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
-        prepared: nn.Module = prepare_fx(network.eval(), get_default_qconfig_mapping(self.backend), (inputs,))
+        mapping = _float_where_needed(network, get_default_qconfig_mapping(self.backend))
+        prepared: nn.Module = prepare_fx(network.eval(), mapping, (inputs,))
         return prepared
 
     def _adjust(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
@@ -153,13 +173,28 @@ class FxDynamic(FxQuantization):
         return prepared
 
 
+def freeze_statistics(network: nn.Module) -> None:
+    """Let BatchNorm in a network that torch.ao prepared use its running statistics, in training, too."""
+    network.apply(freeze_bn_stats)
+
+
 class FreezeLate(Callback):
-    """For the last third of the epochs: ranges and batch statistics stand still, as they will in int8."""
+    """For the last third of the epochs: ranges and batch statistics stand still, as they will in int8.
+
+    Args:
+        freeze: fixes the batch statistics of the network, in the way of the tool that prepared it.
+    """
+
+    def __init__(self, freeze: Callable[[nn.Module], None] = freeze_statistics) -> None:
+        self._freeze = freeze
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Freeze once it is time."""
+        """Freeze once it is time; in every such epoch, since validation sets the modes again."""
         if trainer.current_epoch >= _FROZEN_FROM * (trainer.max_epochs or 1):
-            pl_module.apply(disable_observer).apply(freeze_bn_stats)
+            for module in pl_module.modules():
+                if hasattr(module, "disable_observer"):  # of torch.ao and torchao, whose classes are not related
+                    module.disable_observer()
+            self._freeze(cast(nn.Module, pl_module.network))
 
 
 def calibrate(classifier: ECGClassifier, context: StageContext, n_records: int) -> None:
@@ -170,12 +205,38 @@ def calibrate(classifier: ECGClassifier, context: StageContext, n_records: int) 
             classifier.network(inputs)
 
 
+def _traced(network: nn.Module) -> nn.Module:
+    """The network as a graph without modules that do nothing: they would keep convolution and ReLU from being fused."""
+    graph = symbolic_trace(prepare_for_quantization(network))
+    for node in [*graph.graph.nodes]:
+        if node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), nn.Identity | nn.Dropout):
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.recompile()
+    return graph
+
+
+def _float_where_needed(network: nn.Module, mapping: QConfigMapping) -> QConfigMapping:
+    """Leave to float what int8 gains nothing from, or what the runtimes get wrong.
+
+    A transformer's residual stream stays in float: rounding it doubles the error, and OpenVINO cannot compile its sum
+    with int8 positions for any batch. Beside other tokens, OpenVINO computes patches of an int8 convolution wrongly
+    when compiled for any batch, though not for a fixed one.
+    """
+    for operation in (*_IN_FLOAT, *((operator.add, "add", torch.add) if hasattr(network, "pos_embed") else ())):
+        mapping.set_object_type(operation, None)
+    if hasattr(network, "cls_token"):
+        mapping.set_module_name("patch_embed.proj", None)
+    return mapping
+
+
 @contextmanager
 def _explained(network: nn.Module) -> Iterator[None]:
-    """Without torch.ao's notices of deprecation; what cannot be traced is one sentence."""
+    """Without torch.ao's notices, which are not the user's; what cannot be traced is one sentence."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            for category, message in _NOTICES:
+                warnings.filterwarnings("ignore", message, category)
             yield
     except (TypeError, ValueError, AttributeError, AssertionError, NotImplementedError, TraceError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
     Raises:
         ConfigError: `torch.export` cannot trace the network.
     """
-    pt2e = import_extra("torchao.quantization.pt2e")
+    pt2e = _torchao()
     quantizers = import_extra("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
     specification = import_extra("torchao.quantization.pt2e.quantizer.quantizer").QuantizationSpec
     activation = specification(
@@ -57,19 +58,58 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
                 "nncf, or compression=qat_fbgemm"
             ) from error
         prepare = import_extra("torchao.quantization.pt2e.quantize_pt2e").prepare_qat_pt2e
-        prepared: nn.Module = pt2e.allow_exported_model_train_eval(prepare(graph, quantizer))
+        with _only_its_convolutions():
+            prepared: nn.Module = pt2e.allow_exported_model_train_eval(prepare(graph, quantizer))
     return prepared
+
+
+def freeze_statistics(network: nn.Module) -> None:
+    """Let BatchNorm in a prepared graph use its running statistics; gradients flow as before."""
+    _torchao().move_exported_model_to_eval(network)
 
 
 def convert_pt2e(network: nn.Module) -> nn.Module:
     """The trained graph with integer weights; it computes as the int8 runtimes will, slowly."""
-    pt2e = import_extra("torchao.quantization.pt2e")
+    pt2e = _torchao()
     network.eval()  # exported graphs return nothing here
-    with _quiet():
+    with _quiet(), _only_its_convolutions():
         convert = import_extra("torchao.quantization.pt2e.quantize_pt2e").convert_pt2e
         converted: nn.Module = pt2e.allow_exported_model_train_eval(convert(network))
     converted.eval()
     return converted
+
+
+def _torchao() -> Any:
+    with _quiet():  # on its first import
+        return import_extra("torchao.quantization.pt2e")
+
+
+@contextmanager
+def _only_its_convolutions() -> Iterator[None]:
+    """Spare torchao the patterns of convolutions that a graph does not hold.
+
+    It traces a hundred of them, half a minute in all; three of the four kinds of convolution are not in our networks.
+    """
+    patterns = import_extra("torchao.quantization.pt2e.qat_utils")
+    helpers = {name: getattr(patterns, name, None) for name in ("_fuse_conv_bn_qat_helper", "_fold_conv_bn_qat_helper")}
+
+    def sparing(helper: Callable[..., Any]) -> Callable[..., Any]:
+        def helped(graph: Any, convolution: Any, *more: Any, **named: Any) -> Any:
+            name = f"aten.{convolution.__name__}."
+            found = any(str(node.target).startswith(name) for node in graph.graph.nodes)
+            return helper(graph, convolution, *more, **named) if found else graph
+
+        return helped
+
+    for name, helper in helpers.items():
+        if helper is not None:
+            setattr(patterns, name, sparing(helper))
+    try:
+        yield
+    finally:
+        for name, helper in helpers.items():
+            if helper is not None:
+                setattr(patterns, name, helper)
 
 
 @contextmanager

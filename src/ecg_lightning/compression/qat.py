@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ecg_lightning.compression.fx import FreezeLate, calibrate
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
-from ecg_lightning.compression.pt2e import convert_pt2e, prepare_pt2e
+from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.quantizable import mostly_linear
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext, require
 from ecg_lightning.data.wfdb import LEADS
@@ -51,7 +51,8 @@ class QAT(CompressionStage):
         inputs = next(context.network_inputs(classifier, 2))
         classifier.network = prepare_pt2e(classifier.network, inputs)
         calibrate(classifier, context, self.n_calibration)
-        classifier = context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[FreezeLate()])
+        late = FreezeLate(freeze_statistics)
+        classifier = context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[late])
         classifier.network = convert_pt2e(classifier.network)
         return classifier
 

@@ -25,6 +25,8 @@ def prepare_for_quantization(network: nn.Module) -> nn.Module:
             module.drop_prob = 0.0
         elif isinstance(module, nn.Dropout):
             module.p = 0.0  # timm's attention reads it
+        elif getattr(module, "drop_rate", 0.0):
+            module.drop_rate = 0.0  # timm's networks hand it to a function, with the mode of the moment of tracing
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine:
             with torch.no_grad():
                 gamma = module.weight
