@@ -98,20 +98,20 @@ class FxQuantization(CompressionStage):
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """The checkpoint, which runs in PyTorch, and ONNX where the exporter can write it."""
+        """ONNX where the exporter can write it, and the checkpoint, which runs in PyTorch."""
         from ecg_lightning.checkpoints import save_classifier
         from ecg_lightning.deployment.export import DeployedNetwork, export_onnx_torchscript
 
         torch_int8 = Deployment(save_classifier(classifier, folder / "model.ckpt"), "torch", "int8")
         module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
         path, n_samples = folder / "model.onnx", classifier.description["n_samples"]
-        others = ("onnxruntime", "openvino")
+        others = ("openvino", "onnxruntime")
         try:
             onnx = export_onnx_torchscript(module, path, len(LEADS), n_samples)
         except ExportError as error:
             reason = str(error).removeprefix(f"{path} was not written: ")
-            return [torch_int8, *(Deployment(None, name, "int8", reason) for name in others)]
-        return [torch_int8, *(Deployment(onnx, name, "int8") for name in others)]
+            return [*(Deployment(None, name, "int8", reason) for name in others), torch_int8]
+        return [*(Deployment(onnx, name, "int8") for name in others), torch_int8]
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
         raise NotImplementedError
