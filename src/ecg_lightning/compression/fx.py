@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -193,7 +193,7 @@ class FreezeLate(Callback):
         if trainer.current_epoch >= _FROZEN_FROM * (trainer.max_epochs or 1):
             for module in pl_module.modules():
                 if hasattr(module, "disable_observer"):  # of torch.ao and torchao, whose classes are not related
-                    module.disable_observer()
+                    cast(Any, module).disable_observer()
             self._freeze(cast(nn.Module, pl_module.network))
 
 
