@@ -34,7 +34,6 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError, ExportError, HardwareUnavailableError
 from ecg_lightning.models.classifier import ECGClassifier
 
-_FROZEN_FROM = 2 / 3  # of the epochs
 # Torch.ao would move these on int8 values, which no ONNX operator does, and concatenate tokens of different scales.
 _IN_FLOAT = (
     *("cat", "dropout", "expand", "flatten", "permute", "transpose", "unsqueeze"),
@@ -135,7 +134,7 @@ class FxQAT(FxQuantization):
 
     def _adjust(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         calibrate(classifier, context, n_records=128)  # epochs=0 measures this
-        return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[FreezeLate()])
+        return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[Observers()])
 
 
 class FxStatic(FxQuantization):
@@ -178,8 +177,11 @@ def freeze_statistics(network: nn.Module) -> None:
     network.apply(freeze_bn_stats)
 
 
-class FreezeLate(Callback):
-    """For the last third of the epochs: ranges and batch statistics stand still, as they will in int8.
+class Observers(Callback):
+    """Rules what the ranges of activations are taken from.
+
+    Training records alone: observers would go on observing in evaluation, too. For the last third of the epochs ranges
+    and batch statistics stand still, as they will in int8.
 
     Args:
         freeze: fixes the batch statistics of the network, in the way of the tool that prepared it.
@@ -189,12 +191,27 @@ class FreezeLate(Callback):
         self._freeze = freeze
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Freeze once it is time; in every such epoch, since validation sets the modes again."""
-        if trainer.current_epoch >= _FROZEN_FROM * (trainer.max_epochs or 1):
-            for module in pl_module.modules():
-                if hasattr(module, "disable_observer"):  # of torch.ao and torchao, whose classes are not related
-                    cast(Any, module).disable_observer()
+        """Observe or freeze; every epoch, since validation sets the modes again."""
+        late = _is_late(trainer.current_epoch, trainer.max_epochs or 1)
+        set_observing(pl_module, not late)
+        if late:
             self._freeze(cast(nn.Module, pl_module.network))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop observing until the next epoch starts."""
+        set_observing(pl_module, False)
+
+
+def set_observing(module: nn.Module, observing: bool) -> None:
+    """Let observers look at what passes, or not; of torch.ao and torchao, whose classes are not related."""
+    for one in module.modules():
+        if hasattr(one, "disable_observer"):
+            cast(Any, one).enable_observer(observing)
+
+
+def _is_late(epoch: int, n_epochs: int) -> bool:
+    """Whether it is in the last third, or the second of two epochs."""
+    return epoch > 0 and epoch >= n_epochs - max(1, n_epochs // 3)
 
 
 def calibrate(classifier: ECGClassifier, context: StageContext, n_records: int) -> None:

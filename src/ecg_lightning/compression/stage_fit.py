@@ -39,6 +39,7 @@ class StageFit:
         datamodule: with its splits loaded.
         teacher: the uncompressed model.
         folder: of this stage's logs.
+        keep_zeros: whether weights were pruned, by this stage or one before it.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class StageFit:
         datamodule: PTBXLDataModule,
         teacher: ECGClassifier,
         folder: Path,
+        keep_zeros: bool = False,
     ) -> None:
         self.cfg = cfg
         self.device = device
         self.datamodule = datamodule
         self.teacher = teacher
         self.folder = folder
+        self.keep_zeros = keep_zeros
         self.epochs: int = cfg.compression.fine_tune.epochs
         self.timing = {"fit_s": 0.0, "epochs": 0.0}
 
@@ -84,7 +87,8 @@ class StageFit:
         cfg = self._configuration(epochs)
         device = dict(self.device) | ({"precision": precision} if precision else {})
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
-        trainer = make_trainer(cfg, device, loggers, [KeepZeros(), *callbacks])
+        kept = [KeepZeros()] if self.keep_zeros else []
+        trainer = make_trainer(cfg, device, loggers, [*kept, *callbacks])
         classifier.train()  # Lightning leaves modules in the mode that it finds them in
         trainer.fit(classifier, datamodule=self.datamodule)
         checkpoints = self.folder / "checkpoints"

@@ -18,7 +18,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 _MODES = {"cuda-eager": None, "cuda-compile": "max-autotune-no-cudagraphs", "cuda-graphs": "reduce-overhead"}
 _FP8_CAPABILITY = (8, 9)  # Ada and Hopper
 _LEAST_FEATURES = 64  # narrower products gain nothing and their shapes do not fit the kernels
-_KERNELS = ("gemm", "conv", "cutlass", "cudnn", "xmma", "sm80", "sm90", "attention", "flash", "triton_tem")
+_KERNELS = ("nvjet", "gemm", "conv", "cutlass", "cudnn", "xmma", "sm80", "sm90", "attention", "flash", "triton_tem")
 _PRECISIONS = {
     "int8": ("s8", "i8", "imma", "int8"),
     "fp8": ("e4m3", "fp8", "float8"),
@@ -42,6 +42,7 @@ class CudaRuntime:
         self.n_samples: int = classifier.description["n_samples"]
         self._device = device
         self._dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is to be what it says
         own = copy.deepcopy(classifier).eval().to(device)
         self._frontend = own.frontend
         network = own.network.to(self._dtype).to(memory_format=torch.channels_last)
@@ -53,7 +54,7 @@ class CudaRuntime:
         """Open a checkpoint of this project.
 
         Raises:
-            HardwareUnavailableError: there is no CUDA device, or it has no such products.
+            HardwareUnavailableError: there is no CUDA device, it has no such products, or the network no such layers.
             CheckpointError: see `checkpoints.load_classifier`.
         """
         from ecg_lightning.checkpoints import load_classifier
@@ -96,6 +97,10 @@ def _lower(network: nn.Module, precision: str) -> None:
             and module.out_features % _LEAST_FEATURES == 0
         )
 
+    if not any(wide(module, "") for module in network.modules()):
+        raise HardwareUnavailableError(
+            f"{precision} is for linear layers, and this network has none that is wide enough"
+        )
     if precision == "2:4":
         sparsity: Any = import_extra("torchao.sparsity")
         _prune_2_of_4(network, wide)

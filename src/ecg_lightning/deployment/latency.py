@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -43,8 +44,8 @@ def measure(
 ) -> dict[str, Latency]:
     """Time every case in turn, round by round.
 
-    Whatever slows the machine for a while then slows all cases, and the order, which is rotated, favours none. Every
-    call counts, the first of a round too: its caches are cold from the other cases.
+    Whatever slows the machine for a while then slows all cases. The order is drawn anew for every round, and the first
+    call of a turn is not timed: else a case would pay for the caches and threads that the one before it leaves behind.
 
     Args:
         cases: what to call, by name.
@@ -56,15 +57,16 @@ def measure(
         for _ in range(warmup):
             call()
     times: dict[str, list[float]] = {name: [] for name in cases}
-    order = list(cases)
+    order, shuffle = list(cases), random.Random(0)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         for _ in range(rounds):
+            shuffle.shuffle(order)
             for name in order:
+                cases[name]()
                 times[name] += _one_turn(cases[name], min_round_s)
-            order.append(order.pop(0)) if order else None
     finally:
         if collecting:
             gc.enable()
