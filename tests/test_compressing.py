@@ -1,6 +1,7 @@
 """Every option of `conf/compression/`, from a trained checkpoint to measured files."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +10,15 @@ from tiny import ROOT, TINY
 
 from ecg_lightning import compressing, training
 from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.compression import fx, variant
+from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.variant import to_millivolts
 from ecg_lightning.deployment.metadata import read_metadata
+from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError
 from ecg_lightning.hardware import has_bf16
+from ecg_lightning.models.classifier import ECGClassifier
 
 COMPRESSIONS = sorted(path.stem for path in (ROOT / "conf" / "compression").glob("*.yaml"))
 QUICK = [
@@ -21,6 +26,14 @@ QUICK = [
     *("compression.latency.batches=[1]", "compression.latency.rounds=2", "compression.latency.min_round_s=0"),
     *("compression.n_resamples=100", "trainer.limit_train_batches=3"),
 ]
+# What runs a variant at least; ONNX Runtime computes little of PT2E's files in int8, and FBGEMM's dynamic int8 and
+# NNCF's trained graphs have no ONNX.
+RUNTIMES = {
+    "QAT": {"openvino"},
+    "PTQ": {"openvino", "onnxruntime"},
+    "FxDynamic": {"torch"},
+    "BF16": {"openvino", "torch"},
+}
 STUDENT = ["compression.stages.distill.epochs=1", "compression.stages.distill.student.width=0.125"]
 # A family for each in the quick lane; the slow one runs all of all.
 FAMILY = {
@@ -71,31 +84,28 @@ def check(result, folder, name):
     assert result.status == "ok"
     assert baseline["name"] == "baseline"
     assert baseline["delta"] is None
-    for variant in made:
-        assert variant["delta"]["verdict"] in ("non-inferior", "inferior", "inconclusive")
-        low, high = variant["delta"]["ci95"]["f1_macro"]
-        assert low <= variant["delta"]["f1_macro"] <= high
-        assert variant["metrics"]["test"]["ci95"]["f1_macro_tuned"][0] <= variant["metrics"]["test"]["f1_macro_tuned"]
-    for variant in result.variants:
-        size = variant["size"]
+    for one in made:
+        assert one["delta"]["verdict"] in ("non-inferior", "inferior", "inconclusive")
+        low, high = one["delta"]["ci95"]["f1_macro"]
+        assert low <= one["delta"]["f1_macro"] <= high
+        scores = one["metrics"]["test"]
+        assert scores["ci95"]["f1_macro_tuned"][0] <= scores["f1_macro_tuned"] <= scores["ci95"]["f1_macro_tuned"][1]
+    for one in result.variants:
+        size = one["size"]
         assert 0 < size["compressed_bytes"] <= size["bytes"]
         assert 0 < size["nonzero_fraction"] <= 1
         assert size["macs"] > 0
         assert size["peak_memory_mib"] > 10
-        measured = [row for row in variant["runtimes"] if "skipped" not in row]
+        measured = [row for row in one["runtimes"] if "skipped" not in row]
         assert all(row["p50_ms"] > 0 and row["p95_ms"] >= row["p50_ms"] and row["kernels"] for row in measured)
-        assert {row["runtime"] for row in variant["runtimes"]} >= {"torch", "onnxruntime", "openvino"} or variant[
-            "stage"
-        ] in ("QAT", "PTQ")
-        assert all(row["skipped"] for row in variant["runtimes"] if "skipped" in row)
+        assert {row["runtime"] for row in measured} >= RUNTIMES.get(one["stage"], {"torch", "onnxruntime", "openvino"})
+        assert all(row["skipped"] for row in one["runtimes"] if "skipped" in row)
     last = result.variants[-1]
     if last["precision"] == "int8":
         own = next(row for row in last["runtimes"] if row["runtime"] == last["runtime"])
         assert any(kernel["precision"] == "int8" for kernel in own["kernels"])
         weights = folder / "variants" / last["name"] / "model.bin"  # without a tiny OpenVINO model's own text
-        n_bytes = (
-            weights.stat().st_size if last["stage"] in ("PTQ", "QAT") and weights.exists() else last["size"]["bytes"]
-        )
+        n_bytes = weights.stat().st_size if weights.exists() else last["size"]["bytes"]
         assert n_bytes < 0.75 * baseline["size"]["bytes"] or name.startswith("distill")
     written = json.loads((folder / "result.json").read_text())
     assert written["variants"][-1]["name"] == last["name"]
@@ -149,10 +159,10 @@ def test_zeros_survive_quantization_aware_training(compress):
 
 def test_files_describe_themselves_and_give_what_was_scored(compress, checkpoint):
     result, folder = compress("prune", "deit")
-    variant = result.variants[1]
+    (pruned,) = result.variants[1:]
     file = folder / "variants" / "prune" / "model.onnx"
     described = read_metadata(file)
-    assert described.thresholds == pytest.approx(variant["thresholds"])
+    assert described.thresholds == pytest.approx(pruned["thresholds"])
     assert described.compression == ("prune",)
     assert described.model == "deit" or described.model == ""
     sums = (folder / "variants" / "prune" / "model.onnx.sha256").read_text().split()
@@ -182,6 +192,108 @@ def test_a_chain_of_structural_stages_loads_again(compress):
 def test_untuned_effect_is_measured_without_training(compress):
     result, _ = compress("prune", "effnetv2", "compression.fine_tune.epochs=0")
     assert result.variants[1]["timing"] == {"fit_s": 0.0, "epochs": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("broken", "allowed"),
+    [
+        (lambda p: p, True),
+        (lambda p: p + 1e-5, True),
+        (lambda p: np.full_like(p, 0.5), False),
+        (lambda p: p[::-1], False),
+        (lambda p: p[:, ::-1], False),
+        (lambda p: np.where(np.arange(5) == 2, 0.5, p), False),
+        (lambda p: np.full_like(p, np.nan), False),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_a_file_that_computes_something_else_is_recognised(broken, allowed, precision):
+    random = np.random.default_rng(0)
+    guesses = np.stack([random.beta(1, 1 + k, 128) for k in range(5)], axis=1)
+    assert variant._agrees(guesses, broken(guesses), *variant._TOLERANCE[precision]) == allowed
+
+
+def test_a_runtime_that_disagrees_is_refused_and_the_others_go_on(compress, monkeypatch):
+    logits = ONNXRuntime.logits
+    monkeypatch.setattr(ONNXRuntime, "logits", lambda self, signals: logits(self, signals)[:, ::-1])
+    result, _ = compress("none", "deit")
+    rows = {row["runtime"]: row for row in result.variants[0]["runtimes"]}
+    assert "does not compute what was trained" in rows["onnxruntime"]["skipped"]
+    assert rows["openvino"]["p50_ms"] > 0
+
+
+def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(compress, checkpoint, monkeypatch):
+    """Normalisation and augmentation are on, and the loss is partly the teacher's."""
+    checkpoint("effnetv2")
+    seen = []
+    step = ECGClassifier.loss_and_logits
+
+    def watched(self, batch):
+        if self.trainer.training:
+            norms = [m for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+            seen.append((all(m.training for m in norms), self.frontend.augmentation.training, self.distillation.alpha))
+            assert self.distillation.teacher.training is False
+        return step(self, batch)
+
+    monkeypatch.setattr(ECGClassifier, "loss_and_logits", watched)
+    result, _ = compress("prune", "effnetv2")
+    assert seen == [(True, True, 0.5)] * 3
+    assert result.variants[1]["timing"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("prepare", ["fx", "pt2e"])
+def test_ranges_come_from_training_records_alone(make_small, prepare):
+    """Observers stand still in evaluation, and in the late epochs; batch statistics in the late epochs."""
+    network, inputs = make_small
+    if prepare == "fx":
+        with fx._explained(network):
+            prepared = fx.FxQAT()._prepare(fx._traced(network), inputs)
+        observers = fx.Observers()
+    else:
+        prepared = prepare_pt2e(network, inputs)
+        observers = fx.Observers(freeze_statistics)
+    module = torch.nn.Module()
+    module.network = prepared
+
+    def moved(training: bool, scale: float) -> bool:
+        prepared.train(training)
+        before = {name: value.clone() for name, value in prepared.state_dict().items() if value.is_floating_point()}
+        prepared(inputs * scale)
+        return any(
+            not torch.equal(before[name], value) for name, value in prepared.state_dict().items() if name in before
+        )
+
+    trainer = SimpleNamespace(current_epoch=0, max_epochs=3)
+    prepared.train()
+    observers.on_train_epoch_start(trainer, module)
+    assert moved(True, 2)
+    observers.on_validation_start(trainer, module)
+    assert not moved(False, 5)
+    trainer.current_epoch = 1
+    observers.on_train_epoch_start(trainer, module)
+    assert moved(True, 8)
+    trainer.current_epoch = 2
+    prepared.train()
+    observers.on_train_epoch_start(trainer, module)
+    before = {name: value.clone() for name, value in prepared.state_dict().items() if value.is_floating_point()}
+    prepared(inputs * 20)
+    assert all(torch.equal(before[name], value) for name, value in prepared.state_dict().items() if name in before)
+
+
+@pytest.fixture
+def make_small():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU()]
+    network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(4 * 64, 5))
+    return network, torch.randn(4, 1, 8, 8)
+
+
+def test_an_int8_checkpoint_is_refused_before_anything_is_read(compress, configure_compression, tmp_path):
+    _, folder = compress("ptq_dynamic", "vit")
+    path = folder / "variants" / "quantize" / "model.ckpt"
+    cfg = configure_compression(f"ckpt_path={path}", "compression=prune", *QUICK, output_dir=tmp_path / "again")
+    with pytest.raises(ConfigError, match="is int8 already"):
+        compressing.run(cfg)
 
 
 def test_nothing_follows_quantization(compress):

@@ -146,11 +146,17 @@ def test_openvino_reports_to_nobody():
     assert isinstance(extras.import_extra("openvino"), types.ModuleType)
 
 
-def test_measure_interleaves_and_counts_every_call():
+def test_measure_takes_turns_in_changing_order_and_does_not_time_their_first_call():
     calls = []
-    found = measure({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=4, warmup=1, min_round_s=0)
-    assert calls == ["a", "b", "a", "b", "b", "a", "a", "b", "b", "a"]
-    assert {name: latency.n for name, latency in found.items()} == {"a": 4, "b": 4}
+    cases = {name: lambda name=name: calls.append(name) for name in "abc"}
+    found = measure(cases, rounds=6, warmup=1, min_round_s=0)
+    assert calls[:3] == ["a", "b", "c"]
+    turns = ["".join(calls[first : first + 6 : 2]) for first in range(3, len(calls), 6)]
+    assert len(turns) == 6
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert len({*turns}) > 2
+    assert calls[3::2] == calls[4::2]  # each turn: once untimed, once timed
+    assert {name: latency.n for name, latency in found.items()} == {"a": 6, "b": 6, "c": 6}
 
 
 def test_latency_of_known_times():

@@ -66,8 +66,8 @@ class Predictor:
 
     def _open_as_scored(self, path: Path, threads: int) -> Runtime:
         """In the runtime of the scored figures, else in any that opens such files."""
-        others = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
-        for name in dict.fromkeys([self.metadata.runtime, *others]):
+        names = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
+        for name in sorted(names, key=lambda name: name != self.metadata.runtime):
             try:
                 # An int8 file may be float to another runtime.
                 return open_runtime(path, name, self._precision() if name == self.metadata.runtime else "fp32", threads)

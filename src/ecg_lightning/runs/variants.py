@@ -66,8 +66,8 @@ def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     legend = [
         f"test F1: macro, N = {counts} records, thresholds and calibration of the validation fold, computed by the "
         "deployed file in its runtime.",
-        "Δ: to the uncompressed model, with the 95 % interval of a paired bootstrap by patient; non-inferior: the whole "
-        "interval lies above −compression.margin.",
+        "Δ: to the uncompressed model, with the 95 % interval of a paired bootstrap by patient; non-inferior: all of "
+        "it lies above −compression.margin.",
         "ms: median of batch 1 on one thread.",
         *(["×fp32, ×bf16: as fast as the uncompressed model."] if "×bf16" in headings else []),
         *(["int8: products that ran in int8, of all."] if "int8" in headings else []),
