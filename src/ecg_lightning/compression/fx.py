@@ -192,8 +192,9 @@ class FreezeLate(Callback):
         """Freeze once it is time; in every such epoch, since validation sets the modes again."""
         if trainer.current_epoch >= _FROZEN_FROM * (trainer.max_epochs or 1):
             for module in pl_module.modules():
-                if hasattr(module, "disable_observer"):  # of torch.ao and torchao, whose classes are not related
-                    module.disable_observer()
+                disable = getattr(module, "disable_observer", None)  # torch.ao's and torchao's share no base class
+                if callable(disable):
+                    disable()
             self._freeze(cast(nn.Module, pl_module.network))
 
 
