@@ -42,6 +42,7 @@ def describe(**changes) -> Metadata:
         "checkpoint_sha256": "0" * 64,
         "model": "vit",
         "precision": "fp32",
+        "runtime": "onnxruntime",
     }
     return Metadata(**{**values, **changes})
 

@@ -14,7 +14,7 @@ from torch import nn
 from ecg_lightning.checkpoints import load_classifier, save_classifier
 from ecg_lightning.compression import bf16
 from ecg_lightning.compression.bf16 import BF16
-from ecg_lightning.compression.fx import FreezeLate, FxDynamic, FxQAT, FxStatic, calibrate
+from ecg_lightning.compression.fx import FxDynamic, FxQAT, FxStatic, Observers, calibrate
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.ptq import PTQ, frontend_nodes
 from ecg_lightning.compression.qat import QAT
@@ -120,7 +120,7 @@ def test_fx(trained, tmp_path, name, model, recwarn):
     assert found.shape == expected.shape
     assert drift(found, expected) < 0.15
     assert_restores(stage, compressed)
-    own, *others = stage.export(compressed, tmp_path, context)
+    *others, own = stage.export(compressed, tmp_path, context)
     assert (own.runtime, own.precision) == ("torch", "int8")
     assert bytes_of(own) < float_size
     assert np.array_equal(logits_of(load_classifier(own.path)), found)
@@ -287,7 +287,7 @@ def test_ranges_and_statistics_stand_still_late(trained):
     classifier.network = prepare_pt2e(classifier.network, inputs)
     calibrate(classifier, context, 8)
     trainer = type("Trainer", (), {"current_epoch": 1, "max_epochs": 3})
-    late = FreezeLate(freeze_statistics)
+    late = Observers(freeze_statistics)
     for epoch, frozen in ((1, False), (2, True)):
         trainer.current_epoch = epoch
         classifier.train()
@@ -376,7 +376,7 @@ def test_quantized_checkpoints_load_silently_and_without_running_code(trained, t
         **compressed.description,
         "stages": [{"_target_": "ecg_lightning.compression.fx.FxStatic"}],
     }
-    path = stage.export(compressed, tmp_path, context)[0].path
+    path = stage.export(compressed, tmp_path, context)[-1].path
     assert "ecg_lightning" in torch.load(path, weights_only=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -11,6 +11,7 @@ import time
 
 import filelock
 import pytest
+import torch
 from hydra.core.override_parser.types import Quote, QuotedString
 from tiny import ROOT, TINY
 
@@ -200,17 +201,71 @@ def test_an_untrained_model_is_not_scored(synthetic_root, tmp_path):
     assert "no checkpoint to score" in done.stderr
 
 
-def test_compress_says_what_is_not_there():
-    done = start(program=("compress.py",))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: compress.py: ")
-    assert "Traceback" not in done.stderr
-
-
-def test_help_names_every_option_and_answers_soon():
-    done = start("--help")
+@pytest.mark.parametrize(
+    ("program", "groups", "key"),
+    [
+        (
+            "train.py",
+            "model data frontend hardware compression experiment hparams_search debug logger callbacks",
+            "lr:",
+        ),
+        ("compress.py", "compression data hardware logger callbacks", "margin:"),
+    ],
+)
+def test_help_names_every_option(program, groups, key):
+    done = start("--help", program=[program])
     assert done.returncode == 0
-    for path in (ROOT / "conf").glob("*/*.yaml"):
-        if path.parent.name not in ("hydra", "paths", "trainer", "local", "experiment_model", "experiment_data"):
-            assert re.search(rf"^ *{path.parent.name} .*\b{path.stem}\b", done.stdout, re.MULTILINE), path
-    assert "optimizer:" in done.stdout
+    assert key in done.stdout
+    for group in groups.split():
+        (listed,) = re.findall(rf"^ +{group}  +(.*(?:\n {{10,}}.*)*)", done.stdout, re.MULTILINE)
+        for path in (ROOT / "conf" / group).glob("*.yaml"):
+            if (program, path.stem) != ("train.py", "checkpoint"):
+                assert re.search(rf"\b{path.stem}\b", listed), path
+
+
+def test_a_sweep_over_compressions_trains_once(synthetic_root, tmp_path):
+    quick = [
+        *("compression.fine_tune.epochs=1", "compression.latency.batches=[1]", "compression.latency.rounds=1"),
+        *("compression.latency.min_round_s=0", "compression.n_resamples=100"),
+    ]
+    data = ["data=ptbxl", f"data.root={synthetic_root}"]
+    sweep = ["-m", "model=vit", "compression=none,prune", "hardware=cpu,cuda", f"hydra.sweep.dir={tmp_path}"]
+    done = start(*sweep, *data, *TINY["vit"], *SMALL, *quick)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("training.json"))) == 1
+    assert len(list(tmp_path.rglob("result.json"))) == 4
+    assert not list((tmp_path / "trainings").rglob("result.json"))
+    found = rows(tmp_path)
+    cuda = [row for row in found if row["hardware"] == "cuda"]
+    assert {row["status"] for row in cuda} == ({"ok"} if torch.cuda.is_available() else {"skipped"})
+    logs = [(tmp_path / row["run"] / "train.log").read_text() for row in found if row["hardware"] == "cpu"]
+    assert sorted("is taken from" in text for text in logs) == [False, True]
+    with (tmp_path / "variants.csv").open() as file:
+        variants = list(csv.DictReader(file))
+    assert {row["variant"] for row in variants} == {"baseline", "prune"}
+    assert (tmp_path / "pareto.png").is_file()
+    benchmark = re.search(r"^  (\S*ecg-lightning benchmark .*)$", done.stdout, re.MULTILINE).group(1)
+    again = subprocess.run(
+        [*shlex.split(benchmark), "--rounds", "1", "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["compression=prune"], "set ckpt_path=FILE"),
+        (["ckpt_path=no.ckpt"], "no.ckpt is not there"),
+        (["ckpt_path=README.md"], "README.md is no checkpoint"),
+        (["ckpt_path=x", "compression=prunee"], "Did you mean prune"),
+        (["ckpt_path=x", "compression.stages.prune.amuont=0.5"], "Did you mean amount"),
+        (["ckpt_path=x", "compression=prune", "compression.stages.prune.amount=7"], "amount=7.0: must be at most"),
+        (["ckpt_path=x", "compression.latency.batches=[32]"], "batches=[32]"),
+    ],
+)
+def test_mistakes_of_compress_are_one_sentence(overrides, said, tmp_path):
+    done = start(*overrides, f"hydra.run.dir={tmp_path}/run", program=["compress.py"])
+    assert done.returncode in (2, 3)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr

@@ -71,7 +71,8 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
         "batch_size": datamodule.batch_size,
         "label_rule": datamodule.label_rule,
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
-        "data": plain(cfg.data) | {"root": str(datamodule.root.absolute())},
+        # A folder of real data is only read; one of synthetic data would be written, on another machine, too.
+        "data": plain(cfg.data) | ({"root": str(datamodule.root.absolute())} if cfg.data.root else {}),
         "seed": cfg.seed,
     }
 
@@ -83,6 +84,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         CheckpointError: it is not there, damaged, holds code, or is not from this project.
     """
     file = Path(path).expanduser()
+    if file.is_dir():
+        raise CheckpointError(f"{path} is a folder; name the checkpoint in it, such as {path}/checkpoints/best.ckpt")
     if not file.is_file():
         raise CheckpointError(f"{path} is not there; name a checkpoint, such as RUN/checkpoints/best.ckpt")
     try:

@@ -506,6 +506,8 @@ def _check_values(cfg: DictConfig) -> None:
 
 def _check_stages(cfg: DictConfig) -> None:
     for name, stage in cfg.compression.stages.items():
+        if name == "baseline" or not re.fullmatch(r"\w+", str(name)):
+            raise ConfigError(f"compression.stages.{name}: name it with letters and digits, and not baseline")
         if not isinstance(stage, DictConfig) or "_target_" not in stage:
             raise ConfigError(f"compression.stages.{name}: not a stage; choose compression=NAME, such as prune_qat")
     batches = list(cfg.compression.latency.batches)

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 FAILED = 1
 INTERRUPTED = 130
+_TRAINING_ALONE = ("model", "frontend", "train", "test", "experiment")
 
 
 def train() -> None:
@@ -84,10 +85,9 @@ def _job(
     overrides = list(settings.overrides.task)
     _quieten()
     if cfg.ckpt_path != "last" and _holds_a_run(output_dir):
+        go_on = ", or go on with it by ckpt_path=last" if "train" in cfg else ""
         _fail(
-            f"{output_dir} already holds a run: name another folder with hydra.run.dir=DIR, or go on with it by "
-            "ckpt_path=last",
-            UserError.exit_code,
+            f"{output_dir} already holds a run: name another folder with hydra.run.dir=DIR{go_on}", UserError.exit_code
         )
     failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
     try:
@@ -98,6 +98,8 @@ def _job(
         # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
         kept = (output_dir / "checkpoints" / "last.ckpt").is_file()
         how = f"go on with ckpt_path=last hydra.run.dir={output_dir}" if kept else "no epoch was finished, start anew"
+        if (output_dir / "variants").is_dir():
+            how = f"the files of the stages that were finished are in {output_dir / 'variants'}"
         failure.status, failure.reason = "interrupted", f"stopped by the user or the system; {how}"
         _write_failure(failure, output_dir)
         if in_sweep:  # Hydra's own end of a sweep is not reached
@@ -212,13 +214,14 @@ def _explain_key(key: str) -> str:
     """The deepest known part of an unknown key, what it holds, and the nearest name."""
     if key.startswith("hydra."):
         return f"{key}: Hydra has no such setting; those of this project are hydra.run.dir and hydra.sweep.dir"
-    if match := re.fullmatch(r"compression\.stages\.(\w+)\.(\w+)", key):
+    if match := re.fullmatch(r"compression\.stages\.\w+(?:\.(\w+))?", key):
         names = {entry.name for schema in config.SCHEMAS["stage"].values() for entry in dataclasses.fields(schema)}
-        asked = match.group(2)
         return (
-            f"{key}: the chosen compression has no such stage, or the stage no such key; compress.py "
-            f"compression=NAME --cfg job shows them.{config.did_you_mean(asked, sorted(names))}"
+            f"{key}: the chosen compression has no such stage, or the stage no such key; python compress.py "
+            f"compression=NAME --cfg job shows them.{config.did_you_mean(match.group(1) or '', sorted(names))}"
         )
+    if "compress" in Path(sys.argv[0].split()[-1]).stem and key.split(".")[0] in _TRAINING_ALONE:
+        return f"{key}: compress.py takes it from the checkpoint; train.py has it"
     known = OmegaConf.create(_known_keys())
     parent, parts = known, key.lstrip("+").split(".")
     for depth, part in enumerate(parts):

@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import (
     EarlyStopping,
     LearningRateMonitor,
     ModelCheckpoint,
-    RichModelSummary,
     RichProgressBar,
     Timer,
 )
@@ -56,7 +55,7 @@ def make_trainer(
         plugins=[AtomicCheckpointIO()],
         default_root_dir=output_dir,
         enable_progress_bar=on_terminal(),
-        enable_model_summary=on_terminal(),
+        enable_model_summary=False,  # `announce` says what it is
         num_sanity_val_steps=0,
     )
 
@@ -96,5 +95,5 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
     if logged:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     if on_terminal():
-        callbacks += [RichProgressBar(leave=False), RichModelSummary(max_depth=1)]
+        callbacks.append(RichProgressBar(leave=False))
     return callbacks + build_callbacks(plain(cfg.callbacks.extra))

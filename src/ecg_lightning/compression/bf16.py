@@ -30,7 +30,10 @@ class BF16(CompressionStage):
         """An OpenVINO model with 16-bit weights, and the checkpoint for PyTorch's autocast."""
         from ecg_lightning.deployment.export import export_openvino
 
-        files = {one.runtime: one.path for one in export_float(classifier, folder)}
+        deployments = export_float(classifier, folder, context.accelerator)
+        if context.accelerator == "cuda":
+            return [one for one in deployments if one.precision == "bf16"]
+        files = {one.runtime: one.path for one in deployments}
         onnx, checkpoint = files["openvino"], files["torch"]
         assert onnx is not None
         openvino = export_openvino(onnx, folder / "model.xml", compress_to_fp16=True)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -34,7 +34,6 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError, ExportError, HardwareUnavailableError
 from ecg_lightning.models.classifier import ECGClassifier
 
-_FROZEN_FROM = 2 / 3  # of the epochs
 # Torch.ao would move these on int8 values, which no ONNX operator does, and concatenate tokens of different scales.
 _IN_FLOAT = (
     *("cat", "dropout", "expand", "flatten", "permute", "transpose", "unsqueeze"),
@@ -101,20 +100,20 @@ class FxQuantization(CompressionStage):
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """The checkpoint, which runs in PyTorch, and ONNX where the exporter can write it."""
+        """ONNX where the exporter can write it, and the checkpoint, which runs in PyTorch."""
         from ecg_lightning.checkpoints import save_classifier
         from ecg_lightning.deployment.export import DeployedNetwork, export_onnx_torchscript
 
         torch_int8 = Deployment(save_classifier(classifier, folder / "model.ckpt"), "torch", "int8")
         module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
         path, n_samples = folder / "model.onnx", classifier.description["n_samples"]
-        others = ("onnxruntime", "openvino")
+        others = ("openvino", "onnxruntime")
         try:
             onnx = export_onnx_torchscript(module, path, len(LEADS), n_samples)
         except ExportError as error:
             reason = str(error).removeprefix(f"{path} was not written: ")
-            return [torch_int8, *(Deployment(None, name, "int8", reason) for name in others)]
-        return [torch_int8, *(Deployment(onnx, name, "int8") for name in others)]
+            return [*(Deployment(None, name, "int8", reason) for name in others), torch_int8]
+        return [*(Deployment(onnx, name, "int8") for name in others), torch_int8]
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
         raise NotImplementedError
@@ -138,7 +137,7 @@ class FxQAT(FxQuantization):
 
     def _adjust(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         calibrate(classifier, context, n_records=128)  # epochs=0 measures this
-        return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[FreezeLate()])
+        return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[Observers()])
 
 
 class FxStatic(FxQuantization):
@@ -181,8 +180,11 @@ def freeze_statistics(network: nn.Module) -> None:
     network.apply(freeze_bn_stats)
 
 
-class FreezeLate(Callback):
-    """For the last third of the epochs: ranges and batch statistics stand still, as they will in int8.
+class Observers(Callback):
+    """Rules what the ranges of activations are taken from.
+
+    Training records alone: observers would go on observing in evaluation, too. For the last third of the epochs ranges
+    and batch statistics stand still, as they will in int8.
 
     Args:
         freeze: fixes the batch statistics of the network, in the way of the tool that prepared it.
@@ -192,13 +194,27 @@ class FreezeLate(Callback):
         self._freeze = freeze
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Freeze once it is time; in every such epoch, since validation sets the modes again."""
-        if trainer.current_epoch >= _FROZEN_FROM * (trainer.max_epochs or 1):
-            for module in pl_module.modules():
-                disable = getattr(module, "disable_observer", None)  # torch.ao's and torchao's share no base class
-                if callable(disable):
-                    disable()
+        """Observe or freeze; every epoch, since validation sets the modes again."""
+        late = _is_late(trainer.current_epoch, trainer.max_epochs or 1)
+        set_observing(pl_module, not late)
+        if late:
             self._freeze(cast(nn.Module, pl_module.network))
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop observing until the next epoch starts."""
+        set_observing(pl_module, False)
+
+
+def set_observing(module: nn.Module, observing: bool) -> None:
+    """Let observers look at what passes, or not; of torch.ao and torchao, whose classes are not related."""
+    for one in module.modules():
+        if hasattr(one, "disable_observer"):
+            cast(Any, one).enable_observer(observing)
+
+
+def _is_late(epoch: int, n_epochs: int) -> bool:
+    """Whether it is in the last third, or the second of two epochs."""
+    return epoch > 0 and epoch >= n_epochs - max(1, n_epochs // 3)
 
 
 def calibrate(classifier: ECGClassifier, context: StageContext, n_records: int) -> None:

@@ -9,8 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-_PRUNED = 0.01  # fraction of zeros; a dense weight hardly has any
-
 
 class KeepZeros(Callback):
     """Keeps weights at zero that are zero when a fit starts.
@@ -42,7 +40,7 @@ class KeepZeros(Callback):
             if weight.dim() < 2 or not weight.requires_grad:
                 continue
             kept = weight.detach() != 0
-            if 1 - kept.float().mean().item() >= _PRUNED:
+            if not kept.all():
                 self._weights.append(weight)
                 self._masks.append(kept.to(weight.dtype))  # bool masks would take foreach's slow path
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from ecg_lightning.compression.stage import Deployment
 from ecg_lightning.compression.variant import Variant, to_millivolts
 from ecg_lightning.config import LatencyConfig
 from ecg_lightning.data.datamodule import PTBXLDataModule
@@ -48,24 +46,14 @@ def measure_variants(
         ]
 
 
-def own_row(variant: Variant, deployment: Deployment | None = None) -> dict[str, Any] | None:
-    """Batch 1 on one thread of a deployment; of the variant's own by default."""
-    wanted = deployment or variant.own
-    return next(
-        (
-            row
-            for row in variant.runtimes
-            if (row["runtime"], row["precision"]) == (wanted.runtime, wanted.precision)
-            and (row.get("batch"), row.get("threads")) == (1, 1)
-        ),
-        None,
-    )
-
-
-def bf16_ms(baseline: Variant) -> float | None:
-    """Milliseconds of the uncompressed model in bfloat16, batch 1, one thread; None where the hardware has none."""
-    rows = [own_row(baseline, one) for one in baseline.deployments if one.precision == "bf16" and not one.skipped]
-    return min((row["p50_ms"] for row in rows if row), default=None)
+def fastest_ms(variant: Variant, precision: str | None = None) -> float | None:
+    """Median milliseconds of batch 1 on one thread, in the fastest runtime; in this precision where one is named."""
+    times = [
+        row["p50_ms"]
+        for row in variant.runtimes
+        if (row.get("batch"), row.get("threads")) == (1, 1) and precision in (None, row["precision"])
+    ]
+    return min(times, default=None)
 
 
 def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, settings: LatencyConfig) -> None:

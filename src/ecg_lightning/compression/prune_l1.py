@@ -34,6 +34,8 @@ class PruneL1(CompressionStage):
         lr: of the fine-tuning.
     """
 
+    zeroes = True
+
     def __init__(
         self,
         amount: float = 0.7,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ecg_lightning.compression.fx import FreezeLate, calibrate
+from ecg_lightning.compression.fx import Observers, calibrate
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.quantizable import mostly_linear
@@ -51,8 +51,8 @@ class QAT(CompressionStage):
         inputs = next(context.network_inputs(classifier, 2))
         classifier.network = prepare_pt2e(classifier.network, inputs)
         calibrate(classifier, context, self.n_calibration)
-        late = FreezeLate(freeze_statistics)
-        classifier = context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[late])
+        observers = Observers(freeze_statistics)
+        classifier = context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[observers])
         classifier.network = convert_pt2e(classifier.network)
         return classifier
 

@@ -18,18 +18,19 @@ def shapes_of(network: nn.Module) -> dict[str, list[int]]:
 def fit_shapes(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
     """Give every parameter and buffer the shape that it has in `shapes`, and every layer the sizes that go with it.
 
-    The new values are left unset: a state is loaded next. Names that `shapes` lacks are left as they are.
+    The new values are 1, which any later structural step can work on: a state is loaded in the end. Names that
+    `shapes` lacks are left as they are.
     """
     for prefix, module in network.named_modules():
         depthwise = isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels
         for name, parameter in list(module.named_parameters(recurse=False)):
             new = shapes.get(f"{prefix}.{name}" if prefix else name)
             if new is not None and tuple(new) != parameter.shape:
-                setattr(module, name, nn.Parameter(parameter.detach().new_empty(tuple(new))))
+                setattr(module, name, nn.Parameter(parameter.detach().new_ones(tuple(new))))
         for name, buffer in list(module.named_buffers(recurse=False)):
             new = shapes.get(f"{prefix}.{name}" if prefix else name)
             if new is not None and tuple(new) != buffer.shape:
-                setattr(module, name, buffer.new_empty(tuple(new)))
+                setattr(module, name, buffer.new_ones(tuple(new)))
         _follow(module, depthwise)
     for module in network.modules():
         if isinstance(module, Attention):

@@ -21,8 +21,8 @@ class Deployment(NamedTuple):
 
     Attributes:
         path: the file; None where there is none, see `skipped`.
-        runtime: `torch`, `onnxruntime` or `openvino`.
-        precision: `fp32`, `bf16` or `int8`.
+        runtime: one of `deployment.runtimes`.
+        precision: `fp32`, `bf16` or `int8`; on a CUDA device `fp8` and `2:4`, too.
         skipped: why this runtime cannot take the variant.
         simulated: whether PyTorch computes the same, so that the two must agree; a runtime's own quantization tool
             makes another model.
@@ -33,6 +33,11 @@ class Deployment(NamedTuple):
     precision: str
     skipped: str | None = None
     simulated: bool = True
+
+    @property
+    def runs_in(self) -> tuple[str, str]:
+        """Runtime and precision, which tell the deployments of a variant apart."""
+        return self.runtime, self.precision
 
 
 class Fit(Protocol):
@@ -85,9 +90,10 @@ class StageContext:
     notes: list[str] = field(default_factory=list)
 
     def signals(self, n_records: int) -> Tensor:
-        """(N, 12, T) int16 signals of the first training records: for calibration and examples."""
+        """(N, 12, T) int16 signals of training records, drawn by a fixed seed: for calibration and examples."""
         dataset = self.datamodule.datasets["train"]
-        return dataset.__getitems__(range(min(n_records, len(dataset)))).signals
+        order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
+        return dataset.__getitems__(order[:n_records].tolist()).signals
 
     def network_inputs(self, classifier: ECGClassifier, n_records: int, batch_size: int = 32) -> Iterator[Tensor]:
         """Batches of what the network takes, from training records, through the classifier's front end."""
@@ -107,6 +113,8 @@ class CompressionStage:
 
     quantizes = False
     """Whether what comes out is int8, which no later stage can change."""
+    zeroes = False
+    """Whether it sets weights to zero that later fits must keep so."""
 
     def __init__(self, epochs: int | None = None, lr: float | None = None) -> None:
         self.epochs = epochs
@@ -141,7 +149,7 @@ class CompressionStage:
         """
         from ecg_lightning.deployment.float_files import export_float
 
-        return export_float(classifier, folder)
+        return export_float(classifier, folder, context.accelerator)
 
 
 def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:

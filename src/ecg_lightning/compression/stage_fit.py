@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import Callback, Timer
 from omegaconf import DictConfig, OmegaConf
 
@@ -38,6 +39,7 @@ class StageFit:
         datamodule: with its splits loaded.
         teacher: the uncompressed model.
         folder: of this stage's logs.
+        keep_zeros: whether weights were pruned, by this stage or one before it.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class StageFit:
         datamodule: PTBXLDataModule,
         teacher: ECGClassifier,
         folder: Path,
+        keep_zeros: bool = False,
     ) -> None:
         self.cfg = cfg
         self.device = device
         self.datamodule = datamodule
         self.teacher = teacher
         self.folder = folder
+        self.keep_zeros = keep_zeros
         self.epochs: int = cfg.compression.fine_tune.epochs
         self.timing = {"fit_s": 0.0, "epochs": 0.0}
 
@@ -76,10 +80,15 @@ class StageFit:
         classifier.scheduler_config = SchedulerConfig("cosine", settings.warmup)
         if own_teacher is None and settings.alpha < 1:
             classifier.distillation = Distillation(copy.deepcopy(self.teacher), settings.alpha, settings.temperature)
+        if self.cfg.hardware.channels_last:  # of FX's training graphs it makes more than of any other
+            taught = [classifier.distillation.teacher] if classifier.distillation else []
+            for one in (classifier, *taught):
+                one.network.to(memory_format=torch.channels_last)
         cfg = self._configuration(epochs)
         device = dict(self.device) | ({"precision": precision} if precision else {})
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
-        trainer = make_trainer(cfg, device, loggers, [KeepZeros(), *callbacks])
+        kept = [KeepZeros()] if self.keep_zeros else []
+        trainer = make_trainer(cfg, device, loggers, [*kept, *callbacks])
         classifier.train()  # Lightning leaves modules in the mode that it finds them in
         trainer.fit(classifier, datamodule=self.datamodule)
         checkpoints = self.folder / "checkpoints"

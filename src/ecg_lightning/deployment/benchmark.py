@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.deployment.latency import measure
-from ecg_lightning.deployment.runtimes import PRECISIONS, SUFFIXES, Runtime, open_runtime
+from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.processor import available_cores, describe_processor
 
@@ -47,6 +47,7 @@ def benchmark(
     rows: dict[str, dict[str, Any]] = {}
     cases: dict[str, Callable[[], object]] = {}
     random = np.random.default_rng(0)
+    names = distinct_names(paths)
     for path in paths:
         for batch in batches:
             for opened in _open_all(path, threads, batch, skipped):
@@ -54,7 +55,7 @@ def benchmark(
                 signals = random.normal(scale=0.3, size=(batch, 12, opened.n_samples)).astype(np.float32)
                 cases[name] = _call(opened, signals)
                 rows[name] = {
-                    "file": path.name,
+                    "file": names[path],
                     "runtime": opened.name,
                     "precision": opened.precision,
                     "batch": batch,
@@ -78,6 +79,15 @@ def benchmark(
     }
 
 
+def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Each file by as many of its folders as it takes to tell them apart."""
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = {path: "/".join(path.parts[-depth:]) for path in paths}
+        if len({*names.values()}) == len(names):
+            return names
+    return {path: str(path) for path in paths}
+
+
 def size_of(path: Path) -> int:
     """Bytes of a model; an .xml brings its .bin along."""
     weights = path.with_suffix(".bin")
@@ -96,7 +106,9 @@ def _open_all(path: Path, threads: int, batch: int, skipped: list[str]) -> Itera
     n_opened = 0
     for runtime in runtimes:
         # int8 first: where it works, the same file in another precision would run the same kernels.
-        for precision in reversed(PRECISIONS):
+        for precision in ("int8", "bf16", "fp32"):
+            if (runtime, precision) == ("onnxruntime", "bf16"):
+                continue  # it has none
             try:
                 opened = open_runtime(path, runtime, precision, threads, batch)
             except MissingPackageError as error:

@@ -13,16 +13,25 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 
 
-def export_float(classifier: ECGClassifier, folder: Path) -> list[Deployment]:
-    """Write `model.onnx` and `model.ckpt`; OpenVINO in float32 is the model's own deployment.
+def export_float(classifier: ECGClassifier, folder: Path, accelerator: str = "cpu") -> list[Deployment]:
+    """Write `model.onnx` and `model.ckpt`; float32 in OpenVINO, or in PyTorch on a CUDA device, is the model's own.
 
     Args:
         classifier: with a float network.
         folder: of the files.
+        accelerator: `cpu` or `cuda`.
     """
     module = DeployedNetwork(classifier.frontend, reparameterize(classifier.network), classifier.loss)
     onnx = export_onnx(module, folder / "model.onnx", len(LEADS), classifier.description["n_samples"])
     checkpoint = save_classifier(classifier, folder / "model.ckpt")
+    if accelerator == "cuda":
+        return [
+            *(Deployment(checkpoint, "cuda-eager", precision) for precision in ("fp32", "bf16")),
+            *(Deployment(checkpoint, runtime, "bf16") for runtime in ("cuda-compile", "cuda-graphs")),
+            # torchao makes other weights of the float ones, so PyTorch's own arithmetic is no reference.
+            *(Deployment(checkpoint, "cuda-compile", kind, simulated=False) for kind in ("int8", "fp8", "2:4")),
+            *(Deployment(onnx, runtime, "fp32") for runtime in ("cuda-onnxruntime", "cuda-tensorrt")),
+        ]
     return [
         Deployment(onnx, "openvino", "fp32"),
         Deployment(onnx, "onnxruntime", "fp32"),

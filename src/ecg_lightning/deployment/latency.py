@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -43,8 +44,8 @@ def measure(
 ) -> dict[str, Latency]:
     """Time every case in turn, round by round.
 
-    Whatever slows the machine for a while then slows all cases, and the order, which is rotated, favours none. Every
-    call counts, the first of a round too: its caches are cold from the other cases.
+    Whatever slows the machine for a while then slows all cases. The order is drawn anew for every round, and the first
+    call of a turn is not timed: else a case would pay for the caches and threads that the one before it leaves behind.
 
     Args:
         cases: what to call, by name.
@@ -56,15 +57,16 @@ def measure(
         for _ in range(warmup):
             call()
     times: dict[str, list[float]] = {name: [] for name in cases}
-    order = list(cases)
+    order, shuffle = list(cases), random.Random(0)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         for _ in range(rounds):
+            shuffle.shuffle(order)
             for name in order:
+                cases[name]()
                 times[name] += _one_turn(cases[name], min_round_s)
-            order.append(order.pop(0)) if order else None
     finally:
         if collecting:
             gc.enable()
@@ -80,6 +82,8 @@ def summarise(seconds: list[float]) -> Latency:
 
 def peak_memory_mib(path: Path, runtime: str, precision: str = "fp32") -> float:
     """Largest resident memory, in MiB, of a fresh process that opens a file and runs single records on one thread.
+
+    Of PyTorch on a CUDA device, what was allocated there.
 
     It is the whole process: the interpreter, NumPy, the runtime's own library and, for `torch`, PyTorch and Lightning.
     Differences between files in one runtime are the models'.
@@ -133,7 +137,10 @@ def _child(path: str, runtime: str, precision: str) -> None:
     record = np.zeros((1, 12, opened.n_samples), dtype=np.float32)
     for _ in range(_CHILD_CALLS):
         opened.logits(record)
-    print(_peak_mib())
+    if runtime.startswith("cuda-") and "torch" in sys.modules:
+        print(sys.modules["torch"].cuda.max_memory_allocated() / 1024**2)
+    else:
+        print(_peak_mib())
 
 
 if __name__ == "__main__":

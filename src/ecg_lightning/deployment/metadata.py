@@ -34,7 +34,8 @@ class Metadata:
         link: from logits to probabilities, `sigmoid` or `softmax`.
         checkpoint_sha256: of the checkpoint that it was exported from.
         model: name of the architecture.
-        precision: what its weights were made for: `fp32`, `bf16` or `int8`.
+        precision: that thresholds and temperature were chosen in: `fp32`, `bf16` or `int8`.
+        runtime: that they were chosen in: `onnxruntime` or `openvino`.
         compression: names of the stages that it went through.
         data_licence: licence of the training data.
         leads: the order of the input's leads.
@@ -53,6 +54,7 @@ class Metadata:
     checkpoint_sha256: str
     model: str
     precision: str
+    runtime: str
     compression: tuple[str, ...] = ()
     data_licence: str = ""
     leads: tuple[str, ...] = LEADS
@@ -133,6 +135,7 @@ def parse(values: Any) -> Metadata:
         checkpoint_sha256=_text(values["checkpoint_sha256"], "checkpoint_sha256"),
         model=_text(values["model"], "model"),
         precision=_text(values["precision"], "precision"),
+        runtime=_text(values["runtime"], "runtime"),
         compression=_texts(values["compression"], "compression"),
         data_licence=_text(values["data_licence"], "data_licence"),
         leads=_texts(values["leads"], "leads"),

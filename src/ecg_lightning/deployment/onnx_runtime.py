@@ -1,4 +1,4 @@
-"""Deployed files in ONNX Runtime, on the CPU."""
+"""Deployed files in ONNX Runtime, on the CPU or, where its build can, on a CUDA device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_quantized, counted
-from ecg_lightning.errors import ModelFileError
+from ecg_lightning.errors import HardwareUnavailableError, ModelFileError
 
 _INT8 = (
     *("QLinearConv", "QLinearMatMul", "QGemm", "QAttention", "ConvInteger", "DynamicQuantizeMatMul"),
@@ -19,6 +19,11 @@ _FLOAT = (
     *("Attention", "MultiHeadAttention"),
 )
 _FATAL_ONLY = 4
+_PROVIDERS = {
+    "onnxruntime": "CPUExecutionProvider",
+    "cuda-onnxruntime": "CUDAExecutionProvider",
+    "cuda-tensorrt": "TensorrtExecutionProvider",
+}
 
 
 class ONNXRuntime:
@@ -28,12 +33,18 @@ class ONNXRuntime:
         path: .onnx file.
         precision: `fp32`, or `int8` for quantized files.
         threads: of one call.
+        name: `onnxruntime`, `cuda-onnxruntime` or `cuda-tensorrt`.
+
+    Raises:
+        HardwareUnavailableError: this build of ONNX Runtime has no such provider.
     """
 
-    name = "onnxruntime"
-
-    def __init__(self, path: Path, precision: str, threads: int) -> None:
+    def __init__(self, path: Path, precision: str, threads: int, name: str = "onnxruntime") -> None:
         self._package = import_extra("onnxruntime")
+        self.name = name
+        self._provider = _PROVIDERS[name]
+        if self._provider not in self._package.get_available_providers():
+            raise HardwareUnavailableError(f"{name}: the installed ONNX Runtime has no {self._provider}")
         self._package.set_default_logger_severity(_FATAL_ONLY)
         self._path = path
         self.precision = precision
@@ -70,7 +81,7 @@ class ONNXRuntime:
         if optimised:
             options.optimized_model_filepath = str(optimised)
         try:
-            return self._package.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
+            return self._package.InferenceSession(self._path, options, providers=[self._provider])
         except Exception as error:  # ONNX Runtime's own classes derive from nothing narrower
             reason = " ".join(str(error).split())[:200]
             raise ModelFileError(

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.metadata import read_metadata
 from ecg_lightning.deployment.records import read_record
-from ecg_lightning.deployment.runtimes import SUFFIXES, open_runtime
-from ecg_lightning.errors import DataError, ModelFileError, UserError
-from ecg_lightning.processor import available_cores
+from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
+from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, UserError
+from ecg_lightning.processor import available_cores, processor_has_bf16
 
 _BATCH = 32
 
@@ -30,7 +30,8 @@ class Predictor:
 
     Args:
         path: the file.
-        runtime: `onnxruntime` or `openvino`; by default ONNX Runtime for .onnx, OpenVINO for .xml.
+        runtime: `onnxruntime` or `openvino`; by default the one that the thresholds were chosen in, where it is
+            installed.
         threads: of one call; all cores by default.
 
     Raises:
@@ -41,10 +42,11 @@ class Predictor:
     def __init__(self, path: str | Path, runtime: str | None = None, threads: int | None = None) -> None:
         path = Path(path)
         self.metadata = read_metadata(path)
+        threads = threads or available_cores()
         if runtime is None:
-            runtime = next(name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes)
-        # In fp32 what is not quantized gives the same result on every machine; what is runs in int8 all the same.
-        self.runtime = open_runtime(path, runtime, "fp32", threads or available_cores())
+            self.runtime = self._open_as_scored(path, threads)
+        else:
+            self.runtime = open_runtime(path, runtime, self._precision(), threads)
         if self.runtime.n_samples != self.metadata.n_samples:
             raise ModelFileError(
                 f"{path} takes {self.runtime.n_samples} samples a lead, its description says "
@@ -57,6 +59,21 @@ class Predictor:
                 f"{path} gives {n_outputs} outputs, its description names {len(self.metadata.classes)} classes: the "
                 "file was changed; export it again"
             )
+
+    def _precision(self) -> str:
+        """That of the scored figures; float32 where this processor has no bfloat16."""
+        return "fp32" if self.metadata.precision == "bf16" and not processor_has_bf16() else self.metadata.precision
+
+    def _open_as_scored(self, path: Path, threads: int) -> Runtime:
+        """In the runtime of the scored figures, else in any that opens such files."""
+        others = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
+        for name in dict.fromkeys([self.metadata.runtime, *others]):
+            try:
+                # An int8 file may be float to another runtime.
+                return open_runtime(path, name, self._precision() if name == self.metadata.runtime else "fp32", threads)
+            except MissingPackageError as error:
+                missing = error
+        raise missing
 
     def predict(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:
         """(B, 12, T) mV, at the model's rate → (B, C) calibrated probabilities.

@@ -11,9 +11,14 @@ import numpy.typing as npt
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, ModelFileError
 from ecg_lightning.processor import processor_has_bf16
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "bf16", "int8", "fp8", "2:4")
 SUFFIXES = {"torch": (".ckpt",), "onnxruntime": (".onnx",), "openvino": (".xml", ".onnx")}
-"""The files that each runtime opens."""
+"""The files that each runtime of a processor opens."""
+CUDA_SUFFIXES = {
+    **dict.fromkeys(("cuda-eager", "cuda-compile", "cuda-graphs"), (".ckpt",)),
+    **dict.fromkeys(("cuda-onnxruntime", "cuda-tensorrt"), (".onnx",)),
+}
+"""The files that each runtime of a CUDA device opens."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,7 +58,7 @@ def open_runtime(
 
     Args:
         path: .onnx for `onnxruntime` and `openvino`, .xml for `openvino`, .ckpt for `torch`.
-        runtime: one of `SUFFIXES`.
+        runtime: one of `SUFFIXES` or `CUDA_SUFFIXES`.
         precision: `fp32`, `bf16` or `int8`. With `int8`, which needs a quantized file, OpenVINO computes what is not
             quantized in bfloat16 where the processor has it. In torch, `bf16` is autocast.
         threads: of one call.
@@ -65,13 +70,16 @@ def open_runtime(
         ModelFileError: the file cannot be opened by this runtime.
         MissingPackageError: the runtime is not installed.
     """
-    if runtime not in SUFFIXES:
-        raise ConfigError(f"runtime {runtime}: allowed are {', '.join(SUFFIXES)}")
+    known = SUFFIXES | CUDA_SUFFIXES
+    if runtime not in known:
+        raise ConfigError(f"runtime {runtime}: allowed are {', '.join(known)}")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision}: allowed are {', '.join(PRECISIONS)}")
+    if precision in ("fp8", "2:4") and runtime not in CUDA_SUFFIXES:
+        raise ConfigError(f"precision {precision}: only the CUDA runtimes have it")
     if precision == "bf16" and runtime == "onnxruntime":
         raise ConfigError("ONNX Runtime has no bf16 kernels on CPU: use precision fp32, or the runtime openvino")
-    if precision == "bf16" and not processor_has_bf16():
+    if precision == "bf16" and runtime in SUFFIXES and not processor_has_bf16():
         raise HardwareUnavailableError("precision bf16: this processor has no bfloat16 arithmetic; use fp32")
     if not path.is_file():
         raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
@@ -80,19 +88,23 @@ def open_runtime(
             f"{path} is not opened: torch.export.load unpickles parts of a .pt2 file, so the file could run code; "
             "export the model as .onnx or .xml, or name its .ckpt"
         )
-    if path.suffix not in SUFFIXES[runtime]:
+    if path.suffix not in known[runtime]:
         openers = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
         way_out = f"use {' or '.join(openers)}" if openers else "name an .onnx, .xml or .ckpt file"
-        raise ModelFileError(f"{path}: {runtime} opens {' and '.join(SUFFIXES[runtime])} files only; {way_out}")
+        raise ModelFileError(f"{path}: {runtime} opens {' and '.join(known[runtime])} files only; {way_out}")
     opened: Runtime
     if runtime == "openvino":
         from ecg_lightning.deployment.openvino_runtime import OpenVINORuntime
 
         opened = OpenVINORuntime(path, precision, threads, batch)
-    elif runtime == "onnxruntime":
+    elif runtime in ("onnxruntime", "cuda-onnxruntime", "cuda-tensorrt"):
         from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
 
-        opened = ONNXRuntime(path, precision, threads)
+        opened = ONNXRuntime(path, precision, threads, runtime)
+    elif runtime in CUDA_SUFFIXES:
+        from ecg_lightning.deployment.cuda_runtime import CudaRuntime
+
+        opened = CudaRuntime.load(path, runtime, precision)
     else:
         from ecg_lightning.deployment.torch_runtime import TorchRuntime
 

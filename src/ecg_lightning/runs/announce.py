@@ -23,12 +23,7 @@ _PROBE_S = 3.0  # a step this short says nothing that the progress display will 
 
 def announce(cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str) -> None:
     """Log the data and the model, and an upper bound of the training time from one measured step."""
-    if isinstance(datamodule, SyntheticPTBXLDataModule):
-        log.warning(
-            "the data is SYNTHETIC (%s): for trying and testing, without medical meaning. For PTB-XL add: "
-            "data=ptbxl data.root=DIR (the folder that holds ptbxl_database.csv)",
-            datamodule.root,
-        )
+    announce_synthetic(datamodule)
     counts = " · ".join(f"{split} {len(dataset):,}" for split, dataset in datamodule.datasets.items())
     n_parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
     shape = getattr(classifier.frontend, "image_shape", None)
@@ -51,6 +46,16 @@ def announce(cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataMo
             clock(seconds),
             cfg.trainer.max_epochs,
             clock(seconds * cfg.trainer.max_epochs),
+        )
+
+
+def announce_synthetic(datamodule: PTBXLDataModule) -> None:
+    """Say so where the data has no medical meaning."""
+    if isinstance(datamodule, SyntheticPTBXLDataModule):
+        log.warning(
+            "the data is SYNTHETIC (%s): for trying and testing, without medical meaning. For PTB-XL add: "
+            "data=ptbxl data.root=DIR (the folder that holds ptbxl_database.csv)",
+            datamodule.root,
         )
 
 

@@ -78,25 +78,31 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
 def report_run(folder: Path) -> None:
     """Print one run's scores and what to do next."""
     console = _console()
-    print_table([run_row(folder, folder.parent)], console, str(folder))
-    report_variants(folder, console)
+    if not report_variants(folder, console):
+        print_table([run_row(folder, folder.parent)], console, str(folder))
     _print_next(console, folder, folder)
 
 
-def report_variants(folder: Path, console: Console) -> None:
-    """Write `variants.csv` and `pareto.png` of all that was measured in and below a folder, and print the table."""
+def report_variants(folder: Path, console: Console) -> bool:
+    """Write `variants.csv` and `pareto.png` of all that was measured in and below a folder, and print the table.
+
+    Returns:
+        Whether anything was measured.
+    """
     rows = [
         row
         for path in sorted(folder.rglob(RESULT_FILE))
         for row in variant_rows(read_result(path.parent), str(path.parent.relative_to(folder)))
     ]
     if not rows:
-        return
+        return False
     from ecg_lightning.runs.pareto import pareto_figure  # matplotlib: only where there is something to draw
 
     write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
     pareto_figure(rows).savefig(folder / PARETO_FILE)
+    console.print(f"{folder}/variants.csv", style="italic", highlight=False, markup=False, soft_wrap=True)
     print_variants(without_repeats(rows), console)
+    return True
 
 
 def _print_next(console: Console, folder: Path, best: Path | None) -> None:

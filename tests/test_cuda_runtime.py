@@ -1,0 +1,57 @@
+"""The CUDA runtime: its arithmetic on a processor, everything else on a device."""
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tiny import TINY
+
+from ecg_lightning.building import build_classifier
+from ecg_lightning.checkpoints import save_classifier
+from ecg_lightning.deployment.cuda_runtime import CudaRuntime
+from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.errors import HardwareUnavailableError
+
+
+@pytest.fixture
+def classifier(configure):
+    cfg = configure("model=vit", *TINY["vit"], "model.dim=64", "model.mlp_dim=128", "frontend.size=[32,64]")
+    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+    made = build_classifier(*nodes, n_samples=1000, seed=0).eval()
+    folds = {"train": [1], "val": [9], "test": [10]}
+    made.description = {"format": 1, "model": nodes[0], "frontend": nodes[1], "choices": {}, "seed": 0, "folds": folds}
+    made.description |= {"classes": list(made.classes), "sampling_rate": 100, "n_samples": 1000}
+    made.description |= {"batch_size": 32, "label_rule": "benchmark"}
+    return made
+
+
+@pytest.fixture
+def record():
+    return np.random.default_rng(0).normal(0, 0.3, (2, 12, 1000)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.02), ("int8", 0.05)])
+def test_arithmetic_on_a_processor(classifier, record, precision, tolerance):
+    with torch.inference_mode():
+        expected = classifier(torch.from_numpy(record)).numpy()
+    found = CudaRuntime(classifier, "cuda-eager", precision, device="cpu").logits(record)
+    assert np.abs(found - expected).max() < tolerance
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_without_a_device_it_says_so(classifier, tmp_path):
+    path = save_classifier(classifier, tmp_path / "model.ckpt")
+    with pytest.raises(HardwareUnavailableError, match="no CUDA device"):
+        open_runtime(path, "cuda-graphs", "bf16")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "fp8", "2:4"])
+@pytest.mark.parametrize("runtime", ["cuda-eager", "cuda-compile", "cuda-graphs"])
+def test_every_way_runs_on_a_device(classifier, record, tmp_path, runtime, precision):
+    path = save_classifier(classifier, tmp_path / "model.ckpt")
+    opened = open_runtime(path, runtime, precision)
+    with torch.inference_mode():
+        expected = classifier(torch.from_numpy(record)).numpy()
+    assert np.abs(opened.logits(record) - expected).max() < (0.5 if precision == "2:4" else 0.1)
+    assert opened.kernels()
