@@ -23,39 +23,50 @@ def test_every_file_that_it_links_is_there():
         assert (ROOT / path).is_file(), path
 
 
-@pytest.mark.parametrize("line", sorted(set(re.findall(r"python train\.py ([^\n`]*)", README))))
-def test_every_command_composes(configure, line, synthetic_root, monkeypatch):
+@pytest.mark.parametrize(("program", "line"), sorted(set(re.findall(r"python (train|compress)\.py ([^\n`]*)", README))))
+def test_every_command_composes(configure, configure_compression, program, line, synthetic_root):
+    composed = {"train": configure, "compress": configure_compression}[program]
     overrides = [word for word in line.split() if word not in ("-m", "…", "--help")]
     overrides = [word.replace("DIR", str(synthetic_root)) for word in overrides if not word.startswith("hydra.")]
     for override in overrides:
         key, _, values = override.partition("=")
         for value in values.split(","):
             others = [other for other in overrides if other != override and "," not in other]
-            OmegaConf.to_yaml(configure(*others, f"{key}={value}"))
+            OmegaConf.to_yaml(composed(*others, f"{key}={value}"))
 
 
 @pytest.mark.slow
 def test_every_command_runs(synthetic_root, tmp_path):
-    run = tmp_path / "run"
-    short = ["frontend.size=32", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "hardware.threads=1"]
-    lines = re.findall(r"^(?:python train\.py|ecg-lightning) [^`\n]*", README, re.MULTILINE)
+    run, compressed = tmp_path / "run", tmp_path / "compressed"
+    short = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "hardware.threads=1"]
+    quick = ["compression.fine_tune.epochs=1", "compression.latency.batches=[1]", "compression.latency.rounds=1"]
+    lines = re.findall(r"^(?:python (?:train|compress)\.py|ecg-lightning) [^`\n]*", README, re.MULTILINE)
     lines += re.findall(r"`(python train\.py [^`]*)`", README)
     settings = f"data=ptbxl data.root={synthetic_root} model=deit"
     lines = [line.replace("…", settings).replace("hydra.run.dir=DIR", f"hydra.run.dir={run}") for line in lines]
-    assert len(lines) == len({*lines}) >= 8
-    for number, line in enumerate(sorted(lines, key=lambda line: "ckpt_path=" in line)):
-        program, *words = shlex.split(line.replace("DIR", str(synthetic_root)).replace("RUN", str(run)))
-        command = [str(Path(sys.executable).with_name(program)), *words]
-        if "--help" not in words and "train.py" in words:
+    assert len(lines) == len({*lines}) >= 12
+    for number, line in enumerate(sorted(lines, key=_when)):
+        root = compressed if "variants" in line else run
+        words = shlex.split(
+            line.replace("DIR", str(synthetic_root)).replace("RUN", str(root)).replace("NAME", "quantize")
+        )
+        command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+        if "--help" not in words and words[0] == "python":
             many = "-m" in words or any("hparams_search" in word for word in words)
-            folder = f"hydra.sweep.dir={tmp_path}/{number}" if many else f"hydra.run.dir={run}"
-            if "train=false" in words:
-                folder = f"hydra.run.dir={tmp_path}/{number}"
+            one = compressed if "compress.py" in words else f"{tmp_path}/{number}" if "train=false" in words else run
+            folder = f"hydra.sweep.dir={tmp_path}/{number}" if many else f"hydra.run.dir={one}"
             command += [*short, *([] if any("hydra.run" in word for word in words) else [folder])]
+            command += ["frontend.size=32"] if "train.py" in words else []
+            command += quick if any("compression=" in word for word in words) else []
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, f"{line}: {done.stderr}"
         for checkpoint in tmp_path.glob("[0-9]*/*/checkpoints/*.ckpt"):
             checkpoint.unlink()  # of full-size models
+
+
+def _when(line):
+    """After what it needs: a run, then what was compressed."""
+    return ("ckpt_path=" in line) + ("compress.py" in line) + 3 * ("variants" in line)
 
 
 def test_the_python_example_runs(synthetic_root):

@@ -91,9 +91,6 @@ class FxQuantization(CompressionStage):
         torch.backends.quantized.engine = self.backend
         signals = torch.zeros(2, len(LEADS), classifier.description["n_samples"])
         with _explained(classifier.network), torch.no_grad():
-            for value in classifier.network.state_dict().values():  # a stage before may leave them uninitialised
-                if value.is_floating_point():
-                    value.fill_(1)
             inputs = classifier.frontend.eval()(signals)
             prepared = self._prepare(_traced(classifier.network), inputs)
             classifier.network = self._convert(prepared)
