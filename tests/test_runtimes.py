@@ -86,7 +86,7 @@ def test_what_cannot_be_is_one_sentence(exported, tmp_path, monkeypatch):
         open_runtime(file, "onnxruntime", "bf16")
     with pytest.raises(ConfigError, match="runtime tensorrt: allowed are"):
         open_runtime(file, "tensorrt")
-    with pytest.raises(ConfigError, match="precision fp8: allowed are"):
+    with pytest.raises(ConfigError, match="precision fp8: only the CUDA runtimes have it"):
         open_runtime(file, "openvino", "fp8")
     with pytest.raises(ModelFileError, match=r"onnxruntime opens \.onnx files only; use openvino"):
         open_runtime(xml, "onnxruntime")

@@ -68,7 +68,7 @@ def test_seeds_become_mean_and_deviation(swept):
 def test_cells_have_folders_of_their_own(swept):
     folder, _ = swept
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
-        "0_vit_seed1", "1_vit_seed2", "2_vit_seed1", "3_vit_seed2",
+        "0_vit_none_seed1", "1_vit_none_seed2", "2_vit_none_seed1", "3_vit_none_seed2",
     ]  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_and_shows_what_is_done(synthetic_root, tmp_path):
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
-    second = tmp_path / "s" / "1_vit_seed0" / "checkpoints" / "last.ckpt"
+    second = tmp_path / "s" / "1_vit_none_seed0" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not second.exists() and sweep.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -129,7 +129,7 @@ def test_ctrl_c_keeps_and_shows_what_is_done(synthetic_root, tmp_path):
 def test_an_unknown_option_refuses_the_sweep_before_any_cell(tmp_path):
     done = start("-m", "model=vit,vitt", f"hydra.sweep.dir={tmp_path}/s")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: model=vitt: allowed are convnext, deit, deit_base, effnetv2, vit.")
+    assert done.stderr.startswith("error: model=vitt: allowed are convnext, deit, deit_base, effnetv2, repvgg_a0, resnet10t, resnet18d, resnet1d, vit.")
     assert not list(tmp_path.glob("s/*/result.json"))
 
 
