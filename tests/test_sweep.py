@@ -130,7 +130,8 @@ def test_an_unknown_option_refuses_the_sweep_before_any_cell(tmp_path):
     done = start("-m", "model=vit,vitt", f"hydra.sweep.dir={tmp_path}/s")
     assert done.returncode == 2
     assert done.stderr.startswith(
-        "error: model=vitt: allowed are convnext, deit, deit_base, effnetv2, repvgg_a0, resnet10t, resnet18d, resnet1d, vit."
+        "error: model=vitt: allowed are "
+        "convnext, deit, deit_base, effnetv2, repvgg_a0, resnet10t, resnet18d, resnet1d, vit."
     )
     assert not list(tmp_path.glob("s/*/result.json"))
 
