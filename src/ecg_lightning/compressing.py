@@ -21,12 +21,13 @@ from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.measurement import fastest_ms, measure_variants
-from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier, require
+from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
 from ecg_lightning.compression.stage_fit import StageFit
 from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate
 from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.export import sha256_of
+from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
@@ -117,7 +118,7 @@ def run_after_training(
 def _stages(cfg: DictConfig) -> dict[str, CompressionStage]:
     """The stages, each asked whether it can run here, before anything is trained."""
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):  # every variant is exported and run
-        require(package, "compression")
+        import_extra(package)
     stages: dict[str, CompressionStage] = {}
     quantized: str | None = None
     for name, node in plain(cfg.compression.stages).items():

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.compression.shapes import fit_attention, fit_shapes, shapes_of
-from ecg_lightning.compression.stage import CompressionStage, StageContext, require
+from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 
@@ -58,7 +59,7 @@ class PruneStructured(CompressionStage):
 
     def check(self, accelerator: str) -> None:
         """Refuse if Torch-Pruning is missing."""
-        require("torch_pruning", "prune_structured")
+        import_extra("torch_pruning")
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Prune and fine-tune, step by step."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
-from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext, require
+from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import HardwareUnavailableError
@@ -40,7 +40,7 @@ class PTQ(CompressionStage):
     def check(self, accelerator: str) -> None:
         """Its files are for processors."""
         for package in ("nncf", "onnxruntime"):
-            require(package, "PTQ")
+            import_extra(package)
         if accelerator != "cpu":
             raise HardwareUnavailableError("compression=ptq makes int8 files for processors: use hardware=cpu")
 

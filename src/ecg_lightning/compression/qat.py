@@ -8,8 +8,9 @@ from ecg_lightning.compression.fx import Observers, calibrate
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.quantizable import mostly_linear
-from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext, require
+from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import HardwareUnavailableError
 from ecg_lightning.models.classifier import ECGClassifier
 
@@ -39,7 +40,7 @@ class QAT(CompressionStage):
     def check(self, accelerator: str) -> None:
         """Its files are for processors."""
         for package in ("nncf", "torchao"):
-            require(package, "QAT")
+            import_extra(package)
         if accelerator != "cpu":
             raise HardwareUnavailableError("compression=qat makes int8 files for processors: use hardware=cpu")
 

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 
 
@@ -126,7 +125,7 @@ class CompressionStage:
 
         Raises:
             HardwareUnavailableError: the hardware profile lacks what this stage needs.
-            ConfigError: a package of the extra `compress` is missing.
+            MissingPackageError: a package of the extra `compress` is missing.
         """
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
@@ -169,22 +168,6 @@ def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:
     plain.thresholds.copy_(classifier.thresholds)
     plain.description = dict(classifier.description)
     return plain.eval()
-
-
-def require(package: str, stage: str) -> None:
-    """Import a package of the extra `compress`.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    import importlib
-
-    try:
-        importlib.import_module(package)
-    except ImportError as error:
-        raise ConfigError(
-            f"compression stage {stage} needs {package} ({error}): pip install 'ecg-lightning[compress]'"
-        ) from None
 
 
 def replace_module(network: torch.nn.Module, name: str, new: torch.nn.Module) -> None:
