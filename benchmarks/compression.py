@@ -28,10 +28,9 @@ from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.prune_structured import PruneStructured
 from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext, plain_classifier
-from ecg_lightning.compression.variant import files_of
 from ecg_lightning.config import plain
 from ecg_lightning.deployment.latency import measure
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes import by_precision, files_of, open_runtime
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 
@@ -90,7 +89,7 @@ def export(model: str, way: str, stages: Sequence[CompressionStage], folder: Pat
     own.mkdir()
     for one in exporting.export(classifier, own, context):
         if one.runtime == "openvino" and one.path is not None:
-            contents = [path.read_bytes() for path in files_of(one)]
+            contents = [path.read_bytes() for path in files_of(one.path)]
             zipped = sum(len(zlib.compress(content, 6)) for content in contents)
             files.append(File(model, f"{way} {one.precision}".strip(), one, sum(map(len, contents)), zipped))
     return files
@@ -144,7 +143,7 @@ def main() -> None:
         )
         bf16 = timed.get(f"{file.model if file.model != 'resnet18d' else 'effnetv2'} bf16")
         key = f"{file.model} {file.way}"
-        kernels = opened[key].kernels()
+        counts = by_precision(opened[key].kernels())
         rows.append(
             {
                 "model": file.model,
@@ -156,8 +155,8 @@ def main() -> None:
                 "megabytes": file.n_bytes / 1e6,
                 "zipped_share": file.zipped / reference.n_bytes,
                 "times_smaller": reference.n_bytes / file.n_bytes,
-                "int8_products": sum(k["count"] for k in kernels if k["precision"] == "int8"),
-                "products": sum(k["count"] for k in kernels),
+                "int8_products": counts.get("int8", 0),
+                "products": sum(counts.values()),
             }
         )
     torch.set_num_threads(1)

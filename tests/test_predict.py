@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from ecg_lightning.cli import app
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.metadata import write_metadata
-from ecg_lightning.deployment.predictor import Predictor, link, predict_records
+from ecg_lightning.deployment.predictor import Predictor, predict_records
 from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError, ModelFileError
+from ecg_lightning.evaluation.calibration import probabilities
 
 pytest.importorskip("onnxruntime")
 MODEL = {"sampling_rate": 100, "n_samples": 1000}
@@ -200,8 +201,8 @@ def test_probabilities_are_calibrated_logits(exported):
 
 
 def test_link_does_not_overflow():
-    assert link(np.array([[-1e4, 0.0, 1e4]]), "sigmoid").tolist() == [[0.0, 0.5, 1.0]]
-    assert link(np.array([[1e4, 1e4]]), "softmax").tolist() == [[0.5, 0.5]]
+    assert probabilities(np.array([[-1e4, 0.0, 1e4]]), link="sigmoid").tolist() == [[0.0, 0.5, 1.0]]
+    assert probabilities(np.array([[1e4, 1e4]]), link="softmax").tolist() == [[0.5, 0.5]]
 
 
 def test_a_description_that_does_not_fit_the_network_is_refused(exported, tmp_path):

@@ -20,10 +20,10 @@ from ecg_lightning.compression.ptq import PTQ, frontend_nodes
 from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.quantizable import prepare_for_quantization
 from ecg_lightning.compression.stage import replace_module
-from ecg_lightning.compression.variant import files_of, to_millivolts
+from ecg_lightning.compression.variant import to_millivolts
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.float_files import export_float
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes import files_of, open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError
 from ecg_lightning.hardware import has_bf16
 
@@ -96,7 +96,7 @@ def float_bytes(classifier):
 
 def bytes_of(deployment):
     """The weights of an OpenVINO model are alone in its .bin; the .xml of a tiny one is larger than they are."""
-    return files_of(deployment)[-1].stat().st_size
+    return files_of(deployment.path)[-1].stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.export import write_checksum
 from ecg_lightning.deployment.metadata import Metadata, write_metadata
-from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, open_runtime
+from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, by_precision, files_of, open_runtime
 from ecg_lightning.errors import ExportError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
@@ -159,20 +159,12 @@ def _checked(deployment: Deployment) -> Deployment:
         if not on_device:
             raise
         return deployment._replace(path=None, skipped=" ".join(str(error).split())[:200])
-    kernels = runtime.kernels()
-    in_int8 = sum(kernel["count"] for kernel in kernels if kernel["precision"] == "int8")
-    n_products = sum(kernel["count"] for kernel in kernels)
+    counts = by_precision(runtime.kernels())
+    in_int8, n_products = counts.get("int8", 0), sum(counts.values())
     if deployment.runtime == "onnxruntime" and in_int8 < n_products / 4:
         reason = f"ONNX Runtime computes only {in_int8} of {n_products} products of this file in int8"
         return deployment._replace(path=None, skipped=reason)
     return deployment
-
-
-def files_of(deployment: Deployment) -> list[Path]:
-    """Its files: an OpenVINO model has two."""
-    assert deployment.path is not None
-    weights = deployment.path.with_suffix(".bin")
-    return [deployment.path, *([weights] if deployment.path.suffix == ".xml" else [])]
 
 
 def evaluate(variant: Variant, classifier: ECGClassifier, datamodule: PTBXLDataModule, threads: int) -> None:
@@ -346,7 +338,8 @@ def describe_files(
                 ),
             )
         write_checksum(path)
-    variant.size |= describe_size(files_of(variant.own), classifier.network)
+    assert variant.own.path is not None
+    variant.size |= describe_size(files_of(variant.own.path), classifier.network)
 
 
 def _link(classifier: ECGClassifier) -> str:

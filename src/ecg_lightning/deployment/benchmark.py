@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.deployment.latency import measure
-from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
+from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, files_of, open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.processor import available_cores, describe_processor
 
@@ -89,9 +89,8 @@ def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a model; an .xml brings its .bin along."""
-    weights = path.with_suffix(".bin")
-    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
+    """Bytes of a model."""
+    return sum(file.stat().st_size for file in files_of(path))
 
 
 def _call(opened: Runtime, signals: Any) -> Callable[[], object]:

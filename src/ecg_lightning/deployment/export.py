@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.runtimes import files_of
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
@@ -171,10 +172,9 @@ def sha256_of(path: Path) -> str:
 
 def write_checksum(path: Path) -> Path:
     """Write `<name>.sha256` beside a model, to be checked by `sha256sum --check`; an .xml brings its .bin along."""
-    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
     target = path.with_name(path.name + ".sha256")
     with _replacing(target) as temporary:
-        temporary.write_text("".join(f"{sha256_of(file)}  {file.name}\n" for file in files))
+        temporary.write_text("".join(f"{sha256_of(file)}  {file.name}\n" for file in files_of(path)))
     return target
 
 

@@ -14,6 +14,7 @@ from ecg_lightning.deployment.metadata import read_metadata
 from ecg_lightning.deployment.records import read_record
 from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, UserError
+from ecg_lightning.evaluation.calibration import probabilities
 from ecg_lightning.processor import available_cores, processor_has_bf16
 
 _BATCH = 32
@@ -90,19 +91,11 @@ class Predictor:
         logits = [self.runtime.logits(signals_BCT[row : row + _BATCH]) for row in range(0, len(signals_BCT), _BATCH)]
         n_classes = len(self.metadata.classes)
         logits_BC = np.concatenate([*logits, np.empty((0, n_classes))]).astype(np.float64)
-        return link(logits_BC / self.metadata.temperature, self.metadata.link)
+        return probabilities(logits_BC, self.metadata.temperature, self.metadata.link)
 
     def decisions(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_]:
         """(B, C): which classes reach their threshold."""
         return probabilities_BC >= np.array(self.metadata.thresholds)
-
-
-def link(logits_BC: Probabilities, name: str) -> Probabilities:
-    """Logits → probabilities, by `sigmoid` or `softmax`, without overflow."""
-    if name == "softmax":
-        exponentials = np.exp(logits_BC - logits_BC.max(axis=1, keepdims=True, initial=-np.inf))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits_BC)))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ecg_lightning.deployment.metadata import Metadata
 from ecg_lightning.deployment.predictor import Prediction
+from ecg_lightning.deployment.runtimes import by_precision
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."
 
@@ -71,7 +72,5 @@ def benchmark_as_text(result: dict[str, Any]) -> str:
 
 def _by_precision(kernels: Sequence[dict[str, Any]]) -> str:
     """How many convolutions and products ran in each precision: `27 int8 + 3 fp32`."""
-    counts: dict[str, int] = {}
-    for kernel in kernels:
-        counts[kernel["precision"]] = counts.get(kernel["precision"], 0) + kernel["count"]
+    counts = by_precision(kernels)
     return " + ".join(f"{count} {precision}" for precision, count in sorted(counts.items(), key=lambda item: -item[1]))

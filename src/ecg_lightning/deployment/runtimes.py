@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -132,6 +133,19 @@ def counted(kernels: list[tuple[str, str]]) -> list[Kernel]:
         Kernel(op=op, precision=precision, count=kernels.count((op, precision)))
         for op, precision in sorted(set(kernels))
     ]
+
+
+def by_precision(kernels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many of the products that run do so in each precision."""
+    counts: dict[str, int] = {}
+    for kernel in kernels:
+        counts[kernel["precision"]] = counts.get(kernel["precision"], 0) + kernel["count"]
+    return counts
+
+
+def files_of(path: Path) -> list[Path]:
+    """A model's files: OpenVINO's .xml brings its .bin along."""
+    return [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
 
 
 def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ecg_lightning.deployment.runtimes import by_precision
+
 PARETO_FILE = "pareto.png"
 VARIANT_COLUMNS = (
     *("run", "model", "compression", "hardware", "seed", "variant", "runtime", "precision"),
@@ -141,8 +143,8 @@ def _timed(variant: Mapping[str, Any], precision: str, runtime: str | None = Non
 
 def _int8_share(deployed: Mapping[str, Any]) -> str:
     """How many of the products really ran in int8, as `int8/all`."""
-    int8 = sum(kernel["count"] for kernel in deployed["kernels"] if kernel["precision"] == "int8")
-    return f"{int8}/{sum(kernel['count'] for kernel in deployed['kernels'])}"
+    counts = by_precision(deployed["kernels"])
+    return f"{counts.get('int8', 0)}/{sum(counts.values())}"
 
 
 def _change(row: Mapping[str, Any]) -> str:
