@@ -38,6 +38,7 @@ STUDENT = ["compression.stages.distill.epochs=1", "compression.stages.distill.st
 # A family for each in the quick lane; the slow one runs all of all.
 FAMILY = {
     "none": "vit",
+    "prune": "deit",
     "ptq_dynamic": "vit",
     "ptq": "vit",
     "qat": "resnet18d",

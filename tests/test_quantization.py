@@ -21,7 +21,7 @@ from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.quantizable import prepare_for_quantization
 from ecg_lightning.compression.stage import replace_module
 from ecg_lightning.compression.variant import to_millivolts
-from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes import files_of, open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError
@@ -260,7 +260,7 @@ def test_nncf_computes_every_linear_layer_in_int8_and_keeps_zeros(trained, tmp_p
     assert count(kernels, "FullyConnected")["int8"] == n_linear
     weights = [
         operation.data.ravel()
-        for operation in import_extra("openvino").Core().read_model(openvino.path).get_ops()
+        for operation in openvino_core().read_model(openvino.path).get_ops()
         if operation.get_type_name() == "Constant" and operation.data.dtype == np.int8 and operation.data.ndim > 1
     ]
     assert (np.concatenate(weights) == 0).mean() > 0.49

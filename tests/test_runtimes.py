@@ -137,6 +137,28 @@ def test_missing_package_names_the_extra(exported, monkeypatch):
         open_runtime(exported[1], "onnxruntime")
 
 
+def test_signals_survive_models_that_were_opened_and_closed(exported):
+    """In a process of its own: what this guards against is a crash of the interpreter."""
+    program = """
+import gc, pathlib, signal, subprocess, sys
+from ecg_lightning.deployment.runtimes import open_runtime
+
+seen = []
+signal.signal(signal.SIGCHLD, lambda *_: seen.append(1))
+first, second = (open_runtime(pathlib.Path(sys.argv[1]), "openvino") for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+subprocess.run(["true"], check=True)
+assert seen
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(exported[1])], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_openvino_reports_to_nobody():
     program = "import sys; from ecg_lightning.deployment.extras import import_extra; import_extra('openvino')\n"
     program += "from openvino.tools.ovc import telemetry_utils\n"

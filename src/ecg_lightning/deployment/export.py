@@ -16,7 +16,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.runtimes import files_of
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend import Frontend
@@ -139,7 +139,7 @@ def export_openvino(
     path.parent.mkdir(parents=True, exist_ok=True)
     with _explained(path, "OpenVINO"), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         if isinstance(source, Path):
-            model = openvino.Core().read_model(source)
+            model = openvino_core().read_model(source)
         else:
             model = _convert(openvino, source, n_leads, n_samples)
         written = Path(folder) / path.name

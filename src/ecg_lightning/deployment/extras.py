@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from typing import Any, cast
@@ -27,3 +28,17 @@ def import_extra(name: str) -> Any:
         raise MissingPackageError(
             f"the package {missing} is not installed; install it with: pip install 'ecg-lightning[compress]'"
         ) from None
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """The process's one OpenVINO core.
+
+    The CPU plugin of a core sets a signal stack and, when the core goes, sets the one that was there before. Of two
+    cores that overlap the last one to go sets a stack that the other has freed, and the next signal that Python
+    handles (Ctrl-C, the end of a loader's worker) crashes the process.
+
+    Raises:
+        MissingPackageError: OpenVINO is not installed.
+    """
+    return import_extra("openvino").Core()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.extras import openvino_core
 from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_quantized, counted
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.processor import processor_has_bf16
@@ -30,9 +30,8 @@ class OpenVINORuntime:
     name = "openvino"
 
     def __init__(self, path: Path, precision: str, threads: int, batch: int | None = None) -> None:
-        openvino = import_extra("openvino")
+        core = openvino_core()
         self.precision = precision
-        core = openvino.Core()
         if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
             raise ModelFileError(f"{path.with_suffix('.bin')} is not there: it holds the weights of {path.name}")
         try:
