@@ -210,7 +210,7 @@ def _compress(
     for name, stage in {"baseline": None, **stages}.items():
         pruned = (pruned or (stage is not None and stage.zeroes)) and not isinstance(stage, Distill)
         fit = StageFit(cfg, device, datamodule, trained, output_dir / "stages" / name, keep_zeros=pruned)
-        context = StageContext(datamodule, cfg.hardware.accelerator, trained, fit)
+        context = StageContext(datamodule, cfg.hardware.accelerator, trained, fit, fit.notes)
         torch.set_num_threads(threads)  # a runtime may have changed it
         if stage is not None:
             log.info("stage %s: %s", name, type(stage).__name__)

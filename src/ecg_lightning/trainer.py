@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import (
@@ -24,6 +24,8 @@ from ecg_lightning.building import build_callbacks, check_trainer_arguments
 from ecg_lightning.checkpoints import AtomicCheckpointIO
 from ecg_lightning.config import plain
 from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines, on_terminal
+
+T = TypeVar("T")
 
 _PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 _BUILT = ("extra", "max_time", "profiler")  # settings of the Trainer that are not passed on as they are
@@ -71,6 +73,12 @@ def make_evaluator(cfg: DictConfig, device: Mapping[str, Any]) -> L.Trainer:
     return L.Trainer(
         **device, **limits, logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[]
     )
+
+
+def callbacks_of(trainer: L.Trainer, kind: type[T]) -> list[T]:
+    """A trainer's callbacks of one class."""
+    callbacks: list[Any] = cast(Any, trainer).callbacks
+    return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
 def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import lightning as L
 import torch
@@ -32,11 +32,9 @@ from ecg_lightning.runs.results import (
     nested_metrics,
     package_versions,
 )
-from ecg_lightning.trainer import make_evaluator, make_trainer
+from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -121,7 +119,7 @@ def run(
         result.metrics["val"] = _metrics(evaluator, "val")
         result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
         scored = result.timing.get("best_epoch")
-        result.notes += [note for guard in _of_kind(trainer, CollapseGuard) for note in guard.notes(scored)]
+        result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(scored)]
     if cfg.test:
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
@@ -207,14 +205,9 @@ def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule
     return classifier, datamodule
 
 
-def _of_kind(trainer: L.Trainer, kind: type[T]) -> list[T]:
-    callbacks: list[Any] = cast(Any, trainer).callbacks
-    return [callback for callback in callbacks if isinstance(callback, kind)]
-
-
 def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
     """Of the whole fit, the parts before a resumption included."""
-    timer = _of_kind(trainer, Timer)[0]
+    timer = callbacks_of(trainer, Timer)[0]
     timing = {"fit_s": timer.time_elapsed(), "epochs": trainer.current_epoch}
     if timing["fit_s"]:
         records = trainer.global_step * trainer.accumulate_grad_batches * batch_size

@@ -215,11 +215,12 @@ def _is_late(epoch: int, n_epochs: int) -> bool:
 
 
 def calibrate(classifier: ECGClassifier, context: StageContext, n_records: int) -> None:
-    """Let a prepared network see training records, so that its observers know the ranges."""
+    """Let a prepared network see training records, so that its observers know the ranges; they then look away."""
     classifier.eval()
     with torch.no_grad():
         for inputs in context.network_inputs(classifier, n_records):
             classifier.network(inputs)
+    set_observing(classifier.network, False)
 
 
 def _traced(network: nn.Module) -> nn.Module:

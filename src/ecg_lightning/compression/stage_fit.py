@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, Timer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.building import build_loggers
@@ -20,7 +23,9 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
-from ecg_lightning.trainer import make_trainer
+from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
+
+log = logging.getLogger(__name__)
 
 
 class StageFit:
@@ -29,6 +34,7 @@ class StageFit:
     Attributes:
         epochs: of a fit where none are asked for.
         timing: seconds and epochs of the fits so far.
+        notes: what a reader of the figures must know.
 
     Args:
         cfg: the run's configuration.
@@ -56,6 +62,7 @@ class StageFit:
         self.keep_zeros = keep_zeros
         self.epochs: int = cfg.compression.fine_tune.epochs
         self.timing = {"fit_s": 0.0, "epochs": 0.0}
+        self.notes: list[str] = []
 
     def __call__(
         self,
@@ -86,18 +93,34 @@ class StageFit:
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
         kept = [KeepZeros()] if self.keep_zeros else []
         trainer = make_trainer(cfg, device, loggers, [*kept, *callbacks])
+        before, start = self._score(classifier), copy.deepcopy(classifier.state_dict())
         classifier.train()  # Lightning leaves modules in the mode that it finds them in
         trainer.fit(classifier, datamodule=self.datamodule)
         checkpoints = self.folder / "checkpoints"
         if (best := checkpoints / "best.ckpt").is_file():  # not under trainer.fast_dev_run
-            classifier.load_state_dict(read_checkpoint(best)["state_dict"])
+            after = _best_score(trainer)
+            classifier.load_state_dict(start if before > after else read_checkpoint(best)["state_dict"])
+            if before > after:
+                self._note(f"no epoch of the fit beat its start ({after:.3f} after {before:.3f}), which was kept")
         shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
         classifier.distillation = own_teacher
         classifier.to("cpu")
-        (timer,) = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+        timer = callbacks_of(trainer, Timer)[0]
         self.timing["fit_s"] += timer.time_elapsed()
         self.timing["epochs"] += trainer.current_epoch
         return classifier.eval()
+
+    def _score(self, classifier: ECGClassifier) -> float:
+        """The monitored metric before the fit; −∞ where there is none on the validation fold."""
+        if not self.cfg.monitor.startswith("val/"):
+            return -math.inf
+        evaluator = make_evaluator(self.cfg, self.device)
+        evaluator.validate(classifier, datamodule=self.datamodule, verbose=False)
+        return float(evaluator.callback_metrics[self.cfg.monitor])
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        log.info(text)
 
     def _configuration(self, epochs: int) -> DictConfig:
         cfg = OmegaConf.create(plain(self.cfg))
@@ -105,3 +128,10 @@ class StageFit:
         cfg.paths.output_dir = str(self.folder)
         cfg.trainer.max_epochs = epochs
         return cfg
+
+
+def _best_score(trainer: L.Trainer) -> float:
+    checkpoint = trainer.checkpoint_callback  # the first one, of the best epoch
+    assert isinstance(checkpoint, ModelCheckpoint)
+    assert checkpoint.best_model_score is not None
+    return float(checkpoint.best_model_score)
