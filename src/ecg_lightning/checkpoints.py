@@ -77,6 +77,14 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
     }
 
 
+def data_option(description: Mapping[str, Any]) -> str | None:
+    """`ptbxl` or `synthetic`: what a checkpoint was trained on; None where it does not say."""
+    target = description.get("data", {}).get("_target_")
+    if target is None:
+        return None
+    return "synthetic" if target.endswith("SyntheticPTBXLDataModule") else "ptbxl"
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of this project, without running anything in it.
 

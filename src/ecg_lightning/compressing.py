@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 import os
@@ -11,34 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import lightning as L
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware, training
 from ecg_lightning.building import build_datamodule, build_loggers, build_stage
-from ecg_lightning.checkpoints import load_classifier, read_checkpoint
+from ecg_lightning.checkpoints import data_option, read_checkpoint
 from ecg_lightning.compression.comparison import compare
-from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.measurement import fastest_ms, measure_variants
-from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
-from ecg_lightning.compression.stage_fit import StageFit
-from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate
+from ecg_lightning.compression.pipeline import Pipeline
+from ecg_lightning.compression.stage import CompressionStage
+from ecg_lightning.compression.variant import Variant
 from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.deployment.export import sha256_of
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
-from ecg_lightning.runs.results import (
-    TRAINING_FILE,
-    RunResult,
-    git_revision,
-    hash_config,
-    package_versions,
-    read_training,
-)
+from ecg_lightning.runs.results import TRAINING_FILE, RunResult, Stopped, hash_config, read_training
+from ecg_lightning.training import begin, of_its_task, write_config
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +49,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     Raises:
         UserError: something that the user can mend; before anything is trained where possible.
     """
-    device = hardware.prepare(cfg.hardware)
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    device, result = begin(cfg, choices, overrides)
     stages = _stages(cfg)
     description = read_checkpoint(cfg.ckpt_path)["ecg_lightning"]
     if any(build_stage(node, "stage").quantizes for node in description.get("stages", [])):
@@ -69,20 +57,10 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
             f"ckpt_path={cfg.ckpt_path} is int8 already and cannot be changed any more: name the checkpoint that it "
             "was made from"
         )
-    result = RunResult(
-        status="ok",
-        choices=dict(choices or {}) | description["choices"] | _data_choice(cfg, description),
-        overrides=list(overrides),
-        seed=cfg.seed,
-        git=git_revision(),
-        versions=package_versions(),
-        host=hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]},
-    )
+    own_data = data_option(description) if "_target_" not in cfg.data else None
+    result.choices |= description["choices"] | ({"data": own_data} if own_data else {})
     datamodule = build_datamodule(_data_settings(cfg, description), cfg.seed)
-    output_dir = Path(cfg.paths.output_dir)
-    result.config_hash = hash_config(plain(cfg))
-    output_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(plain(cfg)), output_dir / "config.yaml")
+    write_config(plain(cfg), Path(cfg.paths.output_dir), result)
     return _compress(cfg, device, Path(cfg.ckpt_path), datamodule, stages, result)
 
 
@@ -151,10 +129,8 @@ def _train_once(
             log.info("the training of %s is taken from %s", cfg.model._target_.rpartition(".")[2], folder)
         result = read_training(folder)
     output_dir = Path(cfg.paths.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(plain(cfg)), output_dir / "config.yaml")
+    write_config(plain(cfg), output_dir, result)
     result.choices, result.overrides = dict(choices or {}), list(overrides)
-    result.config_hash = hash_config(plain(cfg))
     checkpoints = {name: path for name, path in result.artifacts.items() if name != "config"}
     result.artifacts = {"config": "config.yaml"} | {
         name: os.path.relpath(folder / path, output_dir) for name, path in checkpoints.items()
@@ -162,22 +138,11 @@ def _train_once(
     return result, folder
 
 
-def _data_choice(cfg: DictConfig, description: Mapping[str, Any]) -> dict[str, str]:
-    """The data's own name in the place of `checkpoint`."""
-    if "_target_" in cfg.data or "data" not in description:
-        return {}
-    return {"data": "synthetic" if "Synthetic" in description["data"]["_target_"] else "ptbxl"}
-
-
 def _data_settings(cfg: DictConfig, description: Mapping[str, Any]) -> dict[str, Any]:
     """The checkpoint's own data; what the command line names wins where it does not change the task."""
     asked = plain(cfg.data)
     if "_target_" in asked:  # data=ptbxl or data=synthetic
-        for name in ("sampling_rate", "label_rule"):
-            if asked[name] != description[name]:
-                log.info("data.%s=%s is taken from the checkpoint", name, description[name])
-                asked[name] = description[name]
-        return asked
+        return of_its_task(asked, description)
     own = description.get("data")
     if own is None:
         raise ConfigError(
@@ -196,49 +161,47 @@ def _compress(
 ) -> RunResult:
     """Apply the stages; deploy and measure the model as trained and what every stage makes of it."""
     output_dir = Path(cfg.paths.output_dir)
-    trained, sha256 = load_classifier(checkpoint), sha256_of(checkpoint)
     datamodule.load(("train", "val", "test"))
     announce_synthetic(datamodule)
+    pipeline = Pipeline(cfg, device, checkpoint, datamodule)
+    described = pipeline.trained.description
     result.data = training.describe_data(datamodule)
-    result.notes += training.fold_notes(trained.description, datamodule)
-    training.check_held_out(trained.description, datamodule, f"ckpt_path={checkpoint}")
-    threads = torch.get_num_threads()
+    result.notes += training.fold_notes(described, datamodule)
+    training.check_held_out(described, datamodule, f"ckpt_path={checkpoint}")
     variants: list[Variant] = []
-    classifier = plain_classifier(copy.deepcopy(trained))
-    trained_on = {*trained.description["folds"]["train"], *datamodule.folds["train"]}  # a stage may add some
-    pruned = any(build_stage(node, "stage").zeroes for node in classifier.description.get("stages", []))
-    for name, stage in {"baseline": None, **stages}.items():
-        pruned = (pruned or (stage is not None and stage.zeroes)) and not isinstance(stage, Distill)
-        fit = StageFit(cfg, device, datamodule, trained, output_dir / "stages" / name, keep_zeros=pruned)
-        context = StageContext(datamodule, cfg.hardware.accelerator, trained, fit, fit.notes)
-        torch.set_num_threads(threads)  # a runtime may have changed it
-        if stage is not None:
-            log.info("stage %s: %s", name, type(stage).__name__)
-            classifier = plain_classifier(stage.apply(classifier, context))
-            node = plain(cfg.compression.stages[name]) | stage.found
-            classifier.description["stages"] = [*classifier.description.get("stages", []), node]
-            classifier.description["folds"] = {
-                **{split: list(folds) for split, folds in datamodule.folds.items()},
-                "train": sorted(trained_on),
-            }
-        before = variants[-1] if variants else None
-        variant = deploy(name, stage, classifier, output_dir / "variants" / name, context, before)
-        variant.fine_tuning = fit.timing
-        evaluate(variant, classifier, datamodule, threads)
-        describe_files(variant, classifier, list(stages)[: len(variants)], sha256)
-        variants.append(variant)
-    measure_variants(variants, datamodule, LatencyConfig(**plain(cfg.compression.latency)), threads)
-    result.variants = [_row(variant, variants[0], datamodule, cfg.compression) for variant in variants]
-    last = variants[-1].evaluation
-    result.score = last.metrics["val"]["f1_macro_tuned"]
-    result.metrics = last.metrics
-    result.thresholds = dict(zip(classifier.classes, last.thresholds_C.tolist(), strict=True))
-    result.notes += [f"{variant.name}: {note}" for variant in variants for note in variant.notes]
-    result.artifacts |= _artifacts(variants, output_dir)
+    try:
+        for variant in pipeline.variants(stages):
+            variants.append(variant)
+        latency = LatencyConfig(**plain(cfg.compression.latency))
+        measure_variants(variants, datamodule, latency, pipeline.threads)
+    except (KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning may be behind it
+        raise Stopped(_summed_up(result, variants, cfg, datamodule)) from stop
+    _summed_up(result, variants, cfg, datamodule)
     result.artifacts["pareto"] = write_pareto(
         dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
     )
     result.write(output_dir)
+    return result
+
+
+def _summed_up(
+    result: RunResult, variants: Sequence[Variant], cfg: DictConfig, datamodule: PTBXLDataModule
+) -> RunResult:
+    """The result with these variants; the last one's score is the run's."""
+    if not variants:
+        return result
+    result.variants = [_row(variant, variants[0], datamodule, cfg.compression) for variant in variants]
+    last = variants[-1].evaluation
+    result.score = last.metrics["val"]["f1_macro_tuned"]
+    result.metrics = last.metrics
+    result.thresholds = dict(zip(datamodule.classes, last.thresholds_C.tolist(), strict=True))
+    result.notes += [f"{variant.name}: {note}" for variant in variants for note in variant.notes]
+    output_dir = Path(cfg.paths.output_dir)
+    result.artifacts |= {
+        f"{variant.name}/{path.name}": str(path.relative_to(output_dir))
+        for variant in variants
+        for path in (*(one.path for one in variant.deployments if one.path), *variant.files)
+    }
     return result
 
 
@@ -269,13 +232,4 @@ def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, setti
         "runtimes": variant.runtimes,
         "timing": variant.fine_tuning,
         "notes": variant.notes,
-    }
-
-
-def _artifacts(variants: Sequence[Variant], output_dir: Path) -> dict[str, str]:
-    return {
-        f"{variant.name}/{one.path.name}": str(one.path.relative_to(output_dir))
-        for variant in variants
-        for one in variant.deployments
-        if one.path
     }

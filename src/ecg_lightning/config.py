@@ -315,6 +315,7 @@ class CompressionConfig:
     fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
     margin: float = field(default=0.01, metadata={"min": 0.0, "max": 1.0})  # macro F1 that may be lost
     n_resamples: int = field(default=1000, metadata={"min": 100})  # of the bootstrap
+    pt2: bool = False  # write PyTorch's own .pt2 files, too
     latency: LatencyConfig = field(default_factory=LatencyConfig)
 
 

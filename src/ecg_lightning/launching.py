@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import config
 from ecg_lightning.errors import HardwareUnavailableError, UserError
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, Stopped, read_result
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,9 @@ def _job(
         kept = (output_dir / "checkpoints" / "last.ckpt").is_file()
         how = f"go on with ckpt_path=last hydra.run.dir={output_dir}" if kept else "no epoch was finished, start anew"
         if (output_dir / "variants").is_dir():
-            how = f"the files of the stages that were finished are in {output_dir / 'variants'}"
+            how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
+        if isinstance(stop, Stopped):
+            failure = stop.result
         failure.status, failure.reason = "interrupted", f"stopped by the user or the system; {how}"
         _write_failure(failure, output_dir)
         if in_sweep:  # Hydra's own end of a sweep is not reached
@@ -107,7 +109,7 @@ def _job(
 
             report_sweep(Path(settings.sweep.dir))
         print(f"interrupted: {failure.reason}", file=sys.stderr)
-        sys.exit(143 if type(stop).__name__ == "SIGTERMException" else INTERRUPTED)
+        sys.exit(143 if type(stop.__cause__ or stop).__name__ == "SIGTERMException" else INTERRUPTED)
     except HardwareUnavailableError as error:
         failure.status, failure.reason = "skipped" if in_sweep else "failed", str(error)
         _write_failure(failure, output_dir)
@@ -192,6 +194,8 @@ def explain(error: BaseException) -> str:
     text = "\n".join(messages)
     if match := re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')(?:.|\n)*?full_key: (\S+)", text):
         return _explain_key(match.group(2))
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{match.group(1)}: several values are a sweep: add -m"
     if match := re.search(r"Could not override '([^']+)'", text):
         detail = re.search(r"(Value '.*?' of type '.*?' could not be converted to \w+|Invalid value .*)", text)
         if detail:

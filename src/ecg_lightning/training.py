@@ -75,17 +75,7 @@ def run(
         UserError: something that the user can mend; before anything is trained where possible.
     """
     output_dir = Path(cfg.paths.output_dir)
-    device = hardware.prepare(cfg.hardware)
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    result = RunResult(
-        status="ok",
-        choices=dict(choices or {}),
-        overrides=list(overrides),
-        seed=cfg.seed,
-        git=git_revision(),
-        versions=package_versions(),
-        host=hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]},
-    )
+    device, result = begin(cfg, choices, overrides)
     resume = find_resume(cfg.ckpt_path, output_dir) if cfg.train else None
     classifier, datamodule = _prepare_training(cfg, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
     result.data = describe_data(datamodule)
@@ -95,9 +85,7 @@ def run(
         result.notes = fold_notes(classifier.description, datamodule)
         for note in result.notes:
             log.warning("%s", note)
-    result.config_hash = hash_config(_resolved(cfg, classifier))
-    output_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(_resolved(cfg, classifier)), output_dir / "config.yaml")
+    write_config(_resolved(cfg, classifier), output_dir, result)
     if cfg.hardware.channels_last:
         classifier.network.to(memory_format=torch.channels_last)
     if cfg.hardware.compile:
@@ -132,6 +120,30 @@ def run(
     result.artifacts = _artifacts(output_dir)
     result.write(output_dir, result_file)
     return result
+
+
+def begin(
+    cfg: DictConfig, choices: Mapping[str, str] | None, overrides: Sequence[str]
+) -> tuple[dict[str, Any], RunResult]:
+    """The device, prepared, what `hardware.prepare` gives; and a result that knows where and from what it comes."""
+    device = hardware.prepare(cfg.hardware)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    return device, RunResult(
+        status="ok",
+        choices=dict(choices or {}),
+        overrides=list(overrides),
+        seed=cfg.seed,
+        git=git_revision(),
+        versions=package_versions(),
+        host=hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]},
+    )
+
+
+def write_config(settings: dict[str, Any], output_dir: Path, result: RunResult) -> None:
+    """`config.yaml` in the run's folder, and its hash in the result."""
+    result.config_hash = hash_config(settings)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(settings), output_dir / "config.yaml")
 
 
 def _prepare_training(
@@ -195,14 +207,17 @@ def fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> lis
 def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:
     """A checkpoint's classifier, and the test split of its own kind: its sampling rate and label rule."""
     classifier = load_classifier(cfg.ckpt_path)
-    settings = plain(cfg.data)
-    for name in ("sampling_rate", "label_rule"):
-        if settings[name] != classifier.description[name]:
-            settings[name] = classifier.description[name]
-            log.info("data.%s=%s is taken from the checkpoint", name, settings[name])
-    datamodule = build_datamodule(settings, cfg.seed)
+    datamodule = build_datamodule(of_its_task(plain(cfg.data), classifier.description), cfg.seed)
     datamodule.load(("test",))
     return classifier, datamodule
+
+
+def of_its_task(settings: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+    """Data settings with the sampling rate and the label rule that a checkpoint was trained with."""
+    for name in ("sampling_rate", "label_rule"):
+        if settings[name] != described[name]:
+            log.info("data.%s=%s is taken from the checkpoint", name, described[name])
+    return settings | {name: described[name] for name in ("sampling_rate", "label_rule")}
 
 
 def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ecg_lightning.checkpoints import save_classifier
+from ecg_lightning.checkpoints import data_option, save_classifier
 from ecg_lightning.compression.comparison import Decided, intervals
+from ecg_lightning.compression.parity import agree, differences, disagreement
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
@@ -24,7 +25,6 @@ from ecg_lightning.deployment.export import write_checksum
 from ecg_lightning.deployment.metadata import Metadata, write_metadata
 from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, by_precision, files_of, open_runtime
 from ecg_lightning.errors import ExportError, HardwareUnavailableError, MissingPackageError, ModelFileError
-from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.evaluation.thresholds import best_f1_thresholds
@@ -36,14 +36,12 @@ log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
-_PTBXL_LICENCE = "trained on PTB-XL, CC BY 4.0 (Wagner et al. 2020, doi 10.13026/kfzx-aw45)"
-_PARITY_RECORDS = 128
+_LICENCES = {
+    None: "not known",
+    "ptbxl": "trained on PTB-XL, CC BY 4.0 (Wagner et al. 2020, doi 10.13026/kfzx-aw45)",
+    "synthetic": "trained on synthetic ECGs",
+}
 _BATCH = 64
-# Of each class's probabilities, in PyTorch's arithmetic against the runtime's: largest mean difference, and least
-# correlation, which a file that mixes up classes or records, or gives a constant, cannot reach. Int8 kernels round sums
-# that PyTorch's simulation does not; what that costs is in the variant's own F1, which the runtime gives.
-_TOLERANCE = {"fp32": (1e-3, 0.999), "bf16": (0.03, 0.98), "int8": (0.08, 0.9)}
-_CONSTANT = 0.02  # standard deviation below which a class's probabilities have no correlation to speak of
 
 
 @dataclass
@@ -84,6 +82,7 @@ class Variant:
         fine_tuning: seconds and epochs of the stage's fits.
         notes: what a reader must know.
         runtimes: measured rows, filled by the latency measurement.
+        files: others that were written, and are not deployed here.
     """
 
     name: str
@@ -95,6 +94,7 @@ class Variant:
     fine_tuning: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     runtimes: list[dict[str, Any]] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
 
     @property
     def own(self) -> Deployment:
@@ -167,44 +167,46 @@ def _checked(deployment: Deployment) -> Deployment:
     return deployment
 
 
-def evaluate(variant: Variant, classifier: ECGClassifier, datamodule: PTBXLDataModule, threads: int) -> None:
+def evaluate(
+    variant: Variant, classifier: ECGClassifier, datamodule: PTBXLDataModule, threads: int, reference_NC: Array
+) -> None:
     """Run every deployment over the validation and test folds, and compare each with PyTorch.
 
     A runtime that computes something else than PyTorch does is skipped, with the difference as the reason.
 
+    Args:
+        variant: deployed.
+        classifier: what it is made of.
+        datamodule: with its splits loaded.
+        threads: of the runtimes.
+        reference_NC: `parity.reference_probabilities`.
+
     Raises:
         ExportError: all of them do.
     """
-    link = _link(classifier)
-    reference = probabilities(_torch_logits(classifier, datamodule), link=link)
+    link = link_of(classifier)
+    told = []
     for number, deployment in enumerate(variant.deployments):
         if deployment.path is None:
             continue
         runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, threads)
         logits = {split: run_over(runtime, datamodule, split) for split in ("val", "test")}
-        found = probabilities(logits["val"][: len(reference)], link=link)
-        variant.parity[deployment] = said = _parity(reference, found, datamodule)
-        log.info(
-            "%s in %s %s against PyTorch, %d validation records: largest difference of a probability %.2g, macro F1 "
-            "%+.4f",
-            variant.name,
-            *deployment.runs_in,
-            len(reference),
-            said["max"],
-            said["f1_macro"],
-        )
-        if deployment.simulated and not _agrees(reference, found, *_TOLERANCE[deployment.precision]):
-            most, correlation = _TOLERANCE[deployment.precision]
-            reason = (
-                f"{' '.join(deployment.runs_in)} does not compute what was trained: on {len(reference)} validation "
-                f"records it differs from PyTorch by up to {said['max']:.2g} in a probability and by "
-                f"{said['f1_macro']:+.3f} in macro F1 (allowed for each class are {most} in the mean and a correlation "
-                f"of {correlation})"
-            )
+        found = probabilities(logits["val"][: len(reference_NC)], link=link)
+        variant.parity[deployment] = said = differences(reference_NC, found, datamodule)
+        if deployment.simulated and not agree(reference_NC, found, deployment.precision):
+            wrong = disagreement(said, len(found), deployment.precision)
+            reason = f"{' '.join(deployment.runs_in)} {wrong}"
             log.warning("%s: %s", variant.name, reason)
             variant.deployments[number] = deployment._replace(path=None, skipped=reason)
             continue
+        told.append(f"{' '.join(deployment.runs_in)} {said['max']:.1g} ({said['f1_macro']:+.3f})")
         variant.evaluations[deployment] = _score(logits, datamodule, classifier.classes, link)
+    log.info(
+        "%s against PyTorch, %d validation records, largest difference of a probability (of macro F1): %s",
+        variant.name,
+        len(reference_NC),
+        ", ".join(told),
+    )
     if not variant.evaluations:
         raise ExportError("; ".join(f"{variant.name}: {one.skipped}" for one in variant.deployments))
 
@@ -250,33 +252,6 @@ def _weights(network: nn.Module) -> list[torch.Tensor]:
         if callable(weight):  # quantized modules of torch.ao hold it packed
             kept.append(weight().int_repr())
     return kept + [buffer for buffer in network.buffers() if buffer.dtype == torch.int8]
-
-
-def _torch_logits(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> Array:
-    dataset = datamodule.datasets["val"]
-    signals = dataset.__getitems__(range(min(_PARITY_RECORDS, len(dataset)))).signals
-    with torch.inference_mode():
-        batches = [classifier.eval()(batch.to(classifier.device)).float().cpu() for batch in torch.split(signals, 32)]
-    return np.asarray(torch.cat(batches).numpy())
-
-
-def _parity(reference: Array, found: Array, datamodule: PTBXLDataModule) -> dict[str, float]:
-    """Differences of the probabilities, and of macro F1 at 0.5."""
-    difference = np.abs(found - reference)
-    targets = datamodule.datasets["val"].targets[: len(reference)].numpy().astype(bool)
-    whole = np.ones((1, len(reference)))
-    f1 = [float(bootstrap.f1_macro(guesses >= 0.5, targets, whole)[0]) for guesses in (found, reference)]
-    return {"max": float(difference.max()), "mean": float(difference.mean()), "f1_macro": f1[0] - f1[1]}
-
-
-def _agrees(reference_NC: Array, found_NC: Array, most: float, correlation: float) -> bool:
-    """Whether every class's probabilities are the same ones, but for the rounding."""
-    for one_N, other_N in zip(reference_NC.T, found_NC.T, strict=True):
-        if not np.abs(one_N - other_N).mean() <= most:  # NaN, too
-            return False
-        if one_N.std() > _CONSTANT and not np.corrcoef(one_N, other_N)[0, 1] >= correlation:
-            return False
-    return True
 
 
 def _score(logits: dict[str, Array], datamodule: PTBXLDataModule, classes: Sequence[str], link: str) -> Evaluation:
@@ -328,13 +303,13 @@ def describe_files(
                     sampling_rate=described["sampling_rate"],
                     n_samples=described["n_samples"],
                     label_rule=described["label_rule"],
-                    link=_link(classifier),
+                    link=link_of(classifier),
                     checkpoint_sha256=checkpoint_sha256,
                     model=described["choices"].get("model", ""),
                     precision=one.precision,
                     runtime=one.runtime,
                     compression=tuple(compression),
-                    data_licence="trained on synthetic ECGs" if _is_synthetic(described) else _PTBXL_LICENCE,
+                    data_licence=_LICENCES[data_option(described)],
                 ),
             )
         write_checksum(path)
@@ -342,9 +317,6 @@ def describe_files(
     variant.size |= describe_size(files_of(variant.own.path), classifier.network)
 
 
-def _link(classifier: ECGClassifier) -> str:
+def link_of(classifier: ECGClassifier) -> str:
+    """How probabilities follow from its logits, see `evaluation.calibration`."""
     return "softmax" if classifier.loss.single_label else "sigmoid"
-
-
-def _is_synthetic(description: dict[str, Any]) -> bool:
-    return str(description.get("data", {}).get("_target_", "")).endswith("SyntheticPTBXLDataModule")

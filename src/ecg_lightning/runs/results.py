@@ -75,6 +75,18 @@ class RunResult:
         temporary.replace(folder / name)
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM in a run that has something to keep.
+
+    Args:
+        result: what was finished.
+    """
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__()
+        self.result = result
+
+
 def read_result(folder: Path) -> dict[str, Any]:
     """The content of a run folder's `result.json`.
 

@@ -1,0 +1,69 @@
+"""Whether a file computes what PyTorch does, on validation records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.calibration import probabilities
+from ecg_lightning.models.classifier import ECGClassifier
+
+Array = npt.NDArray[Any]
+
+N_RECORDS = 128
+# Of each class's probabilities, in PyTorch's arithmetic against the runtime's: largest mean difference, and least
+# correlation, which a file that mixes up classes or records, or gives a constant, cannot reach. Int8 kernels round sums
+# that PyTorch's simulation does not; what that costs is in the variant's own F1, which the runtime gives.
+TOLERANCE = {"fp32": (1e-3, 0.999), "bf16": (0.03, 0.98), "int8": (0.08, 0.9)}
+_CONSTANT = 0.02  # standard deviation below which a class's probabilities have no correlation to speak of
+
+
+def reference_signals(datamodule: PTBXLDataModule) -> torch.Tensor:
+    """(N, 12, T) int16 signals of the first validation records."""
+    dataset = datamodule.datasets["val"]
+    return dataset.__getitems__(range(min(N_RECORDS, len(dataset)))).signals
+
+
+def reference_probabilities(classifier: ECGClassifier, datamodule: PTBXLDataModule, link: str) -> Array:
+    """(N, C) probabilities of these records in PyTorch."""
+    with torch.inference_mode():
+        batches = [
+            classifier.eval()(batch.to(classifier.device)).float().cpu()
+            for batch in torch.split(reference_signals(datamodule), 32)
+        ]
+    return probabilities(torch.cat(batches).numpy(), link=link)
+
+
+def differences(reference_NC: Array, found_NC: Array, datamodule: PTBXLDataModule) -> dict[str, float]:
+    """Largest and mean difference of the probabilities, and the difference of macro F1 at 0.5."""
+    difference = np.abs(found_NC - reference_NC)
+    targets = datamodule.datasets["val"].targets[: len(reference_NC)].numpy().astype(bool)
+    whole = np.ones((1, len(reference_NC)))
+    f1 = [float(bootstrap.f1_macro(guesses >= 0.5, targets, whole)[0]) for guesses in (found_NC, reference_NC)]
+    return {"max": float(difference.max()), "mean": float(difference.mean()), "f1_macro": f1[0] - f1[1]}
+
+
+def agree(reference_NC: Array, found_NC: Array, precision: str) -> bool:
+    """Whether every class's probabilities are the same ones, but for the rounding of this precision."""
+    most, correlation = TOLERANCE[precision]
+    for one_N, other_N in zip(reference_NC.T, found_NC.T, strict=True):
+        if not np.abs(one_N - other_N).mean() <= most:  # NaN, too
+            return False
+        if one_N.std() > _CONSTANT and not np.corrcoef(one_N, other_N)[0, 1] >= correlation:
+            return False
+    return True
+
+
+def disagreement(said: dict[str, float], n_records: int, precision: str) -> str:
+    """The reason to refuse a file, in words."""
+    most, correlation = TOLERANCE[precision]
+    return (
+        f"does not compute what was trained: on {n_records} validation records it differs from PyTorch by up to "
+        f"{said['max']:.2g} in a probability and by {said['f1_macro']:+.3f} in macro F1 (allowed for each class are "
+        f"{most} in the mean and a correlation of {correlation})"
+    )

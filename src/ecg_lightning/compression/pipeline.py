@@ -1,0 +1,101 @@
+"""A trained model through the stages: what each one gives is deployed and evaluated before the next one starts."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from ecg_lightning.building import build_stage
+from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.compression.distill import Distill
+from ecg_lightning.compression.parity import reference_probabilities
+from ecg_lightning.compression.pt2_file import add_pt2
+from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
+from ecg_lightning.compression.stage_fit import StageFit
+from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate, link_of
+from ecg_lightning.config import plain
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.deployment.export import sha256_of
+from ecg_lightning.models.classifier import ECGClassifier
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Makes the variants of one checkpoint.
+
+    Args:
+        cfg: the run's configuration.
+        device: what `hardware.prepare` gave.
+        checkpoint: of the model as trained.
+        datamodule: with its splits loaded.
+    """
+
+    def __init__(
+        self, cfg: DictConfig, device: Mapping[str, Any], checkpoint: Path, datamodule: PTBXLDataModule
+    ) -> None:
+        self.cfg = cfg
+        self.device = device
+        self.datamodule = datamodule
+        self.trained = load_classifier(checkpoint)
+        self.sha256 = sha256_of(checkpoint)
+        self.threads = torch.get_num_threads()
+        self.folder = Path(cfg.paths.output_dir)
+
+    def variants(self, stages: Mapping[str, CompressionStage]) -> Iterator[Variant]:
+        """The model as trained, as `baseline`, and then what every stage makes of the one before it."""
+        classifier = plain_classifier(copy.deepcopy(self.trained))
+        pruned = any(build_stage(node, "stage").zeroes for node in classifier.description.get("stages", []))
+        before: Variant | None = None
+        done: list[str] = []
+        for name, stage in {"baseline": None, **stages}.items():
+            pruned = (pruned or (stage is not None and stage.zeroes)) and not isinstance(stage, Distill)
+            fit = StageFit(
+                self.cfg, self.device, self.datamodule, self.trained, self.folder / "stages" / name, keep_zeros=pruned
+            )
+            context = StageContext(self.datamodule, self.cfg.hardware.accelerator, self.trained, fit, fit.notes)
+            torch.set_num_threads(self.threads)  # a runtime may have changed it
+            if stage is not None:
+                classifier = self._apply(name, stage, classifier, context)
+                done.append(name)
+            before = self._finish(name, stage, classifier, context, before, done)
+            before.fine_tuning = fit.timing
+            yield before
+
+    def _apply(
+        self, name: str, stage: CompressionStage, classifier: ECGClassifier, context: StageContext
+    ) -> ECGClassifier:
+        log.info("stage %s: %s", name, type(stage).__name__)
+        classifier = plain_classifier(stage.apply(classifier, context))
+        described = classifier.description
+        node = plain(self.cfg.compression.stages[name]) | stage.found
+        described["stages"] = [*described.get("stages", []), node]
+        folds = {split: list(folds) for split, folds in self.datamodule.folds.items()}
+        trained_on = {*self.trained.description["folds"]["train"], *folds["train"]}
+        described["folds"] = folds | {"train": sorted(trained_on)}
+        return classifier
+
+    def _finish(
+        self,
+        name: str,
+        stage: CompressionStage | None,
+        classifier: ECGClassifier,
+        context: StageContext,
+        before: Variant | None,
+        done: list[str],
+    ) -> Variant:
+        """Export, compare with PyTorch, evaluate, and describe the files."""
+        folder = self.folder / "variants" / name
+        variant = deploy(name, stage, classifier, folder, context, before)
+        reference = reference_probabilities(classifier, self.datamodule, link_of(classifier))
+        evaluate(variant, classifier, self.datamodule, self.threads, reference)
+        describe_files(variant, classifier, done, self.sha256)
+        if self.cfg.compression.pt2:
+            add_pt2(variant, classifier, folder, self.datamodule, reference)
+        return variant

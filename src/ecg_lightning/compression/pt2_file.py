@@ -1,0 +1,47 @@
+"""PyTorch's own .pt2 file of a variant, for programs that load files they trust."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from ecg_lightning.compression.parity import agree, differences, disagreement, reference_signals
+from ecg_lightning.compression.variant import Array, Variant, link_of, to_millivolts
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.export import DeployedNetwork, export_pt2, write_checksum
+from ecg_lightning.errors import ExportError
+from ecg_lightning.evaluation.calibration import probabilities
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.convnet import reparameterize
+
+log = logging.getLogger(__name__)
+
+
+def add_pt2(
+    variant: Variant, classifier: ECGClassifier, folder: Path, datamodule: PTBXLDataModule, reference_NC: Array
+) -> None:
+    """Write `model.pt2` beside a variant's other files and compare it with PyTorch; where it cannot be, note why.
+
+    Raises:
+        ExportError: the file computes something else.
+    """
+    module = DeployedNetwork(classifier.frontend, reparameterize(classifier.network), classifier.loss)
+    try:
+        path = export_pt2(module, folder / "model.pt2", len(LEADS), classifier.description["n_samples"])
+    except ExportError as error:
+        variant.notes.append(str(error))
+        return
+    program = torch.export.load(path).module()  # written here a moment ago
+    signals = torch.from_numpy(to_millivolts(reference_signals(datamodule)))
+    with torch.inference_mode():
+        logits = torch.cat([program(batch)[0] for batch in torch.split(signals, 32)])
+    found = probabilities(logits.numpy(), link=link_of(classifier))
+    said = differences(reference_NC, found, datamodule)
+    log.info("%s as .pt2 against PyTorch: largest difference of a probability %.2g", variant.name, said["max"])
+    if not agree(reference_NC, found, "fp32"):
+        raise ExportError(f"{path} {disagreement(said, len(found), 'fp32')}")
+    write_checksum(path)
+    variant.files.append(path)
