@@ -34,19 +34,11 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
     network = prepare_for_quantization(classifier.network).eval()
     inputs = [image[None] for batch in context.network_inputs(classifier, n_calibration) for image in batch]
     transformer = nncf.ModelType.TRANSFORMER if mostly_linear(network) else None
-    # Its defaults average the records' extremes, which cuts off every larger beat, and shift biases to make up for it.
-    ranges = import_extra("nncf.quantization.range_estimator").RangeEstimatorParametersSet.MINMAX
-    advanced = nncf.AdvancedQuantizationParameters(
-        activations_range_estimator_params=ranges, disable_bias_correction=True
-    )
+    # NNCF's own ranges average the records' extremes. Exact extremes cost DeiT 0.012 and EfficientNetV2 0.006 of AUROC.
     with _quiet():
         try:
             quantized: nn.Module = nncf.quantize(
-                network,
-                nncf.Dataset(inputs),
-                subset_size=len(inputs),
-                model_type=transformer,
-                advanced_parameters=advanced,
+                network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer
             )
         except Exception as error:  # NNCF raises anything
             reason = " ".join(str(error).split())[:200]

@@ -33,7 +33,7 @@ class StageFit:
 
     Attributes:
         epochs: of a fit where none are asked for.
-        timing: seconds and epochs of the fits so far.
+        timing: seconds of the fits so far, and epochs; none where the start was kept.
         notes: what a reader of the figures must know.
 
     Args:
@@ -91,23 +91,25 @@ class StageFit:
         cfg = self._configuration(epochs)
         device = dict(self.device) | ({"precision": precision} if precision else {})
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
-        kept = [KeepZeros()] if self.keep_zeros else []
-        trainer = make_trainer(cfg, device, loggers, [*kept, *callbacks])
+        keeping = [KeepZeros()] if self.keep_zeros else []
+        trainer = make_trainer(cfg, device, loggers, [*keeping, *callbacks])
         before, start = self._score(classifier), copy.deepcopy(classifier.state_dict())
         classifier.train()  # Lightning leaves modules in the mode that it finds them in
         trainer.fit(classifier, datamodule=self.datamodule)
         checkpoints = self.folder / "checkpoints"
+        kept = trainer.current_epoch
         if (best := checkpoints / "best.ckpt").is_file():  # not under trainer.fast_dev_run
             after = _best_score(trainer)
             classifier.load_state_dict(start if before > after else read_checkpoint(best)["state_dict"])
             if before > after:
+                kept = 0
                 self._note(f"no epoch of the fit beat its start ({after:.3f} after {before:.3f}), which was kept")
         shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
         classifier.distillation = own_teacher
         classifier.to("cpu")
         timer = callbacks_of(trainer, Timer)[0]
         self.timing["fit_s"] += timer.time_elapsed()
-        self.timing["epochs"] += trainer.current_epoch
+        self.timing["epochs"] += kept
         return classifier.eval()
 
     def _score(self, classifier: ECGClassifier) -> float:
