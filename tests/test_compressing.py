@@ -10,7 +10,7 @@ from tiny import ROOT, TINY
 
 from ecg_lightning import compressing, training
 from ecg_lightning.checkpoints import load_classifier
-from ecg_lightning.compression import fx, parity, stage_fit
+from ecg_lightning.compression import fx, parity, stage_fit, variant
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.variant import to_millivolts
@@ -20,7 +20,7 @@ from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.runs.results import Stopped
+from ecg_lightning.runs.results import UnfinishedError
 
 COMPRESSIONS = sorted(path.stem for path in (ROOT / "conf" / "compression").glob("*.yaml"))
 QUICK = [
@@ -203,12 +203,21 @@ def test_what_was_finished_before_ctrl_c_is_kept(compress, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(PruneL1, "apply", stopped)
-    with pytest.raises(Stopped) as stop:
+    with pytest.raises(UnfinishedError) as stop:
         compress("prune", "deit")
+    assert isinstance(stop.value.cause, KeyboardInterrupt)
     result = stop.value.result
     assert [one["name"] for one in result.variants] == ["baseline"]
     assert result.variants[0]["metrics"]["test"]["f1_macro_tuned"] == result.metrics["test"]["f1_macro_tuned"]
     assert "baseline/model.onnx" in result.artifacts
+
+
+def test_attention_counts_as_products():
+    class Attention(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.scaled_dot_product_attention(x, x, x)
+
+    assert variant.count_macs(Attention(), torch.zeros(1, 3, 129, 64)) == 2 * 3 * 129 * 129 * 64
 
 
 def test_pt2_files_on_request(compress):

@@ -8,13 +8,12 @@ import pytest
 import torch
 from deployed import deployed, describe, export_tiny, outputs, signals, tiny_classifier
 
+from ecg_lightning.deployment.checksum import sha256_of, write_checksum
 from ecg_lightning.deployment.export import (
     DeployedNetwork,
     export_onnx,
     export_openvino,
     export_pt2,
-    sha256_of,
-    write_checksum,
 )
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.metadata import read_metadata, write_metadata

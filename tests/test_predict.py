@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
 from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.metadata import write_metadata
 from ecg_lightning.deployment.predictor import Predictor, predict_records
 from ecg_lightning.deployment.records import read_record
@@ -233,6 +234,18 @@ def test_predicting_needs_no_torch(exported, kind, ptbxl_record, tmp_path):
 
 def _call(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_weights_that_are_not_the_exported_ones_are_refused(configure, tmp_path):
+    _, onnx, xml = export_tiny(configure, tmp_path)
+    for path, changed in ((onnx, onnx), (xml, xml.with_suffix(".bin"))):
+        write_checksum(path)
+        Predictor(path)
+        content = bytearray(changed.read_bytes())
+        content[-20] ^= 1
+        changed.write_bytes(content)
+        with pytest.raises(ModelFileError, match=f"{changed.name} is not the file that was exported"):
+            Predictor(path)
 
 
 def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, millivolts, tmp_path):

@@ -16,7 +16,7 @@ from ecg_lightning import hardware, training
 from ecg_lightning.building import build_datamodule, build_loggers, build_stage
 from ecg_lightning.checkpoints import data_option, read_checkpoint
 from ecg_lightning.compression.comparison import compare
-from ecg_lightning.compression.measurement import fastest_ms, measure_variants
+from ecg_lightning.compression.measurement import measure_variants, single_ms
 from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage
 from ecg_lightning.compression.variant import Variant
@@ -26,7 +26,7 @@ from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
-from ecg_lightning.runs.results import TRAINING_FILE, RunResult, Stopped, hash_config, read_training
+from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
 from ecg_lightning.training import begin, of_its_task, write_config
 
 log = logging.getLogger(__name__)
@@ -174,8 +174,10 @@ def _compress(
             variants.append(variant)
         latency = LatencyConfig(**plain(cfg.compression.latency))
         measure_variants(variants, datamodule, latency, pipeline.threads)
-    except (KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning may be behind it
-        raise Stopped(_summed_up(result, variants, cfg, datamodule)) from stop
+    except (Exception, KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning may be behind it
+        if not variants:
+            raise
+        raise UnfinishedError(_summed_up(result, variants, cfg, datamodule), stop) from stop
     _summed_up(result, variants, cfg, datamodule)
     result.artifacts["pareto"] = write_pareto(
         dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
@@ -207,7 +209,7 @@ def _summed_up(
 
 def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, settings: DictConfig) -> dict[str, Any]:
     """A variant as `result.json` holds it."""
-    own, bf16 = fastest_ms(variant), fastest_ms(baseline, "bf16")
+    own, bf16 = single_ms(variant), single_ms(baseline, "bf16")
     dataset, differences = datamodule.datasets["test"], {}
     for one, evaluation in variant.evaluations.items():
         if one != baseline.own or variant is not baseline:

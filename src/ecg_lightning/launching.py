@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import config
 from ecg_lightning.errors import HardwareUnavailableError, UserError
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, Stopped, read_result
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, UnfinishedError, read_result
 
 log = logging.getLogger(__name__)
 
@@ -93,15 +93,17 @@ def _job(
     try:
         validate(cfg)
         OmegaConf.set_readonly(cfg, True)
-        result = run(cfg, choices, overrides)
+        try:
+            result = run(cfg, choices, overrides)
+        except UnfinishedError as unfinished:
+            failure = dataclasses.replace(unfinished.result, status="failed")
+            raise unfinished.cause from None
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
         kept = (output_dir / "checkpoints" / "last.ckpt").is_file()
         how = f"go on with ckpt_path=last hydra.run.dir={output_dir}" if kept else "no epoch was finished, start anew"
         if (output_dir / "variants").is_dir():
             how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
-        if isinstance(stop, Stopped):
-            failure = stop.result
         failure.status, failure.reason = "interrupted", f"stopped by the user or the system; {how}"
         _write_failure(failure, output_dir)
         if in_sweep:  # Hydra's own end of a sweep is not reached
@@ -109,7 +111,7 @@ def _job(
 
             report_sweep(Path(settings.sweep.dir))
         print(f"interrupted: {failure.reason}", file=sys.stderr)
-        sys.exit(143 if type(stop.__cause__ or stop).__name__ == "SIGTERMException" else INTERRUPTED)
+        sys.exit(143 if type(stop).__name__ == "SIGTERMException" else INTERRUPTED)
     except HardwareUnavailableError as error:
         failure.status, failure.reason = "skipped" if in_sweep else "failed", str(error)
         _write_failure(failure, output_dir)

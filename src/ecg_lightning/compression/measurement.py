@@ -46,12 +46,13 @@ def measure_variants(
         ]
 
 
-def fastest_ms(variant: Variant, precision: str | None = None) -> float | None:
-    """Median milliseconds of batch 1 on one thread, in the fastest runtime; in this precision where one is named."""
+def single_ms(variant: Variant, precision: str | None = None) -> float | None:
+    """Median milliseconds of batch 1 on one thread: of its own deployment, or its fastest in a precision."""
     times = [
         row["p50_ms"]
         for row in variant.runtimes
-        if (row.get("batch"), row.get("threads")) == (1, 1) and precision in (None, row["precision"])
+        if (row.get("batch"), row.get("threads")) == (1, 1)
+        and (row["precision"] == precision if precision else (row["runtime"], row["precision"]) == variant.own.runs_in)
     ]
     return min(times, default=None)
 

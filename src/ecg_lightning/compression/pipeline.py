@@ -21,7 +21,7 @@ from ecg_lightning.compression.stage_fit import StageFit
 from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate, link_of
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.deployment.export import sha256_of
+from ecg_lightning.deployment.checksum import sha256_of
 from ecg_lightning.models.classifier import ECGClassifier
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from ecg_lightning.compression.parity import agree, differences, disagreement, r
 from ecg_lightning.compression.variant import Array, Variant, link_of, to_millivolts
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.deployment.export import DeployedNetwork, export_pt2, write_checksum
+from ecg_lightning.deployment.checksum import write_checksum
+from ecg_lightning.deployment.export import DeployedNetwork, export_pt2
 from ecg_lightning.errors import ExportError
 from ecg_lightning.evaluation.calibration import probabilities
 from ecg_lightning.models.classifier import ECGClassifier

@@ -1,4 +1,4 @@
-"""Quantization-aware training for deployment: int8 files that ONNX Runtime and OpenVINO compute in int8."""
+"""Quantization-aware training for deployment: int8 files that OpenVINO computes in int8."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import tempfile
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.deployment.extras import import_extra, openvino_core
-from ecg_lightning.deployment.runtimes import files_of
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
@@ -162,20 +160,6 @@ def export_pt2(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int
             node.meta.pop("stack_trace", None)  # names files of the machine that exported
         torch.export.save(program, target)
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_checksum(path: Path) -> Path:
-    """Write `<name>.sha256` beside a model, to be checked by `sha256sum --check`; an .xml brings its .bin along."""
-    target = path.with_name(path.name + ".sha256")
-    with _replacing(target) as temporary:
-        temporary.write_text("".join(f"{sha256_of(file)}  {file.name}\n" for file in files_of(path)))
-    return target
 
 
 def _example(n_leads: int, n_samples: int) -> tuple[Tensor, Any]:

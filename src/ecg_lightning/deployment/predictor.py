@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import read_metadata
 from ecg_lightning.deployment.records import read_record
 from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
@@ -42,6 +43,7 @@ class Predictor:
 
     def __init__(self, path: str | Path, runtime: str | None = None, threads: int | None = None) -> None:
         path = Path(path)
+        check_checksum(path)
         self.metadata = read_metadata(path)
         threads = threads or available_cores()
         if runtime is None:

@@ -75,16 +75,18 @@ class RunResult:
         temporary.replace(folder / name)
 
 
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM in a run that has something to keep.
+class UnfinishedError(Exception):
+    """A run that was stopped or failed with something to keep.
 
     Args:
         result: what was finished.
+        cause: what ended it.
     """
 
-    def __init__(self, result: RunResult) -> None:
-        super().__init__()
+    def __init__(self, result: RunResult, cause: BaseException) -> None:
+        super().__init__(str(cause))
         self.result = result
+        self.cause = cause
 
 
 def read_result(folder: Path) -> dict[str, Any]:

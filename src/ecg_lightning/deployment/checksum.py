@@ -1,0 +1,46 @@
+"""SHA-256 beside a model's files, and the check that they are what was written."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ecg_lightning.deployment.runtimes import files_of
+from ecg_lightning.errors import ModelFileError
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_checksum(path: Path) -> Path:
+    """Write `<name>.sha256` beside a model, to be checked by `sha256sum --check`; an .xml brings its .bin along."""
+    target = _beside(path)
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_text("".join(f"{sha256_of(file)}  {file.name}\n" for file in files_of(path)))
+    temporary.replace(target)
+    return target
+
+
+def check_checksum(path: Path) -> None:
+    """Compare a model's files with the checksum beside them, where there is one.
+
+    Raises:
+        ModelFileError: a file is not the one that was exported.
+    """
+    if not _beside(path).is_file():
+        return
+    lines = [line.partition("  ") for line in _beside(path).read_text(errors="replace").splitlines()]
+    expected = {name: digest for digest, _, name in lines}
+    for file in files_of(path):
+        if file.is_file() and expected.get(file.name) != sha256_of(file):
+            raise ModelFileError(
+                f"{file} is not the file that was exported: its SHA-256 differs from {_beside(path).name}; copy the "
+                "variant's whole folder again, or export it anew"
+            )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
