@@ -44,16 +44,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-", suffix=".tmp")
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
+            torch.save(checkpoint, temporary)  # by name: a Ctrl-C while it writes to a file object aborts the process
+            os.fsync(descriptor)
             Path(temporary).replace(target)
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
             raise CheckpointError(
                 f"{target} cannot be written ({error}); free some space. The file that was there before is kept"
             ) from error
         finally:
+            os.close(descriptor)
             Path(temporary).unlink(missing_ok=True)
 
 
