@@ -120,6 +120,7 @@ def test_damaged_files_are_refused(exported, suffix, content, tmp_path):
         ({"format": 2}, "format 2, this version"),
         ({"temperature": 0.0}, "temperature"),
         ({"thresholds": (0.5,)}, "1 thresholds for 5 classes"),
+        ({"output_thresholds": ()}, "0 thresholds for 5 classes"),
         ({"link": "eval"}, "link 'eval'"),
         ({"sampling_rate": "100"}, "sampling_rate"),
         ({"leads": ("I",)}, "1 leads"),

@@ -1,6 +1,7 @@
 """From recordings of any origin to calibrated probabilities, without PyTorch."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -212,7 +213,7 @@ def test_a_description_that_does_not_fit_the_network_is_refused(exported, tmp_pa
     write_metadata(path, describe(n_samples=5000, sampling_rate=500))
     with pytest.raises(ModelFileError, match="takes 1000 samples a lead, its description says 5000"):
         Predictor(path)
-    write_metadata(path, describe(classes=CLASSES[:3], thresholds=(0.5, 0.5, 0.5)))
+    write_metadata(path, describe(classes=CLASSES[:3], thresholds=(0.5,) * 3, output_thresholds=(0.5,) * 3))
     with pytest.raises(ModelFileError, match="gives 5 outputs, its description names 3 classes"):
         Predictor(path)
 
@@ -269,6 +270,20 @@ def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, milliv
     assert "resampled from 500 to 100 Hz" in table.stdout
     assert "Research use only" in table.stdout
     assert all(name in table.stdout for name in CLASSES)
+
+
+def test_another_runtime_than_the_scored_one_is_said(exported, ptbxl_record, tmp_path):
+    as_scored = _call("predict", "--model", exported[1], ptbxl_record)
+    assert "runs in" not in as_scored.stdout
+    said = "runs in openvino fp32; the thresholds were chosen in onnxruntime fp32"
+    assert said in _call("predict", "--model", exported[1], "--runtime", "openvino", ptbxl_record).stdout
+    assert said in _call("predict", "--model", exported[2], ptbxl_record).stdout
+    bf16 = shutil.copy(exported[1], tmp_path)
+    write_metadata(Path(bf16), describe(precision="bf16", runtime="openvino"))
+    told = _call("predict", "--model", bf16, "--runtime", "onnxruntime", "--json", ptbxl_record)
+    assert told.exit_code == 0, told.output
+    (note,) = json.loads(told.stdout)["model"]["notes"]
+    assert note == "runs in onnxruntime fp32; the thresholds were chosen in openvino bf16"
 
 
 def test_mistakes_on_the_command_line_are_one_sentence(exported, ptbxl_record, tmp_path):

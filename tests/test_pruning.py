@@ -15,7 +15,7 @@ from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.prune_l1 import PruneL1, prunable_weights
 from ecg_lightning.compression.prune_structured import PruneStructured, round_width, rounding_unit
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import ConfigError, UnsupportedModelError
 
 MODELS = sorted(set(TINY) - {"deit_base"})
 IMAGE = ["frontend.size=[32,64]"]
@@ -299,7 +299,7 @@ class TestPruneStructured:
 
         classifier = make("vit")
         classifier.network = Odd()
-        with pytest.raises(ConfigError, match="cannot follow the channels through Odd"):
+        with pytest.raises(UnsupportedModelError, match="cannot follow the channels through Odd"):
             PruneStructured(0.5, epochs=0).apply(classifier, make_context(classifier))
 
 

@@ -126,9 +126,9 @@ def predict(
         _fail(error)
     failed = [prediction.error for prediction in predictions if prediction.error]
     if as_json:
-        typer.echo(json.dumps(predictions_as_json(model, predictor.metadata, predictions)))
+        typer.echo(json.dumps(predictions_as_json(model, predictor, predictions)))
     else:
-        typer.echo(predictions_as_text(predictor.metadata, predictions))
+        typer.echo(predictions_as_text(predictor, predictions))
     for refusal in failed:
         typer.echo(f"error: {refusal}", err=True)
     if failed:

@@ -16,10 +16,11 @@ from ecg_lightning import hardware, training
 from ecg_lightning.building import build_datamodule, build_loggers, build_stage
 from ecg_lightning.checkpoints import data_option, read_checkpoint
 from ecg_lightning.compression.comparison import compare
+from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.measurement import measure_variants, single_ms
 from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage
-from ecg_lightning.compression.variant import Variant
+from ecg_lightning.compression.variant import Variant, stages_of
 from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
@@ -50,8 +51,8 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         UserError: something that the user can mend; before anything is trained where possible.
     """
     device, result = begin(cfg, choices, overrides)
-    stages = _stages(cfg)
     description = read_checkpoint(cfg.ckpt_path)["ecg_lightning"]
+    stages = _stages(cfg, description["frontend"])
     if any(build_stage(node, "stage").quantizes for node in description.get("stages", [])):
         raise ConfigError(
             f"ckpt_path={cfg.ckpt_path} is int8 already and cannot be changed any more: name the checkpoint that it "
@@ -83,7 +84,7 @@ def run_after_training(
         The result; its score is the last variant's tuned macro F1 on the validation fold.
     """
     device = hardware.prepare(cfg.hardware)
-    stages = _stages(cfg)
+    stages = _stages(cfg, plain(cfg.frontend))
     output_dir = Path(cfg.paths.output_dir)
     if shared_dir is None:
         result, trained = training.run(cfg, choices, overrides), output_dir
@@ -93,7 +94,7 @@ def run_after_training(
     return _compress(cfg, device, trained / "checkpoints" / "best.ckpt", datamodule, stages, result)
 
 
-def _stages(cfg: DictConfig) -> dict[str, CompressionStage]:
+def _stages(cfg: DictConfig, frontend: Mapping[str, Any]) -> dict[str, CompressionStage]:
     """The stages, each asked whether it can run here, before anything is trained."""
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):  # every variant is exported and run
         import_extra(package)
@@ -107,6 +108,8 @@ def _stages(cfg: DictConfig) -> dict[str, CompressionStage]:
                 f"put {name} before it"
             )
         stage.check(cfg.hardware.accelerator)
+        if isinstance(stage, Distill):
+            stage.frontend_for(frontend)
         quantized = name if stage.quantizes else None
     return stages
 
@@ -167,6 +170,8 @@ def _compress(
     described = pipeline.trained.description
     result.data = training.describe_data(datamodule)
     result.notes += training.fold_notes(described, datamodule)
+    if earlier := stages_of(described):
+        result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")
     training.check_held_out(described, datamodule, f"ckpt_path={checkpoint}")
     variants: list[Variant] = []
     try:

@@ -11,6 +11,10 @@ class ConfigError(UserError):
     """A configuration value that cannot work."""
 
 
+class UnsupportedModelError(ConfigError):
+    """A technique that this model cannot have; in a sweep the cell is skipped."""
+
+
 class DataError(UserError):
     """A data folder, table or record that cannot be used."""
 

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import config
-from ecg_lightning.errors import HardwareUnavailableError, UserError
+from ecg_lightning.errors import HardwareUnavailableError, UnsupportedModelError, UserError
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, UnfinishedError, read_result
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def _job(
             report_sweep(Path(settings.sweep.dir))
         print(f"interrupted: {failure.reason}", file=sys.stderr)
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else INTERRUPTED)
-    except HardwareUnavailableError as error:
+    except (HardwareUnavailableError, UnsupportedModelError) as error:
         failure.status, failure.reason = "skipped" if in_sweep else "failed", str(error)
         _write_failure(failure, output_dir)
         if not in_sweep:

@@ -25,7 +25,7 @@ class Decided(NamedTuple):
     thresholds_C: Array
 
 
-def intervals(guesses: Decided, dataset: SignalDataset, n_resamples: int = 1000) -> dict[str, list[float]]:
+def intervals(guesses: Decided, dataset: SignalDataset, n_resamples: int) -> dict[str, list[float]]:
     """95 % intervals of the test fold's tuned macro F1 and AUROC."""
     f1, auroc = (bootstrap.interval(scores) for scores in _scores(*guesses, *_resampled(dataset, n_resamples)))
     return {"f1_macro_tuned": [f1.low, f1.high], "auroc_macro": [auroc.low, auroc.high]}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ecg_lightning.building import build_classifier, resolve
 from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import UnsupportedModelError
 from ecg_lightning.frontend import SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
@@ -69,7 +69,7 @@ class Distill(CompressionStage):
 
     def _build(self, teacher: ECGClassifier) -> ECGClassifier:
         description = teacher.description
-        frontend = self._frontend(description["frontend"])
+        frontend = self.frontend_for(description["frontend"])
         with torch.random.fork_rng(devices=[]):  # the same student, whatever was drawn before
             torch.manual_seed(description["seed"])
             student = build_classifier(
@@ -90,14 +90,18 @@ class Distill(CompressionStage):
         }
         return student
 
-    def _frontend(self, teachers: Mapping[str, Any]) -> dict[str, Any]:
-        """The student's front-end node: the teacher's where it fits."""
+    def frontend_for(self, teachers: Mapping[str, Any]) -> dict[str, Any]:
+        """The student's front-end node: the teacher's where it fits.
+
+        Raises:
+            UnsupportedModelError: the teacher takes signals, the student an image.
+        """
         student = resolve(self.student["_target_"], ECGClassifier, "distill.student")
         takes_signals = typing.get_type_hints(student.__init__)["frontend"] is SignalFrontend
         if takes_signals == (teachers["_target_"] == _SIGNAL):
             return dict(teachers)
         if not takes_signals:
-            raise ConfigError(
+            raise UnsupportedModelError(
                 f"distill.student: {student.__name__} takes an image, but the teacher's front end gives signals: "
                 "choose a student that takes signals"
             )

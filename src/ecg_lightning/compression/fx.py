@@ -31,7 +31,7 @@ from torch.fx.proxy import TraceError
 from ecg_lightning.compression.quantizable import prepare_for_quantization
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.errors import ConfigError, ExportError, HardwareUnavailableError
+from ecg_lightning.errors import ExportError, HardwareUnavailableError, UnsupportedModelError
 from ecg_lightning.models.classifier import ECGClassifier
 
 # Torch.ao would move these on int8 values, which no ONNX operator does, and concatenate tokens of different scales.
@@ -258,6 +258,6 @@ def _explained(network: nn.Module) -> Iterator[None]:
             yield
     except (TypeError, ValueError, AttributeError, AssertionError, NotImplementedError, TraceError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
+        raise UnsupportedModelError(
             f"torch.ao cannot quantize {type(network).__name__} ({reason}); use compression=qat or compression=ptq"
         ) from error

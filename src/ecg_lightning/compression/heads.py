@@ -6,14 +6,14 @@ import itertools
 
 from torch import nn
 
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import UnsupportedModelError
 
 
 def find_heads(network: nn.Module, n_classes: int) -> dict[str, nn.Linear]:
     """The linear layers, by name, that end the network with one output a class; a distilled DeiT has two.
 
     Raises:
-        ConfigError: the network ends in something else.
+        UnsupportedModelError: the network ends in something else.
     """
     layers = [
         (name, module)
@@ -25,7 +25,7 @@ def find_heads(network: nn.Module, n_classes: int) -> dict[str, nn.Linear]:
     )
     heads = {name: module for name, module in ending if isinstance(module, nn.Linear)}
     if not heads:
-        raise ConfigError(
+        raise UnsupportedModelError(
             f"pruning: {type(network).__name__} does not end in a linear layer of {n_classes} classes, so it is not "
             "known which layer to leave whole"
         )

@@ -15,7 +15,7 @@ from ecg_lightning.compression.quantizable import mostly_linear, prepare_for_qua
 from ecg_lightning.compression.stage import Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import UnsupportedModelError
 from ecg_lightning.models.classifier import ECGClassifier
 
 
@@ -28,7 +28,7 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
         n_calibration: how many of them.
 
     Raises:
-        ConfigError: NNCF cannot trace the network.
+        UnsupportedModelError: NNCF cannot trace the network.
     """
     nncf = import_extra("nncf")
     network = prepare_for_quantization(classifier.network).eval()
@@ -42,7 +42,7 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
             )
         except Exception as error:  # NNCF raises anything
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(
+            raise UnsupportedModelError(
                 f"NNCF cannot quantize {type(network).__name__} ({reason}); use compression=qat_fbgemm"
             ) from error
     return quantized

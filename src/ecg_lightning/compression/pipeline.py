@@ -53,7 +53,6 @@ class Pipeline:
         classifier = plain_classifier(copy.deepcopy(self.trained))
         pruned = any(build_stage(node, "stage").zeroes for node in classifier.description.get("stages", []))
         before: Variant | None = None
-        done: list[str] = []
         for name, stage in {"baseline": None, **stages}.items():
             pruned = (pruned or (stage is not None and stage.zeroes)) and not isinstance(stage, Distill)
             fit = StageFit(
@@ -63,8 +62,7 @@ class Pipeline:
             torch.set_num_threads(self.threads)  # a runtime may have changed it
             if stage is not None:
                 classifier = self._apply(name, stage, classifier, context)
-                done.append(name)
-            before = self._finish(name, stage, classifier, context, before, done)
+            before = self._finish(name, stage, classifier, context, before)
             before.fine_tuning = fit.timing
             yield before
 
@@ -88,14 +86,13 @@ class Pipeline:
         classifier: ECGClassifier,
         context: StageContext,
         before: Variant | None,
-        done: list[str],
     ) -> Variant:
         """Export, compare with PyTorch, evaluate, and describe the files."""
         folder = self.folder / "variants" / name
         variant = deploy(name, stage, classifier, folder, context, before)
         reference = reference_probabilities(classifier, self.datamodule, link_of(classifier))
-        evaluate(variant, classifier, self.datamodule, self.threads, reference)
-        describe_files(variant, classifier, done, self.sha256)
+        evaluate(variant, classifier, self.datamodule, self.threads, reference, self.cfg.compression.n_resamples)
+        describe_files(variant, classifier, self.sha256)
         if self.cfg.compression.pt2:
             add_pt2(variant, classifier, folder, self.datamodule, reference)
         return variant

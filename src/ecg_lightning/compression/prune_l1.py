@@ -13,7 +13,7 @@ from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.config import did_you_mean
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import ConfigError, UnsupportedModelError
 from ecg_lightning.models.classifier import ECGClassifier
 
 _LAYERS: dict[str, type[nn.Module]] = {"conv": nn.Conv2d, "linear": nn.Linear}
@@ -113,7 +113,7 @@ def prunable_weights(network: nn.Module, n_classes: int, layers: Sequence[str]) 
     """Weights of these kinds of layers, by the layer's name, without the heads.
 
     Raises:
-        ConfigError: there are none.
+        UnsupportedModelError: there are none.
     """
     kinds = tuple(_LAYERS[kind] for kind in layers)
     heads = find_heads(network, n_classes)
@@ -123,7 +123,7 @@ def prunable_weights(network: nn.Module, n_classes: int, layers: Sequence[str]) 
             assert isinstance(module.weight, Tensor)
             weights[name] = module.weight
     if not weights:
-        raise ConfigError(
+        raise UnsupportedModelError(
             f"prune_l1.layers={','.join(layers)}: {type(network).__name__} has no such layer besides its head"
         )
     return weights

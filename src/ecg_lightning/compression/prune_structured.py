@@ -18,7 +18,7 @@ from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.compression.shapes import fit_attention, fit_shapes, shapes_of
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import UnsupportedModelError
 from ecg_lightning.models.classifier import ECGClassifier
 
 
@@ -102,7 +102,7 @@ class PruneStructured(CompressionStage):
         # What tracing and the first forward of a half-pruned network fail with.
         except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
             reason = " ".join(str(e).split())[:200] or type(e).__name__
-            raise ConfigError(
+            raise UnsupportedModelError(
                 f"prune_structured cannot follow the channels through {type(network).__name__} ({reason}); "
                 "use prune_l1, or prune another model"
             ) from e
@@ -151,7 +151,7 @@ def _prune_network(
     """Prune in place; gives the units that widths were rounded to."""
     groups = list(_find_groups(network, heads, example, full_widths))
     if not groups:
-        raise ConfigError(f"prune_structured: {type(network).__name__} has no channels that could be removed")
+        raise UnsupportedModelError(f"prune_structured: {type(network).__name__} has no channels that could be removed")
     asked = _globally(groups, amount) if scope == "global" else [group.full_width * (1 - amount) for group in groups]
     units = set()
     for group, width in zip(groups, asked, strict=True):

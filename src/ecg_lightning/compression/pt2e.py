@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ecg_lightning.compression.quantizable import prepare_for_quantization
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import UnsupportedModelError
 
 
 def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
@@ -27,7 +27,7 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
         inputs: an example of two records or more; a batch of one would be fixed.
 
     Raises:
-        ConfigError: `torch.export` cannot trace the network.
+        UnsupportedModelError: `torch.export` cannot trace the network.
     """
     pt2e = _torchao()
     quantizers = import_extra("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
@@ -53,7 +53,7 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
             ).module()
         except Exception as error:  # torch.export raises anything
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(
+            raise UnsupportedModelError(
                 f"torch.export cannot trace {type(network).__name__} ({reason}); use compression.stages.quantize.tool="
                 "nncf, or compression=qat_fbgemm"
             ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,12 @@ def _checked(deployment: Deployment) -> Deployment:
 
 
 def evaluate(
-    variant: Variant, classifier: ECGClassifier, datamodule: PTBXLDataModule, threads: int, reference_NC: Array
+    variant: Variant,
+    classifier: ECGClassifier,
+    datamodule: PTBXLDataModule,
+    threads: int,
+    reference_NC: Array,
+    n_resamples: int,
 ) -> None:
     """Run every deployment over the validation and test folds, and compare each with PyTorch.
 
@@ -181,6 +186,7 @@ def evaluate(
         datamodule: with its splits loaded.
         threads: of the runtimes.
         reference_NC: `parity.reference_probabilities`.
+        n_resamples: of the bootstrap.
 
     Raises:
         ExportError: all do that ought to compute the same.
@@ -202,7 +208,7 @@ def evaluate(
             variant.notes.append(reason)
             continue
         told.append(f"{' '.join(deployment.runs_in)} {said['max']:.1g} ({said['f1_macro']:+.3f})")
-        variant.evaluations[deployment] = _score(logits, datamodule, classifier.classes, link)
+        variant.evaluations[deployment] = _score(logits, datamodule, classifier.classes, link, n_resamples)
     log.info(
         "%s against PyTorch, %d validation records, largest difference of a probability (of macro F1): %s",
         variant.name,
@@ -257,7 +263,9 @@ def _weights(network: nn.Module) -> list[torch.Tensor]:
     return kept + [buffer for buffer in network.buffers() if buffer.dtype == torch.int8]
 
 
-def _score(logits: dict[str, Array], datamodule: PTBXLDataModule, classes: Sequence[str], link: str) -> Evaluation:
+def _score(
+    logits: dict[str, Array], datamodule: PTBXLDataModule, classes: Sequence[str], link: str, n_resamples: int
+) -> Evaluation:
     targets = {split: datamodule.datasets[split].targets for split in logits}
     temperature = fit_temperature(logits["val"], targets["val"], link)
     calibrated = {split: probabilities(values, temperature, link) for split, values in logits.items()}
@@ -271,19 +279,18 @@ def _score(logits: dict[str, Array], datamodule: PTBXLDataModule, classes: Seque
             "ece": expected_calibration_error(guesses, targets[split]),
             "ece_uncalibrated": expected_calibration_error(probabilities(logits[split], link=link), targets[split]),
         }
-    metrics["test"]["ci95"] = intervals(Decided(calibrated["test"], thresholds), datamodule.datasets["test"])
+    metrics["test"]["ci95"] = intervals(
+        Decided(calibrated["test"], thresholds), datamodule.datasets["test"], n_resamples
+    )
     return Evaluation(temperature, thresholds, raw_thresholds, metrics, calibrated)
 
 
-def describe_files(
-    variant: Variant, classifier: ECGClassifier, compression: Sequence[str], checkpoint_sha256: str
-) -> None:
+def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha256: str) -> None:
     """Write into every file what is needed to use it, and beside it its SHA-256; then the variant has its size.
 
     Args:
         variant: evaluated.
         classifier: what it is made of.
-        compression: names of the stages that it went through.
         checkpoint_sha256: of the checkpoint that they started from.
     """
     described = classifier.description
@@ -302,6 +309,7 @@ def describe_files(
                 Metadata(
                     classes=tuple(classifier.classes),
                     thresholds=tuple(evaluation.thresholds_C.tolist()),
+                    output_thresholds=tuple(evaluation.raw_thresholds_C.tolist()),
                     temperature=evaluation.temperature,
                     sampling_rate=described["sampling_rate"],
                     n_samples=described["n_samples"],
@@ -311,13 +319,18 @@ def describe_files(
                     model=described["choices"].get("model", ""),
                     precision=one.precision,
                     runtime=one.runtime,
-                    compression=tuple(compression),
+                    compression=tuple(stages_of(described)),
                     data_licence=_LICENCES[data_option(described)],
                 ),
             )
         write_checksum(path)
     assert variant.own.path is not None
     variant.size |= describe_size(files_of(variant.own.path), classifier.network)
+
+
+def stages_of(description: Mapping[str, Any]) -> list[str]:
+    """Classes of the stages that a checkpoint went through, in order."""
+    return [node["_target_"].rpartition(".")[2] for node in description.get("stages", [])]
 
 
 def link_of(classifier: ECGClassifier) -> str:

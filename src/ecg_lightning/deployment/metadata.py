@@ -26,7 +26,8 @@ class Metadata:
 
     Attributes:
         classes: names of the C classes, in the order of the outputs.
-        thresholds: (C,) on calibrated probabilities; a class is positive from there on.
+        thresholds: (C,) on calibrated probabilities, link(logits / temperature); a class is positive from there on.
+        output_thresholds: (C,) the same for the file's own output `probabilities`, which are not calibrated.
         temperature: logits are divided by it before the link.
         sampling_rate: Hz.
         n_samples: samples a lead.
@@ -46,6 +47,7 @@ class Metadata:
 
     classes: tuple[str, ...]
     thresholds: tuple[float, ...]
+    output_thresholds: tuple[float, ...]
     temperature: float
     sampling_rate: int
     n_samples: int
@@ -126,7 +128,8 @@ def parse(values: Any) -> Metadata:
         raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names)))}")
     found = Metadata(
         classes=_texts(values["classes"], "classes"),
-        thresholds=tuple(_number(value, "thresholds") for value in values["thresholds"]),
+        thresholds=_numbers(values["thresholds"], "thresholds"),
+        output_thresholds=_numbers(values["output_thresholds"], "output_thresholds"),
         temperature=_number(values["temperature"], "temperature"),
         sampling_rate=_count(values["sampling_rate"], "sampling_rate"),
         n_samples=_count(values["n_samples"], "n_samples"),
@@ -146,8 +149,9 @@ def parse(values: Any) -> Metadata:
         raise ValueError(f"link {found.link!r} is none of {', '.join(LINKS)}")
     if found.leads != LEADS or found.units != "mV":
         raise ValueError(f"its input is {len(found.leads)} leads in {found.units}, expected {', '.join(LEADS)} in mV")
-    if not found.classes or len(found.thresholds) != len(found.classes):
-        raise ValueError(f"{len(found.thresholds)} thresholds for {len(found.classes)} classes")
+    for thresholds in (found.thresholds, found.output_thresholds):
+        if not found.classes or len(thresholds) != len(found.classes):
+            raise ValueError(f"{len(thresholds)} thresholds for {len(found.classes)} classes")
     if not found.temperature > 0:
         raise ValueError(f"temperature {found.temperature} is not above 0")
     return found
@@ -205,6 +209,12 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError(f"{name} is {value!r:.40}, expected a list")
     return tuple(_text(item, name) for item in value)
+
+
+def _numbers(value: Any, name: str) -> tuple[float, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is {value!r:.40}, expected a list")
+    return tuple(_number(item, name) for item in value)
 
 
 def _number(value: Any, name: str) -> float:

@@ -29,6 +29,7 @@ class Predictor:
     Attributes:
         metadata: see `metadata.Metadata`.
         runtime: see `runtimes.Runtime`.
+        notes: what a reader of the predictions must know.
 
     Args:
         path: the file.
@@ -46,10 +47,12 @@ class Predictor:
         check_checksum(path)
         self.metadata = read_metadata(path)
         threads = threads or available_cores()
-        if runtime is None:
-            self.runtime = self._open_as_scored(path, threads)
-        else:
-            self.runtime = open_runtime(path, runtime, self._precision(), threads)
+        self.runtime = self._open(path, runtime, threads)
+        self.notes: tuple[str, ...] = ()
+        scored = (self.metadata.runtime, self.metadata.precision)
+        opened = (self.runtime.name, self.runtime.precision)
+        if opened != scored:
+            self.notes = (f"runs in {' '.join(opened)}; the thresholds were chosen in {' '.join(scored)}",)
         if self.runtime.n_samples != self.metadata.n_samples:
             raise ModelFileError(
                 f"{path} takes {self.runtime.n_samples} samples a lead, its description says "
@@ -63,17 +66,19 @@ class Predictor:
                 "file was changed; export it again"
             )
 
-    def _precision(self) -> str:
-        """That of the scored figures; float32 where this processor has no bfloat16."""
-        return "fp32" if self.metadata.precision == "bf16" and not processor_has_bf16() else self.metadata.precision
+    def _precision(self, runtime: str) -> str:
+        """That of the scored figures; float32 in another runtime, or where this processor has no bfloat16."""
+        about = self.metadata
+        if runtime != about.runtime or (about.precision == "bf16" and not processor_has_bf16()):
+            return "fp32"  # an int8 file may be float to another runtime
+        return about.precision
 
-    def _open_as_scored(self, path: Path, threads: int) -> Runtime:
-        """In the runtime of the scored figures, else in any that opens such files."""
-        names = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
+    def _open(self, path: Path, asked: str | None, threads: int) -> Runtime:
+        """In the runtime asked for; else in that of the scored figures, or any that is there and opens such files."""
+        names = [asked] if asked else [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
         for name in sorted(names, key=lambda name: name != self.metadata.runtime):
             try:
-                # An int8 file may be float to another runtime.
-                return open_runtime(path, name, self._precision() if name == self.metadata.runtime else "fp32", threads)
+                return open_runtime(path, name, self._precision(name), threads)
             except MissingPackageError as error:
                 missing = error
         raise missing

@@ -7,14 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.deployment.metadata import Metadata
-from ecg_lightning.deployment.predictor import Prediction
+from ecg_lightning.deployment.predictor import Prediction, Predictor
 from ecg_lightning.deployment.runtimes import by_precision
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."
 
 
-def predictions_as_json(model: Path, metadata: Metadata, predictions: Sequence[Prediction]) -> dict[str, Any]:
+def predictions_as_json(model: Path, predictor: Predictor, predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Plain values: the model, its thresholds, and each record's probabilities or the reason why it has none."""
     records = []
     for prediction in predictions:
@@ -24,13 +23,14 @@ def predictions_as_json(model: Path, metadata: Metadata, predictions: Sequence[P
             records.append({key: value for key, value in asdict(prediction).items() if key != "error"})
     return {
         "notice": DISCLAIMER,
-        "model": {"file": model.name, **asdict(metadata)},
+        "model": {"file": model.name, **asdict(predictor.metadata), "notes": predictor.notes},
         "records": records,
     }
 
 
-def predictions_as_text(metadata: Metadata, predictions: Sequence[Prediction]) -> str:
+def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction]) -> str:
     """A row for each record that could be predicted; * marks a class that reaches its threshold."""
+    metadata = predictor.metadata
     usable = [prediction for prediction in predictions if prediction.probabilities]
     width = max([len("threshold"), *(len(prediction.record) for prediction in usable)])
     lines = ["record".ljust(width) + "".join(name.rjust(9) for name in metadata.classes) + "  positive"]
@@ -46,7 +46,7 @@ def predictions_as_text(metadata: Metadata, predictions: Sequence[Prediction]) -
         )
     lines.append("threshold".ljust(width) + "".join(f"{value:.3f} ".rjust(9) for value in metadata.thresholds))
     lines += [f"{prediction.record}: {note}" for prediction in usable for note in prediction.notes]
-    return "\n".join([*lines, DISCLAIMER])
+    return "\n".join([*lines, *predictor.notes, DISCLAIMER])
 
 
 def benchmark_as_text(result: dict[str, Any]) -> str:
