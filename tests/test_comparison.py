@@ -6,7 +6,7 @@ from sklearn.metrics import f1_score
 
 from ecg_lightning.compression.comparison import Decided, compare, intervals, verdict
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.runs.pareto import pareto_front
+from ecg_lightning.runs.pareto import _at_one_speed, pareto_front
 
 
 class Fold:
@@ -73,3 +73,15 @@ def test_the_front_holds_what_nothing_beats():
     points = [(10.0, 0.70), (5.0, 0.69), (6.0, 0.60), (1.0, 0.50), (12.0, 0.70)]
     assert pareto_front(points) == [(1.0, 0.50), (5.0, 0.69), (10.0, 0.70)]
     assert pareto_front([]) == []
+
+
+def test_cells_of_a_slower_hour_are_drawn_at_one_speed():
+    cell = {"model": "vit", "hardware": "cpu"}
+    rows = [
+        {**cell, "ms": 10.0, "times_fp32": 1.0},
+        {**cell, "ms": 5.0, "times_fp32": 2.0},
+        {**cell, "ms": 30.0, "times_fp32": 1.0},  # the same model, when the machine was three times as slow
+        {**cell, "ms": 6.0, "times_fp32": 5.0},
+        {**cell, "hardware": "cuda", "ms": 1.0, "times_fp32": None},
+    ]
+    assert [row["ms"] for row in _at_one_speed(rows)] == [20.0, 10.0, 20.0, 4.0, 1.0]

@@ -9,15 +9,15 @@ import torch
 from tiny import ROOT, TINY
 
 from ecg_lightning import compressing, training
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.compression import fx, parity, stage_fit, variant
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.variant import to_millivolts
-from ecg_lightning.deployment.metadata import read_metadata
+from ecg_lightning.deployment.metadata import KEY, parse, read_metadata
 from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
 from ecg_lightning.deployment.runtimes import open_runtime
-from ecg_lightning.errors import ConfigError, HardwareUnavailableError
+from ecg_lightning.errors import ConfigError, ExportError, HardwareUnavailableError
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.results import UnfinishedError
@@ -36,7 +36,11 @@ RUNTIMES = {
     "FxDynamic": {"torch"},
     "BF16": {"openvino", "torch"},
 }
-STUDENT = ["compression.stages.distill.epochs=1", "compression.stages.distill.student.width=0.125"]
+SMALL_STUDENT = {
+    "distill": "width=0.125",
+    "distill_resnet1d": "channels=[8,16,32,64]",
+    "distill_prune_qat": "width=0.125",
+}
 # A family for each in the quick lane; the slow one runs all of all.
 FAMILY = {
     "none": "vit",
@@ -47,6 +51,7 @@ FAMILY = {
     "qat_fbgemm": "effnetv2",
     "prune_structured": "convnext",
     "distill": "vit",
+    "distill_resnet1d": "vit",
 }
 
 
@@ -71,7 +76,9 @@ def checkpoint(configure, synthetic_root, tmp_path_factory):
 def compress(checkpoint, configure_compression, tmp_path):
     def run(compression, model, *overrides):
         path, _ = checkpoint(model)
-        student = STUDENT if compression.startswith("distill") else []
+        student = []
+        if small := SMALL_STUDENT.get(compression):
+            student = ["compression.stages.distill.epochs=1", f"compression.stages.distill.student.{small}"]
         cfg = configure_compression(
             f"ckpt_path={path}", f"compression={compression}", *QUICK, *student, *overrides, output_dir=tmp_path
         )
@@ -224,7 +231,11 @@ def test_pt2_files_on_request(compress):
     result, folder = compress("none", "deit", "compression.pt2=true", "compression.latency.rounds=1")
     path = folder / result.artifacts["baseline/model.pt2"]
     signals = torch.randint(-500, 500, (3, 12, 1000), dtype=torch.int16, generator=torch.Generator().manual_seed(0))
-    logits, _ = torch.export.load(path).module()(torch.from_numpy(to_millivolts(signals)))
+    extra = {KEY: ""}
+    logits, _ = torch.export.load(path, extra_files=extra).module()(torch.from_numpy(to_millivolts(signals)))
+    about = parse(json.loads(extra[KEY]))
+    assert about == read_metadata(path.with_suffix(".onnx"))
+    assert read_checkpoint(path.with_suffix(".ckpt"))["ecg_lightning"]["deployed"]["temperature"] > 0
     expected = open_runtime(path.with_suffix(".onnx"), "onnxruntime").logits(to_millivolts(signals))
     assert np.abs(logits.detach().numpy() - expected).max() < 1e-4
     assert path.with_name("model.pt2.sha256").read_text().split()[1] == "model.pt2"
@@ -257,11 +268,23 @@ def test_a_file_that_computes_something_else_is_recognised(broken, allowed, prec
     assert parity.agree(guesses, broken(guesses), precision) == allowed
 
 
-def test_a_runtime_that_disagrees_is_refused_and_the_others_go_on(compress, monkeypatch):
+def test_a_float_file_that_disagrees_is_an_error(compress, monkeypatch):
     logits = ONNXRuntime.logits
     monkeypatch.setattr(ONNXRuntime, "logits", lambda self, signals: logits(self, signals)[:, ::-1])
-    result, _ = compress("none", "deit")
-    rows = {row["runtime"]: row for row in result.variants[0]["runtimes"]}
+    with pytest.raises(ExportError, match="baseline: onnxruntime fp32 does not compute what was trained"):
+        compress("none", "deit")
+
+
+def test_an_int8_runtime_that_disagrees_is_refused_and_the_others_go_on(compress, monkeypatch):
+    logits = ONNXRuntime.logits
+
+    def shifted(self, signals):
+        found = logits(self, signals)
+        return found + 3 if self.precision == "int8" else found
+
+    monkeypatch.setattr(ONNXRuntime, "logits", shifted)
+    result, _ = compress("qat_fbgemm", "effnetv2", "compression.fine_tune.epochs=0")
+    rows = {row["runtime"]: row for row in result.variants[1]["runtimes"]}
     assert "does not compute what was trained" in rows["onnxruntime"]["skipped"]
     assert rows["openvino"]["p50_ms"] > 0
 

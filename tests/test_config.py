@@ -69,7 +69,8 @@ REFUSED = {
     "data.batch_size=1.5": ["data.batch_size", "1.5", "Integer"],
     "model=effnet": [
         "model=effnet",
-        "convnext, deit, deit_base, effnetv2, repvgg_a0, resnet10t, resnet18d, resnet1d, vit",
+        "convnext, deit, deit_base, effnetv2, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, resnet18d, ",
+        "resnet1d, resnet1d_wang, vit, vit1d, xresnet1d101, xresnet1d18, xresnet1d50",
         "Did you mean effnetv2?",
     ],
     "hardware=gpu": ["hardware=gpu", "cpu, cuda"],
@@ -259,7 +260,7 @@ def test_only_our_classes_are_built(target):
 
 
 def test_unknown_settings_of_a_class_are_refused():
-    node = {"_target_": "ecg_lightning.frontend.frontend.SignalFrontend", "colour": "red"}
+    node = {"_target_": "ecg_lightning.frontend.frontend.SignalFrontend", "n_samples": 1000, "colour": "red"}
     with pytest.raises(ConfigError, match="colour"):
         build(node, Frontend, "frontend")
 

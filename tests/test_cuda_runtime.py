@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from deployed import export_tiny
 from omegaconf import OmegaConf
 from tiny import TINY
 
 from ecg_lightning.building import build_classifier
 from ecg_lightning.checkpoints import save_classifier
-from ecg_lightning.deployment.cuda_runtime import CudaRuntime
+from ecg_lightning.deployment.cuda_runtime import CudaRuntime, _kind
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import HardwareUnavailableError
 
@@ -43,6 +44,31 @@ def test_without_a_device_it_says_so(classifier, tmp_path):
     path = save_classifier(classifier, tmp_path / "model.ckpt")
     with pytest.raises(HardwareUnavailableError, match="no CUDA device"):
         open_runtime(path, "cuda-graphs", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "precision"),
+    [
+        ("nvjet_tst_128x256_64x4_1x2_h_bz_coopA_NNT", "bf16"),
+        ("nvjet_qqtst_128x128_128x6_2x1_v_bz_TNN", "fp8"),
+        ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n", "bf16"),
+        ("cutlass_80_simt_sgemm_128x64_8x5_tn_align1", "fp32"),
+        ("sm80_xmma_gemm_i8i8_i8i32_f32_tn_n", "int8"),
+        ("triton_tem_fused_addmm_3", "unknown"),
+    ],
+)
+def test_a_kernels_precision_is_its_names_or_unknown(kernel, precision):
+    assert _kind(kernel)[1] == precision
+
+
+def test_a_session_that_fell_back_to_the_processor_is_no_device(monkeypatch, configure, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    _, onnx, _ = export_tiny(configure, tmp_path)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(HardwareUnavailableError, match="cannot load its CUDAExecutionProvider here"):
+        open_runtime(onnx, "cuda-onnxruntime")
 
 
 @pytest.mark.gpu

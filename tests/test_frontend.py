@@ -28,7 +28,7 @@ def test_three_channels_are_equal():
 
 
 def test_seed_normalisation_works_on_millivolts():
-    frontend = SignalFrontend(normalization="fixed", mean=0.5, std=0.5)
+    frontend = SignalFrontend(1000, normalization="fixed", mean=0.5, std=0.5)
     signals = torch.tensor([[[1500, 500, -500]]], dtype=torch.int16)
     assert torch.allclose(frontend(signals), torch.tensor([[[2.0, 0.0, -2.0]]]))
 

@@ -267,6 +267,7 @@ def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, milliv
     assert predictions[0].probabilities == pytest.approx(good["probabilities"], abs=1e-6)
     table = _call("predict", "--model", exported[2], "--rate", 500, records[0], records[2])
     assert table.exit_code == 0
+    assert "--rate is for .csv and .npy files: its header says 100 Hz" in table.stdout
     assert "resampled from 500 to 100 Hz" in table.stdout
     assert "Research use only" in table.stdout
     assert all(name in table.stdout for name in CLASSES)

@@ -13,6 +13,17 @@ TINY = {
     "resnet10t": ["model.width=0.125"],
     "repvgg_a0": ["model.width=0.125"],
     "resnet1d": ["model.channels=[8,16,32]", "model.blocks=[1,2,1]"],
+    "resnet1d_wang": ["model.channels=16"],
+    "xresnet1d18": ["model.width=0.25"],
+    "xresnet1d50": ["model.width=0.125"],
+    "xresnet1d101": ["model.width=0.125"],
+    "inception1d": ["model.filters=8", "model.bottleneck=8"],
+    "lstm": ["model.hidden=16"],
+    "lstm_bidir": ["model.hidden=16"],
+    "vit1d": ["model.dim=32", "model.depth=2", "model.heads=2"],
 }
-SIGNAL_MODELS = {"resnet1d"}
+SIGNAL_MODELS = {
+    *("resnet1d", "resnet1d_wang", "xresnet1d18", "xresnet1d50", "xresnet1d101", "inception1d"),
+    *("lstm", "lstm_bidir", "vit1d"),
+}
 """Models that take the signal itself; all others take an image."""

@@ -126,11 +126,10 @@ def build_classifier(
 
 def build_frontend(config: Mapping[str, Any], *, n_samples: int, patch_size: int = 1) -> Frontend:
     """A front end for signals of `n_samples`, its image a multiple of `patch_size`."""
-    settings = {**config, "augmentation": Augmentation(**config["augmentation"])}
+    settings = {**config, "augmentation": Augmentation(**config["augmentation"]), "n_samples": n_samples}
     if "size" in settings:
         asked = image_size(settings["size"])
         settings["size"] = image_size(settings["size"], patch_size)
-        settings["n_samples"] = n_samples
         if settings["size"] != asked:
             log.warning(
                 "frontend.size: %d × %d is not divisible by the patch of %d; the signal is resized straight to %d × %d",

@@ -123,11 +123,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return cast(dict[str, Any], checkpoint)
 
 
-def save_classifier(classifier: ECGClassifier, path: Path) -> Path:
-    """Write a compressed classifier's checkpoint: its state, and what it takes to build it again."""
-    content = {"state_dict": classifier.state_dict(), "ecg_lightning": classifier.description}
+def save_classifier(classifier: ECGClassifier, path: Path, deployed: Mapping[str, Any] | None = None) -> Path:
+    """Write a compressed classifier's checkpoint: its state, and what it takes to build it again.
+
+    Args:
+        classifier: to save.
+        path: of the file.
+        deployed: what a deployed file says about itself, as plain values.
+    """
+    described = classifier.description | ({"deployed": _listed(deployed)} if deployed else {})
+    content = {"state_dict": classifier.state_dict(), "ecg_lightning": described}
     AtomicCheckpointIO().save_checkpoint(content, path)
     return path
+
+
+def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def load_classifier(path: str | Path) -> ECGClassifier:

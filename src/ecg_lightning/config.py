@@ -171,10 +171,74 @@ class ConvNetConfig(ModelConfig):
 
 
 @dataclass
-class ResNet1dConfig(ModelConfig):
-    """`ResNet1d`'s arguments."""
+class SignalModelConfig(ModelConfig):
+    """`SignalClassifier`'s arguments, shared by every one-dimensional network."""
 
     takes: ClassVar[str] = "signal"
+
+    window_s: float | None = field(default=None, metadata={"above": 0.0, "max": 10.0})  # null: the whole record
+    stride_s: float | None = field(default=None, metadata={"above": 0.0, "max": 10.0})  # null: half a window
+    aggregate: str = field(default="mean", metadata={"choices": ("mean", "max")})
+
+
+@dataclass
+class ResNet1dWangConfig(SignalModelConfig):
+    """`ResNet1dWang`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.resnet1d_wang.ResNet1dWang"
+    channels: int = field(default=128, metadata={"min": 1})
+    blocks: list[int] = field(default_factory=lambda: [1, 1, 1])
+    kernel_sizes: list[int] = field(default_factory=lambda: [5, 3])
+
+
+@dataclass
+class XResNet1dConfig(SignalModelConfig):
+    """`XResNet1d`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.xresnet1d.XResNet1d"
+    variant: str = field(default="101", metadata={"choices": ("18", "34", "50", "101")})
+    width: float = field(default=1.0, metadata={"above": 0.0})
+    kernel_size: int = field(default=5, metadata={"min": 1})
+
+
+@dataclass
+class Inception1dConfig(SignalModelConfig):
+    """`Inception1d`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.inception1d.Inception1d"
+    filters: int = field(default=32, metadata={"min": 1})
+    bottleneck: int = field(default=32, metadata={"min": 1})
+    depth: int = field(default=6, metadata={"min": 3})
+    kernel_sizes: list[int] = field(default_factory=lambda: [39, 19, 9])
+
+
+@dataclass
+class LSTMConfig(SignalModelConfig):
+    """`LSTM`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.lstm.LSTM"
+    drop_path: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})  # it has no shortcut
+    hidden: int = field(default=256, metadata={"min": 1})
+    depth: int = field(default=2, metadata={"min": 1})
+    bidirectional: bool = False
+
+
+@dataclass
+class ViT1dConfig(SignalModelConfig):
+    """`ViT1d`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.vit1d.ViT1d"
+    patch_samples: int = field(default=20, metadata={"min": 1})
+    patch_leads: int = field(default=12, metadata={"choices": (1, 2, 3, 4, 6, 12)})
+    dim: int = field(default=256, metadata={"min": 1})
+    depth: int = field(default=6, metadata={"min": 1})
+    heads: int = field(default=4, metadata={"min": 1})
+    mlp_ratio: float = field(default=4.0, metadata={"above": 0.0})
+
+
+@dataclass
+class ResNet1dConfig(SignalModelConfig):
+    """`ResNet1d`'s arguments."""
 
     _target_: str = "ecg_lightning.models.resnet1d.ResNet1d"
     channels: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
@@ -389,6 +453,7 @@ class TrainConfig:
     ckpt_path: str | None = None
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     monitor: str = field(default="val/f1_macro", metadata={"choices": MONITORED})
+    scored_epoch: str = field(default="best", metadata={"choices": ("best", "last")})
     data: DataConfig = field(default_factory=DataConfig)
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -427,6 +492,11 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "convnext": ConvNeXtConfig,
         "convnet": ConvNetConfig,
         "resnet1d": ResNet1dConfig,
+        "resnet1d_wang": ResNet1dWangConfig,
+        "xresnet1d": XResNet1dConfig,
+        "inception1d": Inception1dConfig,
+        "lstm": LSTMConfig,
+        "vit1d": ViT1dConfig,
     },
     "stage": {
         "bf16": BF16Config,

@@ -89,7 +89,9 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         "enable_version_counter": False,
     }
     callbacks: list[Callback] = [
-        ModelCheckpoint(filename="best", monitor=cfg.monitor, mode="max", **common),
+        ModelCheckpoint(
+            filename="best", monitor=cfg.monitor if cfg.scored_epoch == "best" else None, mode="max", **common
+        ),
         # A second one: `save_last` of the first lags behind until the metric improves.
         # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
         ModelCheckpoint(filename="last", every_n_epochs=1, **common),

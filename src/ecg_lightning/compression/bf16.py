@@ -12,7 +12,10 @@ from ecg_lightning.models.classifier import ECGClassifier
 
 
 class BF16(CompressionStage):
-    """The float model with weights of 16 bits, its products in bfloat16; nothing is trained."""
+    """The float model with its products in bfloat16; nothing is trained.
+
+    The OpenVINO file holds weights of 16 bits; a CUDA device casts the checkpoint's.
+    """
 
     def check(self, accelerator: str) -> None:
         """Only where the hardware has it: an emulated product is many times slower."""

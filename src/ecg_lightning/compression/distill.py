@@ -85,7 +85,10 @@ class Distill(CompressionStage):
             **description,
             "model": self.student,
             "frontend": frontend,
-            "choices": {"model": type(student).__name__.lower(), "frontend": _option(frontend)},
+            "choices": {
+                "model": self.student.get("variant", type(student).__name__.lower()),  # as the options are called
+                "frontend": _option(frontend),
+            },
             "stages": [],
         }
         return student
@@ -103,7 +106,7 @@ class Distill(CompressionStage):
         if not takes_signals:
             raise UnsupportedModelError(
                 f"distill.student: {student.__name__} takes an image, but the teacher's front end gives signals: "
-                "choose a student that takes signals"
+                "use compression=distill_resnet1d"
             )
         shared = ("normalization", "mean", "std", "augmentation")
         return {"_target_": _SIGNAL, **{name: teachers[name] for name in shared}}

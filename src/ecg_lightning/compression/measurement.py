@@ -12,7 +12,7 @@ from ecg_lightning.compression.variant import Variant, to_millivolts
 from ecg_lightning.config import LatencyConfig
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.latency import measure, peak_memory_mib
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, open_runtime
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def measure_variants(
         variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
     for batch in settings.batches:
         millivolts = to_millivolts(records.__getitems__([index % len(records) for index in range(batch)]).signals)
-        for n_threads in sorted({1, threads}):
+        for n_threads in sorted({1, threads}) if _on_processor(variants) else [1]:
             log.info("latency: batch %d, %d thread%s", batch, n_threads, "s" if n_threads > 1 else "")
             _measure(variants, np.ascontiguousarray(millivolts), n_threads, settings)
     for variant in variants:
@@ -44,6 +44,11 @@ def measure_variants(
             for one in variant.deployments
             if one.skipped
         ]
+
+
+def _on_processor(variants: Sequence[Variant]) -> bool:
+    """Whether threads matter: a CUDA device has none."""
+    return any(one.path and one.runtime not in CUDA_SUFFIXES for variant in variants for one in variant.deployments)
 
 
 def single_ms(variant: Variant, precision: str | None = None) -> float | None:

@@ -94,5 +94,5 @@ class Pipeline:
         evaluate(variant, classifier, self.datamodule, self.threads, reference, self.cfg.compression.n_resamples)
         describe_files(variant, classifier, self.sha256)
         if self.cfg.compression.pt2:
-            add_pt2(variant, classifier, folder, self.datamodule, reference)
+            add_pt2(variant, classifier, folder, self.datamodule, reference, self.sha256)
         return variant

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ecg_lightning.compression.parity import agree, differences, disagreement, reference_signals
-from ecg_lightning.compression.variant import Array, Variant, link_of, to_millivolts
+from ecg_lightning.compression.variant import Array, Variant, describe_file, link_of, to_millivolts
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import write_checksum
@@ -22,7 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def add_pt2(
-    variant: Variant, classifier: ECGClassifier, folder: Path, datamodule: PTBXLDataModule, reference_NC: Array
+    variant: Variant,
+    classifier: ECGClassifier,
+    folder: Path,
+    datamodule: PTBXLDataModule,
+    reference_NC: Array,
+    checkpoint_sha256: str,
 ) -> None:
     """Write `model.pt2` beside a variant's other files and compare it with PyTorch; where it cannot be, note why.
 
@@ -30,8 +35,9 @@ def add_pt2(
         ExportError: the file computes something else.
     """
     module = DeployedNetwork(classifier.frontend, reparameterize(classifier.network), classifier.loss)
+    about = describe_file(classifier, variant.own, variant.evaluation, checkpoint_sha256)
     try:
-        path = export_pt2(module, folder / "model.pt2", len(LEADS), classifier.description["n_samples"])
+        path = export_pt2(module, folder / "model.pt2", len(LEADS), classifier.description["n_samples"], about)
     except ExportError as error:
         variant.notes.append(str(error))
         return

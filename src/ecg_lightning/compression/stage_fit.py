@@ -129,6 +129,7 @@ class StageFit:
         assert isinstance(cfg, DictConfig)
         cfg.paths.output_dir = str(self.folder)
         cfg.trainer.max_epochs = epochs
+        cfg.scored_epoch = "best"
         return cfg
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +154,13 @@ def _checked(deployment: Deployment) -> Deployment:
         runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision)
         if on_device:  # compilers work at the first call
             runtime.logits(np.zeros((1, len(LEADS), runtime.n_samples), dtype=np.float32))
+        counts = by_precision(runtime.kernels())
     except (ModelFileError, HardwareUnavailableError, MissingPackageError) as error:
         return deployment._replace(path=None, skipped=str(error))
     except RuntimeError as error:
         if not on_device:
             raise
         return deployment._replace(path=None, skipped=" ".join(str(error).split())[:200])
-    counts = by_precision(runtime.kernels())
     in_int8, n_products = counts.get("int8", 0), sum(counts.values())
     if deployment.runtime == "onnxruntime" and in_int8 < n_products / 4:
         reason = f"ONNX Runtime computes only {in_int8} of {n_products} products of this file in int8"
@@ -178,7 +178,8 @@ def evaluate(
 ) -> None:
     """Run every deployment over the validation and test folds, and compare each with PyTorch.
 
-    A runtime that computes something else than PyTorch does is skipped, with the difference as the reason.
+    A low-precision runtime that computes something else than PyTorch does is skipped, with the difference as the
+    reason.
 
     Args:
         variant: deployed.
@@ -189,7 +190,7 @@ def evaluate(
         n_resamples: of the bootstrap.
 
     Raises:
-        ExportError: all do that ought to compute the same.
+        ExportError: one does in float32, or all do that ought to compute the same.
     """
     link = link_of(classifier)
     told = []
@@ -203,6 +204,8 @@ def evaluate(
         if deployment.simulated and not agree(reference_NC, found, deployment.precision):
             wrong = disagreement(said, len(found), deployment.precision)
             reason = f"{' '.join(deployment.runs_in)} {wrong}"
+            if deployment.precision == "fp32":  # no rounding explains it
+                raise ExportError(f"{variant.name}: {reason}")
             log.warning("%s: %s", variant.name, reason)
             variant.deployments[number] = deployment._replace(path=None, skipped=reason)
             variant.notes.append(reason)
@@ -293,39 +296,51 @@ def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha25
         classifier: what it is made of.
         checkpoint_sha256: of the checkpoint that they started from.
     """
-    described = classifier.description
     written: set[Path] = set()
     for one, evaluation in variant.evaluations.items():
         path = one.path
         if path is None or path in written:
             continue
         written.add(path)
+        about = describe_file(classifier, one, evaluation, checkpoint_sha256)
         if path.suffix == ".ckpt":
             classifier.thresholds.copy_(torch.from_numpy(evaluation.raw_thresholds_C))
-            save_classifier(classifier, path)
+            save_classifier(classifier, path, deployed=asdict(about))
         else:
-            write_metadata(
-                path,
-                Metadata(
-                    classes=tuple(classifier.classes),
-                    thresholds=tuple(evaluation.thresholds_C.tolist()),
-                    output_thresholds=tuple(evaluation.raw_thresholds_C.tolist()),
-                    temperature=evaluation.temperature,
-                    sampling_rate=described["sampling_rate"],
-                    n_samples=described["n_samples"],
-                    label_rule=described["label_rule"],
-                    link=link_of(classifier),
-                    checkpoint_sha256=checkpoint_sha256,
-                    model=described["choices"].get("model", ""),
-                    precision=one.precision,
-                    runtime=one.runtime,
-                    compression=tuple(stages_of(described)),
-                    data_licence=_LICENCES[data_option(described)],
-                ),
-            )
+            write_metadata(path, about)
         write_checksum(path)
     assert variant.own.path is not None
     variant.size |= describe_size(files_of(variant.own.path), classifier.network)
+
+
+def describe_file(
+    classifier: ECGClassifier, deployment: Deployment, evaluation: Evaluation, checkpoint_sha256: str
+) -> Metadata:
+    """What a file says about itself.
+
+    Args:
+        classifier: what the variant is made of.
+        deployment: the runtime and precision that were scored.
+        evaluation: what they scored.
+        checkpoint_sha256: of the checkpoint that the stages started from.
+    """
+    described = classifier.description
+    return Metadata(
+        classes=tuple(classifier.classes),
+        thresholds=tuple(evaluation.thresholds_C.tolist()),
+        output_thresholds=tuple(evaluation.raw_thresholds_C.tolist()),
+        temperature=evaluation.temperature,
+        sampling_rate=described["sampling_rate"],
+        n_samples=described["n_samples"],
+        label_rule=described["label_rule"],
+        link=link_of(classifier),
+        checkpoint_sha256=checkpoint_sha256,
+        model=described["choices"].get("model", ""),
+        precision=deployment.precision,
+        runtime=deployment.runtime,
+        compression=tuple(stages_of(described)),
+        data_licence=_LICENCES[data_option(described)],
+    )
 
 
 def stages_of(description: Mapping[str, Any]) -> list[str]:

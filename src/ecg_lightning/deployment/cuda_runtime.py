@@ -21,8 +21,9 @@ _LEAST_FEATURES = 64  # narrower products gain nothing and their shapes do not f
 _KERNELS = ("nvjet", "gemm", "conv", "cutlass", "cudnn", "xmma", "sm80", "sm90", "attention", "flash", "triton_tem")
 _PRECISIONS = {
     "int8": ("s8", "i8", "imma", "int8"),
-    "fp8": ("e4m3", "fp8", "float8"),
-    "bf16": ("bf16", "bfloat16"),
+    "fp8": ("e4m3", "fp8", "float8", "nvjet_qq"),
+    "bf16": ("bf16", "bfloat16", "nvjet_t"),  # cuBLAS names its kernels by the letters of their types
+    "fp32": ("sgemm", "simt", "f32f32", "fp32", "nvjet_s"),
 }
 
 
@@ -130,4 +131,4 @@ def _kind(name: str) -> tuple[str, str]:
     for precision, marks in _PRECISIONS.items():
         if any(mark in lower for mark in marks):
             return name[:60], precision
-    return name[:60], "fp32"
+    return name[:60], "unknown"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.deployment.extras import import_extra, openvino_core
+from ecg_lightning.deployment.metadata import KEY, Metadata
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
@@ -147,8 +150,17 @@ def export_openvino(
     return path
 
 
-def export_pt2(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> Path:
+def export_pt2(
+    module: DeployedNetwork, path: Path, n_leads: int, n_samples: int, about: Metadata | None = None
+) -> Path:
     """Write PyTorch's own .pt2 file, for programs that load files they trust (`torch.export.load` may run code).
+
+    Args:
+        module: to write.
+        path: of the file.
+        n_leads: of its input.
+        n_samples: of its input.
+        about: what the file says about itself, as JSON in the extra file `metadata.KEY`.
 
     Raises:
         ExportError: `torch.export` cannot trace this network.
@@ -158,7 +170,8 @@ def export_pt2(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int
         program.example_inputs = None  # a batch of signals would be stored
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # names files of the machine that exported
-        torch.export.save(program, target)
+        extra = {KEY: json.dumps(asdict(about))} if about else {}
+        torch.export.save(program, target, extra_files=extra)
     return path
 
 

@@ -24,6 +24,7 @@ _PROVIDERS = {
     "cuda-onnxruntime": "CUDAExecutionProvider",
     "cuda-tensorrt": "TensorrtExecutionProvider",
 }
+_OPTIONS = {"cuda-onnxruntime": {"use_tf32": "0"}}  # fp32 is to be what it says
 
 
 class ONNXRuntime:
@@ -36,7 +37,7 @@ class ONNXRuntime:
         name: `onnxruntime`, `cuda-onnxruntime` or `cuda-tensorrt`.
 
     Raises:
-        HardwareUnavailableError: this build of ONNX Runtime has no such provider.
+        HardwareUnavailableError: this ONNX Runtime has no such provider, or cannot load what it needs.
     """
 
     def __init__(self, path: Path, precision: str, threads: int, name: str = "onnxruntime") -> None:
@@ -49,6 +50,11 @@ class ONNXRuntime:
         self._path = path
         self.precision = precision
         self._session = self._open(threads)
+        if (opened := self._session.get_providers()[0]) != self._provider:  # it falls back to the processor, silently
+            raise HardwareUnavailableError(
+                f"{name}: ONNX Runtime cannot load its {self._provider} here and took {opened}; install the CUDA "
+                "libraries that it was built for"
+            )
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise ModelFileError(f"{path} takes {len(inputs)} inputs, expected 1: millivolts")
@@ -81,7 +87,9 @@ class ONNXRuntime:
         if optimised:
             options.optimized_model_filepath = str(optimised)
         try:
-            return self._package.InferenceSession(self._path, options, providers=[self._provider])
+            return self._package.InferenceSession(
+                self._path, options, providers=[(self._provider, _OPTIONS.get(self.name, {}))]
+            )
         except Exception as error:  # ONNX Runtime's own classes derive from nothing narrower
             reason = " ".join(str(error).split())[:200]
             raise ModelFileError(

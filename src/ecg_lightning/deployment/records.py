@@ -69,7 +69,12 @@ def read_record(
             signals_CT = read(path, notes) * UNITS[units or "mV"]
             way_out = "they look like µV: give --units uV" if (units or "mV") == "mV" else "check the file's units"
         else:
-            signals_CT, rate = _read_wfdb(path, n_samples / sampling_rate, notes)
+            signals_CT, said = _read_wfdb(path, n_samples / sampling_rate, notes)
+            if rate not in (None, said):
+                notes.append(f"--rate is for .csv and .npy files: its header says {said:g} Hz")
+            if units not in (None, "mV"):
+                notes.append("--units is for .csv and .npy files: its header gives them")
+            rate = said
             way_out = "check the gain and units in its header"
         _check(signals_CT, way_out, notes)
         signals_CT = _fit(signals_CT, rate, sampling_rate, n_samples, notes)

@@ -25,7 +25,10 @@ Floats = npt.NDArray[np.float32]
 
 
 class Kernel(TypedDict):
-    """`count` operations of one kind that ran in one precision (`fp32`, `bf16` or `int8`)."""
+    """`count` operations of one kind that ran in one precision.
+
+    `fp32`, `bf16`, `int8` or `fp8`; `unknown` for a device's kernel whose name does not say it.
+    """
 
     op: str
     precision: str

@@ -122,10 +122,12 @@ class SignalFrontend(Frontend):
 
     Attributes:
         n_leads: leads of the signal.
+        n_samples: samples a lead.
     """
 
     def __init__(
         self,
+        n_samples: int,
         normalization: str = "lead",
         mean: float = 0.0,
         std: float = 1.0,
@@ -134,3 +136,4 @@ class SignalFrontend(Frontend):
     ) -> None:
         super().__init__(nn.Identity(), augmentation, normalization, mean, std, n_leads)
         self.n_leads = n_leads
+        self.n_samples = n_samples

@@ -25,8 +25,15 @@ def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 def make_scheduler(
     optimizer: torch.optim.Optimizer, config: SchedulerConfig, n_steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Schedule over `n_steps` optimizer steps."""
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Schedule over `n_steps` optimizer steps.
+
+    `one_cycle` is Smith & Topin 2019 (arXiv 1708.07120) with fastai's figures: the rate rises from 1/25 within the
+    warm-up and falls to 4e-6, the momentum goes from 0.95 to 0.85 and back.
+    """
+    if config.name == "one_cycle":
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=n_steps, pct_start=config.warmup)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, n_steps, config))
 
 

@@ -17,9 +17,9 @@ class OptimizerConfig:
 
 @dataclass
 class SchedulerConfig:
-    """Learning rate over the steps of the whole fit, see `optimization.learning_rate_factor`."""
+    """Learning rate over the steps of the whole fit, see `optimization.make_scheduler`."""
 
-    name: str = field(default="cosine", metadata={"choices": ("cosine", "constant")})
+    name: str = field(default="cosine", metadata={"choices": ("cosine", "one_cycle", "constant")})
     warmup: float = field(default=0.1, metadata={"min": 0.0, "max": 1.0})  # fraction of all steps
     final: float = field(default=0.01, metadata={"min": 0.0, "max": 1.0})  # last rate, as a fraction of lr
 

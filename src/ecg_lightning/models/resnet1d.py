@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import SignalFrontend
-from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.recipe import Recipe
-from ecg_lightning.models.weights import load_file
+from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe, convolution
 
 
-class ResNet1d(ECGClassifier):
+class ResNet1d(SignalClassifier):
     """One-dimensional ResNet, easy to quantize: convolution, BatchNorm, ReLU and additions alone.
 
     Basic blocks as in He et al. 2016 (arXiv 1512.03385) along time, as resnet1d_wang in the PTB-XL benchmark
@@ -30,9 +28,7 @@ class ResNet1d(ECGClassifier):
         kernel_size: samples that a convolution spans, odd; with 7, an output sees 2.8 s at 100 Hz.
         dropout: before the classifier.
         drop_path: stochastic depth of the last block, rising linearly from 0.
-        pretrained: refused: nobody published weights of this shape.
-        weights: a local file of weights of this shape.
-        **recipe: see `ECGClassifier`.
+        **recipe: see `SignalClassifier`.
     """
 
     def __init__(
@@ -44,15 +40,8 @@ class ResNet1d(ECGClassifier):
         kernel_size: int = 7,
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        pretrained: bool = False,
-        weights: str | None = None,
-        **recipe: Unpack[Recipe],
+        **recipe: Unpack[SignalRecipe],
     ) -> None:
-        if pretrained and not weights:
-            raise ConfigError(
-                "model.pretrained=true: nobody published weights of this network's shape; give model.weights=FILE with "
-                "weights of your own"
-            )
         if len(channels) != len(blocks) or not channels:
             raise ConfigError(
                 f"model.channels={list(channels)}, model.blocks={list(blocks)}: one number a stage in each"
@@ -62,8 +51,6 @@ class ResNet1d(ECGClassifier):
         network = ResNet1dNetwork(
             frontend.n_leads, len(recipe["classes"]), channels, blocks, kernel_size, dropout, drop_path
         )
-        if weights:
-            load_file(network, weights, stem=(), head="head.")
         super().__init__(frontend, network, **recipe)
 
 
@@ -82,7 +69,7 @@ class ResNet1dNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            _convolution(n_leads, channels[0], kernel_size, stride=2), nn.BatchNorm2d(channels[0]), nn.ReLU()
+            convolution(n_leads, channels[0], kernel_size, stride=2), nn.BatchNorm2d(channels[0]), nn.ReLU()
         )
         drops = iter(torch.linspace(0, drop_path, sum(blocks)).tolist())
         self.stages = nn.Sequential()
@@ -92,7 +79,7 @@ class ResNet1dNetwork(nn.Module):
             self.stages.append(
                 nn.Sequential(
                     *(
-                        Block(inputs, outputs, kernel_size, 1 if number else stride, next(drops))
+                        Block(inputs, outputs, (kernel_size, kernel_size), 1 if number else stride, next(drops))
                         for number, (inputs, outputs) in enumerate(widths)
                     )
                 )
@@ -115,16 +102,16 @@ class ResNet1dNetwork(nn.Module):
 class Block(nn.Module):
     """Two convolutions and a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int, stride: int, drop_path: float) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel_sizes: Sequence[int], stride: int, drop_path: float) -> None:
         super().__init__()
-        self.conv1 = _convolution(inputs, outputs, kernel_size, stride)
+        self.conv1 = convolution(inputs, outputs, kernel_sizes[0], stride)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.relu1 = nn.ReLU()
-        self.conv2 = _convolution(outputs, outputs, kernel_size)
+        self.conv2 = convolution(outputs, outputs, kernel_sizes[1])
         self.bn2 = nn.BatchNorm2d(outputs)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.shortcut = (
-            nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            nn.Sequential(convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
             if stride > 1 or inputs != outputs
             else nn.Identity()
         )
@@ -135,8 +122,3 @@ class Block(nn.Module):
         branch = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x_BC1T)))))
         activated: Tensor = self.relu2(self.shortcut(x_BC1T) + self.drop_path(branch))
         return activated
-
-
-def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution along time; two-dimensional, since quantizers and int8 kernels know Conv2d better than Conv1d."""
-    return nn.Conv2d(inputs, outputs, (1, kernel_size), (1, stride), (0, kernel_size // 2), bias=False)

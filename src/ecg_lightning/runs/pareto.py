@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -25,6 +27,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """
     figure = Figure(figsize=(12, 5.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
+    rows = _at_one_speed(rows)
     groups = sorted({(row["model"], row["hardware"]) for row in rows})
     for axes, (name, label) in zip(figure.subplots(1, 2, sharey=True), _AXES, strict=True):
         for colour, group in zip(_COLOURS * (len(groups) // len(_COLOURS) + 1), groups, strict=False):
@@ -45,6 +48,24 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_ylabel("macro F1 on the test fold (thresholds of the validation fold)") if name == "ms" else None
     figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
+
+
+def _at_one_speed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Milliseconds of different cells, made comparable.
+
+    Within a cell all variants took turns, cells followed each other on a machine that may have become slower: each
+    time is its ratio to the cell's own uncompressed model, times the median of that model's times.
+    """
+    uncompressed = defaultdict(list)
+    for row in rows:
+        if row["times_fp32"]:
+            uncompressed[row["model"], row["hardware"]].append(row["ms"] * row["times_fp32"])
+    return [
+        {**row, "ms": median(uncompressed[row["model"], row["hardware"]]) / row["times_fp32"]}
+        if row["times_fp32"]
+        else dict(row)
+        for row in rows
+    ]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

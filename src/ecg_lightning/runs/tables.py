@@ -149,7 +149,8 @@ def _caption(rows: Sequence[dict[str, Any]]) -> str:
     )
     data = ", ".join(sorted({str(row["data"]) for row in rows}))
     return (
-        f"data {data}{': ' * bool(counts)}{counts}. F1 is macro F1 at threshold 0.5; tuned: thresholds chosen on the validation fold. "
+        f"data {data}{': ' * bool(counts)}{counts}. F1 is macro F1 at threshold 0.5; tuned: thresholds chosen on the "
+        "validation fold. "
         "val: of the best checkpoint, which it was chosen by."
     )
 

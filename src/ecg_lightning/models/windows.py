@@ -1,0 +1,64 @@
+"""Windows of a record: one random crop while training, all of them outside, their predictions aggregated."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_lightning.data.wfdb import DURATION_S
+
+AGGREGATES = ("mean", "max")
+
+
+class Windows(nn.Module):
+    """The PTB-XL benchmark's protocol (Strodthoff et al. 2021, arXiv 2004.13701) around any signal network.
+
+    While training each record gives one crop at a random place; otherwise windows are cut at every `stride_s`, and the
+    probabilities of a record's windows are averaged, or their maximum is taken.
+
+    Args:
+        network: (B, leads, samples of a window) → (B, C) logits of independent classes.
+        window_s: length of a window, in seconds of a record's ten.
+        stride_s: from one window to the next, in seconds.
+        aggregate: one of `AGGREGATES`.
+    """
+
+    def __init__(self, network: nn.Module, window_s: float, stride_s: float, aggregate: str) -> None:
+        super().__init__()
+        self.network = network
+        self.window_s = window_s
+        self.stride_s = stride_s
+        self.aggregate = aggregate
+
+    def forward(self, signals_BCT: Tensor) -> Tensor:
+        """(B, leads, T) → (B, C) logits of the aggregated probabilities."""
+        n_samples = signals_BCT.shape[2]
+        length, stride = (window_samples(part, n_samples) for part in (self.window_s, self.stride_s))
+        if self.training:
+            cropped: Tensor = self.network(random_crop(signals_BCT, length))
+            return cropped
+        windows_WBCT = [signals_BCT[:, :, first : first + length] for first in window_starts(n_samples, length, stride)]
+        logits_WBC: Tensor = self.network(torch.cat(windows_WBCT)).unflatten(0, (len(windows_WBCT), -1))
+        if self.aggregate == "max":
+            return logits_WBC.amax(dim=0)
+        # The logit of the mean sigmoid, without leaving the logarithms.
+        return F.logsigmoid(logits_WBC).logsumexp(dim=0) - F.logsigmoid(-logits_WBC).logsumexp(dim=0)
+
+
+def window_samples(seconds: float, n_samples: int) -> int:
+    """Samples of a part of a record."""
+    return max(1, round(seconds / DURATION_S * n_samples))
+
+
+def window_starts(n_samples: int, length: int, stride: int) -> list[int]:
+    """First sample of each window that fits into a record."""
+    return list(range(0, n_samples - length + 1, stride))
+
+
+def random_crop(signals_BCT: Tensor, length: int) -> Tensor:
+    """(B, leads, T) → (B, leads, length), each record from a place of its own."""
+    n_records, n_leads, n_samples = signals_BCT.shape
+    starts_B = torch.randint(n_samples - length + 1, (n_records, 1), device=signals_BCT.device)
+    index_BT = starts_B + torch.arange(length, device=signals_BCT.device)
+    return signals_BCT.gather(2, index_BT[:, None].expand(-1, n_leads, -1))
