@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from ecg_lightning.evaluation import bootstrap
 
@@ -30,6 +30,42 @@ def test_equal_to_scikit_learn_on_every_resample(sample):
         assert other == pytest.approx(
             roc_auc_score(targets[drawn], scores[drawn], average="macro", sample_weight=kept), abs=1e-12
         )
+
+
+def test_every_rate_is_scikit_learns_by_class_and_resample(sample):
+    scores, targets, patients = sample
+    weights = bootstrap.patient_weights(patients, 5, seed=1)
+    decisions = scores >= 0.5
+    auroc, auprc = bootstrap.auroc(scores, targets, weights), bootstrap.auprc(scores, targets, weights)
+    rates = bootstrap.rates(decisions, targets, weights)
+    for row, weight in enumerate(weights):
+        for column in range(5):
+            truth, guess, score = targets[:, column], decisions[:, column], scores[:, column]
+            drawn = {"sample_weight": weight}
+            expected = {
+                "f1": f1_score(truth, guess, **drawn),
+                "sensitivity": recall_score(truth, guess, **drawn),
+                "specificity": recall_score(~truth, ~guess, **drawn),
+                "ppv": precision_score(truth, guess, **drawn),
+                "npv": precision_score(~truth, ~guess, **drawn),
+            }
+            for name, value in expected.items():
+                assert rates[name][row, column] == pytest.approx(value, abs=1e-12), name
+            assert auroc[row, column] == pytest.approx(roc_auc_score(truth, score, **drawn), abs=1e-12)
+            assert auprc[row, column] == pytest.approx(average_precision_score(truth, score, **drawn), abs=1e-12)
+
+
+def test_what_has_nothing_to_count_is_unknown_and_not_zero():
+    targets, decisions = np.zeros((4, 1), dtype=bool), np.zeros((4, 1), dtype=bool)
+    weights = bootstrap.patient_weights(np.arange(4), 10)
+    rates = bootstrap.rates(decisions, targets, weights)
+    assert np.isnan(rates["f1"]).all()
+    assert np.isnan(rates["sensitivity"]).all()
+    assert np.isnan(rates["ppv"]).all()
+    assert (rates["specificity"] == 1).all()
+    assert (rates["npv"] == 1).all()
+    unknown = bootstrap.interval(rates["f1"][:, 0])
+    assert all(np.isnan(unknown))
 
 
 def test_patients_are_drawn_whole(sample):

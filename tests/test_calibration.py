@@ -2,8 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
 
-from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
+from ecg_lightning.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    fit_platt,
+    fit_temperature,
+    probabilities,
+)
 
 
 @pytest.mark.parametrize("link", ["sigmoid", "softmax"])
@@ -31,3 +40,23 @@ def test_the_error_is_that_of_the_bins():
     guesses = np.array([[0.81, 1.0], [0.83, 1.0], [0.87, 0.0], [0.89, 0.0]])
     targets = np.array([[1, 1], [1, 1], [1, 0], [0, 0]])
     assert expected_calibration_error(guesses, targets, n_bins=5) == pytest.approx((0.1 + 0.0) / 2)
+
+
+def test_platt_is_a_logistic_regression_of_each_class():
+    random = np.random.default_rng(1)
+    logits = random.normal(0, 2, (3000, 3))
+    targets = random.random(logits.shape) < expit([0.5, 1.0, 2.0] * logits + [0.3, -1.0, 0.0])
+    targets[:, 2] = False  # nothing to fit
+    slopes, offsets = fit_platt(logits, targets)
+    for column in range(2):
+        known = LogisticRegression(C=np.inf, tol=1e-8).fit(logits[:, [column]], targets[:, column])
+        assert slopes[column] == pytest.approx(known.coef_[0, 0], abs=1e-3)
+        assert offsets[column] == pytest.approx(known.intercept_[0], abs=1e-3)
+    assert (slopes[2], offsets[2]) == (1, 0)
+
+
+def test_the_brier_score_is_scikit_learns():
+    random = np.random.default_rng(2)
+    guesses, targets = random.random((50, 2)), random.random((50, 2)) < 0.4
+    expected = np.mean([brier_score_loss(targets[:, column], guesses[:, column]) for column in range(2)])
+    assert brier_score(guesses, targets) == pytest.approx(expected)

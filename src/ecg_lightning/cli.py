@@ -154,6 +154,62 @@ def benchmark(
     typer.echo(json.dumps(result) if as_json else benchmark_as_text(result))
 
 
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of train.py.")],
+    split: Annotated[str, typer.Option(help="test or val.")] = "test",
+    root: Annotated[
+        Path | None, typer.Option(help="Its PTB-XL folder: adds scores by sex, age, device, noise.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap by patient.", min=100)] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score what a run predicted: every metric by class with its interval, calibration, baselines, subgroups."""
+    from rich.console import Console
+
+    from ecg_lightning.runs.evaluations import evaluate_run, print_evaluation
+    from ecg_lightning.runs.results import without_nan
+
+    try:
+        _check_split(split)
+        found = evaluate_run(run, split, root, resamples)
+    except UserError as error:
+        _fail(error)
+    if as_json:
+        typer.echo(json.dumps(without_nan(found)))
+    else:
+        print_evaluation(found, Console())
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of train.py; the first one is the reference.")],
+    split: Annotated[str, typer.Option(help="test or val.")] = "test",
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap by patient.", min=100)] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare runs on the same records: paired differences to the first one, with intervals and a verdict."""
+    from rich.console import Console
+
+    from ecg_lightning.runs.evaluations import compare_runs, print_comparison
+    from ecg_lightning.runs.results import without_nan
+
+    try:
+        _check_split(split)
+        rows = compare_runs(runs, split, resamples)
+    except UserError as error:
+        _fail(error)
+    if as_json:
+        typer.echo(json.dumps(without_nan(rows)))
+    else:
+        print_comparison(rows, split, Console())
+
+
+def _check_split(split: str) -> None:
+    if split not in ("test", "val"):
+        raise UserError(f"--split {split}: allowed are test, val")
+
+
 def _fail(error: UserError) -> NoReturn:
     typer.echo(f"error: {error}", err=True)
     raise typer.Exit(error.exit_code)

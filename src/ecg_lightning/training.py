@@ -20,6 +20,7 @@ from ecg_lightning.checkpoints import Resume, describe, find_resume, load_classi
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
@@ -114,7 +115,8 @@ def run(
     if cfg.train:
         tensorboard.log_final(loggers, trainer.global_step, classifier, datamodule, result, cfg.callbacks.figures)
     # What was evaluated, where trainer.limit_* leaves records out.
-    result.data |= {f"n_{phase}": len(classifier.predictions[phase][1]) for phase in result.metrics}
+    result.data |= {f"n_{phase}": len(classifier.scored[phase].targets) for phase in result.metrics}
+    write_predictions(output_dir / PREDICTIONS_FILE, _predictions(classifier, datamodule))
     result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     result.variants = [_baseline(classifier, result)]
     result.artifacts = _artifacts(output_dir)
@@ -220,6 +222,23 @@ def of_its_task(settings: dict[str, Any], described: Mapping[str, Any]) -> dict[
     return settings | {name: described[name] for name in ("sampling_rate", "label_rule")}
 
 
+def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict[str, Predictions]:
+    """What was predicted of the validation and test records, which are read in the table's order."""
+    splits = {}
+    for split, scored in classifier.scored.items():
+        if split != "train":
+            n_records, dataset = len(scored.targets), datamodule.datasets[split]
+            splits[split] = Predictions(
+                classes=tuple(classifier.classes),
+                link="softmax" if classifier.loss.single_label else "sigmoid",
+                ecg_ids=dataset.ecg_ids[:n_records],
+                patient_ids=dataset.patient_ids[:n_records],
+                targets_NC=scored.targets.numpy().astype(bool),
+                logits_NC=scored.logits.double().numpy(),
+            )
+    return splits
+
+
 def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
     """Of the whole fit, the parts before a resumption included."""
     timer = callbacks_of(trainer, Timer)[0]
@@ -278,5 +297,5 @@ def _baseline(classifier: ECGClassifier, result: RunResult) -> dict[str, Any]:
 
 def _artifacts(output_dir: Path) -> dict[str, str]:
     found = {name: output_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")}
-    found["config"] = output_dir / "config.yaml"
+    found |= {"config": output_dir / "config.yaml", "predictions": output_dir / PREDICTIONS_FILE}
     return {name: str(path.relative_to(output_dir)) for name, path in found.items() if path.is_file()}

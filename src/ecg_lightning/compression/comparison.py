@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.decisions import Decided
 
 Array = npt.NDArray[Any]
-
-
-class Decided(NamedTuple):
-    """Probabilities of the test fold, and the validation fold's thresholds.
-
-    Attributes:
-        probabilities_NC: (N, C), calibrated.
-        thresholds_C: on them.
-    """
-
-    probabilities_NC: Array
-    thresholds_C: Array
 
 
 def intervals(guesses: Decided, dataset: SignalDataset, n_resamples: int) -> dict[str, list[float]]:

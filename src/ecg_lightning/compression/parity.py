@@ -21,8 +21,8 @@ N_RECORDS = 128
 # round sums that PyTorch's simulation does not, so a single record may lie anywhere; what that costs is in the
 # variant's own F1, which the runtime gives.
 TOLERANCE = {"fp32": (1e-3, 0.01, 0.999), "bf16": (0.03, 0.5, 0.98), "int8": (0.08, 1.0, 0.9)}
-# Standard deviation below which a class's probabilities have no correlation to speak of: it, or the mean difference that
-# is allowed, which would be as large as what varies.
+# Standard deviation below which a class's probabilities have no correlation to speak of: it, or the mean difference
+# that is allowed, which would be as large as what varies.
 _CONSTANT = 0.02
 
 

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_lightning.checkpoints import data_option, save_classifier
-from ecg_lightning.compression.comparison import Decided, intervals
+from ecg_lightning.compression.comparison import intervals
 from ecg_lightning.compression.parity import agree, differences, disagreement
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.datamodule import PTBXLDataModule
@@ -27,6 +27,7 @@ from ecg_lightning.deployment.metadata import Metadata, write_metadata
 from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, by_precision, files_of, open_runtime
 from ecg_lightning.errors import ExportError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
+from ecg_lightning.evaluation.decisions import Decided
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.evaluation.thresholds import best_f1_thresholds
 from ecg_lightning.models.classifier import ECGClassifier

@@ -7,6 +7,7 @@ all resamples at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,29 +39,87 @@ def patient_weights(patient_ids_N: npt.NDArray[np.int64], n_resamples: int = 100
 
 def f1_macro(decisions_NC: npt.NDArray[np.bool_], targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:
     """(R,) macro F1 of each resample, over the classes that have a positive record in it."""
-    decided, true = decisions_NC.astype(np.float64), targets_NC.astype(np.float64)
-    hits_RC = weights_RN @ (decided * true)
-    positives_RC = weights_RN @ true
-    sums_RC = weights_RN @ decided + positives_RC
-    return _mean_where(_divide(2 * hits_RC, sums_RC, otherwise=0.0), positives_RC > 0)
+    return macro(rates(decisions_NC, targets_NC, weights_RN)["f1"])
 
 
 def auroc_macro(scores_NC: Floats, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:
     """(R,) macro AUROC of each resample, over the classes that have a positive and a negative record in it."""
-    columns = [_auroc(scores_NC[:, column], targets_NC[:, column], weights_RN) for column in range(targets_NC.shape[1])]
-    auroc_RC = np.stack(columns, axis=1)
-    return _mean_where(auroc_RC, ~np.isnan(auroc_RC))
+    return macro(auroc(scores_NC, targets_NC, weights_RN))
+
+
+def macro(scores_RC: Floats) -> Floats:
+    """(R,) means over the classes that have a score."""
+    known_RC = ~np.isnan(scores_RC)
+    sums_R = np.where(known_RC, scores_RC, 0.0).sum(axis=1)
+    return _divide(sums_R, known_RC.sum(axis=1), otherwise=np.nan)
+
+
+def rates(
+    decisions_NC: npt.NDArray[np.bool_], targets_NC: npt.NDArray[np.bool_], weights_RN: Floats
+) -> dict[str, Floats]:
+    """Scores of decisions, each (R, C); NaN where there is nothing to count.
+
+    Returns:
+        `f1` (of classes with a positive record), `sensitivity`, `specificity`, `ppv` and `npv`.
+    """
+    decided, true = decisions_NC.astype(np.float64), targets_NC.astype(np.float64)
+    hits_RC = weights_RN @ (decided * true)
+    decided_RC, positives_RC = weights_RN @ decided, weights_RN @ true
+    records_R1 = weights_RN.sum(axis=1, keepdims=True)
+    rejected_RC = records_R1 - decided_RC - positives_RC + hits_RC
+    f1_RC = _divide(2 * hits_RC, decided_RC + positives_RC, otherwise=0.0)
+    return {
+        "f1": np.where(positives_RC > 0, f1_RC, np.nan),
+        "sensitivity": _divide(hits_RC, positives_RC, otherwise=np.nan),
+        "specificity": _divide(rejected_RC, records_R1 - positives_RC, otherwise=np.nan),
+        "ppv": _divide(hits_RC, decided_RC, otherwise=np.nan),
+        "npv": _divide(rejected_RC, records_R1 - decided_RC, otherwise=np.nan),
+    }
+
+
+def auroc(scores_NC: Floats, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:
+    """(R, C) areas under the ROC curve; NaN without a positive and a negative record."""
+    return _by_class(_auroc, scores_NC, targets_NC, weights_RN)
+
+
+def auprc(scores_NC: Floats, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:
+    """(R, C) average precisions (scikit-learn's definition: no interpolation); NaN without a positive record."""
+    return _by_class(_auprc, scores_NC, targets_NC, weights_RN)
 
 
 def interval(scores_R: Floats, level: float = 0.95) -> Interval:
-    """Percentile interval of the resamples' scores.
+    """Percentile interval of the resamples' scores; NaN where no resample has one.
 
     Args:
-        scores_R: from `f1_macro` or `auroc_macro`, or the difference of two; the sample's own score first.
+        scores_R: (R,) from these functions, or the difference of two; the sample's own score first.
         level: of confidence.
     """
+    if np.isnan(scores_R[1:]).all():
+        return Interval(float(scores_R[0]), float("nan"), float("nan"))
     low, high = np.nanquantile(scores_R[1:], [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(scores_R[0]), float(low), float(high))
+
+
+def _by_class(
+    score: Callable[[Floats, npt.NDArray[np.bool_], Floats], Floats],
+    scores_NC: Floats,
+    targets_NC: npt.NDArray[np.bool_],
+    weights_RN: Floats,
+) -> Floats:
+    columns = zip(scores_NC.T, targets_NC.T, strict=True)
+    return np.stack([score(scores_N, targets_N, weights_RN) for scores_N, targets_N in columns], axis=1)
+
+
+def _auprc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:
+    """Weighted mean of the precision at each positive record; equal scores are decided together."""
+    order = np.argsort(-scores_N, kind="stable")
+    ordered, positive_N = scores_N[order], targets_N[order]
+    first_of_tie = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    weights_RN = weights_RN[:, order]
+    positive_RT = np.add.reduceat(weights_RN * positive_N, first_of_tie, axis=1)
+    decided_RT = np.cumsum(np.add.reduceat(weights_RN, first_of_tie, axis=1), axis=1)
+    precision_RT = _divide(np.cumsum(positive_RT, axis=1), decided_RT, otherwise=0.0)
+    return _divide((precision_RT * positive_RT).sum(axis=1), positive_RT.sum(axis=1), otherwise=np.nan)
 
 
 def _auroc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:
@@ -75,12 +134,6 @@ def _auroc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_RN: Float
     pairs_R = positive_RT.sum(axis=1) * negative_RT.sum(axis=1)
     right_R = (positive_RT * below_RT).sum(axis=1)
     return _divide(right_R, pairs_R, otherwise=np.nan)
-
-
-def _mean_where(values_RC: Floats, known_RC: npt.NDArray[np.bool_]) -> Floats:
-    counts_R = known_RC.sum(axis=1)
-    sums_R = np.where(known_RC, values_RC, 0.0).sum(axis=1)
-    return _divide(sums_R, counts_R, otherwise=np.nan)
 
 
 def _divide(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any], otherwise: float) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 Floats = npt.NDArray[np.float64]
@@ -45,6 +45,27 @@ def fit_temperature(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike, link: s
     return float(np.exp(minimize_scalar(log_loss, bounds=_LOG_RANGE, method="bounded").x))
 
 
+def fit_platt(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Slope and offset of each class's logits with the least log loss (Platt 1999), from the validation fold.
+
+    A class without a positive or without a negative record keeps slope 1 and offset 0.
+
+    Returns:
+        (C,) slopes and (C,) offsets: the probabilities are sigmoid(slope · logit + offset).
+    """
+    logits, targets = np.asarray(logits_NC, dtype=np.float64), np.asarray(targets_NC, dtype=np.float64)
+    slopes, offsets = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
+    for column in range(logits.shape[1]):
+        if 0 < targets[:, column].sum() < len(targets):
+            slopes[column], offsets[column] = _fit_line(logits[:, column], targets[:, column])
+    return slopes, offsets
+
+
+def brier_score(probabilities_NC: Floats, targets_NC: npt.ArrayLike) -> float:
+    """Mean squared difference of probability and label, over records and classes (Brier 1950)."""
+    return float(np.square(probabilities_NC - np.asarray(targets_NC, dtype=np.float64)).mean())
+
+
 def expected_calibration_error(probabilities_NC: Floats, targets_NC: npt.ArrayLike, n_bins: int = 15) -> float:
     """Mean over the classes of |mean probability − share of positives|, in bins of equal width, weighted by size.
 
@@ -57,3 +78,14 @@ def expected_calibration_error(probabilities_NC: Floats, targets_NC: npt.ArrayLi
         for bins_N, probabilities_N, targets_N in zip(bins_NC.T, probabilities_NC.T, targets.T, strict=True)
     ]
     return float(np.mean(errors))
+
+
+def _fit_line(logits_N: Floats, targets_N: Floats) -> tuple[float, float]:
+    def log_loss(line: Floats) -> tuple[float, Floats]:
+        scaled = line[0] * logits_N + line[1]
+        loss = -(targets_N * log_expit(scaled) + (1 - targets_N) * log_expit(-scaled)).mean()
+        error = expit(scaled) - targets_N
+        return float(loss), np.array([(error * logits_N).mean(), error.mean()])
+
+    slope, offset = minimize(log_loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B").x
+    return float(slope), float(offset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -21,6 +21,14 @@ from ecg_lightning.models.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 PHASES = ("train", "val", "test")
+
+
+class Scored(NamedTuple):
+    """An epoch's predictions, in the order of the records: (N, C) each."""
+
+    logits: Tensor
+    probabilities: Tensor
+    targets: Tensor
 
 
 class ECGClassifier(L.LightningModule):
@@ -61,7 +69,7 @@ class ECGClassifier(L.LightningModule):
         self.thresholds: Tensor
         self.register_buffer("thresholds", torch.full((len(classes),), 0.5, dtype=torch.float64))
         self.description: dict[str, Any] = {}
-        self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
+        self.scored: dict[str, Scored] = {}
         self._steps: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {phase: [] for phase in PHASES}
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
@@ -191,7 +199,7 @@ class ECGClassifier(L.LightningModule):
         metrics = superclass_metrics(probabilities, targets, self.classes, self.thresholds.cpu())
         if self.loss.single_label:
             metrics |= single_label_metrics(logits, targets)
-        self.predictions[phase] = (probabilities, targets)
+        self.scored[phase] = Scored(logits, probabilities, targets)
         for name, value in {"loss": loss, **metrics}.items():
             shown = phase == "val" and name in ("loss", "f1_macro", "auroc_macro")
             self.log(f"{phase}/{name}", torch.tensor(value, dtype=torch.float32), prog_bar=shown)

@@ -71,7 +71,7 @@ class RunResult:
         """Write `result.json` into `folder`, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{name}.tmp"
-        temporary.write_text(json.dumps(_without_nan(dataclasses.asdict(self)), indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(without_nan(dataclasses.asdict(self)), indent=2, allow_nan=False) + "\n")
         temporary.replace(folder / name)
 
 
@@ -158,12 +158,12 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN; a figure that does not exist is null."""
+def without_nan(value: Any) -> Any:
+    """Plain values for JSON, which has no NaN: a figure that does not exist is null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
     return value

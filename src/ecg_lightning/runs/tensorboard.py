@@ -62,7 +62,7 @@ def log_final(
 def _log_figures(
     logger: TensorBoardLogger, step: int, phase: str, classifier: ECGClassifier, datamodule: PTBXLDataModule
 ) -> None:
-    probabilities, targets = classifier.predictions[phase]
+    _, probabilities, targets = classifier.scored[phase]
     dataset = datamodule.datasets[phase]
 
     def signal_of(index: int) -> npt.NDArray[np.float32]:

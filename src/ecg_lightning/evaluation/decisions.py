@@ -1,0 +1,43 @@
+"""From a model's predictions to calibrated probabilities and thresholds, all chosen on the validation fold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ecg_lightning.evaluation.calibration import fit_temperature
+from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.thresholds import best_f1_thresholds
+
+Floats = npt.NDArray[np.float64]
+
+
+class Decided(NamedTuple):
+    """Probabilities of a split, and the validation fold's thresholds.
+
+    Attributes:
+        probabilities_NC: (N, C), calibrated.
+        thresholds_C: on them.
+    """
+
+    probabilities_NC: Floats
+    thresholds_C: Floats
+
+    @property
+    def decisions(self) -> npt.NDArray[np.bool_]:
+        """(N, C): which classes reach their threshold."""
+        return self.probabilities_NC >= self.thresholds_C
+
+
+def decide(val: Predictions, split: Predictions) -> Decided:
+    """Calibrate and threshold a split by the validation fold.
+
+    Args:
+        val: of the validation fold.
+        split: of the same model; may be the validation fold itself, whose scores are then too good.
+    """
+    temperature = fit_temperature(val.logits_NC, val.targets_NC, val.link)
+    thresholds = best_f1_thresholds(val.probabilities(temperature), val.targets_NC.astype(np.uint8))
+    return Decided(split.probabilities(temperature), thresholds)

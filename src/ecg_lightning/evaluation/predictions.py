@@ -1,0 +1,99 @@
+"""What a run predicted, record by record: a table that evaluations and comparisons read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ecg_lightning.errors import DataError
+from ecg_lightning.evaluation.calibration import probabilities
+
+PREDICTIONS_FILE = "predictions.csv"
+_KEYS = ("split", "ecg_id", "patient_id")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits and labels of one split's records.
+
+    Attributes:
+        classes: names of the C classes.
+        link: from logits to probabilities, see `calibration.probabilities`.
+        ecg_ids: (N,) PTB-XL's record numbers.
+        patient_ids: (N,) patients.
+        targets_NC: (N, C) labels.
+        logits_NC: (N, C).
+    """
+
+    classes: tuple[str, ...]
+    link: str
+    ecg_ids: npt.NDArray[np.int64]
+    patient_ids: npt.NDArray[np.int64]
+    targets_NC: npt.NDArray[np.bool_]
+    logits_NC: Floats
+
+    def probabilities(self, temperature: float = 1.0) -> Floats:
+        """(N, C), of logits divided by the temperature."""
+        return probabilities(self.logits_NC, temperature, self.link)
+
+
+def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
+    """Write one row a record, with the name of its split.
+
+    Args:
+        path: the .csv file.
+        splits: by name: `val`, `test`.
+    """
+    tables = []
+    for split, one in splits.items():
+        columns: dict[str, object] = {"split": split, "ecg_id": one.ecg_ids, "patient_id": one.patient_ids}
+        for column, name in enumerate(one.classes):
+            columns[f"target/{name}"] = one.targets_NC[:, column].astype(int)
+        for column, name in enumerate(one.classes):
+            columns[f"logit/{one.link}/{name}"] = one.logits_NC[:, column]
+        tables.append(pd.DataFrame(columns))
+    pd.concat(tables).to_csv(path, index=False)
+
+
+def read_predictions(path: Path) -> dict[str, Predictions]:
+    """What `write_predictions` wrote, by split.
+
+    Raises:
+        DataError: the file is not there or is no such table.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is not there: a run of train.py writes it; evaluate an older one by train=false")
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise DataError(f"{path} cannot be read as a table ({str(error).strip()}); run the model again") from None
+    logits = [str(name).split("/", 2) for name in table.columns if str(name).startswith("logit/")]
+    classes = tuple(parts[-1] for parts in logits)
+    links = {parts[1] for parts in logits if len(parts) == 3}
+    targets = [f"target/{name}" for name in classes]
+    if absent := [name for name in (*_KEYS, *targets) if name not in table.columns] or links - {"sigmoid", "softmax"}:
+        raise DataError(f"{path} is no table of predictions ({', '.join(sorted(absent))}); run the model again")
+    if not classes or len(links) != 1:
+        raise DataError(f"{path} is no table of predictions (it holds no logits); run the model again")
+    (link,) = links
+    values = table[[*targets, *(f"logit/{link}/{name}" for name in classes)]]
+    if not all(pd.api.types.is_numeric_dtype(kind) for kind in values.dtypes) or not np.isfinite(values.to_numpy()).all():
+        raise DataError(f"{path} holds values that are no finite numbers; run the model again")
+    return {
+        str(split): Predictions(
+            classes,
+            link,
+            part["ecg_id"].to_numpy(np.int64),
+            part["patient_id"].to_numpy(np.int64),
+            part[targets].to_numpy().astype(bool),
+            part[[f"logit/{link}/{name}" for name in classes]].to_numpy(np.float64),
+        )
+        for split, part in table.groupby("split", sort=False)
+    }

@@ -1,0 +1,169 @@
+"""What a reviewer asks of a classifier: every score with its interval, calibration, and trivial baselines beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ecg_lightning.errors import DataError
+from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.bootstrap import Floats, Interval
+from ecg_lightning.evaluation.calibration import (
+    brier_score,
+    expected_calibration_error,
+    fit_platt,
+    fit_temperature,
+    probabilities,
+)
+from ecg_lightning.evaluation.decisions import Decided, decide
+from ecg_lightning.evaluation.predictions import Predictions
+
+METRICS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv", "npv")
+MACRO = "macro"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores of one split.
+
+    Attributes:
+        n_records: in it.
+        n_patients: in it.
+        positives: records of each class.
+        scores: interval of each of `METRICS`, by class and `macro`.
+        calibration: expected calibration error and Brier score, by `none`, `temperature` and `platt`.
+        baselines: macro F1 of calling every class, and none, for every record.
+    """
+
+    n_records: int
+    n_patients: int
+    positives: dict[str, int]
+    scores: dict[str, dict[str, Interval]]
+    calibration: dict[str, dict[str, float]]
+    baselines: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        scores = {
+            name: {metric: list(interval) for metric, interval in metrics.items()}
+            for name, metrics in self.scores.items()
+        }
+        return {**vars(self), "scores": scores}
+
+
+def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> Report:
+    """Score a split with thresholds and calibration of the validation fold.
+
+    Args:
+        val: of the validation fold.
+        split: of the same model.
+        n_resamples: of the bootstrap by patient.
+    """
+    decided = decide(val, split)
+    weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
+    arrays = scores_by_class(decided, split.targets_NC, weights_RN)
+    scores = {
+        name: {metric: bootstrap.interval(values_RC[:, column]) for metric, values_RC in arrays.items()}
+        for column, name in enumerate(split.classes)
+    }
+    scores[MACRO] = {metric: bootstrap.interval(bootstrap.macro(values_RC)) for metric, values_RC in arrays.items()}
+    whole = weights_RN[:1]
+    every = np.ones_like(split.targets_NC)
+    return Report(
+        n_records=len(split.targets_NC),
+        n_patients=len(np.unique(split.patient_ids)),
+        positives=dict(zip(split.classes, split.targets_NC.sum(axis=0).tolist(), strict=True)),
+        scores=scores,
+        calibration=calibration_errors(val, split),
+        baselines={
+            "every class": float(bootstrap.f1_macro(every, split.targets_NC, whole)[0]),
+            "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
+        },
+    )
+
+
+def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> dict[str, Floats]:
+    """(R, C) of each of `METRICS`."""
+    return {
+        "auroc": bootstrap.auroc(decided.probabilities_NC, targets_NC, weights_RN),
+        "auprc": bootstrap.auprc(decided.probabilities_NC, targets_NC, weights_RN),
+        **bootstrap.rates(decided.decisions, targets_NC, weights_RN),
+    }
+
+
+def calibration_errors(val: Predictions, split: Predictions) -> dict[str, dict[str, float]]:
+    """Expected calibration error and Brier score before and after calibration on the validation fold."""
+    temperature = fit_temperature(val.logits_NC, val.targets_NC, val.link)
+    ways = {"none": split.probabilities(), "temperature": split.probabilities(temperature)}
+    if split.link == "sigmoid":
+        slopes_C, offsets_C = fit_platt(val.logits_NC, val.targets_NC)
+        ways["platt"] = probabilities(split.logits_NC * slopes_C + offsets_C)
+    return {
+        name: {
+            "ece": expected_calibration_error(guesses_NC, split.targets_NC),
+            "brier": brier_score(guesses_NC, split.targets_NC),
+        }
+        for name, guesses_NC in ways.items()
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One model against another on the same records.
+
+    Attributes:
+        f1: of macro F1 at each one's thresholds of the validation fold.
+        auroc: of macro AUROC.
+    """
+
+    f1: Interval
+    auroc: Interval
+
+
+def compare(
+    model: tuple[Predictions, Predictions], reference: tuple[Predictions, Predictions], n_resamples: int = 1000
+) -> Difference:
+    """Paired bootstrap by patient of two models' difference.
+
+    Args:
+        model: its predictions of the validation fold and of the split to compare on.
+        reference: the same of the one it is compared with.
+        n_resamples: of the bootstrap.
+
+    Raises:
+        DataError: they were not evaluated on the same records with the same labels.
+    """
+    (_, one), (_, other) = model, reference
+    order_one, order_other = np.argsort(one.ecg_ids), np.argsort(other.ecg_ids)
+    if (
+        one.classes != other.classes
+        or not np.array_equal(one.ecg_ids[order_one], other.ecg_ids[order_other])
+        or not np.array_equal(one.targets_NC[order_one], other.targets_NC[order_other])
+    ):
+        raise DataError(
+            f"{len(one.ecg_ids)} and {len(other.ecg_ids)} records that are not the same, or have other labels: compare "
+            "runs of the same folds, records and label rule"
+        )
+    weights_RN = bootstrap.patient_weights(one.patient_ids[order_one], n_resamples)
+    targets_NC = one.targets_NC[order_one]
+    scores = []
+    for (val, split), order in ((model, order_one), (reference, order_other)):
+        decided = decide(val, split)
+        scores.append(
+            (
+                bootstrap.f1_macro(decided.decisions[order], targets_NC, weights_RN),
+                bootstrap.auroc_macro(decided.probabilities_NC[order], targets_NC, weights_RN),
+            )
+        )
+    (f1, auroc), (f1_before, auroc_before) = scores
+    return Difference(bootstrap.interval(f1 - f1_before), bootstrap.interval(auroc - auroc_before))
+
+
+def verdict(difference: Interval) -> str:
+    """`better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`."""
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "no difference shown"

@@ -1,0 +1,166 @@
+"""`ecg-lightning evaluate` and `compare`: what runs predicted, read again and put into tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ecg_lightning.errors import DataError
+from ecg_lightning.evaluation import bootstrap, report
+from ecg_lightning.evaluation.bootstrap import Interval
+from ecg_lightning.evaluation.decisions import decide
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup, subgroups
+from ecg_lightning.runs.results import read_result
+
+Pair = tuple[Predictions, Predictions]
+
+
+def read_run(folder: Path, split: str) -> Pair:
+    """A run's predictions of the validation fold and of a split.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = read_predictions(folder / PREDICTIONS_FILE)
+    for name in ("val", split):
+        if name not in found:
+            raise DataError(
+                f"{folder / PREDICTIONS_FILE} holds no predictions of the split {name} (it has {', '.join(found)}): "
+                "thresholds come from val, so the run must have been trained with both"
+            )
+    return found["val"], found[split]
+
+
+def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) -> dict[str, Any]:
+    """Everything that `ecg-lightning evaluate` says of a run, as plain values.
+
+    Args:
+        folder: of the run.
+        split: `test` or `val`.
+        root: its PTB-XL folder, for the subgroups; None leaves them out.
+        n_resamples: of the bootstrap.
+    """
+    val, scored = read_run(folder, split)
+    groups = subgroups(val, scored, root, n_resamples) if root else []
+    return {
+        "run": str(folder),
+        "split": split,
+        "label_rule": read_result(folder)["data"].get("label_rule"),
+        **report.evaluate(val, scored, n_resamples).as_dict(),
+        "subgroups": [asdict(group) for group in groups],
+    }
+
+
+def print_evaluation(found: dict[str, Any], console: Console) -> None:
+    """The tables of `evaluate_run`."""
+    table = Table(title=f"{found['run']}, {found['split']}", title_justify="left")
+    for heading in ("class", "positive", *(name.upper() if name in _SHORT else name for name in report.METRICS)):
+        table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
+    for name, scores in found["scores"].items():
+        positive = found["positives"].get(name)
+        share = "" if positive is None else f"{positive:,} ({positive / found['n_records']:.0%})"
+        table.add_row(name, share, *(_with_interval(Interval(*scores[metric])) for metric in report.METRICS))
+    console.print(table)
+    n_records, n_patients = found["n_records"], found["n_patients"]
+    console.print(
+        f"N = {n_records:,} records of {n_patients:,} patients, label rule {found['label_rule']}; 95 % intervals by "
+        "bootstrap of patients; thresholds (best F1) and temperature from the validation fold"
+        + ("; on that fold itself they are too good" if found["split"] == "val" else "")
+        + ". Share of positives: the AUPRC of a guess.",
+        style="dim",
+        highlight=False,
+    )
+    baselines = ", ".join(f"{name} for every record {f1:.3f}" for name, f1 in found["baselines"].items())
+    console.print(f"macro F1 of trivial rules: {baselines}", highlight=False)
+    for name, errors in found["calibration"].items():
+        console.print(f"calibration {name}: ECE {errors['ece']:.4f}, Brier {errors['brier']:.4f}", highlight=False)
+    if found["subgroups"]:
+        console.print(_subgroup_table([Subgroup(**group) for group in found["subgroups"]]))
+        console.print(
+            f"a class counts in a group with at least {MIN_POSITIVES} positive records and as many others there",
+            style="dim",
+            highlight=False,
+        )
+
+
+def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[dict[str, Any]]:
+    """Scores of runs, and each one's difference to the first.
+
+    Raises:
+        DataError: a run has no predictions, or not of the same records.
+    """
+    pairs = [read_run(folder, split) for folder in folders]
+    rows = []
+    for folder, pair in zip(folders, pairs, strict=True):
+        scored = pair[1]
+        decided = decide(*pair)
+        weights_RN = bootstrap.patient_weights(scored.patient_ids, n_resamples)
+        row: dict[str, Any] = {
+            "run": str(folder),
+            "n_records": len(scored.ecg_ids),
+            "f1": bootstrap.interval(bootstrap.f1_macro(decided.decisions, scored.targets_NC, weights_RN)),
+            "auroc": bootstrap.interval(bootstrap.auroc_macro(decided.probabilities_NC, scored.targets_NC, weights_RN)),
+        }
+        if pair is not pairs[0]:
+            try:
+                difference = report.compare(pair, pairs[0], n_resamples)
+            except DataError as error:
+                raise DataError(f"{folder} and {folders[0]}: {error}") from None
+            row |= {
+                "f1_change": difference.f1,
+                "f1_verdict": report.verdict(difference.f1),
+                "auroc_change": difference.auroc,
+                "auroc_verdict": report.verdict(difference.auroc),
+            }
+        rows.append(row)
+    return rows
+
+
+def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Console) -> None:
+    """The table of `compare_runs`."""
+    table = Table()
+    for heading in ("run", f"{split} F1", "Δ F1", "", "AUROC", "Δ AUROC", ""):
+        table.add_column(heading, no_wrap=heading != "run", overflow="fold")
+    for row in rows:
+        cells = []
+        for metric in ("f1", "auroc"):
+            cells.append(_with_interval(row[metric]))
+            change = row.get(f"{metric}_change")
+            cells += [_signed(change), row[f"{metric}_verdict"]] if change else ["–", ""]
+        table.add_row(row["run"], *cells)
+    console.print(table)
+    console.print(
+        f"N = {rows[0]['n_records']:,} records. Macro means; thresholds and temperature of each run's validation fold. "
+        "Δ: to the first run, paired bootstrap by patient, 95 %: better or worse where the interval leaves 0 out.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _subgroup_table(groups: Sequence[Subgroup]) -> Table:
+    table = Table()
+    for heading in ("by", "group", "N", "classes", "F1", "AUROC"):
+        table.add_column(heading, justify="right" if heading in ("N", "F1", "AUROC") else "left")
+    for group in groups:
+        scores = (_with_interval(Interval(*score)) if score else "–" for score in (group.f1, group.auroc))
+        table.add_row(group.by, group.name, f"{group.n_records:,}", ", ".join(group.classes) or "–", *scores)
+    return table
+
+
+def _with_interval(score: Interval) -> str:
+    if score.value != score.value:  # nothing to count
+        return "–"
+    return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
+
+
+def _signed(change: Interval) -> str:
+    return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+
+
+_SHORT = ("auroc", "auprc", "f1", "ppv", "npv")
