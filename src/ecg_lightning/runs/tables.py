@@ -151,7 +151,7 @@ def _caption(rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"data {data}{': ' * bool(counts)}{counts}. F1 is macro F1 at threshold 0.5; tuned: thresholds chosen on the "
         "validation fold. "
-        "val: of the best checkpoint, which it was chosen by."
+        "val: of the scored checkpoint, which was chosen by it unless scored_epoch=last."
     )
 
 
