@@ -484,3 +484,45 @@ class _Trap:
 
     def __reduce__(self):
         return open, (self.path, "w")
+
+
+def test_another_task_has_classes_of_its_own(run, trained, tmp_path):
+    result = run(tmp_path / "form", "data.task=form", "trainer.max_epochs=1")
+    assert result.data["task"] == "form"
+    described = read_checkpoint(tmp_path / "form" / "checkpoints" / "best.ckpt")["ecg_lightning"]
+    assert set(result.metrics["val"]["per_class"]) <= set(described["classes"])
+    assert not set(described["classes"]) & {"CD", "HYP", "MI", "STTC"}
+    evaluated = run(
+        tmp_path / "again", "train=false", f"ckpt_path={tmp_path}/form/checkpoints/best.ckpt", "data.task=rhythm"
+    )
+    assert evaluated.data["task"] == "form"  # the checkpoint's
+    folder, _ = trained
+    with pytest.raises(ConfigError, match=r"data\.task=superdiagnostic, this run has form"):
+        run(
+            tmp_path / "taught", "data.task=form", f"model.teacher={folder}/checkpoints/best.ckpt", model="deit"
+        )  # fmt: skip
+
+
+def test_the_last_epoch_can_be_the_scored_one(run, tmp_path):
+    result = run(tmp_path, "scored_epoch=last", "trainer.max_epochs=3", "model.optimizer.lr=1e-2")
+    assert result.timing["best_epoch"] == 3
+
+
+def test_labels_of_fold_10_choose_no_checkpoint(run, synthetic_root, tmp_path):
+    """Its labels permuted: the same weights, thresholds and validation score."""
+    permuted = tmp_path / "permuted"
+    shutil.copytree(synthetic_root, permuted)
+    (permuted / "SYNTHETIC.json").unlink()
+    table = pd.read_csv(permuted / "ptbxl_database.csv")
+    tested = table["strat_fold"] == 10
+    table.loc[tested, "scp_codes"] = table.loc[tested, "scp_codes"].to_numpy()[::-1]
+    table.to_csv(permuted / "ptbxl_database.csv", index=False)
+    runs = [
+        run(tmp_path / name, f"data.root={root}", "trainer.max_epochs=2")
+        for name, root in (("one", synthetic_root), ("other", permuted))
+    ]
+    states = [read_checkpoint(tmp_path / name / "checkpoints" / "best.ckpt")["state_dict"] for name in ("one", "other")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert runs[0].thresholds == runs[1].thresholds
+    assert runs[0].score == runs[1].score
+    assert runs[0].metrics["test"] != runs[1].metrics["test"]

@@ -24,6 +24,9 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 
+TASK_KEYS = ("sampling_rate", "label_rule", "task")
+"""Settings of the data that make a checkpoint's task what it is."""
+
 _FORMAT = 1
 _FREE_ON_RESUME = ("weights", "pretrained")  # they gave the first weights, which the checkpoint has replaced
 _KEYS = (
@@ -69,6 +72,7 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
         "n_samples": datamodule.n_samples,
         "batch_size": datamodule.batch_size,
         "label_rule": datamodule.label_rule,
+        "task": datamodule.task,
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
         # A folder of real data is only read; one of synthetic data would be written, on another machine, too.
         "data": plain(cfg.data) | ({"root": str(datamodule.root.absolute())} if cfg.data.root else {}),
@@ -120,6 +124,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} has checkpoint format {described['format']}, this version ({__version__}) reads {_FORMAT}; "
             f"use ecg_lightning {described.get('version', 'of that time')}"
         )
+    described.setdefault("task", "superdiagnostic")  # the only one before there were others
     return cast(dict[str, Any], checkpoint)
 
 
@@ -188,7 +193,7 @@ class Resume:
             CheckpointError: names the first setting that differs.
         """
         self._compare("seed", self.description["seed"], description["seed"])
-        for name in ("label_rule", "sampling_rate", "batch_size"):
+        for name in ("label_rule", "task", "sampling_rate", "batch_size"):
             self._compare(f"data.{name}", self.description[name], description[name])
         for split in ("train", "val"):
             self._compare(f"data.{split}_folds", self.description["folds"][split], description["folds"][split])

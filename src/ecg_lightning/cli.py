@@ -71,7 +71,7 @@ def labels(
             raise UserError(f"--rule {rule}: allowed are {', '.join(ptbxl_labels.LABEL_RULES)}")
         table = ptbxl_labels.read_database(database)
         codes = ptbxl_labels.read_statements(statements)
-        targets = ptbxl_labels.superclass_targets(table["scp_codes"].astype(str).tolist(), codes, rule, str(database))
+        targets = ptbxl_labels.label_targets(table["scp_codes"].astype(str).tolist(), codes, rule, str(database))
     except UserError as error:
         _fail(error)
     counts = ptbxl_labels.counts_by_split(targets, table["strat_fold"].to_numpy())

@@ -33,6 +33,10 @@ class DataConfig:
     sampling_rate: int = field(default=100, metadata={"choices": (100, 500)})
     batch_size: int = field(default=32, metadata={"min": 1})
     label_rule: str = field(default="benchmark", metadata={"choices": ("benchmark", "ge50", "eq100")})
+    task: str = field(
+        default="superdiagnostic",
+        metadata={"choices": ("superdiagnostic", "subdiagnostic", "diagnostic", "form", "rhythm", "all")},
+    )
     train_folds: list[int] = field(default_factory=lambda: list(range(1, 9)))
     val_folds: list[int] = field(default_factory=lambda: [9])
     test_folds: list[int] = field(default_factory=lambda: [10])
@@ -595,6 +599,11 @@ def _check_devices(cfg: DictConfig) -> None:
 
 
 def _check_root(data: DictConfig) -> None:
+    if data.task in ("form", "rhythm", "all") and data.label_rule != "benchmark":
+        raise ConfigError(
+            f"data.task={data.task} data.label_rule={data.label_rule}: PTB-XL gives form and rhythm no likelihood (it "
+            "writes 0), so this rule would leave them out: use data.label_rule=benchmark"
+        )
     if data.root is None and data._target_ == DataConfig._target_:
         raise ConfigError(
             "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv; or use data=synthetic"

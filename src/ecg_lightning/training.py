@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware
 from ecg_lightning.building import build_classifier, build_datamodule, build_loggers
-from ecg_lightning.checkpoints import Resume, describe, find_resume, load_classifier, read_checkpoint
+from ecg_lightning.checkpoints import TASK_KEYS, Resume, describe, find_resume, load_classifier, read_checkpoint
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
@@ -157,7 +157,12 @@ def _prepare_training(
     if teacher is not None:
         _check_teacher(cfg.model.teacher, teacher.description, datamodule)
     classifier = build_classifier(
-        plain(cfg.model), plain(cfg.frontend), n_samples=datamodule.n_samples, seed=cfg.seed, teacher=teacher
+        plain(cfg.model),
+        plain(cfg.frontend),
+        n_samples=datamodule.n_samples,
+        seed=cfg.seed,
+        classes=datamodule.classes,
+        teacher=teacher,
     )
     classifier.description = describe(cfg, datamodule, choices)
     if resume:
@@ -169,7 +174,7 @@ def _prepare_training(
 
 def _check_teacher(path: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
     """A teacher of other labels teaches another task; one that saw this run's held-out folds would leak them."""
-    for name in ("sampling_rate", "label_rule"):
+    for name in TASK_KEYS:
         if taught[name] != (own := getattr(datamodule, name)):
             raise ConfigError(
                 f"model.teacher={path} was trained with data.{name}={taught[name]}, this run has {own}: set "
@@ -215,11 +220,11 @@ def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule
 
 
 def of_its_task(settings: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
-    """Data settings with the sampling rate and the label rule that a checkpoint was trained with."""
-    for name in ("sampling_rate", "label_rule"):
+    """Data settings with the sampling rate, task and label rule that a checkpoint was trained with."""
+    for name in TASK_KEYS:
         if settings[name] != described[name]:
             log.info("data.%s=%s is taken from the checkpoint", name, described[name])
-    return settings | {name: described[name] for name in ("sampling_rate", "label_rule")}
+    return settings | {name: described[name] for name in TASK_KEYS}
 
 
 def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict[str, Predictions]:
@@ -278,7 +283,9 @@ def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:
 def describe_data(datamodule: PTBXLDataModule) -> dict[str, Any]:
     """Which records a run had, as `result.json` holds it."""
     counts = {f"n_{split}": len(dataset) for split, dataset in datamodule.datasets.items()}
-    described = {name: getattr(datamodule, name) for name in ("root_hash", "version", "label_rule", "n_left_out")}
+    described = {
+        name: getattr(datamodule, name) for name in ("root_hash", "version", "task", "label_rule", "n_left_out")
+    }
     return described | counts
 
 

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from ecg_lightning.data import labels
-from ecg_lightning.data.labels import SUPERCLASSES, counts_by_split, read_database, read_statements, superclass_targets
+from ecg_lightning.data.labels import (
+    SUPERCLASSES,
+    counts_by_split,
+    label_targets,
+    read_database,
+    read_statements,
+    task_classes,
+)
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.metrics import single_label_metrics
 
@@ -36,16 +43,45 @@ def named(row: np.ndarray) -> set[str]:
 
 
 @pytest.fixture
-def full_labels(ptbxl_root: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and folds of all 21,799 records of PTB-XL 1.0.3."""
+def full_table(ptbxl_root: Path) -> pd.DataFrame:
+    """The table of all 21,799 records of PTB-XL 1.0.3."""
     path = next((path for name in ("_full", "") if (path := ptbxl_root / f"ptbxl_database{name}.csv").exists()), None)
     if path is None:
         pytest.skip(f"{ptbxl_root} holds no ptbxl_database.csv")
     database = read_database(path)
     if len(database) != 21_799:
         pytest.skip(f"{path} is not PTB-XL 1.0.3's full table: it holds {len(database)} records, not 21,799")
-    targets = superclass_targets(database["scp_codes"].tolist(), read_statements(ptbxl_root / "scp_statements.csv"))
-    return targets, database["strat_fold"].to_numpy()
+    return database
+
+
+@pytest.fixture
+def full_labels(full_table: pd.DataFrame, ptbxl_root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and folds of its records."""
+    targets = label_targets(full_table["scp_codes"].tolist(), read_statements(ptbxl_root / "scp_statements.csv"))
+    return targets, full_table["strat_fold"].to_numpy()
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("task", "n_classes", "n_labelled"),
+    [
+        ("superdiagnostic", 5, (17_084, 2_146, 2_158)),
+        ("subdiagnostic", 23, (17_084, 2_146, 2_158)),
+        ("diagnostic", 44, (17_084, 2_146, 2_158)),
+        ("form", 19, (7_197, 901, 880)),
+        ("rhythm", 12, (16_832, 2_100, 2_098)),
+        ("all", 71, (17_418, 2_183, 2_198)),
+    ],
+)
+def test_the_six_tasks_of_ptbxl_1_0_3(
+    full_table: pd.DataFrame, ptbxl_root: Path, task: str, n_classes: int, n_labelled: tuple[int, ...]
+) -> None:
+    statements = read_statements(ptbxl_root / "scp_statements.csv", task)
+    classes = task_classes(statements)
+    targets = label_targets(full_table["scp_codes"].tolist(), statements, classes=classes)
+    assert targets.any(axis=0).sum() == len(classes) == n_classes
+    labelled, folds = targets.any(axis=1), full_table["strat_fold"].to_numpy()
+    assert tuple(int(labelled[np.isin(folds, split)].sum()) for split in (range(1, 9), 9, 10)) == n_labelled
 
 
 @pytest.mark.real_data
@@ -101,22 +137,20 @@ def test_constant_norm_scores_the_known_values(
     ],
 )
 def test_rules(codes: str, benchmark: set[str], ge50: set[str], eq100: set[str]) -> None:
-    found = {rule: named(superclass_targets([codes], STATEMENTS, rule)[0]) for rule in labels.LABEL_RULES}
+    found = {rule: named(label_targets([codes], STATEMENTS, rule)[0]) for rule in labels.LABEL_RULES}
     assert found == {"benchmark": benchmark, "ge50": ge50, "eq100": eq100}
 
 
 def test_classes_are_in_alphabetical_order() -> None:
     assert SUPERCLASSES == ("CD", "HYP", "MI", "NORM", "STTC")
     rows = [f"{{'{code}': 100.0}}" for code in ("LAFB", "LVH", "IMI", "NORM", "NDT")]
-    targets = superclass_targets(rows, STATEMENTS)
+    targets = label_targets(rows, STATEMENTS)
     assert targets.dtype == np.uint8
     np.testing.assert_array_equal(targets, np.eye(5))
 
 
 def test_counts_by_split_of_a_hand_made_table() -> None:
-    targets = superclass_targets(
-        ["{'NORM': 1.0}", "{'IMI': 1.0, 'LVH': 1.0}", "{'SR': 0.0}", "{'NDT': 1.0}"], STATEMENTS
-    )
+    targets = label_targets(["{'NORM': 1.0}", "{'IMI': 1.0, 'LVH': 1.0}", "{'SR': 0.0}", "{'NDT': 1.0}"], STATEMENTS)
     counts = counts_by_split(targets, np.array([8, 9, 9, 10]))
     nothing = dict.fromkeys(("records", "labelled", *SUPERCLASSES), 0)
     assert counts == {
@@ -140,7 +174,7 @@ def test_fast_parser_equals_literal_eval(table: pd.DataFrame, monkeypatch: pytes
 
 @pytest.mark.parametrize("codes", ['{"NORM": 100.0}', "{'NORM':100.0}", " {'NORM': 100.0,}", "{'NORM': 1e2}"])
 def test_other_spellings_are_read_too(codes: str) -> None:
-    assert named(superclass_targets([codes], STATEMENTS, "eq100")[0]) == {"NORM"}
+    assert named(label_targets([codes], STATEMENTS, "eq100")[0]) == {"NORM"}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +198,7 @@ def test_other_spellings_are_read_too(codes: str) -> None:
 )
 def test_malformed_codes(codes: str) -> None:
     with pytest.raises(DataError, match=r"^table\.csv, record 2: scp_codes is .* expected a dictionary"):
-        superclass_targets(["{'NORM': 100.0}", codes], STATEMENTS, where="table.csv")
+        label_targets(["{'NORM': 100.0}", codes], STATEMENTS, where="table.csv")
 
 
 # --- tables -------------------------------------------------------------------------------------------------------
@@ -254,7 +288,7 @@ def test_statements_give_the_diagnostic_codes_a_class(pristine: Path) -> None:
 def test_a_code_without_a_statement_is_refused(pristine: Path) -> None:
     statements = read_statements(pristine / "scp_statements.csv")
     with pytest.raises(DataError, match=r"record 2: SCP code 'XYZ' has no row in scp_statements\.csv"):
-        superclass_targets(["{'NORM': 100.0}", "{'XYZ': 0.0}"], statements)
+        label_targets(["{'NORM': 100.0}", "{'XYZ': 0.0}"], statements)
 
 
 def test_statements_that_miss_a_code_are_refused(ptbxl: Path) -> None:
@@ -266,7 +300,7 @@ def test_statements_that_miss_a_code_are_refused(ptbxl: Path) -> None:
     )
     table = read_database(ptbxl / "ptbxl_database.csv")
     with pytest.raises(DataError, match="SCP code 'NORM' has no row"):
-        superclass_targets(table["scp_codes"].tolist(), read_statements(path))
+        label_targets(table["scp_codes"].tolist(), read_statements(path))
 
 
 @pytest.mark.parametrize("column", ["filename_lr", "filename_hr"])
@@ -286,3 +320,24 @@ def test_wrong_statements(ptbxl: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match=r"scp_statements\.csv: its diagnostic classes are .* from the same PTB-XL"):
         read_statements(path)
+
+
+def test_tasks_name_their_own_classes(tmp_path: Path) -> None:
+    path = tmp_path / "scp_statements.csv"
+    path.write_text(
+        ",description,diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass\n"
+        "NDT,,1.0,1.0,,STTC,STTC\nNST_,,1.0,1.0,,STTC,NST_\nNORM,,1.0,,,NORM,NORM\nIMI,,1.0,,,MI,IMI\n"
+        "LAFB,,1.0,,,CD,LAFB/LPFB\nLVH,,1.0,,,HYP,LVH\nSR,,,,1.0,,\nPVC,,,1.0,,,\n"
+    )
+    classes = {task: task_classes(read_statements(path, task)) for task in labels.TASKS}
+    assert classes["superdiagnostic"] == SUPERCLASSES
+    assert classes["subdiagnostic"] == ("IMI", "LAFB/LPFB", "LVH", "NORM", "NST_", "STTC")
+    assert classes["diagnostic"] == ("IMI", "LAFB", "LVH", "NDT", "NORM", "NST_")
+    assert classes["form"] == ("NDT", "NST_", "PVC")
+    assert classes["rhythm"] == ("SR",)
+    assert classes["all"] == ("IMI", "LAFB", "LVH", "NDT", "NORM", "NST_", "PVC", "SR")
+    targets = label_targets(["{'NDT': 0.0, 'SR': 0.0}"], read_statements(path, "form"), classes=classes["form"])
+    assert targets.tolist() == [[1, 0, 0]]
+    path.write_text(path.read_text().replace("SR,,,,1.0,,", "SR,,,,,,"))
+    with pytest.raises(DataError, match="no code for the task rhythm"):
+        read_statements(path, "rhythm")

@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ecg_lightning.data.cache import default_cache_dir
-from ecg_lightning.data.labels import LABEL_RULES, SPLITS, SUPERCLASSES
+from ecg_lightning.data.labels import LABEL_RULES, SPLITS, TASKS
 from ecg_lightning.data.ptbxl import (
     FILENAME_COLUMN,
     Records,
     check_learnable,
     check_patients,
     check_scorable,
+    read_classes,
     read_ptbxl,
 )
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
@@ -37,7 +38,7 @@ class ECGBatch(NamedTuple):
 
     Attributes:
         signals: int16 (B, 12, T), 1 µV a unit, leads in the order of `wfdb.LEADS`.
-        targets: float32 (B, 5) multi-hot, classes in the order of `labels.SUPERCLASSES`.
+        targets: float32 (B, C) multi-hot, classes in the order of the data module's.
     """
 
     signals: Tensor
@@ -105,6 +106,7 @@ class PTBXLDataModule(L.LightningDataModule):
         sampling_rate: 100 or 500 Hz.
         batch_size: records a batch, for each device.
         label_rule: `benchmark` (likelihood ignored), `ge50` or `eq100`.
+        task: one of `labels.TASKS`.
         train_folds: folds of the training split.
         val_folds: folds of the validation split.
         test_folds: folds of the test split.
@@ -121,6 +123,7 @@ class PTBXLDataModule(L.LightningDataModule):
         sampling_rate: int = 100,
         batch_size: int = 32,
         label_rule: str = "benchmark",
+        task: str = "superdiagnostic",
         train_folds: Sequence[int] = SPLITS["train"],
         val_folds: Sequence[int] = SPLITS["val"],
         test_folds: Sequence[int] = SPLITS["test"],
@@ -134,6 +137,7 @@ class PTBXLDataModule(L.LightningDataModule):
         for name, value, allowed in (
             ("sampling_rate", sampling_rate, tuple(FILENAME_COLUMN)),
             ("label_rule", label_rule, tuple(LABEL_RULES)),
+            ("task", task, tuple(TASKS)),
             ("on_bad_record", on_bad_record, ("error", "skip")),
         ):
             if value not in allowed:
@@ -144,6 +148,7 @@ class PTBXLDataModule(L.LightningDataModule):
         self.sampling_rate = sampling_rate
         self.batch_size = batch_size
         self.label_rule = label_rule
+        self.task = task
         self.folds = {"train": tuple(train_folds), "val": tuple(val_folds), "test": tuple(test_folds)}
         self.keep_unlabelled = keep_unlabelled
         self.on_bad_record = on_bad_record
@@ -158,7 +163,7 @@ class PTBXLDataModule(L.LightningDataModule):
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the targets' columns."""
-        return SUPERCLASSES
+        return read_classes(self.root, self.task)
 
     @property
     def n_samples(self) -> int:
@@ -176,6 +181,7 @@ class PTBXLDataModule(L.LightningDataModule):
             self.root,
             sampling_rate=self.sampling_rate,
             label_rule=self.label_rule,
+            task=self.task,
             folds=sorted({fold for folds in wanted.values() for fold in folds}),
             keep_unlabelled=self.keep_unlabelled,
             on_bad_record=self.on_bad_record,
@@ -189,14 +195,14 @@ class PTBXLDataModule(L.LightningDataModule):
                     f"data.{split}_folds=[…]" + (", or set test=false" if split == "test" else "")
                 )
             self.datasets[split] = SignalDataset(records, np.flatnonzero(chosen))
-            check_scorable(records.targets[chosen], split)
+            check_scorable(records.targets[chosen], split, self.classes)
         loaded = self.datasets.values()  # those of earlier calls, too
         check_patients(
             np.concatenate([dataset.patient_ids for dataset in loaded]),
             np.repeat(np.arange(len(loaded)), [len(dataset) for dataset in loaded]),
         )
         if "train" in wanted:
-            check_learnable(records.targets[np.isin(records.folds, wanted["train"])])
+            check_learnable(records.targets[np.isin(records.folds, wanted["train"])], self.classes)
         self.root_hash, self.version, self.n_left_out = records.root_hash, records.version, records.n_left_out
 
     def setup(self, stage: str | None = None) -> None:
@@ -262,10 +268,19 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
         self.n_records = n_records
         self.data_seed = data_seed
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """See `PTBXLDataModule`."""
+        self._write()
+        return super().classes
+
     def load(self, splits: Iterable[str]) -> None:
         """Write the folder where it is not there yet, then read it as PTB-XL."""
-        write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
+        self._write()
         super().load(splits)
+
+    def _write(self) -> None:
+        write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
 
 def _already_a_batch(batch: Any) -> Any:

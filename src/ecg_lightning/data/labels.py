@@ -1,4 +1,4 @@
-"""Superclass labels of PTB-XL: the two tables, the label rules and the counts by split.
+"""Labels of PTB-XL: the two tables, the six tasks of the benchmark, the label rules and the counts by split.
 
 Source: Wagner et al., "PTB-XL, a large publicly available electrocardiography dataset" (Sci Data 2020,
 doi 10.1038/s41597-020-0495-6) and Strodthoff et al., "Deep Learning for ECG Analysis: Benchmarks and Insights
@@ -20,6 +20,17 @@ from ecg_lightning.errors import DataError
 
 SUPERCLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
 """Conduction disturbance, hypertrophy, myocardial infarction, normal, ST/T change: the order of every target."""
+
+TASKS = {
+    "superdiagnostic": ("diagnostic", "diagnostic_class"),
+    "subdiagnostic": ("diagnostic", "diagnostic_subclass"),
+    "diagnostic": ("diagnostic", None),
+    "form": ("form", None),
+    "rhythm": ("rhythm", None),
+    "all": (None, None),
+}
+"""The benchmark's tasks: which flag of `scp_statements.csv` a code needs (none: any code), and which column names its
+class (none: the code is its own). 5, 23, 44, 19, 12 and 71 classes (Strodthoff et al. 2021, table 2)."""
 
 LABEL_RULES: dict[str, Callable[[float], bool]] = {
     # The benchmark counts a code whatever its likelihood: 0 means "present but not graded".
@@ -72,18 +83,29 @@ def read_database(path: Path) -> pd.DataFrame:
     return table.set_index("ecg_id")
 
 
-def read_statements(path: Path) -> dict[str, str | None]:
-    """Read `scp_statements.csv`: every SCP code → its superclass, or None where it is no diagnosis.
+def read_statements(path: Path, task: str = "superdiagnostic") -> dict[str, str | None]:
+    """Read `scp_statements.csv`: every SCP code → its class in a task, or None where it has none.
+
+    Args:
+        path: the file.
+        task: one of `TASKS`; the superclasses by default.
 
     Raises:
         DataError: the file is missing, is no such table, or does not map onto the five superclasses.
     """
-    table = _read_csv(path, _STATEMENT_COLUMNS, "PTB-XL's scp_statements.csv")
-    diagnostic = pd.to_numeric(table["diagnostic"], errors="coerce") == 1.0
+    flag, column = TASKS[task]
+    needed = (*_STATEMENT_COLUMNS, *(name for name in (flag, column) if name and name not in _STATEMENT_COLUMNS))
+    table = _read_csv(path, needed, "PTB-XL's scp_statements.csv")
+    codes = table.iloc[:, 0]
+    counts = pd.Series(True, table.index) if flag is None else pd.to_numeric(table[flag], errors="coerce") == 1.0
+    names = table[column] if column else codes
     classes = {
-        str(code): str(name) if counts else None
-        for code, name, counts in zip(table.iloc[:, 0], table["diagnostic_class"], diagnostic, strict=True)
+        str(code): str(name) if chosen else None for code, name, chosen in zip(codes, names, counts, strict=True)
     }
+    if task != "superdiagnostic":
+        if not any(classes.values()):
+            raise DataError(f"{path} has no code for the task {task}; take PTB-XL's own scp_statements.csv")
+        return classes
     if (found := {name for name in classes.values() if name}) != set(SUPERCLASSES):
         raise DataError(
             f"{path}: its diagnostic classes are {sorted(found)}, expected {list(SUPERCLASSES)}; "
@@ -92,26 +114,36 @@ def read_statements(path: Path) -> dict[str, str | None]:
     return classes
 
 
-def superclass_targets(
-    scp_codes: Sequence[str], statements: Mapping[str, str | None], rule: str = "benchmark", where: str = "scp_codes"
+def task_classes(statements: Mapping[str, str | None]) -> tuple[str, ...]:
+    """The classes that statements of `read_statements` map onto, in alphabetical order, as in the benchmark."""
+    return tuple(sorted({name for name in statements.values() if name}))
+
+
+def label_targets(
+    scp_codes: Sequence[str],
+    statements: Mapping[str, str | None],
+    rule: str = "benchmark",
+    where: str = "scp_codes",
+    classes: Sequence[str] = SUPERCLASSES,
 ) -> npt.NDArray[np.uint8]:
-    """Multi-hot superclasses of each record.
+    """Multi-hot classes of each record.
 
     Args:
         scp_codes: each record's codes, as PTB-XL writes them: `{'NORM': 100.0, 'SR': 0.0}` (code: likelihood in %).
-        statements: SCP code → superclass or None, from `read_statements`.
+        statements: SCP code → class or None, from `read_statements`.
         rule: which likelihoods count; one of `LABEL_RULES`.
         where: the table's name, for messages.
+        classes: of the columns, from `task_classes`.
 
     Returns:
-        (N, 5) array of 0 and 1, columns in the order of `SUPERCLASSES`.
+        (N, C) array of 0 and 1, columns in the order of `classes`.
 
     Raises:
         DataError: a value is no such dictionary, or names a code that the statements do not have.
     """
     counts = LABEL_RULES[rule]
-    column = {code: SUPERCLASSES.index(name) if name else None for code, name in statements.items()}
-    targets = np.zeros((len(scp_codes), len(SUPERCLASSES)), dtype=np.uint8)
+    column = {code: classes.index(name) if name else None for code, name in statements.items()}
+    targets = np.zeros((len(scp_codes), len(classes)), dtype=np.uint8)
     for row, text in enumerate(scp_codes):
         for code, likelihood in _parse_codes(text, f"{where}, record {row + 1}"):
             if code not in column:

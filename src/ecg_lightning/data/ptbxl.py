@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ecg_lightning.data.cache import SignalCache, default_cache_dir, open_cache
-from ecg_lightning.data.labels import SUPERCLASSES, read_database, read_statements, superclass_targets
+from ecg_lightning.data.labels import SUPERCLASSES, label_targets, read_database, read_statements, task_classes
 from ecg_lightning.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Records:
         ecg_ids: (N,) PTB-XL's record numbers; not contiguous.
         patient_ids: (N,) patients; one patient may have several records.
         folds: (N,) `strat_fold`, 1 to 10.
-        targets: uint8 (N, 5) multi-hot, in the order of `SUPERCLASSES`.
+        targets: uint8 (N, C) multi-hot, in the order of `labels.task_classes`.
         rows: (N,) each record's row in the cache.
         cache: the signals.
         root_hash: SHA-256 over both tables and all signals of the folder, whichever folds are used.
@@ -60,6 +60,7 @@ def read_ptbxl(
     *,
     sampling_rate: int = 100,
     label_rule: str = "benchmark",
+    task: str = "superdiagnostic",
     folds: Sequence[int] = tuple(range(1, 11)),
     keep_unlabelled: bool = False,
     on_bad_record: str = "error",
@@ -71,15 +72,16 @@ def read_ptbxl(
         root: the folder that holds `ptbxl_database.csv`; it is only read.
         sampling_rate: 100 or 500 Hz.
         label_rule: one of `labels.LABEL_RULES`.
+        task: one of `labels.TASKS`.
         folds: the folds that are needed; records of the others need not be there.
-        keep_unlabelled: keep records without any superclass, as all-zero targets.
+        keep_unlabelled: keep records without any class of the task, as all-zero targets.
         on_bad_record: `error` stops at missing or bad records, `skip` leaves them out and counts them.
         cache_dir: where the signal cache lives; the user's cache folder by default.
 
     Raises:
         DataError: the folder is not PTB-XL, holds nothing at this rate, or holds records that cannot be used.
     """
-    table, targets = read_tables(root, label_rule)
+    table, targets = read_tables(root, label_rule, task)
     needed = np.isin(table["strat_fold"].to_numpy(), list(folds))
     if not needed.any():
         raise DataError(f"{root} holds no record of the folds {sorted(folds)}; choose others or take a fuller copy")
@@ -94,9 +96,7 @@ def read_ptbxl(
     unlabelled = usable & ~targets.any(axis=1)
     if not keep_unlabelled:
         if unlabelled.any():
-            log.info(
-                "%d records without a superclass are left out (data.keep_unlabelled=true keeps them)", unlabelled.sum()
-            )
+            log.info("%d records without a class are left out (data.keep_unlabelled=true keeps them)", unlabelled.sum())
         usable &= ~unlabelled
     chosen = np.flatnonzero(usable)
     if not chosen.size:
@@ -133,8 +133,22 @@ def check_root(root: Path) -> None:
         )
 
 
-def read_tables(root: Path, label_rule: str = "benchmark") -> tuple[pd.DataFrame, npt.NDArray[np.uint8]]:
-    """Both tables of a PTB-XL folder: its records, and their (N, 5) targets.
+def read_classes(root: Path, task: str) -> tuple[str, ...]:
+    """The classes of a task, from the folder's own statements.
+
+    Raises:
+        DataError: the folder is not PTB-XL, or its statements cannot be used.
+    """
+    if task == "superdiagnostic":
+        return SUPERCLASSES
+    check_root(root)
+    return task_classes(read_statements(root / TABLES[1], task))
+
+
+def read_tables(
+    root: Path, label_rule: str = "benchmark", task: str = "superdiagnostic"
+) -> tuple[pd.DataFrame, npt.NDArray[np.uint8]]:
+    """Both tables of a PTB-XL folder: its records, and their (N, C) targets.
 
     Raises:
         DataError: the folder is not PTB-XL, or its labels cannot be right.
@@ -142,49 +156,54 @@ def read_tables(root: Path, label_rule: str = "benchmark") -> tuple[pd.DataFrame
     check_root(root)
     database, statements = (root / name for name in TABLES)
     table = read_database(database)
-    targets = superclass_targets(
-        table["scp_codes"].astype(str).tolist(), read_statements(statements), label_rule, str(database)
+    targets = label_targets(
+        table["scp_codes"].astype(str).tolist(),
+        read_statements(statements, task),
+        label_rule,
+        str(database),
+        read_classes(root, task),
     )
     if not targets.any():
         raise DataError(
-            f"no record of {root} has any superclass by the rule {label_rule}: scp_statements.csv does not belong to "
-            "this ptbxl_database.csv, or its scp_codes are empty. Restore both files from one PTB-XL version"
+            f"no record of {root} has any class of the task {task} by the rule {label_rule}: scp_statements.csv does "
+            "not belong to this ptbxl_database.csv, or its scp_codes are empty. Restore both files from one PTB-XL "
+            "version"
         )
     return table, targets
 
 
-def check_learnable(targets: npt.NDArray[np.uint8]) -> None:
-    """Refuse training targets, (N, 5), that teach nothing.
+def check_learnable(targets: npt.NDArray[np.uint8], classes: Sequence[str] = SUPERCLASSES) -> None:
+    """Refuse training targets, (N, C), that teach nothing.
 
     Raises:
-        DataError: fewer than two superclasses occur, or every record has the same ones.
+        DataError: fewer than two classes occur, or every record has the same ones.
     """
-    present = [name for name, count in zip(SUPERCLASSES, targets.sum(axis=0), strict=True) if count]
+    present = [name for name, count in zip(classes, targets.sum(axis=0), strict=True) if count]
     if len(present) < 2 or len(np.unique(targets, axis=0)) < 2:
         raise DataError(
-            f"the labels of all {len(targets):,} training records hold nothing to learn (superclasses that occur: "
+            f"the labels of all {len(targets):,} training records hold nothing to learn (classes that occur: "
             f"{', '.join(present) or 'none'}). Check ptbxl_database.csv, scp_statements.csv and the chosen folds"
         )
 
 
-def check_scorable(targets: npt.NDArray[np.uint8], split: str) -> None:
-    """Refuse a split's targets, (N, 5), that no score can be computed from; say which superclasses are absent.
+def check_scorable(targets: npt.NDArray[np.uint8], split: str, classes: Sequence[str] = SUPERCLASSES) -> None:
+    """Refuse a split's targets, (N, C), that no score can be computed from; say which classes are absent.
 
     Raises:
-        DataError: no record has any superclass.
+        DataError: no record has any class.
     """
     counts = targets.sum(axis=0)
     if not counts.any():
         raise DataError(
-            f"none of the {len(targets):,} {split} records has a superclass, so nothing can be scored: choose other "
+            f"none of the {len(targets):,} {split} records has a class, so nothing can be scored: choose other "
             f"folds with data.{split}_folds=[…]"
         )
-    if absent := [name for name, count in zip(SUPERCLASSES, counts, strict=True) if not count]:
+    if absent := [name for name, count in zip(classes, counts, strict=True) if not count]:
         log.warning(
             "no %s record has %s: macro means there run over %d classes",
             split,
             ", ".join(absent),
-            len(SUPERCLASSES) - len(absent),
+            len(classes) - len(absent),
         )
 
 

@@ -84,7 +84,10 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         raise DataError(f"{path} is no table of predictions (it holds no logits); run the model again")
     (link,) = links
     values = table[[*targets, *(f"logit/{link}/{name}" for name in classes)]]
-    if not all(pd.api.types.is_numeric_dtype(kind) for kind in values.dtypes) or not np.isfinite(values.to_numpy()).all():
+    if (
+        not all(pd.api.types.is_numeric_dtype(kind) for kind in values.dtypes)
+        or not np.isfinite(values.to_numpy()).all()
+    ):
         raise DataError(f"{path} holds values that are no finite numbers; run the model again")
     return {
         str(split): Predictions(

@@ -92,7 +92,9 @@ def _groups(rows: pd.DataFrame, root: Path) -> Iterator[tuple[str, str, npt.NDAr
         for name in devices.value_counts().index:
             yield "device", str(name), (devices == name).to_numpy()
     if set(_NOISE) <= set(rows):
-        flagged = rows[list(_NOISE)].astype("string").fillna("").apply(lambda column: column.str.strip() != "").any(axis=1)
+        flagged = (
+            rows[list(_NOISE)].astype("string").fillna("").apply(lambda column: column.str.strip() != "").any(axis=1)
+        )
         for name, chosen in (("flagged", flagged), ("clean", ~flagged)):
             yield "noise", name, chosen.to_numpy()
     if (provenance := root / "PROVENANCE.csv").is_file():  # a subset whose 100 Hz records are partly made from 500 Hz

@@ -51,7 +51,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     return {
         "run": str(folder),
         "split": split,
-        "label_rule": read_result(folder)["data"].get("label_rule"),
+        **{name: read_result(folder)["data"].get(name) for name in ("label_rule", "task")},
         **report.evaluate(val, scored, n_resamples).as_dict(),
         "subgroups": [asdict(group) for group in groups],
     }
@@ -67,12 +67,12 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         share = "" if positive is None else f"{positive:,} ({positive / found['n_records']:.0%})"
         table.add_row(name, share, *(_with_interval(Interval(*scores[metric])) for metric in report.METRICS))
     console.print(table)
-    n_records, n_patients = found["n_records"], found["n_patients"]
+    too_good = "; on that fold itself they are too good" if found["split"] == "val" else ""
     console.print(
-        f"N = {n_records:,} records of {n_patients:,} patients, label rule {found['label_rule']}; 95 % intervals by "
-        "bootstrap of patients; thresholds (best F1) and temperature from the validation fold"
-        + ("; on that fold itself they are too good" if found["split"] == "val" else "")
-        + ". Share of positives: the AUPRC of a guess.",
+        f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
+        f"{found['task'] or 'superdiagnostic'}, label rule {found['label_rule']}; 95 % intervals by bootstrap of "
+        f"patients; thresholds (best F1) and temperature from the validation fold{too_good}. Share of positives: the "
+        "AUPRC of a guess.",
         style="dim",
         highlight=False,
     )

@@ -35,6 +35,7 @@ COLUMNS = (
     "n_val",
     "n_test",
     "label_rule",
+    "task",
     "parameters",
     "epochs",
     "fit_s",
@@ -128,7 +129,7 @@ def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
         "test_f1_macro_tuned": test.get("f1_macro_tuned"),
         "test_auroc_macro": test.get("auroc_macro"),
         "test_accuracy": test.get("accuracy"),
-        **{name: result["data"].get(name) for name in ("n_train", "n_val", "n_test", "label_rule")},
+        **{name: result["data"].get(name) for name in ("n_train", "n_val", "n_test", "label_rule", "task")},
         "parameters": size.get("parameters"),
         "epochs": timing.get("epochs"),
         "fit_s": timing.get("fit_s"),
@@ -139,13 +140,14 @@ def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
 
 def _caption(rows: Sequence[dict[str, Any]]) -> str:
     described = {
-        (row["n_train"], row["n_val"], row["n_test"], row["label_rule"])
+        (row["n_train"], row["n_val"], row["n_test"], row["label_rule"], row["task"])
         for row in rows
         if row["n_val"] or row["n_test"]
     }
     counts = "; ".join(
         f"N train {train or 0:,} · val {val or 0:,} · test {test or 0:,}, label rule {rule}"
-        for train, val, test, rule in sorted(described, key=str)
+        + (f", task {task}" if task not in (None, "superdiagnostic") else "")
+        for train, val, test, rule, task in sorted(described, key=str)
     )
     data = ", ".join(sorted({str(row["data"]) for row in rows}))
     return (
