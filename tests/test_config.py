@@ -30,7 +30,7 @@ def test_every_option_composes_and_is_valid(configure, option, tmp_path):
         group, _, both = option.removeprefix("experiment_").partition("=")
         experiment, _, chosen = both.partition("_")
         overrides = [f"experiment={experiment}", f"{group}={chosen}"]
-    if option == "frontend=signal":
+    if option in ("frontend=signal", "frontend=millivolts"):
         with pytest.raises(ConfigError, match="frontend=signal gives no image"):
             configure(option)
         return
@@ -69,8 +69,8 @@ REFUSED = {
     "data.batch_size=1.5": ["data.batch_size", "1.5", "Integer"],
     "model=effnet": [
         "model=effnet",
-        "convnext, deit, deit_base, effnetv2, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, resnet18d, ",
-        "resnet1d, resnet1d_wang, vit, vit1d, xresnet1d101, xresnet1d18, xresnet1d50",
+        "convnext, deit, deit_base, effnetv2, ensemble, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, ",
+        "resnet18d, resnet1d, resnet1d_wang, vit, vit1d, xresnet1d101, xresnet1d18, xresnet1d50",
         "Did you mean effnetv2?",
     ],
     "hardware=gpu": ["hardware=gpu", "cpu, cuda"],

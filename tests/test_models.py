@@ -14,7 +14,8 @@ from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+# An ensemble is made of others: tests/test_ensemble.py.
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "ensemble")
 IMAGE_MODELS = [model for model in MODELS if model not in SIGNAL_MODELS]
 PUBLISHED = ["deit", "effnetv2", "convnext", "resnet18d", "resnet10t", "repvgg_a0"]
 

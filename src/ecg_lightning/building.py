@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import lightning as L
@@ -109,8 +109,9 @@ def build_classifier(
     seed: int,
     classes: tuple[str, ...] = SUPERCLASSES,
     teacher: ECGClassifier | None = None,
+    members: Sequence[ECGClassifier] = (),
 ) -> ECGClassifier:
-    """A classifier with its front end, from a `model` and a `frontend` node.
+    """A classifier with its front end, from a `model` and a `frontend` node; `members` are an ensemble's.
 
     The image is moved to the nearest size that the model's patches fill, which is said.
     """
@@ -118,6 +119,8 @@ def build_classifier(
     settings.pop("teacher", None)
     if teacher is not None:
         settings["teacher"] = teacher
+    if "members" in settings:
+        settings["members"] = list(members)
     settings["optimizer"] = OptimizerConfig(**settings["optimizer"])
     settings["scheduler"] = SchedulerConfig(**settings["scheduler"])
     built = build_frontend(frontend, n_samples=n_samples, patch_size=settings.get("patch_size", 1))

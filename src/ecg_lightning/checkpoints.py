@@ -154,24 +154,32 @@ def load_classifier(path: str | Path) -> ECGClassifier:
     """
     checkpoint = read_checkpoint(path)
     described = checkpoint["ecg_lightning"]
-    model = {**described["model"], "pretrained": False, "weights": None}  # its own parameters follow
     try:
-        classifier = build_classifier(
-            model,
-            described["frontend"],
-            n_samples=described["n_samples"],
-            seed=described["seed"],
-            classes=tuple(described["classes"]),
-        )
-        classifier.description = described
-        for node in described.get("stages", []):  # a compressed model's structure
-            classifier = build_stage(node, "stage").restore(plain_classifier(classifier), checkpoint["state_dict"])
+        classifier = _build(described, checkpoint["state_dict"])
         classifier.load_state_dict(checkpoint["state_dict"])
     except (ConfigError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} cannot be built again: {reason}") from None
     classifier.description = described
     return classifier.eval()
+
+
+def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassifier:
+    """The classifier that a description describes, its parameters still its own."""
+    model = {**described["model"], "pretrained": False, "weights": None}
+    members = [_build(member, {}) for member in described.get("members", [])]
+    classifier = build_classifier(
+        model,
+        described["frontend"],
+        n_samples=described["n_samples"],
+        seed=described["seed"],
+        classes=tuple(described["classes"]),
+        members=members,
+    )
+    classifier.description = dict(described)
+    for node in described.get("stages", []):  # a compressed model's structure
+        classifier = build_stage(node, "stage").restore(plain_classifier(classifier), dict(state))
+    return classifier
 
 
 @dataclass(frozen=True)

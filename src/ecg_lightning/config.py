@@ -251,6 +251,20 @@ class ResNet1dConfig(SignalModelConfig):
 
 
 @dataclass
+class EnsembleConfig(ModelConfig):
+    """`Ensemble`'s arguments."""
+
+    takes: ClassVar[str] = "signal"
+
+    _target_: str = "ecg_lightning.models.ensemble.Ensemble"
+    # Nothing is trained, and the members are the weights.
+    pretrained: bool = field(default=False, metadata={"choices": (False,)})
+    dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
+    drop_path: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
+    members: list[str] = field(default_factory=list)  # checkpoints
+
+
+@dataclass
 class StageConfig:
     """What every compression stage shares; null: as in `compression.fine_tune`."""
 
@@ -496,6 +510,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "convnext": ConvNeXtConfig,
         "convnet": ConvNetConfig,
         "resnet1d": ResNet1dConfig,
+        "ensemble": EnsembleConfig,
         "resnet1d_wang": ResNet1dWangConfig,
         "xresnet1d": XResNet1dConfig,
         "inception1d": Inception1dConfig,

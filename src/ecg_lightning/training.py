@@ -16,7 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware
 from ecg_lightning.building import build_classifier, build_datamodule, build_loggers
-from ecg_lightning.checkpoints import TASK_KEYS, Resume, describe, find_resume, load_classifier, read_checkpoint
+from ecg_lightning.checkpoints import (
+    TASK_KEYS,
+    Resume,
+    describe,
+    find_resume,
+    load_classifier,
+    read_checkpoint,
+    save_classifier,
+)
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
@@ -98,15 +106,18 @@ def run(
         trainer = make_trainer(cfg, device, loggers)
         announce(cfg, classifier, datamodule, device["precision"])
         tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
-        trainer.fit(
-            classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True
-        )
-        result.timing = _timing(trainer, datamodule.batch_size)
-        if not cfg.trainer.fast_dev_run:  # which writes no checkpoint
-            _back_to_best(classifier, output_dir, result)
+        if classifier.trainable:
+            trainer.fit(
+                classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True
+            )
+            result.timing = _timing(trainer, datamodule.batch_size)
+            if not cfg.trainer.fast_dev_run:  # which writes no checkpoint
+                _back_to_best(classifier, output_dir, result)
         evaluator.validate(classifier, datamodule=datamodule, verbose=False)
         result.metrics["val"] = _metrics(evaluator, "val")
         result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
+        if not classifier.trainable:  # after the validation, which chose its thresholds
+            save_classifier(classifier, output_dir / "checkpoints" / "best.ckpt")
         scored = result.timing.get("best_epoch")
         result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(scored)]
     if cfg.test:
@@ -155,7 +166,10 @@ def _prepare_training(
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
     teacher = load_classifier(cfg.model.teacher) if cfg.model.teacher else None
     if teacher is not None:
-        _check_teacher(cfg.model.teacher, teacher.description, datamodule)
+        _check_taught(f"model.teacher={cfg.model.teacher}", teacher.description, datamodule)
+    members = [load_classifier(path) for path in cfg.model.get("members", ())]
+    for path, member in zip(cfg.model.get("members", ()), members, strict=True):
+        _check_taught(f"model.members={path}", member.description, datamodule)
     classifier = build_classifier(
         plain(cfg.model),
         plain(cfg.frontend),
@@ -163,8 +177,11 @@ def _prepare_training(
         seed=cfg.seed,
         classes=datamodule.classes,
         teacher=teacher,
+        members=members,
     )
     classifier.description = describe(cfg, datamodule, choices)
+    if members:  # whose files a checkpoint must not need
+        classifier.description["members"] = [member.description for member in members]
     if resume:
         resume.check_fits(classifier.description)
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
@@ -172,15 +189,15 @@ def _prepare_training(
     return classifier, datamodule
 
 
-def _check_teacher(path: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
-    """A teacher of other labels teaches another task; one that saw this run's held-out folds would leak them."""
+def _check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
+    """A model of other labels knows another task; one that saw this run's held-out folds would leak them."""
     for name in TASK_KEYS:
         if taught[name] != (own := getattr(datamodule, name)):
             raise ConfigError(
-                f"model.teacher={path} was trained with data.{name}={taught[name]}, this run has {own}: set "
-                f"data.{name}={taught[name]}, or take another teacher"
+                f"{what} was trained with data.{name}={taught[name]}, this run has {own}: set "
+                f"data.{name}={taught[name]}, or take another checkpoint"
             )
-    check_held_out(taught, datamodule, f"model.teacher={path}")
+    check_held_out(taught, datamodule, what)
 
 
 def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, what: str) -> None:

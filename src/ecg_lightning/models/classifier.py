@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -46,6 +46,9 @@ class ECGClassifier(L.LightningModule):
         scheduler: see `optimization.make_scheduler`.
         seed: of dropout and augmentation; each batch draws from (seed, epoch, batch), so a resumed run repeats them.
     """
+
+    trainable: ClassVar[bool] = True
+    """Whether a run fits it."""
 
     def __init__(
         self,

@@ -42,8 +42,12 @@ class Windows(nn.Module):
         logits_WBC: Tensor = self.network(torch.cat(windows_WBCT)).unflatten(0, (len(windows_WBCT), -1))
         if self.aggregate == "max":
             return logits_WBC.amax(dim=0)
-        # The logit of the mean sigmoid, without leaving the logarithms.
-        return F.logsigmoid(logits_WBC).logsumexp(dim=0) - F.logsigmoid(-logits_WBC).logsumexp(dim=0)
+        return logit_of_mean(logits_WBC)
+
+
+def logit_of_mean(logits_MBC: Tensor) -> Tensor:
+    """(M, B, C) logits → (B, C) logit of the mean sigmoid, without leaving the logarithms."""
+    return F.logsigmoid(logits_MBC).logsumexp(dim=0) - F.logsigmoid(-logits_MBC).logsumexp(dim=0)
 
 
 def window_samples(seconds: float, n_samples: int) -> int:

@@ -37,7 +37,7 @@ def announce(cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataMo
         _DATA_NAMES.get(datamodule.version or "", f"PTB-XL {datamodule.version}"),
         counts,
     )
-    if cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run:
+    if classifier.trainable and cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run:
         n_records = len(datamodule.datasets["train"]) + len(datamodule.datasets["val"]) // 3  # no backward pass there
         seconds = seconds_per_record(classifier, datamodule, precision) * n_records
         log.info(

@@ -1,0 +1,76 @@
+"""The average of trained models as a model: exact, self-contained, and held to the rules of a teacher."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY
+
+from ecg_lightning import training
+from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.deployment.float_files import export_float
+from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.evaluation.predictions import read_predictions
+
+
+@pytest.fixture(scope="module")
+def run(configure, synthetic_root):
+    def start(folder, model, *overrides):
+        size = ["frontend.size=[32,64]"] if model in ("vit", "deit") else []
+        small = ["trainer.max_epochs=1", "hardware.precision=32-true", "logger=none", *TINY.get(model, []), *size]
+        data = ["data=ptbxl", f"data.root={synthetic_root}"]
+        return training.run(configure(*data, f"model={model}", *small, *overrides, output_dir=folder))
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def members(run, tmp_path_factory):
+    """Checkpoints of a model on images and of one on windows of signals."""
+    paths = []
+    for model in ("vit", "resnet1d_wang"):
+        folder = tmp_path_factory.mktemp(model)
+        run(folder, model)
+        paths.append(folder / "checkpoints" / "best.ckpt")
+    return paths
+
+
+def test_probabilities_are_the_members_mean(run, members, tmp_path):
+    copies = []
+    for path in members:
+        copies.append(tmp_path / f"{path.parts[-3]}.ckpt")
+        copies[-1].write_bytes(path.read_bytes())
+    result = run(tmp_path / "run", "ensemble", f"model.members=[{','.join(map(str, copies))}]")
+    assert result.status == "ok"
+    assert result.score == result.metrics["val"]["f1_macro"]
+    for copy in copies:
+        copy.unlink()  # the ensemble's checkpoint needs no other file
+    ensemble = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    signals = torch.randint(-500, 500, (3, 12, 1000), dtype=torch.int16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        mean = torch.stack([load_classifier(path).predict_probabilities(signals) for path in members]).mean(dim=0)
+        assert torch.allclose(ensemble.predict_probabilities(signals), mean, atol=1e-6)
+        assert torch.allclose(ensemble.train().predict_probabilities(signals), mean, atol=1e-6)
+    assert not torch.equal(ensemble.thresholds, torch.full((5,), 0.5, dtype=torch.float64))
+    assert set(read_predictions(tmp_path / "run" / "predictions.csv")) == {"val", "test"}
+    (onnx,) = {one.path for one in export_float(ensemble.eval(), tmp_path) if one.runtime == "onnxruntime"}
+    logits = open_runtime(onnx, "onnxruntime").logits((signals.numpy() * 1e-3).astype(np.float32))
+    assert np.allclose(1 / (1 + np.exp(-logits)), mean.numpy(), atol=1e-5)
+
+
+def test_an_ensemble_teaches(run, members, tmp_path):
+    run(tmp_path / "ensemble", "ensemble", f"model.members=[{','.join(map(str, members))}]")
+    teacher = tmp_path / "ensemble" / "checkpoints" / "best.ckpt"
+    assert run(tmp_path / "deit", "deit", f"model.teacher={teacher}").status == "ok"
+
+
+def test_members_that_do_not_fit_are_refused(run, members, tmp_path):
+    with pytest.raises(ConfigError, match=r"model\.members=\[\]: name the checkpoints"):
+        run(tmp_path, "ensemble")
+    with pytest.raises(ConfigError, match=r"model\.members=.*was trained on fold 8"):
+        run(
+            tmp_path, "ensemble", f"model.members=[{members[0]}]",
+            "data.train_folds=[1,2,3,4,5,6,7]", "data.val_folds=[8]",
+        )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"trained with data\.label_rule=benchmark, this run has ge50"):
+        run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "data.label_rule=ge50")
