@@ -20,9 +20,12 @@ from ecg_lightning.evaluation.calibration import (
 )
 from ecg_lightning.evaluation.decisions import Decided, decide
 from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.uncertainty import Coverage, abstention_curve, conformal_sets, coverage
 
 METRICS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv", "npv")
 MACRO = "macro"
+ALPHA = 0.1
+"""Share of the records that conformal sets may miss."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Report:
         scores: interval of each of `METRICS`, by class and `macro`.
         calibration: expected calibration error and Brier score, by `none`, `temperature` and `platt`.
         baselines: macro F1 of calling every class, and none, for every record.
+        conformal: measured coverage of each class's sets at `ALPHA`.
+        abstention: macro F1 of the share of the records that the model is surest of.
     """
 
     n_records: int
@@ -44,6 +49,8 @@ class Report:
     scores: dict[str, dict[str, Interval]]
     calibration: dict[str, dict[str, float]]
     baselines: dict[str, float]
+    conformal: dict[str, Coverage]
+    abstention: list[tuple[float, float]]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -51,7 +58,8 @@ class Report:
             name: {metric: list(interval) for metric, interval in metrics.items()}
             for name, metrics in self.scores.items()
         }
-        return {**vars(self), "scores": scores}
+        conformal = {name: one._asdict() for name, one in self.conformal.items()}
+        return {**vars(self), "scores": scores, "conformal": conformal}
 
 
 def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> Report:
@@ -72,6 +80,7 @@ def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> R
     scores[MACRO] = {metric: bootstrap.interval(bootstrap.macro(values_RC)) for metric, values_RC in arrays.items()}
     whole = weights_RN[:1]
     every = np.ones_like(split.targets_NC)
+    sets = conformal_sets(decide(val, val).probabilities_NC, val.targets_NC, decided.probabilities_NC, ALPHA)
     return Report(
         n_records=len(split.targets_NC),
         n_patients=len(np.unique(split.patient_ids)),
@@ -82,6 +91,8 @@ def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> R
             "every class": float(bootstrap.f1_macro(every, split.targets_NC, whole)[0]),
             "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
         },
+        conformal=dict(zip(split.classes, coverage(sets, split.targets_NC), strict=True)),
+        abstention=abstention_curve(decided, split.targets_NC),
     )
 
 

@@ -80,6 +80,15 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     console.print(f"macro F1 of trivial rules: {baselines}", highlight=False)
     for name, errors in found["calibration"].items():
         console.print(f"calibration {name}: ECE {errors['ece']:.4f}, Brier {errors['brier']:.4f}", highlight=False)
+    for name, one in found["conformal"].items():
+        console.print(
+            f"conformal {name}: covers {one['positive']:.1%} of {one['n_positive']:,} positive and "
+            f"{one['negative']:.1%} of negative records (promised {1 - report.ALPHA:.0%}), undecided on "
+            f"{one['undecided']:.1%}",
+            highlight=False,
+        )
+    sure = ", ".join(f"{share:.0%} {f1:.3f}" for share, f1 in found["abstention"])
+    console.print(f"macro F1 of the surest records: {sure}", highlight=False)
     if found["subgroups"]:
         console.print(_subgroup_table([Subgroup(**group) for group in found["subgroups"]]))
         console.print(

@@ -1,0 +1,115 @@
+"""When a model should not be trusted: conformal sets with a promised coverage, and scores of its surest records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.decisions import Decided
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+RETAINED = (1.0, 0.9, 0.8, 0.7, 0.5)
+"""Shares of the records that an abstention curve keeps."""
+
+
+class ConformalSets(NamedTuple):
+    """Which labels of each class are plausible: present, absent, both (the model does not know), or neither.
+
+    Attributes:
+        present_NC: (N, C).
+        absent_NC: (N, C).
+    """
+
+    present_NC: Flags
+    absent_NC: Flags
+
+
+class Coverage(NamedTuple):
+    """How conformal sets did on records with known labels.
+
+    Attributes:
+        positive: share of the positive records whose set holds `present`; promised is 1 − alpha.
+        negative: share of the negative ones whose set holds `absent`; promised is 1 − alpha.
+        undecided: share of the records whose set holds both.
+        n_positive: records behind `positive`.
+    """
+
+    positive: float
+    negative: float
+    undecided: float
+    n_positive: int
+
+
+def conformal_sets(val_NC: Floats, targets_NC: Flags, probabilities_NC: Floats, alpha: float = 0.1) -> ConformalSets:
+    """Split conformal prediction of every class on its own, conditional on the label.
+
+    Among records exchangeable with the validation fold's, a positive record's set holds `present` with a probability of
+    at least 1 − alpha, and a negative one's `absent` (Vovk et al. 2005, "Algorithmic Learning in a Random World",
+    ch. 4.5, Mondrian predictors).
+
+    Args:
+        val_NC: (N, C) probabilities of the validation fold.
+        targets_NC: its labels.
+        probabilities_NC: of the records to predict.
+        alpha: share of the records that may be missed.
+    """
+    lowest_C, highest_C = np.zeros(val_NC.shape[1]), np.ones(val_NC.shape[1])
+    for column, (scores_N, positive_N) in enumerate(zip(val_NC.T, targets_NC.T, strict=True)):
+        lowest_C[column] = 1 - _quantile(1 - scores_N[positive_N], alpha)
+        highest_C[column] = _quantile(scores_N[~positive_N], alpha)
+    return ConformalSets(probabilities_NC >= lowest_C, probabilities_NC <= highest_C)
+
+
+def coverage(sets: ConformalSets, targets_NC: Flags) -> list[Coverage]:
+    """Measured coverage of each class; NaN without such records."""
+    return [
+        Coverage(
+            positive=_share(present_N[positive_N]),
+            negative=_share(absent_N[~positive_N]),
+            undecided=_share(present_N & absent_N),
+            n_positive=int(positive_N.sum()),
+        )
+        for present_N, absent_N, positive_N in zip(sets.present_NC.T, sets.absent_NC.T, targets_NC.T, strict=True)
+    ]
+
+
+def abstention_curve(
+    decided: Decided, targets_NC: Flags, retained: Sequence[float] = RETAINED
+) -> list[tuple[float, float]]:
+    """Macro F1 of the records that a model is surest of: (share kept, macro F1).
+
+    Args:
+        decided: probabilities and thresholds; a record's certainty is the least of its classes' distances to the
+            threshold, in logits.
+        targets_NC: labels.
+        retained: shares of the records.
+    """
+    distances_NC = np.abs(_logit(decided.probabilities_NC) - _logit(decided.thresholds_C))
+    surest_first = np.argsort(-distances_NC.min(axis=1), kind="stable")
+    curve = []
+    for share in retained:
+        kept = surest_first[: max(1, round(share * len(surest_first)))]
+        whole = np.ones((1, len(kept)))
+        curve.append((share, float(bootstrap.f1_macro(decided.decisions[kept], targets_NC[kept], whole)[0])))
+    return curve
+
+
+def _quantile(scores_N: Floats, alpha: float) -> float:
+    """The ⌈(n + 1)(1 − alpha)⌉-th smallest score; 1, which holds everything, where there are too few."""
+    rank = int(np.ceil((len(scores_N) + 1) * (1 - alpha)))
+    return float(np.sort(scores_N)[rank - 1]) if rank <= len(scores_N) else 1.0
+
+
+def _share(flags_N: Flags) -> float:
+    return float(flags_N.mean()) if len(flags_N) else float("nan")
+
+
+def _logit(probabilities: Floats) -> Floats:
+    safe = np.clip(probabilities, 1e-12, 1 - 1e-12)
+    return np.log(safe) - np.log1p(-safe)

@@ -1,0 +1,54 @@
+"""Conformal sets keep their promise, and certainty is worth something."""
+
+import numpy as np
+import pytest
+
+from ecg_lightning.evaluation.decisions import Decided
+from ecg_lightning.evaluation.uncertainty import abstention_curve, conformal_sets, coverage
+
+
+def _sample(n, seed, noise=1.2):
+    random = np.random.default_rng(seed)
+    targets = random.random((n, 3)) < [0.1, 0.3, 0.5]
+    return 1 / (1 + np.exp(-(2 * targets - 1 + noise * random.normal(size=targets.shape)))), targets
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
+def test_coverage_is_as_promised(alpha):
+    """On the average of many validation folds; of a single one it varies with its size."""
+    found = []
+    for seed in range(60):
+        val, targets = _sample(400, seed)
+        test, truth = _sample(2000, 1000 + seed)
+        found.append([one[:2] for one in coverage(conformal_sets(val, targets, test, alpha), truth)])
+    mean = np.mean(found, axis=0)
+    assert (mean > 1 - alpha - 0.01).all()
+    assert (mean < 1 - alpha + 0.03).all()  # and not by calling everything plausible
+
+
+def test_too_few_records_promise_nothing_and_hold_everything():
+    val, targets = _sample(100, 0)
+    targets[:, 0] = False
+    targets[:5, 0] = True  # six ranks cannot hold 95 %
+    sets = conformal_sets(val, targets, val, alpha=0.05)
+    assert sets.present_NC[:, 0].all()
+
+
+def test_counts_worked_by_hand():
+    val = np.linspace(0.1, 0.9, 9)[:, None]
+    targets = np.ones((9, 1), dtype=bool)
+    # The 9th of 9 positives, ordered by 1 − p, at alpha = 0.1: ⌈10 · 0.9⌉ = 9, so p ≥ 0.1.
+    sets = conformal_sets(val, targets, np.array([[0.05], [0.1], [0.5]]), alpha=0.1)
+    assert sets.present_NC[:, 0].tolist() == [False, True, True]
+    assert sets.absent_NC[:, 0].all()
+    (one,) = coverage(sets, np.array([[True], [True], [False]]))
+    assert one == (0.5, 1.0, pytest.approx(2 / 3), 2)
+
+
+def test_sure_records_score_better():
+    probabilities, truth = _sample(5000, 3)
+    curve = abstention_curve(Decided(probabilities, np.full(3, 0.5)), truth)
+    shares, scores = zip(*curve, strict=True)
+    assert shares[0] == 1.0
+    assert scores[-1] > scores[0] + 0.05
+    assert list(scores) == sorted(scores)
