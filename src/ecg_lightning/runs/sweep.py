@@ -133,7 +133,7 @@ def _next_with_checkpoint(best: Path, result: dict[str, Any]) -> list[str]:
         for part in result["overrides"]
         if part.startswith(("data=", "data.", "+data.", "++data.", "experiment=", "hardware"))
     ]
-    named = shlex.quote(_override("ckpt_path", str(checkpoint)))
+    named = shlex.quote(override("ckpt_path", str(checkpoint)))
     hardware = [part for part in data if part.startswith("hardware")]
     return [
         " ".join([_program("train"), "train=false", named, *data]),
@@ -149,7 +149,7 @@ def _next_with_files(best: Path, result: dict[str, Any]) -> list[str]:
     return [" ".join([_executable("ecg-lightning"), "benchmark", *(shlex.quote(str(best / path)) for path in files)])]
 
 
-def _override(key: str, value: str) -> str:
+def override(key: str, value: str) -> str:
     """`key=value` for Hydra's command line, in Hydra's own quotes where the value needs them."""
     if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
         return f"{key}={value}"
