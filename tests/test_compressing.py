@@ -174,7 +174,7 @@ def test_files_describe_themselves_and_give_what_was_scored(compress, checkpoint
     file = folder / "variants" / "prune" / "model.onnx"
     described = read_metadata(file)
     assert described.thresholds == pytest.approx(pruned["thresholds"])
-    assert described.compression == ("prune",)
+    assert described.compression == ("PruneL1",)
     assert described.model == "deit" or described.model == ""
     sums = (folder / "variants" / "prune" / "model.onnx.sha256").read_text().split()
     assert sums[1] == "model.onnx"

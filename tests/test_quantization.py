@@ -26,6 +26,7 @@ from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes import files_of, open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError
 from ecg_lightning.hardware import has_bf16
+from ecg_lightning.processor import processor_features
 
 for _package in ("onnx", "onnxruntime", "torchao"):
     pytest.importorskip(_package)
@@ -63,6 +64,10 @@ def trained(configure):
 def logits_of(classifier):
     with torch.no_grad():
         return classifier.eval()(ToyRecords().signals).numpy()
+
+
+# Without VNNI, oneDNN halves int8 weights so that sums of products do not overflow, and so loses a bit.
+ROUGH = 1 if processor_features() & {"avx512_vnni", "avx_vnni", "amx_int8"} else 2.5
 
 
 def drift(found, expected):
@@ -131,7 +136,7 @@ def test_fx(trained, tmp_path, name, model, recwarn):
             assert str(tmp_path) not in other.skipped
             continue
         logits, kernels = run(other)
-        assert drift(logits, found) < 0.1
+        assert drift(logits, found) < 0.1 * ROUGH
         if model != "deit":  # its patches are left in float
             assert count(kernels, "Conv") == {"int8": n_convolutions}
         if other.runtime == "openvino":
@@ -230,10 +235,10 @@ def test_pt2e_computes_every_convolution_in_int8_and_keeps_zeros(trained, tmp_pa
     found = logits_of(compressed)
     openvino, onnxruntime = stage.export(compressed, tmp_path, context)
     logits, kernels = run(openvino)
-    assert drift(logits, found) < 0.1
+    assert drift(logits, found) < 0.1 * ROUGH
     assert count(kernels, "Conv") == {"int8": n_convolutions}
     assert onnxruntime.path == openvino.path
-    assert drift(run(onnxruntime)[0], found) < 0.1
+    assert drift(run(onnxruntime)[0], found) < 0.1 * ROUGH
     assert bytes_of(openvino) < 0.9 * network + image  # 27 tiny layers, each with its scales and names
     stored = [onnx.numpy_helper.to_array(entry) for entry in onnx.load(openvino.path).graph.initializer]
     integers = np.concatenate([array.ravel() for array in stored if array.dtype == np.int8 and array.ndim > 1])
@@ -256,7 +261,7 @@ def test_nncf_computes_every_linear_layer_in_int8_and_keeps_zeros(trained, tmp_p
     assert skipped.path is None
     assert "cannot be written as int8 ONNX" in skipped.skipped
     logits, kernels = run(openvino)
-    assert drift(logits, found) < 0.1
+    assert drift(logits, found) < 0.1 * ROUGH
     assert count(kernels, "FullyConnected")["int8"] == n_linear
     weights = [
         operation.data.ravel()

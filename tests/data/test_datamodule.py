@@ -119,7 +119,7 @@ def test_missing_test_fold_says_how_to_go_without(ptbxl: Path, table: pd.DataFra
 def test_one_class_training_labels_are_refused(ptbxl: Path, edit_table: EditTable) -> None:
     edit_table(ptbxl, lambda rows: rows["scp_codes"].where(rows["strat_fold"] > 8, "{'NORM': 100.0}").pipe(
         lambda codes: rows.__setitem__("scp_codes", codes)))  # fmt: skip
-    with pytest.raises(DataError, match=r"hold nothing to learn \(superclasses that occur: NORM\)"):
+    with pytest.raises(DataError, match=r"hold nothing to learn \(classes that occur: NORM\)"):
         loaded(ptbxl)
     assert len(loaded(ptbxl, ["val", "test"]).datasets) == 2  # nothing is learned from those
 
@@ -130,7 +130,7 @@ def test_a_split_without_any_superclass_is_refused(ptbxl: Path, edit_table: Edit
         lambda rows: rows.__setitem__("scp_codes", rows["scp_codes"].mask(rows["strat_fold"] == 9, "{'SR': 0.0}")),
     )
     module = PTBXLDataModule(ptbxl, keep_unlabelled=True)
-    with pytest.raises(DataError, match=r"none of the \d+ val records has a superclass.*data\.val_folds"):
+    with pytest.raises(DataError, match=r"none of the \d+ val records has a class.*data\.val_folds"):
         module.load(("train", "val"))
 
 

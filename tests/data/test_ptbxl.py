@@ -68,8 +68,8 @@ def test_unlabelled_records(pristine: Path, table: pd.DataFrame, keep: bool, cap
         records = read_ptbxl(pristine, keep_unlabelled=keep)
     assert len(records.ecg_ids) == len(table) - (0 if keep else n_unlabelled)
     assert int((~records.targets.any(axis=1)).sum()) == (n_unlabelled if keep else 0)
-    said = [text for text in messages(caplog, logging.INFO) if "without a superclass are left out" in text]
-    assert said == ([] if keep else [f"{n_unlabelled} records without a superclass are left out "
+    said = [text for text in messages(caplog, logging.INFO) if "without a class are left out" in text]
+    assert said == ([] if keep else [f"{n_unlabelled} records without a class are left out "
                                      "(data.keep_unlabelled=true keeps them)"])  # fmt: skip
 
 
@@ -288,7 +288,7 @@ def test_every_record_missing_its_header(ptbxl: Path) -> None:
     ids=["one class", "always the same two", "none", "one class and nothing"],
 )
 def test_targets_that_teach_nothing(targets: np.ndarray, occur: str) -> None:
-    with pytest.raises(DataError, match=rf"all {len(targets)} training records .*\(superclasses that occur: {occur}\)"):
+    with pytest.raises(DataError, match=rf"all {len(targets)} training records .*\(classes that occur: {occur}\)"):
         check_learnable(targets)
 
 
