@@ -193,7 +193,7 @@ def test_ptq(trained, tmp_path, model):
     assert drift(logits_of(compressed), expected) < 0.2  # NNCF averages extremes; 0.16 in a tiny resnet18d
     openvino, onnx = stage.export(compressed, tmp_path, context)
     logits, kernels = run(openvino)
-    assert drift(logits, expected) < 0.2
+    assert drift(logits, expected) < 0.2 * ROUGH
     assert count(kernels, "FullyConnected")["int8"] == n_linear
     assert bytes_of(openvino) < 0.6 * network + image
     logits, kernels = run(onnx)
@@ -281,7 +281,7 @@ def test_qat_with_either_tool(trained, tmp_path, model, tool):
     compressed = stage.apply(classifier, context)
     assert drift(logits_of(compressed), expected) < 0.2
     logits, kernels = run(stage.export(compressed, tmp_path, context)[0])
-    assert drift(logits, expected) < 0.2
+    assert drift(logits, expected) < 0.2 * ROUGH
     assert sum(kernel["count"] for kernel in kernels if kernel["precision"] == "int8") > 8
 
 

@@ -48,7 +48,10 @@ def test_every_command_runs(synthetic_root, tmp_path):
     for number, line in enumerate(sorted(lines, key=_when)):
         root = compressed if "variants" in line else run
         words = shlex.split(
-            line.replace("DIR", str(synthetic_root)).replace("RUN", str(root)).replace("NAME", "quantize")
+            line.replace("DIR", str(synthetic_root))
+            .replace("OTHER_RUN", str(root))
+            .replace("RUN", str(root))
+            .replace("NAME", "quantize")
         )
         command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
         if "--help" not in words and words[0] == "python":

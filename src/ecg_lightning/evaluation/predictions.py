@@ -69,7 +69,10 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         DataError: the file is not there or is no such table.
     """
     if not path.is_file():
-        raise DataError(f"{path} is not there: a run of train.py writes it; evaluate an older one by train=false")
+        raise DataError(
+            f"{path} is not there: name a finished run of train.py; an older one's checkpoint becomes such a run by "
+            "python train.py model=ensemble model.members=[FILE]"
+        )
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
