@@ -252,7 +252,7 @@ def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict
             n_records, dataset = len(scored.targets), datamodule.datasets[split]
             splits[split] = Predictions(
                 classes=tuple(classifier.classes),
-                link="softmax" if classifier.loss.single_label else "sigmoid",
+                link=classifier.link,
                 ecg_ids=dataset.ecg_ids[:n_records],
                 patient_ids=dataset.patient_ids[:n_records],
                 targets_NC=scored.targets.numpy().astype(bool),

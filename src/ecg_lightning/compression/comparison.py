@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.evaluation import bootstrap
-from ecg_lightning.evaluation.decisions import Decided
+from ecg_lightning.evaluation.decisions import Decided, macro_scores
 
 Array = npt.NDArray[Any]
 
 
 def intervals(guesses: Decided, dataset: SignalDataset, n_resamples: int) -> dict[str, list[float]]:
     """95 % intervals of the test fold's tuned macro F1 and AUROC."""
-    f1, auroc = (bootstrap.interval(scores) for scores in _scores(*guesses, *_resampled(dataset, n_resamples)))
+    f1, auroc = (bootstrap.interval(scores) for scores in macro_scores(guesses, *_resampled(dataset, n_resamples)))
     return {"f1_macro_tuned": [f1.low, f1.high], "auroc_macro": [auroc.low, auroc.high]}
 
 
@@ -36,7 +36,7 @@ def compare(
         `f1_macro` (thresholds of the validation fold), `auroc_macro`, `ci95` of both, and the `verdict`.
     """
     targets, weights = _resampled(dataset, n_resamples)
-    (f1, auroc), (f1_before, auroc_before) = (_scores(*one, targets, weights) for one in (variant, baseline))
+    (f1, auroc), (f1_before, auroc_before) = (macro_scores(one, targets, weights) for one in (variant, baseline))
     f1_change, auroc_change = bootstrap.interval(f1 - f1_before), bootstrap.interval(auroc - auroc_before)
     return {
         "f1_macro": f1_change.value,
@@ -52,16 +52,6 @@ def verdict(difference: bootstrap.Interval, margin: float) -> str:
     if difference.low > -margin:
         return "non-inferior"
     return "inferior" if difference.high < -margin else "inconclusive"
-
-
-def _scores(
-    probabilities_NC: Array, thresholds_C: Array, targets_NC: npt.NDArray[np.bool_], weights_RN: bootstrap.Floats
-) -> tuple[bootstrap.Floats, bootstrap.Floats]:
-    """(R,) tuned macro F1 and AUROC of the resamples."""
-    return (
-        bootstrap.f1_macro(probabilities_NC >= thresholds_C, targets_NC, weights_RN),
-        bootstrap.auroc_macro(probabilities_NC, targets_NC, weights_RN),
-    )
 
 
 def _resampled(dataset: SignalDataset, n_resamples: int) -> tuple[npt.NDArray[np.bool_], bootstrap.Floats]:

@@ -18,7 +18,7 @@ from ecg_lightning.compression.parity import reference_probabilities
 from ecg_lightning.compression.pt2_file import add_pt2
 from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
 from ecg_lightning.compression.stage_fit import StageFit
-from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate, link_of
+from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.checksum import sha256_of
@@ -90,7 +90,7 @@ class Pipeline:
         """Export, compare with PyTorch, evaluate, and describe the files."""
         folder = self.folder / "variants" / name
         variant = deploy(name, stage, classifier, folder, context, before)
-        reference = reference_probabilities(classifier, self.datamodule, link_of(classifier))
+        reference = reference_probabilities(classifier, self.datamodule, classifier.link)
         evaluate(variant, classifier, self.datamodule, self.threads, reference, self.cfg.compression.n_resamples)
         describe_files(variant, classifier, self.sha256)
         if self.cfg.compression.pt2:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ecg_lightning.compression.parity import agree, differences, disagreement, reference_signals
-from ecg_lightning.compression.variant import Array, Variant, describe_file, link_of, to_millivolts
+from ecg_lightning.compression.variant import Array, Variant, describe_file, to_millivolts
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import write_checksum
@@ -45,7 +45,7 @@ def add_pt2(
     signals = torch.from_numpy(to_millivolts(reference_signals(datamodule)))
     with torch.inference_mode():
         logits = torch.cat([program(batch)[0] for batch in torch.split(signals, 32)])
-    found = probabilities(logits.numpy(), link=link_of(classifier))
+    found = probabilities(logits.numpy(), link=classifier.link)
     said = differences(reference_NC, found, datamodule)
     log.info("%s as .pt2 against PyTorch: largest difference of a probability %.2g", variant.name, said["max"])
     if not agree(reference_NC, found, "fp32"):

@@ -193,7 +193,7 @@ def evaluate(
     Raises:
         ExportError: one does in float32, or all do that ought to compute the same.
     """
-    link = link_of(classifier)
+    link = classifier.link
     told = []
     for number, deployment in enumerate(variant.deployments):
         if deployment.path is None:
@@ -334,7 +334,7 @@ def describe_file(
         sampling_rate=described["sampling_rate"],
         n_samples=described["n_samples"],
         label_rule=described["label_rule"],
-        link=link_of(classifier),
+        link=classifier.link,
         checkpoint_sha256=checkpoint_sha256,
         model=described["choices"].get("model", ""),
         precision=deployment.precision,
@@ -347,8 +347,3 @@ def describe_file(
 def stages_of(description: Mapping[str, Any]) -> list[str]:
     """Classes of the stages that a checkpoint went through, in order."""
     return [node["_target_"].rpartition(".")[2] for node in description.get("stages", [])]
-
-
-def link_of(classifier: ECGClassifier) -> str:
-    """How probabilities follow from its logits, see `evaluation.calibration`."""
-    return "softmax" if classifier.loss.single_label else "sigmoid"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,9 +161,11 @@ class PTBXLDataModule(L.LightningDataModule):
         self.version: str | None = None
         self.n_left_out = 0
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the targets' columns."""
+        if self.task != "superdiagnostic":  # whose classes are known without the folder
+            self._prepare()
         return read_classes(self.root, self.task)
 
     @property
@@ -176,6 +179,7 @@ class PTBXLDataModule(L.LightningDataModule):
         Raises:
             DataError: the folder, a table, a record, a split or its labels cannot be used.
         """
+        self._prepare()
         wanted = {split: self.folds[split] for split in splits}
         records = read_ptbxl(
             self.root,
@@ -204,6 +208,9 @@ class PTBXLDataModule(L.LightningDataModule):
         if "train" in wanted:
             check_learnable(records.targets[np.isin(records.folds, wanted["train"])], self.classes)
         self.root_hash, self.version, self.n_left_out = records.root_hash, records.version, records.n_left_out
+
+    def _prepare(self) -> None:
+        """Nothing: the folder is the user's."""
 
     def setup(self, stage: str | None = None) -> None:
         """Lightning's hook: load what the stage needs and is not loaded yet; without a stage, all."""
@@ -268,18 +275,8 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
         self.n_records = n_records
         self.data_seed = data_seed
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """See `PTBXLDataModule`."""
-        self._write()
-        return super().classes
-
-    def load(self, splits: Iterable[str]) -> None:
-        """Write the folder where it is not there yet, then read it as PTB-XL."""
-        self._write()
-        super().load(splits)
-
-    def _write(self) -> None:
+    def _prepare(self) -> None:
+        """Write the folder where it is not there yet; it is then read as PTB-XL."""
         write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
 

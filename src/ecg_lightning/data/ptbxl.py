@@ -155,13 +155,13 @@ def read_tables(
     """
     check_root(root)
     database, statements = (root / name for name in TABLES)
-    table = read_database(database)
+    table, codes = read_database(database), read_statements(statements, task)
     targets = label_targets(
         table["scp_codes"].astype(str).tolist(),
-        read_statements(statements, task),
+        codes,
         label_rule,
         str(database),
-        read_classes(root, task),
+        task_classes(codes),
     )
     if not targets.any():
         raise DataError(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.calibration import fit_temperature
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.thresholds import best_f1_thresholds
@@ -29,6 +30,14 @@ class Decided(NamedTuple):
     def decisions(self) -> npt.NDArray[np.bool_]:
         """(N, C): which classes reach their threshold."""
         return self.probabilities_NC >= self.thresholds_C
+
+
+def macro_scores(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> tuple[Floats, Floats]:
+    """(R,) macro F1 and macro AUROC of the resamples of `bootstrap.patient_weights`."""
+    return (
+        bootstrap.f1_macro(decided.decisions, targets_NC, weights_RN),
+        bootstrap.auroc_macro(decided.probabilities_NC, targets_NC, weights_RN),
+    )
 
 
 def decide(val: Predictions, split: Predictions) -> Decided:

@@ -18,7 +18,7 @@ from ecg_lightning.evaluation.calibration import (
     fit_temperature,
     probabilities,
 )
-from ecg_lightning.evaluation.decisions import Decided, decide
+from ecg_lightning.evaluation.decisions import Decided, decide, macro_scores
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import Coverage, abstention_curve, conformal_sets, coverage
 
@@ -163,12 +163,8 @@ def compare(
     scores = []
     for (val, split), order in ((model, order_one), (reference, order_other)):
         decided = decide(val, split)
-        scores.append(
-            (
-                bootstrap.f1_macro(decided.decisions[order], targets_NC, weights_RN),
-                bootstrap.auroc_macro(decided.probabilities_NC[order], targets_NC, weights_RN),
-            )
-        )
+        in_order = Decided(decided.probabilities_NC[order], decided.thresholds_C)
+        scores.append(macro_scores(in_order, targets_NC, weights_RN))
     (f1, auroc), (f1_before, auroc_before) = scores
     return Difference(bootstrap.interval(f1 - f1_before), bootstrap.interval(auroc - auroc_before))
 

@@ -14,7 +14,7 @@ from ecg_lightning.data.labels import read_database
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.decisions import decide
+from ecg_lightning.evaluation.decisions import Decided, decide, macro_scores
 from ecg_lightning.evaluation.predictions import Predictions
 
 MIN_POSITIVES = 20
@@ -69,10 +69,8 @@ def subgroups(val: Predictions, split: Predictions, root: Path, n_resamples: int
         f1 = auroc = None
         if kept_C.any():
             weights_RN = bootstrap.patient_weights(split.patient_ids[chosen_N], n_resamples)
-            decisions_NC = decided.decisions[chosen_N][:, kept_C]
-            probabilities_NC = decided.probabilities_NC[chosen_N][:, kept_C]
-            f1 = bootstrap.interval(bootstrap.f1_macro(decisions_NC, targets_NC[:, kept_C], weights_RN))
-            auroc = bootstrap.interval(bootstrap.auroc_macro(probabilities_NC, targets_NC[:, kept_C], weights_RN))
+            part = Decided(decided.probabilities_NC[chosen_N][:, kept_C], decided.thresholds_C[kept_C])
+            f1, auroc = map(bootstrap.interval, macro_scores(part, targets_NC[:, kept_C], weights_RN))
         classes = tuple(name for name, kept in zip(split.classes, kept_C, strict=True) if kept)
         found.append(Subgroup(by, name, len(targets_NC), classes, f1, auroc))
     return found

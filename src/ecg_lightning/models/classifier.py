@@ -80,6 +80,11 @@ class ECGClassifier(L.LightningModule):
         logits: Tensor = self.network(self.frontend(signals_BCT))
         return logits
 
+    @property
+    def link(self) -> str:
+        """How probabilities follow from the logits, see `evaluation.calibration`."""
+        return "softmax" if self.loss.single_label else "sigmoid"
+
     def predict_probabilities(self, signals_BCT: Tensor) -> Tensor:
         """(B, 12, T) signals → (B, C) probabilities, float64."""
         return self.loss.probabilities(self(signals_BCT))

@@ -13,7 +13,7 @@ from rich.table import Table
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import bootstrap, report
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.decisions import decide
+from ecg_lightning.evaluation.decisions import decide, macro_scores
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup, subgroups
 from ecg_lightning.runs.results import read_result
@@ -108,14 +108,9 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
     rows = []
     for folder, pair in zip(folders, pairs, strict=True):
         scored = pair[1]
-        decided = decide(*pair)
         weights_RN = bootstrap.patient_weights(scored.patient_ids, n_resamples)
-        row: dict[str, Any] = {
-            "run": str(folder),
-            "n_records": len(scored.ecg_ids),
-            "f1": bootstrap.interval(bootstrap.f1_macro(decided.decisions, scored.targets_NC, weights_RN)),
-            "auroc": bootstrap.interval(bootstrap.auroc_macro(decided.probabilities_NC, scored.targets_NC, weights_RN)),
-        }
+        f1, auroc = (bootstrap.interval(one) for one in macro_scores(decide(*pair), scored.targets_NC, weights_RN))
+        row: dict[str, Any] = {"run": str(folder), "n_records": len(scored.ecg_ids), "f1": f1, "auroc": auroc}
         if pair is not pairs[0]:
             try:
                 difference = report.compare(pair, pairs[0], n_resamples)
