@@ -24,7 +24,7 @@ from ecg_lightning.compression.variant import to_millivolts
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes import files_of, open_runtime
-from ecg_lightning.errors import ConfigError, HardwareUnavailableError
+from ecg_lightning.errors import ConfigError, HardwareUnavailableError, UserError
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.processor import processor_features
 
@@ -283,6 +283,17 @@ def test_qat_with_either_tool(trained, tmp_path, model, tool):
     logits, kernels = run(stage.export(compressed, tmp_path, context)[0])
     assert drift(logits, expected) < 0.2 * ROUGH
     assert sum(kernel["count"] for kernel in kernels if kernel["precision"] == "int8") > 8
+
+
+def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch):
+    too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
+
+    def quantize(*_, **__):
+        raise too_slow("within 900 seconds")
+
+    monkeypatch.setattr(import_extra("nncf"), "quantize", quantize)
+    with pytest.raises(UserError, match=r"NNCF_EXTENSION_LOAD_TIMEOUT .* lock file in .*quantized_functions_cpu"):
+        QAT("nncf", epochs=0).apply(*trained("resnet1d"))
 
 
 def test_ranges_and_statistics_stand_still_late(trained):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -15,7 +16,7 @@ from ecg_lightning.compression.quantizable import mostly_linear, prepare_for_qua
 from ecg_lightning.compression.stage import Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.errors import UnsupportedModelError
+from ecg_lightning.errors import UnsupportedModelError, UserError
 from ecg_lightning.models.classifier import ECGClassifier
 
 
@@ -29,8 +30,10 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
 
     Raises:
         UnsupportedModelError: NNCF cannot trace the network.
+        UserError: its kernels could not be compiled in time.
     """
     nncf = import_extra("nncf")
+    too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
     network = prepare_for_quantization(classifier.network).eval()
     inputs = [image[None] for batch in context.network_inputs(classifier, n_calibration) for image in batch]
     transformer = nncf.ModelType.TRANSFORMER if mostly_linear(network) else None
@@ -40,6 +43,12 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
             quantized: nn.Module = nncf.quantize(
                 network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer
             )
+        except too_slow as error:
+            raise UserError(
+                f"NNCF's kernels were not compiled within {os.environ['NNCF_EXTENSION_LOAD_TIMEOUT']} s; set"
+                " NNCF_EXTENSION_LOAD_TIMEOUT to more seconds or, if an earlier compilation was killed, remove the"
+                f" lock file in {_build_folder()}"
+            ) from error
         except Exception as error:  # NNCF raises anything
             reason = " ".join(str(error).split())[:200]
             raise UnsupportedModelError(
@@ -58,6 +67,11 @@ def export_nncf(classifier: ECGClassifier, folder: Path) -> Deployment:
             module, folder / "model.xml", n_leads=len(LEADS), n_samples=classifier.description["n_samples"]
         )
     return Deployment(path, "openvino", "int8")
+
+
+def _build_folder() -> Path:
+    folder: Path = import_extra("nncf.torch.extensions").get_build_directory_for_extension("quantized_functions_cpu")
+    return folder
 
 
 @contextmanager

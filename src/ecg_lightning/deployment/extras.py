@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 from typing import Any, cast
 
@@ -13,6 +14,9 @@ from ecg_lightning.errors import MissingPackageError
 # the user's home declines. Both fall back to a stub where it cannot be imported, so it is made to look absent in this
 # process. That works only before their first import: import them through `import_extra`.
 cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
+
+# NNCF compiles its kernels once for each version of PyTorch; its own limit of 60 s is too short for a busy laptop.
+os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "900")
 
 
 def import_extra(name: str) -> Any:
