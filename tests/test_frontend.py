@@ -6,6 +6,7 @@ from torchvision.transforms.v2.functional import resize
 from ecg_lightning.building import build_frontend
 from ecg_lightning.frontend import Augmentation, Frontend, MatrixFrontend, SignalFrontend
 from ecg_lightning.frontend.matrix import MatrixImage
+from ecg_lightning.frontend.strips import StripsImage
 
 STRONG = {"amplitude": 0.3, "noise_mv": 0.1, "wander_mv": 0.3, "lead_dropout": 0.3, "time_shift": 0.2}
 
@@ -107,3 +108,33 @@ def test_global_and_lead_statistics_take_their_own_shapes():
     fixed = Frontend(nn.Identity(), normalization="fixed", mean=0.5, std=0.25)
     fixed.fit_normalization(lambda lead: per_lead)
     assert fixed.mean.item() == 0.5
+
+
+@pytest.mark.parametrize(("height", "rows_per_lead"), [(96, 8), (192, 16), (224, 18), (12, 1)])
+def test_strips_give_each_lead_a_band_of_its_own(height, rows_per_lead):
+    """Down the rows, then along the columns, a band is its lead."""
+    random = torch.Generator().manual_seed(0)
+    signals = torch.zeros(2, 12, 1000)
+    signals[:, 4] = torch.randn(2, 1000, generator=random)
+    width = 1000 // 8  # eight rows times 125 columns are a lead's samples
+    image = StripsImage(12, 1000, (height, width))(signals)
+    assert image.shape == (2, 1, height, width)
+    bands = image[:, 0, : 12 * rows_per_lead].unflatten(1, (12, rows_per_lead))
+    assert bands[:, 4].abs().sum() > 0
+    assert image[:, 0].abs().sum() == bands[:, 4].abs().sum()
+    if rows_per_lead == 8:
+        assert torch.allclose(bands[:, 4].mT.flatten(1), signals[:, 4], atol=1e-6)
+
+
+def test_strips_keep_what_a_row_of_pixels_loses():
+    """A 30 Hz wave, which 224 columns of a 10-s record cannot hold."""
+    time_s = torch.arange(1000) / 100
+    wave = torch.sin(2 * torch.pi * 30 * time_s).expand(1, 12, -1)
+    drawn, strips = MatrixImage(12, 1000, (12, 224))(wave), StripsImage(12, 1000, (192, 224))(wave)
+    assert drawn.std() < 0.1
+    assert strips.std() > 0.5
+
+
+def test_strips_need_a_row_for_each_lead():
+    with pytest.raises(ValueError, match="12 leads need at least as many rows, 8"):
+        StripsImage(12, 1000, (8, 64))

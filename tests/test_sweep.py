@@ -13,6 +13,7 @@ import filelock
 import pytest
 import torch
 from hydra.core.override_parser.types import Quote, QuotedString
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import ROOT, TINY
 
 SMALL = ["frontend.size=[32,64]", "hardware.precision=32-true", "trainer.max_epochs=1", "hardware.threads=1"]
@@ -260,6 +261,8 @@ def test_a_sweep_over_compressions_trains_once(synthetic_root, tmp_path):
         variants = list(csv.DictReader(file))
     assert {row["variant"] for row in variants} == {"baseline", "prune"}
     assert (tmp_path / "pareto.png").is_file()
+    logged = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert logged.Tags()["images"] == ["pareto"]
     benchmark = re.search(r"^  (\S*ecg-lightning benchmark .*)$", done.stdout, re.MULTILINE).group(1)
     again = subprocess.run(
         [*shlex.split(benchmark), "--rounds", "1", "--json"], cwd=ROOT, capture_output=True, text=True, check=False

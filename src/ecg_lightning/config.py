@@ -21,6 +21,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
+N_LEADS = 12
 MONITORED = ("val/f1_macro", "val/f1_macro_tuned", "val/auroc_macro", "val/accuracy")
 
 
@@ -103,6 +104,17 @@ class MatrixConfig(FrontendConfig):
 
 
 @dataclass
+class StripsConfig(FrontendConfig):
+    """`StripsFrontend`'s arguments."""
+
+    gives: ClassVar[str] = "image"
+
+    _target_: str = "ecg_lightning.frontend.frontend.StripsFrontend"
+    size: Any = field(default_factory=lambda: [96, 256])  # pixels: [height, width]
+    channels: int = field(default=1, metadata={"choices": (1, 3)})
+
+
+@dataclass
 class ModelConfig:
     """What every architecture shares."""
 
@@ -114,7 +126,10 @@ class ModelConfig:
     teacher: str | None = None
     dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
     drop_path: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
-    loss: str = field(default="bce", metadata={"choices": ("bce", "argmax_cross_entropy")})
+    loss: str = field(default="bce", metadata={"choices": ("bce", "asymmetric", "argmax_cross_entropy")})
+    label_smoothing: float = field(default=0.0, metadata={"min": 0.0, "max": 0.9})
+    class_weights: bool = False  # positives weighed by the training folds' negatives per positive
+    mixup: float = field(default=0.0, metadata={"min": 0.0})  # α; 0: none
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
 
@@ -145,6 +160,8 @@ class DeiTConfig(ModelConfig):
     attention_dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
     alpha: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
     temperature: float = field(default=1.0, metadata={"above": 0.0})
+    hard_share: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # of the teacher's part: its decisions
+    teacher_sees: str = field(default="augmented", metadata={"choices": ("augmented", "record")})
 
 
 @dataclass
@@ -502,7 +519,7 @@ class CompressConfig:
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "data": {"ptbxl": DataConfig, "synthetic": SyntheticConfig, "checkpoint": CheckpointDataConfig},
-    "frontend": {"signal": FrontendConfig, "matrix": MatrixConfig},
+    "frontend": {"signal": FrontendConfig, "matrix": MatrixConfig, "strips": StripsConfig},
     "model": {
         "vit": ViTConfig,
         "deit": DeiTConfig,
@@ -719,6 +736,13 @@ def _check_size(cfg: DictConfig) -> None:
     sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, ListConfig) else []
     if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
         raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")
+    patch = cfg.model.get("patch_size", 1)
+    if cfg.frontend._target_ == StripsConfig._target_ and sides[0] < N_LEADS * patch:
+        raise ConfigError(
+            f"frontend.size={size}: strips give each of {N_LEADS} leads {sides[0] // N_LEADS} rows, and a patch of "
+            f"model.patch_size={patch} would mix them: use frontend.size=[{N_LEADS * patch},{sides[1]}], or "
+            "smaller patches"
+        )
 
 
 def _check_folds(cfg: DictConfig) -> None:

@@ -40,10 +40,12 @@ class ECGBatch(NamedTuple):
     Attributes:
         signals: int16 (B, 12, T), 1 µV a unit, leads in the order of `wfdb.LEADS`.
         targets: float32 (B, C) multi-hot, classes in the order of the data module's.
+        places: int64 (B,), where the records stand in their split.
     """
 
     signals: Tensor
     targets: Tensor
+    places: Tensor | None = None
 
 
 class SignalDataset(Dataset[ECGBatch]):
@@ -61,14 +63,13 @@ class SignalDataset(Dataset[ECGBatch]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> ECGBatch:
-        return ECGBatch(self._signals_NCT[self.rows[index]], self.targets[index])
+        return ECGBatch(self._signals_NCT[self.rows[index]], self.targets[index], torch.tensor(index))
 
     def __getitems__(self, indices: Sequence[int]) -> ECGBatch:
         """A whole batch at once; PyTorch's loader calls this in place of `__getitem__`."""
         chosen = torch.as_tensor(indices)
-        return ECGBatch(
-            self._signals_NCT.index_select(0, self.rows.index_select(0, chosen)), self.targets.index_select(0, chosen)
-        )
+        signals = self._signals_NCT.index_select(0, self.rows.index_select(0, chosen))
+        return ECGBatch(signals, self.targets.index_select(0, chosen), chosen)
 
     def mean_and_std(self, per_lead: bool) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation in mV: (12, 1) each where `per_lead`, else over all leads, (1, 1)."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
 from ecg_lightning.frontend.augmentation import Augmentation
 from ecg_lightning.frontend.matrix import MatrixImage
+from ecg_lightning.frontend.strips import StripsImage
 
 NORMALIZATIONS = ("lead", "global", "fixed")
 
@@ -82,11 +83,18 @@ class Frontend(nn.Module):
         return self.represent(self.augment(signals_BCT))
 
 
-class MatrixFrontend(Frontend):
-    """The signal matrix as an image, at any size.
+class ImageFrontend(Frontend):
+    """A front end that gives images.
 
     Attributes:
         image_shape: (channels, height, width) of the images.
+    """
+
+    image_shape: tuple[int, int, int]
+
+
+class MatrixFrontend(ImageFrontend):
+    """The signal matrix as an image, at any size.
 
     Args:
         n_samples: samples a lead.
@@ -113,6 +121,25 @@ class MatrixFrontend(Frontend):
         n_leads: int = 12,
     ) -> None:
         representation = MatrixImage(n_leads, n_samples, size, rows, channels)
+        super().__init__(representation, augmentation, normalization, mean, std, n_leads)
+        self.image_shape = (channels, *size)
+
+
+class StripsFrontend(ImageFrontend):
+    """Every lead in a band of rows of its own, see `StripsImage`; arguments as for `MatrixFrontend`."""
+
+    def __init__(
+        self,
+        n_samples: int,
+        size: tuple[int, int],
+        channels: int = 1,
+        normalization: str = "lead",
+        mean: float = 0.0,
+        std: float = 1.0,
+        augmentation: Augmentation | None = None,
+        n_leads: int = 12,
+    ) -> None:
+        representation = StripsImage(n_leads, n_samples, size, channels)
         super().__init__(representation, augmentation, normalization, mean, std, n_leads)
         self.image_shape = (channels, *size)
 

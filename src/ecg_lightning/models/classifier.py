@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.data.labels import SUPERCLASSES
-from ecg_lightning.errors import TrainingDivergedError
+from ecg_lightning.errors import ConfigError, TrainingDivergedError
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.thresholds import best_f1_thresholds
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.distillation import Distillation
-from ecg_lightning.models.losses import LOSSES, ArgmaxCrossEntropy, BinaryCrossEntropy
+from ecg_lightning.models.losses import Loss, make_loss
+from ecg_lightning.models.mixup import mix
 from ecg_lightning.models.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
@@ -41,7 +42,10 @@ class ECGClassifier(L.LightningModule):
         frontend: from loaded signals to the network's input.
         network: from there to (B, C) logits.
         classes: names of the C classes.
-        loss: one of `losses.LOSSES`.
+        loss: see `losses.make_loss`.
+        label_smoothing: see `losses.make_loss`.
+        class_weights: see `losses.make_loss`.
+        mixup: α of `mixup.mix`; 0 for none.
         optimizer: see `optimization.make_optimizer`.
         scheduler: see `optimization.make_scheduler`.
         seed: of dropout and augmentation; each batch draws from (seed, epoch, batch), so a resumed run repeats them.
@@ -56,6 +60,9 @@ class ECGClassifier(L.LightningModule):
         network: nn.Module,
         classes: tuple[str, ...] = SUPERCLASSES,
         loss: str = "bce",
+        label_smoothing: float = 0.0,
+        class_weights: bool = False,
+        mixup: float = 0.0,
         optimizer: OptimizerConfig | None = None,
         scheduler: SchedulerConfig | None = None,
         seed: int = 0,
@@ -64,7 +71,10 @@ class ECGClassifier(L.LightningModule):
         self.frontend = frontend
         self.network = network
         self.classes = classes
-        self.loss: BinaryCrossEntropy | ArgmaxCrossEntropy = LOSSES[loss]()
+        self.loss: Loss = make_loss(loss, len(classes), label_smoothing, class_weights)
+        if mixup and self.loss.single_label:
+            raise ConfigError("model.mixup blends labels, which model.loss=argmax_cross_entropy cannot: use loss=bce")
+        self.mixup = mixup
         self.optimizer_config = optimizer or OptimizerConfig()
         self.scheduler_config = scheduler or SchedulerConfig()
         self.seed = seed
@@ -91,17 +101,25 @@ class ECGClassifier(L.LightningModule):
 
     def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
         """Training loss, and the logits that are scored; what an architecture may change."""
-        millivolts = self.frontend.augment(batch.signals)
+        millivolts, targets = self.augmented(batch)
         logits = self.network(self.frontend.represent(millivolts))
-        loss = self.loss(logits, batch.targets)
+        loss = self.loss(logits, targets)
         if self.distillation:
-            loss = self.distillation.total_loss(loss, logits, millivolts)
+            loss = self.distillation.total_loss(loss, logits, millivolts, batch.places)
         return loss, logits
 
+    def augmented(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
+        """(B, leads, T) mV and (B, C) targets, augmented and mixed: what a step trains on."""
+        millivolts = self.frontend.augment(batch.signals)
+        if self.mixup:
+            millivolts, targets = mix(self.mixup, millivolts, batch.targets)
+            return millivolts, targets
+        return millivolts, batch.targets
+
     def on_fit_start(self) -> None:
-        """Bring the teacher to this model's device."""
+        """Bring the teacher to this model's device, and let it see the records where it sees them once."""
         if self.distillation:
-            self.distillation.teacher.to(self.device)
+            self.distillation.prepare(cast(Any, self.trainer).datamodule.datasets["train"], self.device)
 
     def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
         """One step; refuses to go on from a loss that is not finite."""

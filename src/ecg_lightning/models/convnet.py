@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from timm.utils.model import reparameterize_model
 from torch import nn
 
-from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
@@ -29,7 +29,7 @@ class ConvNet(ECGClassifier):
 
     def __init__(
         self,
-        frontend: MatrixFrontend,
+        frontend: ImageFrontend,
         *,
         variant: str = "resnet18d",
         width: float = 1.0,

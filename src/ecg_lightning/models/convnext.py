@@ -8,7 +8,7 @@ from typing import Unpack
 from timm.models.convnext import checkpoint_filter_fn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
@@ -32,7 +32,7 @@ class ConvNeXt(ECGClassifier):
 
     def __init__(
         self,
-        frontend: MatrixFrontend,
+        frontend: ImageFrontend,
         *,
         channels: Sequence[int] = (96, 192, 384, 768),
         blocks: Sequence[int] = (3, 3, 9, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, Unpack
 
 import torch
@@ -9,19 +10,22 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import ECGBatch
-from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.evaluation.metrics import superclass_metrics
+from ecg_lightning.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
 
+HEADS = ("class_head", "distillation_head")
+
 
 class DeiT(ECGClassifier):
     """Distilled DeiT (Touvron et al. 2021, arXiv 2012.12877) for multi-label targets.
 
-    total = α · hard + (1 − α) · soft, see `Distillation`: the class head learns the labels, the distillation head the
-    teacher's probabilities. Without a teacher both heads learn the labels. The prediction is the mean of both heads'
-    logits.
+    The class head learns the labels, the distillation head from the teacher, see `Distillation`. Without a teacher both
+    heads learn the labels. The prediction is the mean of both heads' logits.
 
     Args:
         frontend: an image front end; its size must be divisible by the patch.
@@ -35,6 +39,8 @@ class DeiT(ECGClassifier):
         drop_path: stochastic depth of the last block.
         alpha: weight of the labels; the rest is the teacher's.
         temperature: divides the teacher's logits and the distillation head's; above 1 softens.
+        hard_share: see `Distillation`.
+        teacher_sees: see `Distillation`.
         teacher: a trained classifier, never trained further.
         pretrained: ImageNet weights, fetched by timm.
         weights: a local file of such weights.
@@ -43,7 +49,7 @@ class DeiT(ECGClassifier):
 
     def __init__(
         self,
-        frontend: MatrixFrontend,
+        frontend: ImageFrontend,
         *,
         variant: str = "tiny",
         patch_size: int = 16,
@@ -55,6 +61,8 @@ class DeiT(ECGClassifier):
         drop_path: float = 0.1,
         alpha: float = 0.5,
         temperature: float = 1.0,
+        hard_share: float = 0.0,
+        teacher_sees: str = "augmented",
         teacher: ECGClassifier | None = None,
         pretrained: bool = False,
         weights: str | None = None,
@@ -79,8 +87,14 @@ class DeiT(ECGClassifier):
         if weights:
             load_file(network, weights, stem="patch_embed.proj.weight", head="head", convert=checkpoint_filter_fn)
         super().__init__(frontend, network, **recipe)
+        self._heads: defaultdict[str, list[Tensor]] = defaultdict(list)
         if teacher:
-            self.distillation = Distillation(teacher, alpha, temperature)
+            if teacher_sees == "record" and self.mixup:
+                raise ConfigError(
+                    "model.teacher_sees=record model.mixup: of blended records the teacher knows nothing then; use "
+                    "model.teacher_sees=augmented"
+                )
+            self.distillation = Distillation(teacher, alpha, temperature, hard_share, teacher_sees)
 
     def compile_network(self) -> None:
         """Compile the blocks alone: training reads both heads, past the network's own `forward`."""
@@ -89,14 +103,32 @@ class DeiT(ECGClassifier):
 
     def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
         """The distillation loss, and the mean of both heads."""
-        millivolts = self.frontend.augment(batch.signals)
+        millivolts, targets = self.augmented(batch)
         class_logits, distilled_logits = self._both_heads(self.frontend.represent(millivolts))
-        hard = self.loss(class_logits, batch.targets)
+        hard = self.loss(class_logits, targets)
         if self.distillation:
-            loss = self.distillation.total_loss(hard, distilled_logits, millivolts)
+            loss = self.distillation.total_loss(hard, distilled_logits, millivolts, batch.places)
         else:
-            loss = (hard + self.loss(distilled_logits, batch.targets)) / 2
+            loss = (hard + self.loss(distilled_logits, targets)) / 2
         return loss, (class_logits + distilled_logits) / 2
+
+    def _evaluate(self, phase: str, batch: ECGBatch) -> None:
+        with torch.autocast(self.device.type, enabled=False):  # as every model's evaluation
+            heads = torch.stack(self._both_heads(self.frontend(batch.signals)))
+        self._heads[phase].append(heads)
+        logits = heads.mean(dim=0)
+        self._keep(phase, self.loss(logits, batch.targets), logits, batch.targets)
+
+    def _score(self, phase: str) -> None:
+        """Each head's own AUROC, too."""
+        super()._score(phase)
+        if kept := self._heads.pop(phase, None):
+            targets = self.scored[phase].targets
+            for name, logits in zip(HEADS, torch.cat(kept, dim=1).cpu(), strict=True):
+                scores = superclass_metrics(
+                    self.loss.probabilities(logits), targets, self.classes, self.thresholds.cpu()
+                )
+                self.log(f"{phase}/auroc_macro_{name}", torch.tensor(scores["auroc_macro"], dtype=torch.float32))
 
     def _both_heads(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         network: Any = self.network

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import EfficientNet, EfficientNet_V2_S_Weights
 from torchvision.models.efficientnet import FusedMBConv, FusedMBConvConfig, MBConvConfig
 
-from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
 from ecg_lightning.models.weights import State, load_file, load_published
@@ -56,7 +56,7 @@ class EffNetV2(ECGClassifier):
 
     def __init__(
         self,
-        frontend: MatrixFrontend,
+        frontend: ImageFrontend,
         *,
         width: float = 1.0,
         depth: float = 1.0,

@@ -1,40 +1,120 @@
-"""Losses on multi-hot targets, each with the probabilities that belong to it."""
+"""Losses on multi-hot targets, each with the probabilities that belong to it.
+
+While training they may smooth, weight or focus; outside they are the plain log loss, so that `val/loss` compares
+recipes.
+"""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Each superclass on its own: the loss for multi-label targets."""
+    """Each superclass on its own: the loss for multi-label targets.
+
+    Args:
+        label_smoothing: ε; while training, targets are moved by ε towards ½ (Szegedy et al. 2016, arXiv 1512.00567).
+        weighted_classes: C, where positives are to be weighted by `balance`; 0 for no weights.
+    """
 
     single_label = False
 
+    def __init__(self, label_smoothing: float = 0.0, weighted_classes: int = 0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.positive_weights_C: Tensor | None
+        self.register_buffer("positive_weights_C", torch.ones(weighted_classes) if weighted_classes else None)
+
+    def balance(self, targets_NC: Tensor) -> None:
+        """Weight the positives of each class by its negatives per positive, so that both halves weigh the same.
+
+        Args:
+            targets_NC: of the training split; a class without a positive record keeps weight 1.
+        """
+        if self.positive_weights_C is not None:
+            positives_C = targets_NC.sum(dim=0)
+            self.positive_weights_C.copy_(torch.where(positives_C > 0, len(targets_NC) / positives_C - 1, 1.0))
+
     def forward(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         """Mean over records and classes; the targets may be soft."""
-        return F.binary_cross_entropy_with_logits(logits_BC.float(), targets_BC)
+        if not self.training:
+            return F.binary_cross_entropy_with_logits(logits_BC.float(), targets_BC)
+        return self.training_loss(
+            logits_BC.float(), torch.lerp(targets_BC, targets_BC.new_tensor(0.5), self.label_smoothing)
+        )
+
+    def training_loss(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+        """Mean over records and classes."""
+        return F.binary_cross_entropy_with_logits(logits_BC, targets_BC, pos_weight=self.positive_weights_C)
 
     def probabilities(self, logits_BC: Tensor) -> Tensor:
         """Sigmoid in float64, where it does not saturate."""
         return logits_BC.double().sigmoid()
 
 
+class AsymmetricLoss(BinaryCrossEntropy):
+    """Easy negatives weigh less than positives (Ridnik et al. 2021, arXiv 2009.14119, equation 7).
+
+    γ+ = 0, γ− = 4 and the margin 0.05 are the paper's. Its probabilities are no frequencies: thresholds and
+    calibration of the validation fold mend that.
+    """
+
+    negative_focus = 4.0
+    margin = 0.05
+
+    def training_loss(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+        """Mean over records and classes."""
+        shifted_BC = (logits_BC.sigmoid() - self.margin).clamp_min(0.0)
+        positive_BC = targets_BC * F.logsigmoid(logits_BC)
+        if self.positive_weights_C is not None:
+            positive_BC = positive_BC * self.positive_weights_C
+        negative_BC = (1 - targets_BC) * shifted_BC**self.negative_focus * torch.log1p(-shifted_BC)
+        return -(positive_BC + negative_BC).mean()
+
+
 class ArgmaxCrossEntropy(nn.Module):
-    """The seed's single-label loss: the target is the argmax of the multi-hot row, so other classes are lost."""
+    """The seed's single-label loss: the target is the argmax of the multi-hot row, so other classes are lost.
+
+    Args:
+        label_smoothing: ε of PyTorch's cross-entropy, while training.
+    """
 
     single_label = True
 
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
     def forward(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         """Mean over records."""
-        return F.cross_entropy(logits_BC.float(), targets_BC.argmax(dim=1))
+        smoothing = self.label_smoothing if self.training else 0.0
+        return F.cross_entropy(logits_BC.float(), targets_BC.argmax(dim=1), label_smoothing=smoothing)
 
     def probabilities(self, logits_BC: Tensor) -> Tensor:
         """Softmax in float64."""
         return logits_BC.double().softmax(dim=1)
 
 
-LOSSES: dict[str, type[BinaryCrossEntropy] | type[ArgmaxCrossEntropy]] = {
-    "bce": BinaryCrossEntropy,
-    "argmax_cross_entropy": ArgmaxCrossEntropy,
-}
+Loss = BinaryCrossEntropy | ArgmaxCrossEntropy
+
+
+def make_loss(name: str, n_classes: int, label_smoothing: float = 0.0, class_weights: bool = False) -> Loss:
+    """The loss of a recipe.
+
+    Args:
+        name: `bce`, `asymmetric` or `argmax_cross_entropy`.
+        n_classes: C.
+        label_smoothing: while training.
+        class_weights: weight positives by `BinaryCrossEntropy.balance`.
+
+    Raises:
+        ValueError: single-label targets have no positives to weight.
+    """
+    if name == "argmax_cross_entropy":
+        if class_weights:
+            raise ValueError("class_weights weighs the positives of independent classes; use loss=bce or asymmetric")
+        return ArgmaxCrossEntropy(label_smoothing)
+    kind = {"bce": BinaryCrossEntropy, "asymmetric": AsymmetricLoss}[name]
+    return kind(label_smoothing, n_classes if class_weights else 0)

@@ -29,6 +29,9 @@ class Recipe(TypedDict, total=False):
 
     classes: tuple[str, ...]
     loss: str
+    label_smoothing: float
+    class_weights: bool
+    mixup: float
     optimizer: OptimizerConfig
     scheduler: SchedulerConfig
     seed: int

@@ -7,7 +7,7 @@ from typing import Unpack
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
 from ecg_lightning.models.weights import load_file
@@ -33,7 +33,7 @@ class ViT(ECGClassifier):
 
     def __init__(
         self,
-        frontend: MatrixFrontend,
+        frontend: ImageFrontend,
         *,
         patch_size: int = 8,
         dim: int = 256,

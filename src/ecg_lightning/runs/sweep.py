@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +22,9 @@ from rich.console import Console
 from ecg_lightning.runs.results import RESULT_FILE, read_result
 from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
 from ecg_lightning.runs.variants import PARETO_FILE, VARIANT_COLUMNS, print_variants, variant_rows, without_repeats
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,12 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
         write_csv(rows, folder / "results.csv")
         console = _console()
         print_table(rows, console, f"{folder}/results.csv")
-        report_variants(folder, console)
+        figure = report_variants(folder, console)
+        if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
+            from torch.utils.tensorboard import SummaryWriter
+
+            with SummaryWriter(folder / "tensorboard") as writer:
+                writer.add_figure("pareto", figure)
         best = next((row for row in rows if row["status"] == "ok" and row["score"] is not None), None)
         _print_next(console, folder, folder / best["run"] if best else None)
     return rows
@@ -78,16 +86,16 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
 def report_run(folder: Path) -> None:
     """Print one run's scores and what to do next."""
     console = _console()
-    if not report_variants(folder, console):
+    if report_variants(folder, console) is None:
         print_table([run_row(folder, folder.parent)], console, str(folder))
     _print_next(console, folder, folder)
 
 
-def report_variants(folder: Path, console: Console) -> bool:
+def report_variants(folder: Path, console: Console) -> Figure | None:
     """Write `variants.csv` and `pareto.png` of all that was measured in and below a folder, and print the table.
 
     Returns:
-        Whether anything was measured.
+        The Pareto plot; None if nothing was measured.
     """
     rows = [
         row
@@ -95,14 +103,15 @@ def report_variants(folder: Path, console: Console) -> bool:
         for row in variant_rows(read_result(path.parent), str(path.parent.relative_to(folder)))
     ]
     if not rows:
-        return False
+        return None
     from ecg_lightning.runs.pareto import pareto_figure  # matplotlib: only where there is something to draw
 
     write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
-    pareto_figure(rows).savefig(folder / PARETO_FILE)
+    figure = pareto_figure(rows)
+    figure.savefig(folder / PARETO_FILE)
     console.print(f"{folder}/variants.csv", style="italic", highlight=False, markup=False, soft_wrap=True)
     print_variants(without_repeats(rows), console)
-    return True
+    return figure
 
 
 def _print_next(console: Console, folder: Path, best: Path | None) -> None:

@@ -1,0 +1,40 @@
+"""Strips: an image whose rows of patches are leads, so that nothing of the signal's resolution in time is lost."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_lightning.frontend.matrix import BandedProduct, resize_matrix
+
+
+class StripsImage(nn.Module):
+    """Every lead fills a band of rows of its own, below each other in the order of the leads.
+
+    Row r of a band of R rows holds the lead at the times (x + (r + ½) / R) · duration / width of its columns x: read
+    down the rows and then along the columns, a band is the lead at R times the width's sampling rate. A patch as high
+    as the band sees one lead, with all its samples where R · width is at least their number; a lead drawn into one row
+    of 224 columns would keep 22 of them a second.
+
+    Args:
+        n_leads: leads of the input.
+        n_samples: samples a lead of the input.
+        size: (height, width) of the image; the rows that are left below the last band are zero.
+        channels: 1, or 3 equal channels for networks made for RGB.
+    """
+
+    def __init__(self, n_leads: int, n_samples: int, size: tuple[int, int], channels: int = 1) -> None:
+        super().__init__()
+        height, width = size
+        if height < n_leads:
+            raise ValueError(f"{n_leads} leads need at least as many rows, {height} were given")
+        self.rows_per_lead = height // n_leads
+        self.rows_below = height - n_leads * self.rows_per_lead
+        self.channels = channels
+        self.resize_time = BandedProduct(resize_matrix(n_samples, width * self.rows_per_lead).T)
+
+    def forward(self, signals_BCT: Tensor) -> Tensor:
+        """(B, leads, T) → (B, channels, height, width)."""
+        fine_BCF = self.resize_time(signals_BCT)
+        image_BHW = fine_BCF.unflatten(2, (-1, self.rows_per_lead)).mT.flatten(1, 2)
+        return F.pad(image_BHW, (0, 0, 0, self.rows_below))[:, None].expand(-1, self.channels, -1, -1)

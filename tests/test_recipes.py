@@ -1,0 +1,142 @@
+"""What a recipe changes in training alone: losses, mixup, the teacher's part."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+from stages import ToyRecords
+from tiny import TINY
+
+from ecg_lightning import training
+from ecg_lightning.building import build_classifier
+from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.models.distillation import Distillation
+from ecg_lightning.models.losses import make_loss
+from ecg_lightning.models.mixup import mix
+
+LOGITS = torch.tensor([[2.0, -1.0], [0.5, -3.0], [-0.2, 0.4]])
+TARGETS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+
+
+@pytest.fixture
+def make(configure):
+    def build(model, *overrides, teacher=None):
+        torch.manual_seed(0)
+        size = [] if "1d" in model else ["frontend.size=64"]
+        cfg = configure(f"model={model}", *TINY[model], *size, *overrides)
+        nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+        return build_classifier(*nodes, n_samples=1000, seed=0, teacher=teacher)
+
+    return build
+
+
+def test_label_smoothing_moves_targets_while_training_alone():
+    loss = make_loss("bce", 2, label_smoothing=0.2)
+    smoothed = F.binary_cross_entropy_with_logits(LOGITS, TARGETS * 0.8 + 0.1)
+    assert loss.train()(LOGITS, TARGETS) == pytest.approx(float(smoothed))
+    assert loss.eval()(LOGITS, TARGETS) == F.binary_cross_entropy_with_logits(LOGITS, TARGETS)
+
+
+def test_class_weights_are_negatives_per_positive():
+    loss = make_loss("bce", 3, class_weights=True)
+    loss.balance(torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]]))
+    assert loss.positive_weights_C.tolist() == pytest.approx([3, 1 / 3, 1])  # no positive record: 1
+    one = torch.tensor([[0.3, 0.3, 0.3]])
+    positive, negative = (loss.train()(one, target * torch.ones(1, 3)) for target in (1.0, 0.0))
+    assert positive == pytest.approx(float(F.softplus(-one)[0, 0]) * (3 + 1 / 3 + 1) / 3)
+    assert negative == pytest.approx(float(F.softplus(one)[0, 0]))
+    assert loss.eval()(one, torch.ones(1, 3)) == pytest.approx(float(F.softplus(-one)[0, 0]))
+
+
+def test_asymmetric_loss_is_the_papers():
+    loss = make_loss("asymmetric", 2).train()
+    p = LOGITS.double().sigmoid()
+    shifted = (p - 0.05).clamp_min(0)
+    expected = -(TARGETS * p.log() + (1 - TARGETS) * shifted**4 * (1 - shifted).log()).mean()
+    assert loss(LOGITS, TARGETS) == pytest.approx(float(expected), rel=1e-5)
+    easy = torch.tensor([[-4.0, -4.0]])  # below the margin: nothing to learn
+    assert loss(easy, torch.zeros(1, 2)) == 0
+    assert loss.eval()(easy, torch.zeros(1, 2)) > 0
+
+
+def test_mixup_blends_signals_and_labels_alike():
+    torch.manual_seed(0)
+    signals, targets = torch.eye(16)[:, None] * 3.0, torch.eye(16)
+    mixed_signals, mixed_targets = mix(0.4, signals, targets)
+    assert torch.allclose(mixed_signals[:, 0] / 3, mixed_targets)
+    own = mixed_targets.diagonal()
+    assert (own >= 0.5).all()  # the larger part is the record's own
+    assert (own < 0.999).sum() > 4
+    assert torch.allclose(mixed_targets.sum(dim=1), torch.ones(16))
+
+
+def test_mixup_reaches_the_loss_and_no_evaluation(make):
+    classifier = make("resnet1d", "model.mixup=1.0", "frontend/augmentation=none").train()
+    batch = ToyRecords(8).__getitems__(range(8))
+    millivolts, targets = classifier.augmented(batch)
+    assert not torch.equal(targets, batch.targets)
+    assert not torch.equal(millivolts, classifier.frontend.to_millivolts(batch.signals))
+    classifier.eval()
+    classifier._evaluate("val", batch)
+    assert torch.equal(classifier._steps["val"][0][1], batch.targets)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.loss=argmax_cross_entropy", "model.mixup=0.2"], "mixup blends labels"),
+        (["model.loss=argmax_cross_entropy", "model.class_weights=true"], "use loss=bce or asymmetric"),
+    ],
+)
+def test_a_single_label_has_neither_mixup_nor_weights(make, overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        make("vit", *overrides)
+
+
+@pytest.mark.parametrize("hard_share", [0.0, 0.3, 1.0])
+def test_the_teachers_part_is_soft_hard_or_both(make, hard_share):
+    teacher = make("resnet1d")
+    teacher.thresholds.fill_(0.4)
+    student = make("deit")
+    batch = ToyRecords(8).__getitems__(range(8))
+    millivolts = student.frontend.to_millivolts(batch.signals)
+    logits = torch.randn(8, 5)
+    found = Distillation(teacher, 0.25, 2.0, hard_share).total_loss(torch.tensor(0.7), logits, millivolts)
+    with torch.no_grad():
+        taught = teacher(millivolts)
+    soft = F.binary_cross_entropy_with_logits(logits / 2, (taught / 2).sigmoid()) * 4
+    hard = F.binary_cross_entropy_with_logits(logits, (taught.sigmoid() >= 0.4).float())
+    assert found == pytest.approx(0.25 * 0.7 + 0.75 * float((1 - hard_share) * soft + hard_share * hard), rel=1e-5)
+
+
+def test_a_teacher_that_sees_the_records_once(make):
+    teacher, records = make("resnet1d"), ToyRecords(20)
+    calls = []
+    teacher.register_forward_hook(lambda *_: calls.append(1))
+    taught = Distillation(teacher, 0.0, teacher_sees="record")
+    taught.prepare(records, torch.device("cpu"), batch_size=8)
+    assert len(calls) == 3
+    logits, places = torch.randn(4, 5), torch.tensor([7, 0, 19, 3])
+    found = taught.total_loss(torch.tensor(0.0), logits, torch.full((4, 12, 1000), torch.nan), places)
+    with torch.no_grad():
+        own = teacher(records.__getitems__(places.tolist()).signals)
+    assert found == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, own.sigmoid())), rel=1e-5)
+    assert len(calls) == 4  # this test's own
+    with pytest.raises(ConfigError, match="of blended records the teacher knows nothing"):
+        make("deit", "model.mixup=0.2", "model.teacher_sees=record", teacher=teacher)
+
+
+def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tmp_path):
+    data = ["data=ptbxl", f"data.root={synthetic_root}", "logger=none", "trainer.max_epochs=1", "hardware.threads=1"]
+    recipe = ["model.loss=asymmetric", "model.label_smoothing=0.1", "model.class_weights=true"]
+    training.run(configure("model=resnet1d", *TINY["resnet1d"], *recipe, *data, output_dir=tmp_path / "teacher"))
+    checkpoint = tmp_path / "teacher" / "checkpoints" / "best.ckpt"
+    weights = load_classifier(checkpoint).loss.positive_weights_C
+    assert not torch.equal(weights, torch.ones(5))  # of the training split
+    taught = ["model.teacher_sees=record", "model.hard_share=0.5", f"model.teacher={checkpoint}", "frontend=strips"]
+    shape = [*TINY["deit"], "frontend.size=[192,128]"]
+    result = training.run(configure("model=deit", *shape, *taught, *data, output_dir=tmp_path / "deit"))
+    heads = [result.metrics["test"][f"auroc_macro_{head}"] for head in ("class_head", "distillation_head")]
+    assert all(0 < score < 1 for score in heads)
+    assert heads[0] != heads[1]
