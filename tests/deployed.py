@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from tiny import TINY
+from tiny import SIGNAL_MODELS, TINY
 
 from ecg_lightning.building import build_classifier
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx, export_openvino
@@ -14,7 +14,8 @@ CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
 
 def tiny_classifier(configure, model, *overrides):
     """A classifier whose logits spread, so that comparing them says something."""
-    cfg = configure(f"model={model}", *TINY[model], "frontend.size=64", *overrides)
+    size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
+    cfg = configure(f"model={model}", *TINY[model], *size, *overrides)
     torch.manual_seed(0)
     nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
     classifier = build_classifier(*nodes, n_samples=1000, seed=0).eval()

@@ -21,7 +21,8 @@ from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ExportError, ModelFileError
 
 pytest.importorskip("openvino")
-MODELS = ("vit", "deit", "effnetv2", "convnext")
+QUICK = ("vit", "deit", "effnetv2", "convnext", "resnet1d_wang", "s4d")
+SLOW = ("inception1d", "lstm", "lstm_bidir", "vit1d", "xresnet1d18", "resnet1d")
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +30,13 @@ def exported(configure, tmp_path_factory):
     return export_tiny(configure, tmp_path_factory.mktemp("exported"))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*QUICK, *(pytest.param(model, marks=pytest.mark.slow) for model in SLOW)])
 def test_onnx_and_openvino_compute_what_torch_computes(configure, model, tmp_path, capfd):
     classifier = tiny_classifier(configure, model)
     module = deployed(classifier)
     file = export_onnx(module, tmp_path / "a" / "model.onnx", 12, 1000)
     xml = export_openvino(file, tmp_path / "model.xml")
+    straight = export_openvino(module, tmp_path / "straight.xml", n_leads=12, n_samples=1000)
     assert capfd.readouterr() == ("", "")
     for n in (1, 3):
         millivolts = signals(n)
@@ -42,7 +44,7 @@ def test_onnx_and_openvino_compute_what_torch_computes(configure, model, tmp_pat
         assert np.ptp(logits) > 0.1
         with torch.no_grad():
             assert np.allclose(logits, classifier(torch.from_numpy(millivolts)).numpy(), atol=1e-6)
-        for path, runtime in ((file, "onnxruntime"), (file, "openvino"), (xml, "openvino")):
+        for path, runtime in ((file, "onnxruntime"), (file, "openvino"), (xml, "openvino"), (straight, "openvino")):
             found = open_runtime(path, runtime).logits(millivolts)
             assert found.shape == (n, 5)
             assert np.abs(found - logits).max() < 1e-4

@@ -20,10 +20,11 @@ TINY = {
     "inception1d": ["model.filters=8", "model.bottleneck=8"],
     "lstm": ["model.hidden=16"],
     "lstm_bidir": ["model.hidden=16"],
+    "s4d": ["model.channels=16", "model.depth=2"],
     "vit1d": ["model.dim=32", "model.depth=2", "model.heads=2"],
 }
 SIGNAL_MODELS = {
     *("resnet1d", "resnet1d_wang", "xresnet1d18", "xresnet1d50", "xresnet1d101", "inception1d"),
-    *("lstm", "lstm_bidir", "vit1d"),
+    *("lstm", "lstm_bidir", "s4d", "vit1d"),
 }
 """Models that take the signal itself; all others take an image."""

@@ -245,6 +245,16 @@ class LSTMConfig(SignalModelConfig):
 
 
 @dataclass
+class S4DConfig(SignalModelConfig):
+    """`S4D`'s arguments."""
+
+    _target_: str = "ecg_lightning.models.s4d.S4D"
+    channels: int = field(default=256, metadata={"min": 1})
+    depth: int = field(default=4, metadata={"min": 1})
+    states: int = field(default=8, metadata={"min": 1})
+
+
+@dataclass
 class ViT1dConfig(SignalModelConfig):
     """`ViT1d`'s arguments."""
 
@@ -532,6 +542,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "xresnet1d": XResNet1dConfig,
         "inception1d": Inception1dConfig,
         "lstm": LSTMConfig,
+        "s4d": S4DConfig,
         "vit1d": ViT1dConfig,
     },
     "stage": {

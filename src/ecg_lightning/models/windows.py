@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_lightning.data.wfdb import DURATION_S
@@ -33,7 +32,7 @@ class Windows(nn.Module):
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, C) logits of the aggregated probabilities."""
-        n_samples = signals_BCT.shape[2]
+        n_samples = int(signals_BCT.shape[2])  # while a graph is traced it is no number
         length, stride = (window_samples(part, n_samples) for part in (self.window_s, self.stride_s))
         if self.training:
             cropped: Tensor = self.network(random_crop(signals_BCT, length))
@@ -46,8 +45,17 @@ class Windows(nn.Module):
 
 
 def logit_of_mean(logits_MBC: Tensor) -> Tensor:
-    """(M, B, C) logits → (B, C) logit of the mean sigmoid, without leaving the logarithms."""
-    return F.logsigmoid(logits_MBC).logsumexp(dim=0) - F.logsigmoid(-logits_MBC).logsumexp(dim=0)
+    """(M, B, C) logits → (B, C) logit of the mean sigmoid, without leaving the logarithms.
+
+    In elementary operations: what runtimes make of PyTorch's own `logsigmoid` and `logsumexp` overflows.
+    """
+    rest_MBC = torch.log1p(torch.exp(-logits_MBC.abs()))
+    return _log_sum(logits_MBC.clamp_max(0.0) - rest_MBC) - _log_sum((-logits_MBC).clamp_max(0.0) - rest_MBC)
+
+
+def _log_sum(logarithms_MBC: Tensor) -> Tensor:
+    largest_BC = logarithms_MBC.amax(dim=0)
+    return largest_BC + (logarithms_MBC - largest_BC).exp().sum(dim=0).log()
 
 
 def window_samples(seconds: float, n_samples: int) -> int:

@@ -1,0 +1,158 @@
+"""s4d: diagonal structured state spaces, convolutions as long as the record."""
+
+from __future__ import annotations
+
+import math
+from typing import Unpack
+
+import torch
+import torch.nn.functional as F
+from timm.layers.drop import DropPath
+from torch import Tensor, nn
+
+from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe
+
+_STEP_RANGE = (1e-3, 1e-1)
+"""Smallest and largest Δ at the start (Gu et al. 2022, arXiv 2111.00396)."""
+
+
+class S4D(SignalClassifier):
+    """Stacked bidirectional S4D layers (Gu et al. 2022, arXiv 2206.11893), as Mehari & Strodthoff 2023 use S4 on ECGs.
+
+    Pre-norm blocks of state space, GELU, a gated mixing of the channels, dropout, shortcut; then the mean over time.
+
+    Args:
+        frontend: the signal front end.
+        channels: H, width of every block.
+        depth: blocks.
+        states: N, complex states of each channel and direction.
+        dropout: of whole channels, after the state space of each block.
+        drop_path: stochastic depth of the last block, rising linearly from 0.
+        **recipe: see `SignalClassifier`.
+    """
+
+    def __init__(
+        self,
+        frontend: SignalFrontend,
+        *,
+        channels: int = 256,
+        depth: int = 4,
+        states: int = 8,
+        dropout: float = 0.2,
+        drop_path: float = 0.0,
+        **recipe: Unpack[SignalRecipe],
+    ) -> None:
+        network = S4DNetwork(frontend.n_leads, len(recipe["classes"]), channels, depth, states, dropout, drop_path)
+        super().__init__(frontend, network, **recipe)
+
+
+class S4DNetwork(nn.Module):
+    """(B, leads, T) → (B, C) logits, for any T; arguments as for `S4D`."""
+
+    def __init__(
+        self, n_leads: int, n_classes: int, channels: int, depth: int, states: int, dropout: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(n_leads, channels, 1)
+        last = max(1, depth - 1)
+        self.blocks = nn.Sequential(
+            *(S4DBlock(channels, states, dropout, drop_path * number / last) for number in range(depth))
+        )
+        self.norm = nn.LayerNorm(channels)
+        self.head = nn.Linear(channels, n_classes)
+
+    def forward(self, signals_BCT: Tensor) -> Tensor:
+        """(B, leads, T) → (B, C)."""
+        features_BTH = self.blocks(self.stem(signals_BCT)).transpose(1, 2)
+        logits: Tensor = self.head(self.norm(features_BTH).mean(dim=1))
+        return logits
+
+
+class S4DBlock(nn.Module):
+    """(B, H, T) → (B, H, T), around a shortcut."""
+
+    def __init__(self, channels: int, states: int, dropout: float, drop_path: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.state_space = BidirectionalS4D(channels, states)
+        self.activation = nn.GELU()
+        self.dropout = nn.Dropout1d(dropout)
+        self.mix = nn.Conv1d(channels, 2 * channels, 1)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x_BHT: Tensor) -> Tensor:
+        """(B, H, T) → (B, H, T)."""
+        normed_BHT = self.norm(x_BHT.transpose(1, 2)).transpose(1, 2)
+        filtered_BHT = self.dropout(self.activation(self.state_space(normed_BHT)))
+        mixed: Tensor = x_BHT + self.drop_path(F.glu(self.mix(filtered_BHT), dim=1))
+        return mixed
+
+
+class BidirectionalS4D(nn.Module):
+    """Each channel filtered by a diagonal state space of its own, forwards and backwards.
+
+    A state decays and turns with A = −exp(a) + i·ω, sampled every Δ (zero-order hold), so that a direction's impulse
+    response is K[t] = 2 Re Σₙ Cₙ (exp(ΔAₙ) − 1) / Aₙ · exp(tΔAₙ). It starts as S4D-Lin: Re A = −½, ω = πn, B = 1.
+
+    Args:
+        channels: H.
+        states: N, of each direction; conjugate pairs count once.
+    """
+
+    def __init__(self, channels: int, states: int) -> None:
+        super().__init__()
+        low, high = (math.log(step) for step in _STEP_RANGE)
+        self.log_step_H = nn.Parameter(torch.empty(2, channels, 1).uniform_(low, high))
+        self.log_decay_HN = nn.Parameter(torch.full((2, channels, states), math.log(0.5)))
+        self.frequency_HN = nn.Parameter((math.pi * torch.arange(states)).expand(2, channels, states).clone())
+        self.output_HN = nn.Parameter(torch.randn(2, channels, states, 2) * math.sqrt(0.5))  # real and imaginary part
+        self.direct_H = nn.Parameter(torch.randn(channels, 1))
+
+    def impulse_responses(self, n_samples: int) -> Tensor:
+        """(2, H, T): forwards and backwards; in real arithmetic, which every exporter knows."""
+        step_H = self.log_step_H.exp()
+        decay_HN, turn_HN = -self.log_decay_HN.exp() * step_H, self.frequency_HN * step_H  # ΔA
+        # C (exp(ΔA) − 1) / A = C · Δ · (exp(ΔA) − 1) / ΔA
+        growth_HN = decay_HN.exp()
+        real_HN, imaginary_HN = growth_HN * turn_HN.cos() - 1, growth_HN * turn_HN.sin()
+        scale_HN = step_H / (decay_HN.square() + turn_HN.square())
+        held_real_HN = (real_HN * decay_HN + imaginary_HN * turn_HN) * scale_HN
+        held_imaginary_HN = (imaginary_HN * decay_HN - real_HN * turn_HN) * scale_HN
+        c_real_HN, c_imaginary_HN = self.output_HN.unbind(-1)
+        weight_real_HN = 2 * (c_real_HN * held_real_HN - c_imaginary_HN * held_imaginary_HN)
+        weight_imaginary_HN = 2 * (c_real_HN * held_imaginary_HN + c_imaginary_HN * held_real_HN)
+        time_T = torch.arange(n_samples, device=decay_HN.device, dtype=decay_HN.dtype)
+        envelope_HNT = (decay_HN[..., None] * time_T).exp()
+        angle_HNT = turn_HN[..., None] * time_T
+        waves_HNT = weight_real_HN[..., None] * angle_HNT.cos() - weight_imaginary_HN[..., None] * angle_HNT.sin()
+        return (envelope_HNT * waves_HNT).sum(dim=2)
+
+    def forward(self, x_BHT: Tensor) -> Tensor:
+        """(B, H, T) → (B, H, T); in float32, which Fourier transforms need."""
+        with torch.autocast(x_BHT.device.type, enabled=False):
+            x_BHT = x_BHT.float()
+            filter_with = _by_product if _is_exporting() else _by_spectrum
+            filtered_BHT: Tensor = filter_with(x_BHT, *self.impulse_responses(int(x_BHT.shape[2])))
+            return filtered_BHT + self.direct_H * x_BHT
+
+
+def _by_spectrum(x_BHT: Tensor, forwards_HT: Tensor, backwards_HT: Tensor) -> Tensor:
+    """Both responses as one that is circular: what is before the present stands at its end."""
+    n_samples = int(x_BHT.shape[2])
+    both_HS = F.pad(forwards_HT, (0, n_samples)) + F.pad(backwards_HT.flip(-1), (n_samples, 0))
+    spectrum = torch.fft.rfft(x_BHT, n=2 * n_samples) * torch.fft.rfft(both_HS)
+    filtered_BHS: Tensor = torch.fft.irfft(spectrum, n=2 * n_samples)
+    return filtered_BHS[..., :n_samples]
+
+
+def _by_product(x_BHT: Tensor, forwards_HT: Tensor, backwards_HT: Tensor) -> Tensor:
+    """The same as a convolution of each channel, for files: OpenVINO refuses the Fourier transforms of ONNX."""
+    n_channels, n_samples = (int(size) for size in x_BHT.shape[1:])
+    both_HS = torch.cat([forwards_HT.flip(-1), backwards_HT[:, :-1]], dim=-1)
+    padded_BHS = F.pad(x_BHT, (n_samples - 1, n_samples - 1))
+    return F.conv1d(padded_BHS, both_HS[:, None], groups=n_channels)
+
+
+def _is_exporting() -> bool:
+    return torch.compiler.is_exporting() or bool(torch._C._get_tracing_state())
