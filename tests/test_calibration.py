@@ -49,7 +49,11 @@ def test_platt_is_a_logistic_regression_of_each_class():
     targets[:, 2] = False  # nothing to fit
     slopes, offsets = fit_platt(logits, targets)
     for column in range(2):
-        known = LogisticRegression(C=np.inf, tol=1e-8).fit(logits[:, [column]], targets[:, column])
+        # Platt's targets: each record twice, as a positive and as a negative one, with its share of either.
+        positives = targets[:, column].sum()
+        share = np.where(targets[:, column], (positives + 1) / (positives + 2), 1 / (len(targets) - positives + 2))
+        twice, labels = np.tile(logits[:, [column]], (2, 1)), np.repeat([1, 0], len(targets))
+        known = LogisticRegression(C=np.inf, tol=1e-8).fit(twice, labels, np.concatenate([share, 1 - share]))
         assert slopes[column] == pytest.approx(known.coef_[0, 0], abs=1e-3)
         assert offsets[column] == pytest.approx(known.intercept_[0], abs=1e-3)
     assert (slopes[2], offsets[2]) == (1, 0)

@@ -155,7 +155,7 @@ def test_every_compression_of_every_family(compress, compression, model):
 
 
 def test_zeros_survive_quantization_aware_training(compress):
-    result, folder = compress("prune_qat", "effnetv2")
+    result, folder = compress("prune_qat", "resnet18d")
     prune, quantize = result.variants[1:]
     assert "70.00%" in prune["notes"][0] or "70.0" in prune["notes"][0]
     assert quantize["size"]["nonzero_fraction"] <= prune["size"]["nonzero_fraction"] + 0.01
@@ -186,6 +186,7 @@ def test_files_describe_themselves_and_give_what_was_scored(compress, checkpoint
     assert np.abs(found - expected).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_a_chain_of_structural_stages_loads_again(compress):
     """Shapes, activations and int8 modules are all built again from the checkpoint's description."""
     _, folder = compress(
@@ -201,7 +202,7 @@ def test_a_chain_of_structural_stages_loads_again(compress):
 
 
 def test_untuned_effect_is_measured_without_training(compress):
-    result, _ = compress("prune", "effnetv2", "compression.fine_tune.epochs=0")
+    result, _ = compress("prune", "resnet18d", "compression.fine_tune.epochs=0")
     assert result.variants[1]["timing"] == {"fit_s": 0.0, "epochs": 0.0}
 
 
@@ -243,8 +244,8 @@ def test_pt2_files_on_request(compress):
 
 def test_a_fit_that_only_harms_gives_back_its_start(compress, monkeypatch):
     monkeypatch.setattr(stage_fit, "_best_score", lambda trainer: -1.0)
-    result, _ = compress("prune", "effnetv2")
-    untuned, _ = compress("prune", "effnetv2", "compression.fine_tune.epochs=0")
+    result, _ = compress("prune", "resnet18d")
+    untuned, _ = compress("prune", "resnet18d", "compression.fine_tune.epochs=0")
     assert any("no epoch of the fit beat its start" in note for note in result.variants[1]["notes"])
     assert result.variants[1]["metrics"]["val"] == untuned.variants[1]["metrics"]["val"]
 
@@ -283,7 +284,7 @@ def test_an_int8_runtime_that_disagrees_is_refused_and_the_others_go_on(compress
         return found + 3 if self.precision == "int8" else found
 
     monkeypatch.setattr(ONNXRuntime, "logits", shifted)
-    result, _ = compress("qat_fbgemm", "effnetv2", "compression.fine_tune.epochs=0")
+    result, _ = compress("qat_fbgemm", "resnet18d", "compression.fine_tune.epochs=0")
     rows = {row["runtime"]: row for row in result.variants[1]["runtimes"]}
     assert "does not compute what was trained" in rows["onnxruntime"]["skipped"]
     assert rows["openvino"]["p50_ms"] > 0
@@ -291,7 +292,7 @@ def test_an_int8_runtime_that_disagrees_is_refused_and_the_others_go_on(compress
 
 def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(compress, checkpoint, monkeypatch):
     """Normalisation and augmentation are on, and the loss is partly the teacher's."""
-    checkpoint("effnetv2")
+    checkpoint("resnet18d")
     seen = []
     step = ECGClassifier.loss_and_logits
 
@@ -303,7 +304,7 @@ def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(co
         return step(self, batch)
 
     monkeypatch.setattr(ECGClassifier, "loss_and_logits", watched)
-    result, _ = compress("prune", "effnetv2")
+    result, _ = compress("prune", "resnet18d")
     assert seen == [(True, True, 0.5)] * 3
     assert result.variants[1]["timing"]["epochs"] == 1
 

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from sklearn.metrics import (
     accuracy_score,
     f1_score,
@@ -13,8 +14,9 @@ from sklearn.metrics import (
 )
 
 from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.evaluation.calibration import logit
 from ecg_lightning.evaluation.metrics import is_collapsed, single_label_metrics, superclass_metrics
-from ecg_lightning.evaluation.thresholds import best_f1_thresholds
+from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.losses import BinaryCrossEntropy
 
 
@@ -87,25 +89,62 @@ def test_single_label_metrics_equal_scikit_learn(scored):
     )
 
 
-def test_thresholds_are_the_best_there_are(scored):
-    probabilities, targets = scored
-    thresholds = best_f1_thresholds(probabilities, targets)
-    for column in range(5):
+def test_thresholds_of_frequencies_are_the_best_there_are():
+    """Where probabilities are what they say, no threshold has a better F1 on many records."""
+    rng = np.random.default_rng(3)
+    probabilities = rng.beta([0.4, 0.3, 2.0], [1.6, 2.7, 2.0], size=(40_000, 3))
+    targets = (rng.random(probabilities.shape) < probabilities).astype(np.uint8)
+    thresholds = f1_thresholds(probabilities, targets)
+    for column in range(3):
         precision, recall, _ = precision_recall_curve(targets[:, column], probabilities[:, column])
         best = np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))
         reached = f1_score(targets[:, column], probabilities[:, column] >= thresholds[column])
-        assert reached == pytest.approx(best)
+        assert reached == pytest.approx(best, abs=5e-3)
+        assert thresholds[column] == pytest.approx(best / 2, abs=0.02)  # Lipton et al.'s theorem
 
 
-def test_thresholds_cannot_split_equal_probabilities():
-    probabilities = np.array([[0.9], [0.4], [0.4], [0.4], [0.1]])
-    targets = np.array([[1], [1], [0], [0], [0]], dtype=np.uint8)
-    threshold = best_f1_thresholds(probabilities, targets)[0]
-    assert 0.4 < threshold < 0.9
+@pytest.mark.parametrize(("slope", "offset"), [(0.4, 0.0), (3.0, 1.0)])
+def test_thresholds_do_not_depend_on_how_the_probabilities_are_scaled(scored, slope, offset):
+    probabilities, targets = scored
+    scaled = expit(slope * logit(probabilities) + offset)
+    decided = probabilities >= f1_thresholds(probabilities, targets)
+    assert np.array_equal(decided, scaled >= f1_thresholds(scaled, targets))
+
+
+def test_thresholds_are_worth_as_much_on_new_records(scored):
+    """The search for the best of all thresholds looks better where it was made, and is worse elsewhere."""
+    rng = np.random.default_rng(4)
+    found, searched = [], []
+    for _ in range(100):
+        targets = rng.random((400, 1)) < 0.2
+        probabilities = expit(rng.normal(size=(400, 1)) + 1.5 * targets - 1)
+        own, new = (slice(0, 200), slice(200, 400))
+        threshold = f1_thresholds(probabilities[own], targets[own])[0]
+        best = max(probabilities[own, 0], key=lambda one: _f1(targets[own], probabilities[own] >= one))
+        found.append(_f1(targets[new], probabilities[new] >= threshold))
+        searched.append(_f1(targets[new], probabilities[new] >= best))
+    assert np.mean(found) > np.mean(searched) + 0.005
+
+
+def _f1(targets, decisions):
+    return 2 * (targets & decisions).sum() / (targets.sum() + decisions.sum())
+
+
+def test_thresholds_of_probabilities_that_say_nothing():
+    constant, backwards = np.full((40, 1), 0.3), np.linspace(0.9, 0.1, 40)[:, None]
+    targets = (np.arange(40) >= 20)[:, None]
+    for probabilities in (constant, backwards):  # calling every record positive is best
+        assert (probabilities >= f1_thresholds(probabilities, targets)).all()
 
 
 def test_threshold_of_an_absent_class_stays():
-    assert best_f1_thresholds(np.random.default_rng(0).random((9, 1)), np.zeros((9, 1), np.uint8)) == [0.5]
+    assert f1_thresholds(np.random.default_rng(0).random((9, 1)), np.zeros((9, 1), np.uint8)) == [0.5]
+
+
+def test_threshold_of_a_class_that_is_told_apart_lies_between():
+    probabilities = np.array([[0.9], [0.8], [0.2], [0.1]])
+    targets = np.array([[1], [1], [0], [0]])
+    assert 0.2 < f1_thresholds(probabilities, targets)[0] < 0.8
 
 
 def _metrics(probabilities, targets):

@@ -22,20 +22,20 @@ PUBLISHED = ["deit", "effnetv2", "convnext", "resnet18d", "resnet10t", "repvgg_a
 
 @pytest.fixture
 def make(configure):
-    def build(model, *overrides, teacher=None, tiny=True) -> ECGClassifier:
+    def build(model, *overrides, teacher=None, tiny=True, n_samples=1000) -> ECGClassifier:
         torch.manual_seed(0)
         settings = TINY[model] if tiny else []
         size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
         cfg = configure(f"model={model}", *settings, *size, *overrides)
         nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
-        return build_classifier(*nodes, n_samples=1000, seed=0, teacher=teacher)
+        return build_classifier(*nodes, n_samples=n_samples, seed=0, teacher=teacher)
 
     return build
 
 
-def _batch(n=4):
+def _batch(n=4, n_samples=1000):
     generator = torch.Generator().manual_seed(1)
-    signals = torch.randint(-2000, 2000, (n, 12, 1000), generator=generator, dtype=torch.int16)
+    signals = torch.randint(-2000, 2000, (n, 12, n_samples), generator=generator, dtype=torch.int16)
     return ECGBatch(signals, torch.eye(5)[torch.arange(n) % 5])
 
 
@@ -83,16 +83,22 @@ def test_initialisation_is_deterministic_and_state_dict_round_trips(make, model)
     assert torch.equal(one(signals), other(signals))
 
 
-@pytest.mark.parametrize("model", MODELS)
+LONG = ("xresnet1d50", "xresnet1d101", "lstm_bidir", "deit_base", "resnet10t", "repvgg_a0")  # a sibling is quick
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=pytest.mark.slow if model in LONG else ()) for model in MODELS]
+)
 def test_learns_one_batch_by_heart(make, model):
     off = [
         f"frontend.augmentation.{name}=0"
         for name in ("amplitude", "noise_mv", "wander_mv", "lead_dropout", "time_shift")
     ]
     whole = ["model.window_s=null"] if model in SIGNAL_MODELS else []
-    classifier = make(model, *off, *whole, "model.dropout=0", "model.drop_path=0").train()
+    settings = [*off, *whole, "model.dropout=0", "model.drop_path=0"]
+    classifier = make(model, *settings, n_samples=250).train()
     optimizer = torch.optim.AdamW(classifier.parameters(), 3e-3)
-    batch = _batch(5)
+    batch = _batch(5, n_samples=250)
     losses = []
     for _ in range(100):
         loss, logits = classifier.loss_and_logits(batch)

@@ -29,7 +29,7 @@ from ecg_lightning.errors import ExportError, HardwareUnavailableError, MissingP
 from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
 from ecg_lightning.evaluation.decisions import Decided
 from ecg_lightning.evaluation.metrics import superclass_metrics
-from ecg_lightning.evaluation.thresholds import best_f1_thresholds
+from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.runs.results import nested_metrics
@@ -273,9 +273,9 @@ def _score(
     targets = {split: datamodule.datasets[split].targets for split in logits}
     temperature = fit_temperature(logits["val"], targets["val"], link)
     calibrated = {split: probabilities(values, temperature, link) for split, values in logits.items()}
-    truth = targets["val"].numpy().astype(np.uint8)
-    thresholds = best_f1_thresholds(calibrated["val"], truth)
-    raw_thresholds = best_f1_thresholds(probabilities(logits["val"], link=link), truth)
+    truth = targets["val"].numpy()
+    thresholds = f1_thresholds(calibrated["val"], truth)
+    raw_thresholds = f1_thresholds(probabilities(logits["val"], link=link), truth)
     metrics: dict[str, dict[str, Any]] = {}
     for split, guesses in calibrated.items():
         flat = superclass_metrics(torch.from_numpy(guesses), targets[split], classes, torch.from_numpy(thresholds))

@@ -24,6 +24,12 @@ def probabilities(logits_NC: npt.ArrayLike, temperature: float = 1.0, link: str 
     return np.asarray(expit(scaled) if link == "sigmoid" else softmax(scaled, axis=1))
 
 
+def logit(probabilities_NC: npt.ArrayLike) -> Floats:
+    """The logits of probabilities; of 0 and 1, finite ones."""
+    safe = np.clip(np.asarray(probabilities_NC, dtype=np.float64), 1e-12, 1 - 1e-12)
+    return np.asarray(np.log(safe) - np.log1p(-safe))
+
+
 def fit_temperature(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike, link: str = "sigmoid") -> float:
     """The temperature with the least log loss (Guo et al. 2017, arXiv 1706.04599), from e⁻³ to e³.
 
@@ -46,9 +52,11 @@ def fit_temperature(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike, link: s
 
 
 def fit_platt(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Slope and offset of each class's logits with the least log loss (Platt 1999), from the validation fold.
+    """Slope and offset of each class's logits with the least log loss, from the validation fold.
 
-    A class without a positive or without a negative record keeps slope 1 and offset 0.
+    With Platt's targets, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2) in place of 1 and 0, classes that the logits separate
+    have a finite slope, too (Platt 1999, "Probabilistic outputs for support vector machines"); no slope is negative. A
+    class without a positive or without a negative record keeps slope 1 and offset 0.
 
     Returns:
         (C,) slopes and (C,) offsets: the probabilities are sigmoid(slope · logit + offset).
@@ -56,8 +64,11 @@ def fit_platt(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> tuple[Floa
     logits, targets = np.asarray(logits_NC, dtype=np.float64), np.asarray(targets_NC, dtype=np.float64)
     slopes, offsets = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
     for column in range(logits.shape[1]):
-        if 0 < targets[:, column].sum() < len(targets):
-            slopes[column], offsets[column] = _fit_line(logits[:, column], targets[:, column])
+        positives = targets[:, column].sum()
+        negatives = len(targets) - positives
+        if positives and negatives:
+            smoothed = np.where(targets[:, column] > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+            slopes[column], offsets[column] = _fit_line(logits[:, column], smoothed)
     return slopes, offsets
 
 
@@ -87,5 +98,9 @@ def _fit_line(logits_N: Floats, targets_N: Floats) -> tuple[float, float]:
         error = expit(scaled) - targets_N
         return float(loss), np.array([(error * logits_N).mean(), error.mean()])
 
-    slope, offset = minimize(log_loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B").x
+    options = {"ftol": 1e-15, "gtol": 1e-9}
+    bounds = [(0.0, None), (None, None)]
+    slope, offset = minimize(
+        log_loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds, options=options
+    ).x
     return float(slope), float(offset)

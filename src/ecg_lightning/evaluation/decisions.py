@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.calibration import fit_temperature
 from ecg_lightning.evaluation.predictions import Predictions
-from ecg_lightning.evaluation.thresholds import best_f1_thresholds
+from ecg_lightning.evaluation.thresholds import f1_thresholds
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,5 +48,5 @@ def decide(val: Predictions, split: Predictions) -> Decided:
         split: of the same model; may be the validation fold itself, whose scores are then too good.
     """
     temperature = fit_temperature(val.logits_NC, val.targets_NC, val.link)
-    thresholds = best_f1_thresholds(val.probabilities(temperature), val.targets_NC.astype(np.uint8))
+    thresholds = f1_thresholds(val.probabilities(temperature), val.targets_NC)
     return Decided(split.probabilities(temperature), thresholds)

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
+
+from ecg_lightning.evaluation.calibration import Floats, fit_platt, logit
 
 
-def best_f1_thresholds(
-    probabilities_NC: npt.NDArray[np.float64], targets_NC: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float64]:
-    """The threshold of each class that maximises its F1; exact, by one sort a class.
+def f1_thresholds(probabilities_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> Floats:
+    """The threshold of each class that maximises the F1 to be expected.
 
-    A record is positive where its probability is greater than or equal to the threshold. A class without a
-    positive record keeps 0.5.
+    Of frequencies, the best threshold is half of the best F1 itself (Lipton et al. 2014, arXiv 1402.1892, theorem 1).
+    So the probabilities are made frequencies by Platt's line, F1 is taken as those frequencies promise it, and the
+    threshold is moved back to the probabilities as they are. Two numbers a class are fitted in place of a search for
+    the best of N thresholds, whose F1 on a few hundred records is 0.03 better there than on new ones and, on those,
+    0.006 to 0.009 worse than this one's (docs/results.md).
+
+    Args:
+        probabilities_NC: of the validation fold; a record is positive where its probability is not below the threshold.
+        targets_NC: 0 or 1. A class without a positive record keeps 0.5.
 
     Returns:
-        (C,) thresholds in [0, 1], halfway between two neighbouring probabilities.
+        (C,) thresholds in [0, 1].
     """
-    thresholds = np.full(targets_NC.shape[1], 0.5)
-    for column in range(targets_NC.shape[1]):
-        if not targets_NC[:, column].any():
-            continue
-        order = np.argsort(-probabilities_NC[:, column], kind="stable")
-        scores, truth = probabilities_NC[order, column], targets_NC[order, column].astype(np.float64)
-        true_positives = np.cumsum(truth)
-        f1 = 2 * true_positives / (np.arange(1, len(truth) + 1) + truth.sum())
-        f1[:-1][scores[1:] == scores[:-1]] = -1.0  # equal probabilities cannot be told apart by a threshold
-        last = int(f1.argmax())
-        below = scores[last + 1] if last + 1 < len(scores) else 0.0
-        thresholds[column] = (scores[last] + below) / 2
-    return thresholds
+    logits_NC, targets = logit(probabilities_NC), np.asarray(targets_NC, dtype=np.float64)
+    slopes_C, offsets_C = fit_platt(logits_NC, targets)
+    frequencies_NC = -np.sort(-expit(slopes_C * logits_NC + offsets_C), axis=0)
+    decided_N1 = np.arange(1, len(targets) + 1)[:, None]
+    f1_NC = 2 * np.cumsum(frequencies_NC, axis=0) / (decided_N1 + frequencies_NC.sum(axis=0))
+    lines_C = logit(f1_NC.max(axis=0) / 2) - offsets_C
+    # A slope of 0: the probabilities say nothing, and every record is positive.
+    thresholds_C = np.where(slopes_C > 0, expit(lines_C / np.where(slopes_C > 0, slopes_C, 1.0)), 0.0)
+    return np.where(targets.any(axis=0), thresholds_C, 0.5)

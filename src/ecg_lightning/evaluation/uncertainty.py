@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.calibration import logit
 from ecg_lightning.evaluation.decisions import Decided
 
 Floats = npt.NDArray[np.float64]
@@ -90,7 +91,7 @@ def abstention_curve(
         targets_NC: labels.
         retained: shares of the records.
     """
-    distances_NC = np.abs(_logit(decided.probabilities_NC) - _logit(decided.thresholds_C))
+    distances_NC = np.abs(logit(decided.probabilities_NC) - logit(decided.thresholds_C))
     surest_first = np.argsort(-distances_NC.min(axis=1), kind="stable")
     curve = []
     for share in retained:
@@ -108,8 +109,3 @@ def _quantile(scores_N: Floats, alpha: float) -> float:
 
 def _share(flags_N: Flags) -> float:
     return float(flags_N.mean()) if len(flags_N) else float("nan")
-
-
-def _logit(probabilities: Floats) -> Floats:
-    safe = np.clip(probabilities, 1e-12, 1 - 1e-12)
-    return np.log(safe) - np.log1p(-safe)

@@ -13,7 +13,7 @@ from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError, TrainingDivergedError
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
-from ecg_lightning.evaluation.thresholds import best_f1_thresholds
+from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import Loss, make_loss
@@ -156,7 +156,7 @@ class ECGClassifier(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score the validation fold and tune the thresholds on it."""
         logits, targets, _ = self._collect("val")
-        tuned = best_f1_thresholds(self.loss.probabilities(logits).numpy(), targets.byte().numpy())
+        tuned = f1_thresholds(self.loss.probabilities(logits).numpy(), targets.numpy())
         self.thresholds.copy_(torch.from_numpy(tuned))
         self._score("val")
 

@@ -71,7 +71,7 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
         f"{found['task'] or 'superdiagnostic'}, label rule {found['label_rule']}; 95 % intervals by bootstrap of "
-        f"patients; thresholds (best F1), calibration and conformal sets from the validation fold{too_good}. Share of "
+        f"patients; thresholds (for F1), calibration and conformal sets from the validation fold{too_good}. Share of "
         "positives: the AUPRC of a guess.",
         style="dim",
         highlight=False,
