@@ -155,7 +155,7 @@ def test_every_compression_of_every_family(compress, compression, model):
 
 
 def test_zeros_survive_quantization_aware_training(compress):
-    result, folder = compress("prune_qat", "resnet18d")
+    result, folder = compress("prune_qat", "effnetv2")
     prune, quantize = result.variants[1:]
     assert "70.00%" in prune["notes"][0] or "70.0" in prune["notes"][0]
     assert quantize["size"]["nonzero_fraction"] <= prune["size"]["nonzero_fraction"] + 0.01
