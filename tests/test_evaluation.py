@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
@@ -13,6 +14,7 @@ from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import report
 from ecg_lightning.evaluation.decisions import decide
+from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import Predictions, read_predictions, write_predictions
 from ecg_lightning.evaluation.subgroups import subgroups
 
@@ -146,6 +148,7 @@ def _run(folder, noise, seed=0):
     val, test = model(noise, seed)
     write_predictions(folder / "predictions.csv", {"val": val, "test": test})
     (folder / "result.json").write_text(json.dumps({"data": {"label_rule": "benchmark"}}))
+    (folder / "config.yaml").write_text("data: {train_folds: [1, 2, 3, 4, 5, 6, 7, 8]}")
     return folder
 
 
@@ -165,17 +168,49 @@ def test_the_commands_print_tables_or_json(tmp_path):
     assert done.exit_code == 0, done.output
     for text in ("label rule benchmark", "every class for every record", "ECE", "AUPRC", "sensitivity"):
         assert text in done.stdout, text
-    found = json.loads(_call("evaluate", strong, "--resamples", 200, "--json").stdout)
+    assert "runs of a sweep" not in done.stdout
+    (tmp_path / "multirun.yaml").touch()
+    assert "one of 2 runs of a sweep" in _call("evaluate", strong, "--resamples", 200).stdout
+    drawn = tmp_path / "reliability.png"
+    found = json.loads(_call("evaluate", strong, "--resamples", 200, "--json", "--reliability", drawn).stdout)
     assert set(found["scores"]) == {*SUPERCLASSES, "macro"}
+    assert drawn.stat().st_size > 10_000
+
+
+def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):
+    table = pd.read_csv(synthetic_root / "ptbxl_database.csv")
+    random = np.random.default_rng(0)
+    table["age"], table["sex"] = random.integers(18, 90, len(table)), random.integers(0, 2, len(table))
+    table.loc[0, "age"] = 300  # PTB-XL's more than 89
+    sick = random.random(len(table)) < 1 / (1 + np.exp(-(table["age"] - 55) / 8))
+    table["scp_codes"] = np.where(sick, "{'IMI': 100.0}", "{'NORM': 100.0}")
+    table.to_csv(tmp_path / "ptbxl_database.csv", index=False)
+    (tmp_path / "scp_statements.csv").write_bytes((synthetic_root / "scp_statements.csv").read_bytes())
+    ids, truth = table["ecg_id"].to_numpy(), np.zeros((len(table), 5), dtype=bool)
+    truth[sick, SUPERCLASSES.index("MI")] = truth[~sick, SUPERCLASSES.index("NORM")] = True
+    one = Predictions(SUPERCLASSES, "sigmoid", ids, ids, truth, np.zeros(truth.shape))
+    (floor,) = age_and_sex_alone([one], tmp_path, range(1, 9), "superdiagnostic", "benchmark")
+    train = table["strat_fold"] <= 8
+    features = np.stack([table["age"].clip(upper=90) / 100, table["sex"]], axis=1)
+    known = LogisticRegression(C=np.inf, tol=1e-8).fit(features[train], sick[train])
+    expected = known.decision_function(features)
+    assert np.allclose(floor.logits_NC[:, SUPERCLASSES.index("MI")], expected, atol=1e-2)
+    assert np.allclose(floor.logits_NC[:, SUPERCLASSES.index("NORM")], -expected, atol=1e-2)
+    assert (floor.logits_NC[:, SUPERCLASSES.index("HYP")] < -5).all()  # nobody has it
+    with pytest.raises(DataError, match="no labelled record of the training folds"):
+        age_and_sex_alone([one], tmp_path, [], "superdiagnostic", "benchmark")
 
 
 def test_mistakes_are_one_sentence(tmp_path):
-    run = _run(tmp_path / "run", 1.3)
+    run, no_config = _run(tmp_path / "run", 1.3), _run(tmp_path / "no_config", 1.3)
+    (no_config / "config.yaml").unlink()
     for arguments, said in (
         (("evaluate", tmp_path), "predictions.csv is not there"),
         (("evaluate", run, "--split", "train"), "--split train: allowed are test, val"),
         (("compare", run, tmp_path / "none"), "predictions.csv is not there"),
         (("evaluate", run, "--root", tmp_path), "ptbxl_database.csv is not there"),
+        (("evaluate", run, "--reliability", tmp_path / "none" / "a.png"), "cannot be written"),
+        (("evaluate", no_config, "--root", tmp_path), "config.yaml does not say data.train_folds"),
     ):
         done = _call(*arguments)
         assert done.exit_code in (2, 3), done.output

@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.runs.figures import ecg_figure, log_figures, pr_figure, render, roc_figure
+from ecg_lightning.runs.curves import pr_figure, reliability_figure, roc_figure
+from ecg_lightning.runs.figures import ecg_figure, log_figures, render
 
 CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
 THRESHOLDS = np.array([0.3, 0.2, 0.35, 0.5, 0.4])
@@ -196,3 +197,18 @@ def test_log_figures_without_records(tmp_path: Path) -> None:
 def test_no_figure_stays_open(tmp_path: Path) -> None:
     log(tmp_path, *predictions(20))
     assert pyplot.get_fignums() == []
+
+
+def test_reliability_shows_shares_of_positives():
+    random = np.random.default_rng(0)
+    true = random.random((4000, 5))
+    targets = random.random(true.shape) < true
+    figure = reliability_figure({"none": true**2, "platt": true}, targets, CLASSES)
+    wrong, right = figure.axes
+    line = right.lines[1]  # after the diagonal
+    assert np.abs(line.get_xdata() - line.get_ydata()).max() < 0.08
+    assert np.abs(wrong.lines[1].get_xdata() - wrong.lines[1].get_ydata()).max() > 0.15
+    assert len(line.get_xdata()) == 10
+    assert "ECE 0.1" in wrong.get_title()
+    assert [text.get_text() for text in wrong.get_legend().get_texts()] == list(CLASSES)
+    assert render(figure).shape[2] == 4

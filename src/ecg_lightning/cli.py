@@ -159,7 +159,11 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run of train.py.")],
     split: Annotated[str, typer.Option(help="test or val.")] = "test",
     root: Annotated[
-        Path | None, typer.Option(help="Its PTB-XL folder: adds scores by sex, age, device, noise.")
+        Path | None,
+        typer.Option(help="Its PTB-XL folder: adds what age and sex alone say, and scores by sex, age, device, noise."),
+    ] = None,
+    reliability: Annotated[
+        Path | None, typer.Option(help="A .png file for the reliability diagram, before and after calibration.")
     ] = None,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap by patient.", min=100)] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -167,12 +171,14 @@ def evaluate(
     """Score what a run predicted: every metric by class with its interval, calibration, baselines, subgroups."""
     from rich.console import Console
 
-    from ecg_lightning.runs.evaluations import evaluate_run, print_evaluation
+    from ecg_lightning.runs.evaluations import draw_reliability, evaluate_run, print_evaluation
     from ecg_lightning.runs.results import without_nan
 
     try:
         _check_split(split)
         found = evaluate_run(run, split, root, resamples)
+        if reliability:
+            draw_reliability(run, split, reliability)
     except UserError as error:
         _fail(error)
     if as_json:

@@ -105,19 +105,24 @@ def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights
     }
 
 
-def calibration_errors(val: Predictions, split: Predictions) -> dict[str, dict[str, float]]:
-    """Expected calibration error and Brier score before and after calibration on the validation fold."""
+def calibrated(val: Predictions, split: Predictions) -> dict[str, Floats]:
+    """(N, C) probabilities as they are (`none`), and calibrated on the validation fold (`temperature`, `platt`)."""
     temperature = fit_temperature(val.logits_NC, val.targets_NC, val.link)
     ways = {"none": split.probabilities(), "temperature": split.probabilities(temperature)}
     if split.link == "sigmoid":
         slopes_C, offsets_C = fit_platt(val.logits_NC, val.targets_NC)
         ways["platt"] = probabilities(split.logits_NC * slopes_C + offsets_C)
+    return ways
+
+
+def calibration_errors(val: Predictions, split: Predictions) -> dict[str, dict[str, float]]:
+    """Expected calibration error and Brier score before and after calibration on the validation fold."""
     return {
         name: {
             "ece": expected_calibration_error(guesses_NC, split.targets_NC),
             "brier": brier_score(guesses_NC, split.targets_NC),
         }
-        for name, guesses_NC in ways.items()
+        for name, guesses_NC in calibrated(val, split).items()
     }
 
 

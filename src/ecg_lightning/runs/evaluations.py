@@ -7,6 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
@@ -14,9 +17,10 @@ from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import bootstrap, report
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import decide, macro_scores
+from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup, subgroups
-from ecg_lightning.runs.results import read_result
+from ecg_lightning.runs.results import RESULT_FILE, read_result
 
 Pair = tuple[Predictions, Predictions]
 
@@ -43,18 +47,27 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     Args:
         folder: of the run.
         split: `test` or `val`.
-        root: its PTB-XL folder, for the subgroups; None leaves them out.
+        root: its PTB-XL folder, for the subgroups and the floor of age and sex; None leaves them out.
         n_resamples: of the bootstrap.
     """
     val, scored = read_run(folder, split)
-    groups = subgroups(val, scored, root, n_resamples) if root else []
-    return {
+    described = read_result(folder)["data"]
+    task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
+    found = {
         "run": str(folder),
         "split": split,
-        **{name: read_result(folder)["data"].get(name) for name in ("label_rule", "task")},
+        "task": task,
+        "label_rule": label_rule,
+        "n_tried": _runs_of_the_sweep(folder),
         **report.evaluate(val, scored, n_resamples).as_dict(),
-        "subgroups": [asdict(group) for group in groups],
     }
+    if root:
+        floor = age_and_sex_alone([val, scored], root, _train_folds(folder), task, label_rule)
+        weights_RN = bootstrap.patient_weights(scored.patient_ids, n_resamples)
+        f1, auroc = macro_scores(decide(*floor), scored.targets_NC, weights_RN)
+        found["age_and_sex"] = {"f1": bootstrap.interval(f1), "auroc": bootstrap.interval(auroc)}
+        found["subgroups"] = [asdict(group) for group in subgroups(val, scored, root, n_resamples)]
+    return found
 
 
 def print_evaluation(found: dict[str, Any], console: Console) -> None:
@@ -70,7 +83,7 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     too_good = "; on that fold itself they are too good" if found["split"] == "val" else ""
     console.print(
         f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
-        f"{found['task'] or 'superdiagnostic'}, label rule {found['label_rule']}; 95 % intervals by bootstrap of "
+        f"{found['task']}, label rule {found['label_rule']}; 95 % intervals by bootstrap of "
         f"patients; thresholds (for F1), calibration and conformal sets from the validation fold{too_good}. Share of "
         "positives: the AUPRC of a guess.",
         style="dim",
@@ -78,6 +91,9 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     )
     baselines = ", ".join(f"{name} for every record {f1:.3f}" for name, f1 in found["baselines"].items())
     console.print(f"macro F1 of trivial rules: {baselines}", highlight=False)
+    if floor := found.get("age_and_sex"):
+        f1, auroc = (_with_interval(Interval(*floor[name])) for name in ("f1", "auroc"))
+        console.print(f"age and sex alone, logistic regression: AUROC {auroc}, F1 {f1}", highlight=False)
     for name, errors in found["calibration"].items():
         console.print(f"calibration {name}: ECE {errors['ece']:.4f}, Brier {errors['brier']:.4f}", highlight=False)
     for name, one in found["conformal"].items():
@@ -89,13 +105,48 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         )
     sure = ", ".join(f"{share:.0%} {f1:.3f}" for share, f1 in found["abstention"])
     console.print(f"macro F1 of the surest records: {sure}", highlight=False)
-    if found["subgroups"]:
+    if found["n_tried"] > 1:
+        console.print(
+            f"one of {found['n_tried']} runs of a sweep: chosen among them, its score is too good on the fold that "
+            "chose it",
+            highlight=False,
+        )
+    if "subgroups" in found:
         console.print(_subgroup_table([Subgroup(**group) for group in found["subgroups"]]))
         console.print(
             f"a class counts in a group with at least {MIN_POSITIVES} positive records and as many others there",
             style="dim",
             highlight=False,
         )
+
+
+def draw_reliability(folder: Path, split: str, path: Path) -> None:
+    """Write the reliability diagram of a split, before and after calibration on the validation fold.
+
+    Raises:
+        DataError: the run has no predictions; or the file cannot be written.
+    """
+    from ecg_lightning.runs.curves import reliability_figure  # matplotlib: only where there is something to draw
+
+    val, scored = read_run(folder, split)
+    figure = reliability_figure(report.calibrated(val, scored), scored.targets_NC, scored.classes)
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:  # ValueError: an unknown format
+        raise DataError(f"--reliability {path} cannot be written ({error}); name a .png file") from None
+
+
+def _train_folds(folder: Path) -> list[int]:
+    try:
+        return list(OmegaConf.load(folder / "config.yaml").data.train_folds)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, AttributeError, TypeError) as error:
+        raise DataError(f"{folder}/config.yaml does not say data.train_folds ({error}); run the model again") from None
+
+
+def _runs_of_the_sweep(folder: Path) -> int:
+    """How many runs the sweep has that a run is a cell of; 1 for a run of its own."""
+    sweep = folder.absolute().parent
+    return len(list(sweep.glob(f"*/{RESULT_FILE}"))) if (sweep / "multirun.yaml").is_file() else 1
 
 
 def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[dict[str, Any]]:

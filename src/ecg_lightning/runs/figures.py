@@ -5,22 +5,16 @@ They are drawn without pyplot, which would keep every figure of a long run open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_average_precision,
-    binary_precision_recall_curve,
-    binary_roc,
-)
 
 from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.runs.curves import DPI, named, new_figure, pr_figure, rankable, roc_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,18 +27,13 @@ _LAYOUT = (("I", "AVR", "V1", "V4"), ("II", "AVL", "V2", "V5"), ("III", "AVF", "
 _COLUMN_S = 2.5
 _MM_PER_S, _MM_PER_MV = 25.0, 10.0
 
-# Whole pixels to the millimetre keep the grid's lines sharp and evenly spaced.
-_PIXELS_PER_MM = 4
-_DPI = 25.4 * _PIXELS_PER_MM
-_PIXEL_PT = 72 / _DPI
+_PIXEL_PT = 72 / DPI
 _ROW_MM, _LEFT_MM, _BOTTOM_MM = 30, 10, 5
 _PAPER_MM = (_LEFT_MM + 255, _BOTTOM_MM + 4 * _ROW_MM)
 _TITLE_MM, _EDGE_MM, _PANEL_MM = 10, 3, 78
 _FIGURE_MM = (_PAPER_MM[0] + _PANEL_MM + 2 * _EDGE_MM, _PAPER_MM[1] + _TITLE_MM + _EDGE_MM)
 _PAPER, _FINE, _COARSE, _INK = "#fffafa", "#fbdcdc", "#eea9a9", "#101010"
 
-# Okabe and Ito's colours are told apart by colour-blind readers too.
-_CURVES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _PREDICTED, _NOT_PREDICTED, _WRONG = "#0072b2", "#c9d6df", "#d55e00"
 
 
@@ -74,7 +63,7 @@ def ecg_figure(
     if millivolts_CT.ndim != 2 or len(millivolts_CT) != len(LEADS):
         raise ValueError(f"signals of shape {millivolts_CT.shape}, expected ({len(LEADS)}, samples)")
     width, height = _FIGURE_MM
-    figure = _figure(width / 25.4, height / 25.4)
+    figure = new_figure(width / 25.4, height / 25.4)
 
     def axes_at(left: float, bottom: float, wide: float, high: float) -> Axes:
         return figure.add_axes((left / width, bottom / height, wide / width, high / height))
@@ -87,51 +76,10 @@ def ecg_figure(
     # The panel's left part is room for the class names, its lower part for the legend.
     panel = axes_at(panel_left + 22, _EDGE_MM + 34, _PANEL_MM - 24, _PAPER_MM[1] - 38)
     _draw_prediction(panel, classes, probabilities, targets.astype(bool), decisions, thresholds)
-    names = f"predicted: {_names(classes, decisions)} · labelled: {_names(classes, targets)}"
+    names = f"predicted: {named(classes, decisions)} · labelled: {named(classes, targets)}"
     title_y = 1 - 0.55 * _TITLE_MM / height
     figure.text(_EDGE_MM / width, title_y, title, fontsize=11, va="center", weight="bold")
     figure.text(1 - _EDGE_MM / width, title_y, names, fontsize=11, va="center", ha="right")
-    return figure
-
-
-def roc_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
-    """ROC curve of each class that has both positive and negative records; the others are named.
-
-    Args:
-        probabilities_NC: (N, C) probabilities.
-        targets_NC: (N, C) 0 or 1.
-        classes: names of the C classes.
-    """
-    figure, axes = _curve_axes("false positive rate (1 − specificity)", "true positive rate (sensitivity)")
-    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="chance (0.500)")
-    for name, color, scores, labels in _rankable(probabilities_NC, targets_NC, classes):
-        false_positive, true_positive, _ = binary_roc(scores, labels)
-        label = f"{name}  AUROC {float(binary_auroc(scores, labels)):.3f}"
-        axes.plot(false_positive.numpy(), true_positive.numpy(), color=color, linewidth=1.5, label=label)
-    _finish_curves(axes, "ROC", targets_NC, classes)
-    return figure
-
-
-def pr_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
-    """Precision-recall curve of each class, with its prevalence (a random ranking's precision) as a dotted line.
-
-    Classes without positive or without negative records are left out and named.
-
-    Args:
-        probabilities_NC: (N, C) probabilities.
-        targets_NC: (N, C) 0 or 1.
-        classes: names of the C classes.
-    """
-    figure, axes = _curve_axes("recall (sensitivity)", "precision (positive predictive value)")
-    for name, color, scores, labels in _rankable(probabilities_NC, targets_NC, classes):
-        precision, recall, _ = binary_precision_recall_curve(scores, labels)
-        precision[-1] = precision[-2]  # the end point (recall 0, precision 1) is a convention, not a measurement
-        prevalence = float(labels.double().mean())
-        label = f"{name}  AP {float(binary_average_precision(scores, labels)):.3f}  (chance {prevalence:.3f})"
-        # Average precision is the area below these steps; straight lines between the points would flatter.
-        axes.step(recall.numpy(), precision.numpy(), where="post", color=color, linewidth=1.5, label=label)
-        axes.axhline(prevalence, color=color, linestyle=":", linewidth=1)
-    _finish_curves(axes, "Precision-recall", targets_NC, classes)
     return figure
 
 
@@ -177,7 +125,7 @@ def log_figures(
         _add(writer, f"{phase}/ecg/{tag}", figure, step)
     _add(writer, f"{phase}/roc", roc_figure(probabilities_NC, targets_NC, classes), step)
     _add(writer, f"{phase}/pr", pr_figure(probabilities_NC, targets_NC, classes), step)
-    for name, _, scores, labels in _rankable(probabilities_NC, targets_NC, classes):
+    for name, _, scores, labels in rankable(probabilities_NC, targets_NC, classes):
         tag = f"{phase}/pr_curve/{name}"
         writer.add_pr_curve(tag, labels.numpy(), scores.numpy(), step)
 
@@ -192,10 +140,6 @@ def render(figure: Figure) -> npt.NDArray[np.uint8]:
 def _add(writer: SummaryWriter, tag: str, figure: Figure, step: int) -> None:
     # Not `add_figure`, which goes through pyplot.
     writer.add_image(tag, render(figure)[..., :3], step, dataformats="HWC")
-
-
-def _figure(width_inches: float, height_inches: float) -> Figure:
-    return Figure(figsize=(width_inches, height_inches), dpi=_DPI, facecolor="white")
 
 
 def _draw_paper(axes: Axes) -> None:
@@ -266,51 +210,9 @@ def _draw_prediction(
     axes.text(-0.35, -0.17, key, transform=axes.transAxes, fontsize=8, va="top", color="0.25", linespacing=1.5)
 
 
-def _curve_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = _figure(6.5, 7.25)
-    axes = figure.add_axes((0.11, 0.195, 0.86, 0.73))
-    # A little room keeps curves that run along the frame in sight.
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x_label, ylabel=y_label)
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _finish_curves(axes: Axes, kind: str, targets_NC: Array, classes: Sequence[str]) -> None:
-    rankable = _is_rankable(targets_NC)
-    title = f"{kind}, N = {len(targets_NC)}"
-    if not rankable.all():
-        title += f"\nnot drawn, all or no records positive: {_names(classes, ~rankable)}"
-    axes.set_title(title, fontsize=11)
-    if axes.get_legend_handles_labels()[0]:
-        # Outside: a young model's curves may run anywhere.
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, fontsize=9, frameon=False)
-
-
-def _is_rankable(targets_NC: Array) -> npt.NDArray[np.bool_]:
-    positive = targets_NC.astype(bool)
-    return np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
-
-
-def _rankable(
-    probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
-) -> Iterator[tuple[str, str, torch.Tensor, torch.Tensor]]:
-    """Name, colour, probabilities and labels of each class whose records can be ranked."""
-    for column in np.flatnonzero(_is_rankable(targets_NC)).tolist():
-        scores = torch.from_numpy(np.ascontiguousarray(probabilities_NC[:, column]))
-        labels = torch.from_numpy(targets_NC[:, column].astype(np.int64))
-        # A class keeps its colour when others are left out.
-        yield classes[column], _CURVES[column % len(_CURVES)], scores, labels
-
-
 def _decide(probabilities: Array, thresholds: Array) -> npt.NDArray[np.bool_]:
     """As the metrics decide: in the probabilities' own precision."""
     return np.asarray(probabilities >= thresholds.astype(probabilities.dtype))
-
-
-def _names(classes: Sequence[str], chosen: Array) -> str:
-    return ", ".join(name for name, it in zip(classes, chosen, strict=True) if it) or "none"
 
 
 def _examples(

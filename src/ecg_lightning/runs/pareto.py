@@ -9,13 +9,11 @@ from statistics import median
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ecg_lightning.runs.curves import COLOURS, new_figure
 from ecg_lightning.runs.variants import PARETO_FILE, variant_name, variant_rows
 
-# Okabe and Ito's colours are told apart by colour-blind readers too.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _AXES = (("ms", "ms a record (batch 1, one thread)"), ("megabytes", "MB on disk"))
 
 
@@ -25,12 +23,11 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         rows: from `variants.variant_rows`.
     """
-    figure = Figure(figsize=(12, 5.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 5.5, layout="constrained")
     rows = _at_one_speed(rows)
     groups = sorted({(row["model"], row["hardware"]) for row in rows})
     for axes, (name, label) in zip(figure.subplots(1, 2, sharey=True), _AXES, strict=True):
-        for colour, group in zip(_COLOURS * (len(groups) // len(_COLOURS) + 1), groups, strict=False):
+        for colour, group in zip(COLOURS * (len(groups) // len(COLOURS) + 1), groups, strict=False):
             points = [row for row in rows if (row["model"], row["hardware"]) == group and row[name] is not None]
             axes.scatter([row[name] for row in points], [row["f1"] for row in points], color=colour, s=26, zorder=3)
             front = pareto_front([(row[name], row["f1"]) for row in points])

@@ -1,0 +1,152 @@
+"""Curves of a split's predictions, a line for each class: ROC, precision-recall, reliability.
+
+They are drawn without pyplot, which would keep every figure of a long run open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_average_precision,
+    binary_precision_recall_curve,
+    binary_roc,
+)
+
+from ecg_lightning.evaluation.calibration import expected_calibration_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = npt.NDArray[Any]
+
+DPI = 25.4 * 4
+"""Whole pixels to the millimetre keep an ECG paper's lines sharp and evenly spaced."""
+
+# Okabe and Ito's colours are told apart by colour-blind readers too.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+def roc_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
+    """ROC curve of each class that has both positive and negative records; the others are named.
+
+    Args:
+        probabilities_NC: (N, C) probabilities.
+        targets_NC: (N, C) 0 or 1.
+        classes: names of the C classes.
+    """
+    figure, axes = _curve_axes("false positive rate (1 − specificity)", "true positive rate (sensitivity)")
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="chance (0.500)")
+    for name, color, scores, labels in rankable(probabilities_NC, targets_NC, classes):
+        false_positive, true_positive, _ = binary_roc(scores, labels)
+        label = f"{name}  AUROC {float(binary_auroc(scores, labels)):.3f}"
+        axes.plot(false_positive.numpy(), true_positive.numpy(), color=color, linewidth=1.5, label=label)
+    _finish_curves(axes, "ROC", targets_NC, classes)
+    return figure
+
+
+def pr_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
+    """Precision-recall curve of each class, with its prevalence (a random ranking's precision) as a dotted line.
+
+    Classes without positive or without negative records are left out and named.
+
+    Args:
+        probabilities_NC: (N, C) probabilities.
+        targets_NC: (N, C) 0 or 1.
+        classes: names of the C classes.
+    """
+    figure, axes = _curve_axes("recall (sensitivity)", "precision (positive predictive value)")
+    for name, color, scores, labels in rankable(probabilities_NC, targets_NC, classes):
+        precision, recall, _ = binary_precision_recall_curve(scores, labels)
+        precision[-1] = precision[-2]  # the end point (recall 0, precision 1) is a convention, not a measurement
+        prevalence = float(labels.double().mean())
+        label = f"{name}  AP {float(binary_average_precision(scores, labels)):.3f}  (chance {prevalence:.3f})"
+        # Average precision is the area below these steps; straight lines between the points would flatter.
+        axes.step(recall.numpy(), precision.numpy(), where="post", color=color, linewidth=1.5, label=label)
+        axes.axhline(prevalence, color=color, linestyle=":", linewidth=1)
+    _finish_curves(axes, "Precision-recall", targets_NC, classes)
+    return figure
+
+
+def reliability_figure(
+    probabilities: Mapping[str, Array], targets_NC: Array, classes: Sequence[str], n_bins: int = 10
+) -> Figure:
+    """Share of positive records against the mean probability, in bins of equally many records, for each calibration.
+
+    Args:
+        probabilities: (N, C) probabilities, by the name of their calibration.
+        targets_NC: (N, C) 0 or 1.
+        classes: names of the C classes.
+        n_bins: of each class.
+    """
+    figure = new_figure(4.2 * len(probabilities), 4.6, layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(probabilities), sharey=True))
+    for axes, (name, guesses_NC) in zip(panels, probabilities.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
+        for label, color, scores, labels in rankable(guesses_NC, targets_NC, classes):
+            bins = np.array_split(np.argsort(scores.numpy(), kind="stable"), n_bins)
+            points = [(scores.numpy()[chosen].mean(), labels.numpy()[chosen].mean()) for chosen in bins if len(chosen)]
+            axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, linewidth=1.2, label=label)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="mean probability")
+        axes.set_title(f"calibration {name}\nECE {expected_calibration_error(guesses_NC, targets_NC):.4f}", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(f"share of positive records, N = {len(targets_NC):,}")
+    panels[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def new_figure(width_inches: float, height_inches: float, **settings: Any) -> Figure:
+    """A white figure that can be drawn without a window."""
+    figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, facecolor="white", **settings)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _is_rankable(targets_NC: Array) -> npt.NDArray[np.bool_]:
+    positive = targets_NC.astype(bool)
+    return np.asarray(positive.any(axis=0) & ~positive.all(axis=0))
+
+
+def rankable(
+    probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
+) -> Iterator[tuple[str, str, torch.Tensor, torch.Tensor]]:
+    """Name, colour, probabilities and labels of each class whose records can be ranked."""
+    for column in np.flatnonzero(_is_rankable(targets_NC)).tolist():
+        scores = torch.from_numpy(np.ascontiguousarray(probabilities_NC[:, column]))
+        labels = torch.from_numpy(targets_NC[:, column].astype(np.int64))
+        # A class keeps its colour when others are left out.
+        yield classes[column], COLOURS[column % len(COLOURS)], scores, labels
+
+
+def named(classes: Sequence[str], chosen: Array) -> str:
+    """The names of the chosen classes, or `none`."""
+    return ", ".join(name for name, it in zip(classes, chosen, strict=True) if it) or "none"
+
+
+def _curve_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = new_figure(6.5, 7.25)
+    axes = figure.add_axes((0.11, 0.195, 0.86, 0.73))
+    # A little room keeps curves that run along the frame in sight.
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x_label, ylabel=y_label)
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _finish_curves(axes: Axes, kind: str, targets_NC: Array, classes: Sequence[str]) -> None:
+    drawn = _is_rankable(targets_NC)
+    title = f"{kind}, N = {len(targets_NC)}"
+    if not drawn.all():
+        title += f"\nnot drawn, all or no records positive: {named(classes, ~drawn)}"
+    axes.set_title(title, fontsize=11)
+    if axes.get_legend_handles_labels()[0]:
+        # Outside: a young model's curves may run anywhere.
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, fontsize=9, frameon=False)
