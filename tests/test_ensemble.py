@@ -74,3 +74,26 @@ def test_members_that_do_not_fit_are_refused(run, members, tmp_path):
         )  # fmt: skip
     with pytest.raises(ConfigError, match=r"trained with data\.label_rule=benchmark, this run has ge50"):
         run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "data.label_rule=ge50")
+
+
+def test_mc_dropout_averages_passes_that_differ(run, tmp_path):
+    folder = tmp_path / "dropping"
+    run(folder, "resnet1d_wang", "model.dropout=0.1")
+    path = folder / "checkpoints" / "best.ckpt"
+    result = run(tmp_path / "mc", "ensemble", f"model.members=[{path}]", "model.mc_dropout=8")
+    again = run(tmp_path / "again", "ensemble", f"model.members=[{path}]", "model.mc_dropout=8")
+    assert result.metrics == again.metrics  # the seed draws the passes, too
+    loaded = load_classifier(tmp_path / "mc" / "checkpoints" / "best.ckpt")
+    signals = torch.randint(-500, 500, (3, 12, 1000), dtype=torch.int16, generator=torch.Generator().manual_seed(0))
+    norms = [module for module in loaded.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    assert not any(module.training for module in norms)
+    with torch.inference_mode():
+        one, other = (loaded.predict_probabilities(signals) for _ in range(2))
+        without = load_classifier(path).predict_probabilities(signals)
+    assert not torch.equal(one, other)
+    assert (one - without).abs().max() < 0.3
+    run(tmp_path / "steady", "resnet1d", "model.dropout=0")
+    steady = tmp_path / "steady" / "checkpoints" / "best.ckpt"
+    with pytest.raises(ConfigError, match="a member was trained without dropout"):
+        run(tmp_path / "none", "ensemble", f"model.members=[{steady}]", "model.mc_dropout=8")

@@ -289,6 +289,7 @@ class EnsembleConfig(ModelConfig):
     dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
     drop_path: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
     members: list[str] = field(default_factory=list)  # checkpoints
+    mc_dropout: int = field(default=0, metadata={"min": 0})  # passes of each member with its dropout on
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import SignalFrontend
@@ -19,11 +20,14 @@ class Ensemble(ECGClassifier):
     """Averages the probabilities of its members, each behind its own front end; nothing is trained.
 
     Seeds of one recipe, different architectures, or snapshots of one training (Lakshminarayanan et al. 2017, arXiv
-    1612.01474; Huang et al. 2017, arXiv 1704.00109). As a teacher it is one model.
+    1612.01474; Huang et al. 2017, arXiv 1704.00109). As a teacher it is one model. With `mc_dropout` each member is an
+    ensemble of its own: its dropout stays on, and is drawn anew in every pass (Gal & Ghahramani 2016, arXiv
+    1506.02142).
 
     Args:
         frontend: that gives millivolts as they are.
         members: trained classifiers.
+        mc_dropout: passes of each member with dropout; 0: one pass without.
         dropout: as every model's; not used, as the next three: nothing is trained, and the members are the weights.
         drop_path: not used.
         pretrained: not used.
@@ -38,6 +42,7 @@ class Ensemble(ECGClassifier):
         frontend: SignalFrontend,
         *,
         members: Sequence[ECGClassifier],
+        mc_dropout: int = 0,
         dropout: float = 0.0,
         drop_path: float = 0.0,
         pretrained: bool = False,
@@ -50,26 +55,40 @@ class Ensemble(ECGClassifier):
             raise ConfigError(
                 "model.members: a member was trained with a softmax; only independent classes are averaged"
             )
-        super().__init__(frontend, EnsembleNetwork(members), **recipe)
+        if mc_dropout and not all(any(_drops(module) for module in member.network.modules()) for member in members):
+            raise ConfigError(
+                f"model.mc_dropout={mc_dropout}: a member was trained without dropout, so its passes are all the same; "
+                "train it with model.dropout=0.2, or set model.mc_dropout=0"
+            )
+        super().__init__(frontend, EnsembleNetwork(members, mc_dropout), **recipe)
 
 
 class EnsembleNetwork(nn.Module):
-    """(B, leads, T) float mV → (B, C) logits of the mean probability; always in evaluation mode."""
+    """(B, leads, T) float mV → (B, C) logits of the mean probability; always in evaluation mode, but for MC dropout."""
 
-    def __init__(self, members: Sequence[ECGClassifier]) -> None:
+    def __init__(self, members: Sequence[ECGClassifier], mc_dropout: int = 0) -> None:
         super().__init__()
         self.frontends = nn.ModuleList(member.frontend for member in members)
         self.networks = nn.ModuleList(member.network for member in members)
+        self.mc_dropout = mc_dropout
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Members stay in evaluation mode: without augmentation, dropout and random crops."""
-        return super().train(False)
+        """Members stay in evaluation mode, without augmentation and random crops; their dropout may stay on."""
+        super().train(False)
+        for module in self.networks.modules() if self.mc_dropout else ():
+            if _drops(module):
+                module.train()
+        return self
 
     def forward(self, millivolts_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, C)."""
-        logits: list[Any] = [
-            network(frontend.represent_as_is(millivolts_BCT))  # type: ignore[operator]
-            for frontend, network in zip(self.frontends, self.networks, strict=True)
-        ]
+        logits: list[Any] = []
+        for frontend, network in zip(self.frontends, self.networks, strict=True):
+            represented = frontend.represent_as_is(millivolts_BCT)  # type: ignore[operator]
+            logits += [network(represented) for _ in range(max(1, self.mc_dropout))]
         return logit_of_mean(torch.stack(logits))
+
+
+def _drops(module: nn.Module) -> bool:
+    return isinstance(module, _DropoutNd) and module.p > 0
