@@ -70,7 +70,7 @@ REFUSED = {
     "model=effnet": [
         "model=effnet",
         "convnext, deit, deit_base, effnetv2, ensemble, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, ",
-        "resnet18d, resnet1d, resnet1d_wang, vit, vit1d, xresnet1d101, xresnet1d18, xresnet1d50",
+        "resnet18d, resnet1d, resnet1d_wang, s4d, vit, vit1d, xresnet1d101, xresnet1d18, xresnet1d50",
         "Did you mean effnetv2?",
     ],
     "hardware=gpu": ["hardware=gpu", "cpu, cuda"],
@@ -193,7 +193,8 @@ def test_the_keys_that_users_type_stay(configure, model):
 
 def test_the_options_that_users_type_stay():
     expected = {
-        "data=ptbxl", "data=synthetic", "frontend=matrix", "frontend=signal", "model=vit", "model=deit",
+        "data=ptbxl", "data=synthetic", "frontend=matrix", "frontend=signal", "frontend=strips",
+        "model=vit", "model=deit",
         "model=deit_base", "model=effnetv2", "model=convnext", "model=resnet18d", "model=resnet10t", "model=repvgg_a0",
         "model=resnet1d", "compression=none", "hardware=cpu", "hardware=cuda",
         "logger=tensorboard", "logger=csv", "logger=none", "callbacks=default", "callbacks=none", "experiment=demo",

@@ -169,7 +169,7 @@ def test_the_commands_print_tables_or_json(tmp_path):
     for text in ("label rule benchmark", "every class for every record", "ECE", "AUPRC", "sensitivity"):
         assert text in done.stdout, text
     assert "runs of a sweep" not in done.stdout
-    (tmp_path / "multirun.yaml").touch()
+    (tmp_path / "results.csv").touch()
     assert "one of 2 runs of a sweep" in _call("evaluate", strong, "--resamples", 200).stdout
     drawn = tmp_path / "reliability.png"
     found = json.loads(_call("evaluate", strong, "--resamples", 200, "--json", "--reliability", drawn).stdout)

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 from torchvision.transforms.v2.functional import resize
 
 from ecg_lightning.building import build_frontend
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import Augmentation, Frontend, MatrixFrontend, SignalFrontend
 from ecg_lightning.frontend.matrix import MatrixImage
 from ecg_lightning.frontend.strips import StripsImage
@@ -138,3 +140,15 @@ def test_strips_keep_what_a_row_of_pixels_loses():
 def test_strips_need_a_row_for_each_lead():
     with pytest.raises(ValueError, match="12 leads need at least as many rows, 8"):
         StripsImage(12, 1000, (8, 64))
+
+
+@pytest.mark.parametrize(("patch", "size"), [(1, (96, 256)), (8, (96, 256)), (16, (192, 512))])
+def test_strips_are_as_high_as_patches(configure, patch, size):
+    cfg = configure("model=vit", "frontend=strips", f"model.patch_size={patch}")
+    settings = OmegaConf.to_container(cfg.frontend, resolve=True)
+    assert build_frontend(settings, n_samples=1000, patch_size=patch).image_shape == (1, *size)
+
+
+def test_patches_that_would_mix_leads_are_refused(configure):
+    with pytest.raises(ConfigError, match=r"would mix them: use frontend.size=\[192,256\]"):
+        configure("model=deit", "frontend=strips", "frontend.size=[96,256]")

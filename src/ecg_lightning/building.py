@@ -24,6 +24,7 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import Augmentation, Frontend
+from ecg_lightning.frontend.strips import strips_size
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
@@ -130,7 +131,9 @@ def build_classifier(
 def build_frontend(config: Mapping[str, Any], *, n_samples: int, patch_size: int = 1) -> Frontend:
     """A front end for signals of `n_samples`, its image a multiple of `patch_size`."""
     settings = {**config, "augmentation": Augmentation(**config["augmentation"]), "n_samples": n_samples}
-    if "size" in settings:
+    if "size" in settings and settings["size"] is None:
+        settings["size"] = strips_size(patch_size)
+    elif "size" in settings:
         asked = image_size(settings["size"])
         settings["size"] = image_size(settings["size"], patch_size)
         if settings["size"] != asked:

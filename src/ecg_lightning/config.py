@@ -110,7 +110,7 @@ class StripsConfig(FrontendConfig):
     gives: ClassVar[str] = "image"
 
     _target_: str = "ecg_lightning.frontend.frontend.StripsFrontend"
-    size: Any = field(default_factory=lambda: [96, 256])  # pixels: [height, width]
+    size: Any = None  # pixels: [height, width]; null: bands as high as the model's patches, 32 patches long
     channels: int = field(default=1, metadata={"choices": (1, 3)})
 
 
@@ -500,6 +500,7 @@ class TrainConfig:
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     monitor: str = field(default="val/f1_macro", metadata={"choices": MONITORED})
     scored_epoch: str = field(default="best", metadata={"choices": ("best", "last")})
+    cross_validation: list[int] | None = None  # folds of data.train_folds, each held out once
     data: DataConfig = field(default_factory=DataConfig)
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -585,6 +586,7 @@ def validate(cfg: DictConfig) -> None:
     if cfg.train:  # else the front end is the checkpoint's
         _check_frontend(cfg)
     _check_folds(cfg)
+    _check_cross_validation(cfg)
     if not (cfg.train or cfg.test):
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
     if not cfg.train and not cfg.ckpt_path:
@@ -632,6 +634,21 @@ def _check_stages(cfg: DictConfig) -> None:
     batches = list(cfg.compression.latency.batches)
     if 1 not in batches or any(batch < 1 for batch in batches):
         raise ConfigError(f"compression.latency.batches={batches}: give 1, by which variants are compared, and others")
+
+
+def _check_cross_validation(cfg: DictConfig) -> None:
+    if cfg.cross_validation is None:
+        return
+    folds, train = list(cfg.cross_validation), list(cfg.data.train_folds)
+    if not folds or len({*folds}) < len(folds) or not {*folds} < {*train}:
+        raise ConfigError(
+            f"cross_validation={folds}: give different folds of data.train_folds={train}, and leave at least one to "
+            "train on"
+        )
+    if not cfg.train or cfg.ckpt_path or cfg.compression.stages:
+        raise ConfigError(
+            "cross_validation trains anew for each fold: leave train, ckpt_path and compression as they are"
+        )
 
 
 def _check_devices(cfg: DictConfig) -> None:
@@ -745,6 +762,8 @@ def _check_frontend(cfg: DictConfig) -> None:
 
 def _check_size(cfg: DictConfig) -> None:
     size = cfg.frontend.size
+    if size is None and cfg.frontend._target_ == StripsConfig._target_:
+        return
     sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, ListConfig) else []
     if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
         raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")

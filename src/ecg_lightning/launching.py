@@ -48,6 +48,10 @@ def compress() -> None:
 
 def _train_job(cfg: DictConfig) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+        if cfg.cross_validation:
+            from ecg_lightning.cross_validation import run
+
+            return run(cfg, choices, overrides)
         settings = HydraConfig.get()
         in_sweep = settings.mode == RunMode.MULTIRUN
         if cfg.compression.stages or (in_sweep and any(part.startswith("compression=") for part in overrides)):

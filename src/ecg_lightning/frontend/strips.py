@@ -7,6 +7,15 @@ from torch import Tensor, nn
 
 from ecg_lightning.frontend.matrix import BandedProduct, resize_matrix
 
+ROWS_PER_LEAD = 8  # for networks without patches
+COLUMNS_PER_ROW = 32  # a patch is 0.31 s of a record
+
+
+def strips_size(patch_size: int, n_leads: int = 12) -> tuple[int, int]:
+    """(height, width) at which a square patch holds one lead, 32 of them to a record."""
+    rows = patch_size if patch_size > 1 else ROWS_PER_LEAD
+    return n_leads * rows, COLUMNS_PER_ROW * rows
+
 
 class StripsImage(nn.Module):
     """Every lead fills a band of rows of its own, below each other in the order of the leads.

@@ -20,7 +20,7 @@ from ecg_lightning.evaluation.decisions import decide, macro_scores
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup, subgroups
-from ecg_lightning.runs.results import RESULT_FILE, read_result
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
 
 Pair = tuple[Predictions, Predictions]
 
@@ -146,7 +146,7 @@ def _train_folds(folder: Path) -> list[int]:
 def _runs_of_the_sweep(folder: Path) -> int:
     """How many runs the sweep has that a run is a cell of; 1 for a run of its own."""
     sweep = folder.absolute().parent
-    return len(list(sweep.glob(f"*/{RESULT_FILE}"))) if (sweep / "multirun.yaml").is_file() else 1
+    return len(list(sweep.glob(f"*/{RESULT_FILE}"))) if (sweep / SWEEP_TABLE).is_file() else 1
 
 
 def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from ecg_lightning.errors import DataError
 
 RESULT_FILE = "result.json"
 TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
+SWEEP_TABLE = "results.csv"
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 _COMPRESSION_PACKAGES = ("torchao", "torch-pruning", "nncf", "openvino", "onnxruntime", "onnx")
 

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from ecg_lightning.runs.results import RESULT_FILE, read_result
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
 from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
 from ecg_lightning.runs.variants import PARETO_FILE, VARIANT_COLUMNS, print_variants, variant_rows, without_repeats
 
@@ -54,7 +54,7 @@ class SweepReport(Callback):
         settings = HydraConfig.get()
         if settings.mode == RunMode.MULTIRUN:
             folder = Path(settings.sweep.dir)
-            write_csv(collect(folder), folder / "results.csv")
+            write_csv(collect(folder), folder / SWEEP_TABLE)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the ranked table and what to do next."""
@@ -69,9 +69,9 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
     """Write `results.csv` and print the ranked table and what to do next; gives the table's rows."""
     rows = collect(folder)
     if rows:
-        write_csv(rows, folder / "results.csv")
+        write_csv(rows, folder / SWEEP_TABLE)
         console = _console()
-        print_table(rows, console, f"{folder}/results.csv")
+        print_table(rows, console, f"{folder}/{SWEEP_TABLE}")
         figure = report_variants(folder, console)
         if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
             from torch.utils.tensorboard import SummaryWriter

@@ -85,7 +85,8 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
     for rank, members in enumerate(ranked, start=1):
         if remark := _remark(members):
             console.print(f"#{rank} {members[0]['model']}: {remark}", highlight=False, markup=False)
-    console.print(_caption(rows), style="dim", highlight=False, markup=False)
+    tried = f" {len(ranked)} configurations were tried." if len(ranked) > 1 else ""
+    console.print(_caption(rows) + tried, style="dim", highlight=False, markup=False)
 
 
 def _own(members: Sequence[dict[str, Any]], varying: set[str]) -> list[str]:

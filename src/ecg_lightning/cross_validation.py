@@ -1,0 +1,80 @@
+"""Cross-validation inside the training folds: what a recipe is worth, without a look at the validation fold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ecg_lightning import training
+from ecg_lightning.config import plain
+from ecg_lightning.runs.results import RunResult
+
+log = logging.getLogger(__name__)
+
+FOLD_FILE = "fold.json"
+"""The result of one fold's training, which is no run of its own to a sweep."""
+
+
+def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
+    """Train once for each fold of `cross_validation`, on the training folds without it, and score it there.
+
+    Args:
+        cfg: a checked configuration, see `config.TrainConfig`.
+        choices: option chosen in each config group, for the result.
+        overrides: the command line's settings, for the result.
+
+    Returns:
+        The result, also written to `paths.output_dir`; its score and validation metrics are means over the folds.
+
+    Raises:
+        UserError: something that the user can mend.
+    """
+    results = []
+    for fold in cfg.cross_validation:
+        log.info("cross-validation: fold %d of %s is held out", fold, list(cfg.cross_validation))
+        results.append(training.run(_without(cfg, fold), choices, overrides, result_file=FOLD_FILE))
+    result = results[0]
+    scores = [one.score for one in results if one.score is not None]
+    result.score = mean(scores) if scores else None
+    result.metrics = {"val": _means([one.metrics["val"] for one in results])}
+    result.timing = _means([one.timing for one in results])
+    result.data |= {name: sum(one.data[name] for one in results) for name in ("n_val",)}
+    result.thresholds, result.variants, result.artifacts = {}, [], {}
+    spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
+    result.notes = [
+        f"cross-validation over folds {list(cfg.cross_validation)}: means{spread}",
+        *dict.fromkeys(note for one in results for note in one.notes),
+    ]
+    result.write(Path(cfg.paths.output_dir))
+    return result
+
+
+def _without(cfg: DictConfig, fold: int) -> DictConfig:
+    """The configuration that trains without a fold and validates on it; the test folds stay untouched."""
+    settings: dict[str, Any] = plain(cfg) | {"cross_validation": None, "test": False}
+    settings["data"] |= {
+        "train_folds": [other for other in cfg.data.train_folds if other != fold],
+        "val_folds": [fold],
+    }
+    settings["paths"] |= {"output_dir": str(Path(cfg.paths.output_dir) / f"fold{fold}")}
+    own = OmegaConf.create(settings)
+    assert isinstance(own, DictConfig)
+    return own
+
+
+def _means(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of nested numbers; what is no number, or not in all of them, is left out."""
+    shared = set.intersection(*(set(one) for one in values))
+    means: dict[str, Any] = {}
+    for name in (name for name in values[0] if name in shared):
+        found = [one[name] for one in values]
+        if all(isinstance(one, Mapping) for one in found):
+            means[name] = _means(found)
+        elif all(isinstance(one, int | float) for one in found):
+            means[name] = mean(found)
+    return means

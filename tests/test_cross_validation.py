@@ -1,0 +1,70 @@
+"""Cross-validation inside the training folds, and the search that uses it."""
+
+import json
+
+import pytest
+import yaml
+from test_sweep import start
+from tiny import TINY
+
+from ecg_lightning import cross_validation, training
+from ecg_lightning.errors import ConfigError
+
+SMALL = [*TINY["resnet1d"], "model=resnet1d", "trainer.max_epochs=1", "logger=none", "hardware.threads=1"]
+
+
+def test_each_fold_is_held_out_once(configure, synthetic_root, tmp_path):
+    data = ["data=ptbxl", f"data.root={synthetic_root}"]
+    cfg = configure(*data, *SMALL, "cross_validation=[5,7]", "data.train_folds=[4,5,6,7]", output_dir=tmp_path)
+    result = cross_validation.run(cfg)
+    folds = {fold: json.loads((tmp_path / f"fold{fold}" / "fold.json").read_text()) for fold in (5, 7)}
+    scores = [one["score"] for one in folds.values()]
+    assert result.score == pytest.approx(sum(scores) / 2)
+    assert scores[0] != scores[1]
+    assert result.metrics["val"]["auroc_macro"] == pytest.approx(
+        sum(one["metrics"]["val"]["auroc_macro"] for one in folds.values()) / 2
+    )
+    assert result.metrics["val"]["per_class"]["MI"]["auroc"] > 0
+    assert "test" not in result.metrics
+    for fold, one in folds.items():
+        used = yaml.safe_load((tmp_path / f"fold{fold}" / "config.yaml").read_text())["data"]
+        assert used["train_folds"] == [other for other in (4, 5, 6, 7) if other != fold]
+        assert used["val_folds"] == [fold]
+        assert "test" not in one["metrics"]
+    alone = configure(
+        *data, *SMALL, "data.train_folds=[4,6,7]", "data.val_folds=[5]", "test=false", output_dir=tmp_path / "alone"
+    )
+    assert training.run(alone).score == scores[0]
+    assert json.loads((tmp_path / "result.json").read_text())["data"]["n_val"] == sum(
+        one["data"]["n_val"] for one in folds.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["cross_validation=[9]"], "give different folds of data.train_folds"),
+        (["cross_validation=[]"], "give different folds"),
+        (["cross_validation=[7,7]"], "give different folds"),
+        (["cross_validation=[1,2]", "data.train_folds=[1,2]"], "leave at least one to train on"),
+        (["cross_validation=[7]", "ckpt_path=last"], "trains anew for each fold"),
+        (["cross_validation=[7]", "compression=prune"], "trains anew for each fold"),
+    ],
+)
+def test_folds_that_cannot_be_held_out_are_refused(configure, overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        configure(*overrides)
+
+
+def test_a_search_finds_its_best_recipe(synthetic_root, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ["hparams_search=signal_recipe", "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={tmp_path}/s"]
+    done = start(*search, *SMALL, "data=ptbxl", f"data.root={synthetic_root}")
+    assert done.returncode == 0, done.stderr
+    best = yaml.safe_load((tmp_path / "s" / "optimization_results.yaml").read_text())
+    results = [json.loads(path.read_text()) for path in (tmp_path / "s").glob("*/result.json")]
+    assert len(results) == 2
+    assert best["best_value"] == max(one["score"] for one in results)
+    assert 1e-3 <= best["best_params"]["model.optimizer.lr"] <= 2e-2
+    assert all("cross-validation over folds [7, 8]" in one["notes"][0] for one in results)
+    assert "2 configurations were tried" in " ".join(done.stdout.split())
