@@ -122,6 +122,7 @@ def run(
         scored = result.timing.get("best_epoch")
         result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(scored)]
     if cfg.test:
+        log.info("the test folds %s are scored, once in this run", list(datamodule.folds["test"]))
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
     if cfg.train:

@@ -160,6 +160,7 @@ def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:
         classifier.frontend,
         classifier.network,
         classes=classifier.classes,
+        mixup=classifier.mixup,
         optimizer=classifier.optimizer_config,
         scheduler=classifier.scheduler_config,
         seed=classifier.seed,
