@@ -1,6 +1,7 @@
 """`ecg-lightning evaluate` and `compare`: planted differences, honest choices, and tables that say what they are."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,14 @@ def test_the_commands_print_tables_or_json(tmp_path):
     found = json.loads(_call("evaluate", strong, "--resamples", 200, "--json", "--reliability", drawn).stdout)
     assert set(found["scores"]) == {*SUPERCLASSES, "macro"}
     assert drawn.stat().st_size > 10_000
+
+
+def test_a_narrow_terminal_shows_classes_and_scores(tmp_path):
+    run = _run(tmp_path / "run", 1.3)
+    narrow = CliRunner().invoke(app, ["evaluate", str(run), "--resamples", "100"], env={"COLUMNS": "80"}).stdout
+    for name in (*SUPERCLASSES, "macro"):
+        assert re.search(rf"│ {name} +│.* 0\.\d{{3}} │", narrow), narrow
+    assert "need a wider terminal" in narrow
 
 
 def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):

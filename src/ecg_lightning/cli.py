@@ -169,10 +169,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score what a run predicted: every metric by class with its interval, calibration, baselines, subgroups."""
-    from rich.console import Console
-
     from ecg_lightning.runs.evaluations import draw_reliability, evaluate_run, print_evaluation
     from ecg_lightning.runs.results import without_nan
+    from ecg_lightning.runs.tables import make_console
 
     try:
         _check_split(split)
@@ -184,7 +183,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(without_nan(found)))
     else:
-        print_evaluation(found, Console())
+        print_evaluation(found, make_console())
 
 
 @app.command()
@@ -195,10 +194,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare runs on the same records: paired differences to the first one, with intervals and a verdict."""
-    from rich.console import Console
-
     from ecg_lightning.runs.evaluations import compare_runs, print_comparison
     from ecg_lightning.runs.results import without_nan
+    from ecg_lightning.runs.tables import make_console
 
     try:
         _check_split(split)
@@ -208,7 +206,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps(without_nan(rows)))
     else:
-        print_comparison(rows, split, Console())
+        print_comparison(rows, split, make_console())
 
 
 @app.command()
@@ -221,11 +219,10 @@ def reproduce(
     setting: Annotated[list[str] | None, typer.Option(help="Another setting, such as hardware=cuda.")] = None,
 ) -> None:
     """Run the PTB-XL benchmark's protocol, and print ours beside its published table."""
-    from rich.console import Console
-
     from ecg_lightning import launching
     from ecg_lightning.runs import reproduction
     from ecg_lightning.runs.sweep import override
+    from ecg_lightning.runs.tables import make_console
 
     models, tasks = model or ["resnet1d_wang"], task or ["superdiagnostic"]
     try:
@@ -244,7 +241,7 @@ def reproduce(
         code = stop.code if isinstance(stop.code, int) else 1
     rows = reproduction.reproduction_rows(output)
     if rows:
-        reproduction.print_reproduction(rows, Console())
+        reproduction.print_reproduction(rows, make_console())
     raise typer.Exit(code)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,14 +72,12 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
 
 def print_evaluation(found: dict[str, Any], console: Console) -> None:
     """The tables of `evaluate_run`."""
-    table = Table(title=f"{found['run']}, {found['split']}", title_justify="left")
-    for heading in ("class", "positive", *(name.upper() if name in _SHORT else name for name in report.METRICS)):
-        table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
-    for name, scores in found["scores"].items():
-        positive = found["positives"].get(name)
-        share = "" if positive is None else f"{positive:,} ({positive / found['n_records']:.0%})"
-        table.add_row(name, share, *(_with_interval(Interval(*scores[metric])) for metric in report.METRICS))
-    console.print(table)
+    title = f"{found['run']}, {found['split']}"
+    with_intervals = _scores_table(found, title, _with_interval)
+    room = console.measure(with_intervals, options=console.options.update(width=1000)).maximum <= console.width
+    console.print(with_intervals if room else _scores_table(found, title, _value))
+    if not room:
+        console.print("the intervals need a wider terminal, or --json", style="dim", highlight=False)
     too_good = "; on that fold itself they are too good" if found["split"] == "val" else ""
     console.print(
         f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
@@ -149,6 +147,17 @@ def _runs_of_the_sweep(folder: Path) -> int:
     return len(list(sweep.glob(f"*/{RESULT_FILE}"))) if (sweep / SWEEP_TABLE).is_file() else 1
 
 
+def _scores_table(found: dict[str, Any], title: str, cell: Callable[[Interval], str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in ("class", "positive", *(name.upper() if name in _SHORT else name for name in report.METRICS)):
+        table.add_column(heading, justify="left" if heading == "class" else "right", overflow="fold")
+    for name, scores in found["scores"].items():
+        positive = found["positives"].get(name)
+        share = "" if positive is None else f"{positive:,} ({positive / found['n_records']:.0%})"
+        table.add_row(name, share, *(cell(Interval(*scores[metric])) for metric in report.METRICS))
+    return table
+
+
 def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[dict[str, Any]]:
     """Scores of runs, and each one's difference to the first.
 
@@ -212,6 +221,10 @@ def _with_interval(score: Interval) -> str:
     if score.value != score.value:  # nothing to count
         return "–"
     return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
+
+
+def _value(score: Interval) -> str:
+    return "–" if score.value != score.value else f"{score.value:.3f}"
 
 
 def _signed(change: Interval) -> str:

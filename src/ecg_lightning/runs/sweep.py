@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
-from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
+from ecg_lightning.runs.tables import collect, make_console, print_table, run_row, write_csv
 from ecg_lightning.runs.variants import PARETO_FILE, VARIANT_COLUMNS, print_variants, variant_rows, without_repeats
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
     rows = collect(folder)
     if rows:
         write_csv(rows, folder / SWEEP_TABLE)
-        console = _console()
+        console = make_console()
         print_table(rows, console, f"{folder}/{SWEEP_TABLE}")
         figure = report_variants(folder, console)
         if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
@@ -85,7 +85,7 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
 
 def report_run(folder: Path) -> None:
     """Print one run's scores and what to do next."""
-    console = _console()
+    console = make_console()
     if report_variants(folder, console) is None:
         print_table([run_row(folder, folder.parent)], console, str(folder))
     _print_next(console, folder, folder)
@@ -178,8 +178,3 @@ def _executable(name: str) -> str:
     if shutil.which(name) == str(own) or not own.exists():
         return name
     return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
-
-
-def _console() -> Console:
-    # In a log file the table must not be squeezed into 80 columns.
-    return Console() if sys.stdout.isatty() else Console(width=160)

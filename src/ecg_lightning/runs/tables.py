@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -109,6 +110,11 @@ def _table(
         values = [_FORMATS.get(name, _mean_sd)([row[name] for row in members]) for name in columns.values()]
         table.add_row(str(rank), *cells, *values)
     return table
+
+
+def make_console() -> Console:
+    """The terminal; in a log file tables must not be squeezed into 80 columns."""
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=160)
 
 
 def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
