@@ -346,6 +346,13 @@ class TestOptimization:
             assert (id(parameter) in decayed) != plain, name
         assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(classifier.parameters()))
 
+    def test_poles_of_state_spaces_do_not_decay(self, make):
+        classifier = make("s4d")
+        optimizer = make_optimizer(classifier, OptimizerConfig("adamw", 1e-3, 0.1))
+        decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+        names = [name for name, p in classifier.named_parameters() if "state_space" in name and id(p) in decayed]
+        assert {name.rpartition(".")[2] for name in names} == {"output_HN"}
+
     def test_plain_adam_is_the_seeds(self, make):
         optimizer = make_optimizer(make("vit"), OptimizerConfig("adam", 1e-4, 0.0))
         assert type(optimizer) is torch.optim.Adam

@@ -9,9 +9,15 @@ from torch import nn
 
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
+_NOT_DECAYED = (
+    *("pos_embed", "cls_token", "dist_token"),
+    *("log_step_H", "log_decay_HN", "frequency_HN", "direct_H"),  # a state space's poles have no neutral 0
+)
+"""Ends of the names of parameters that weight decay is kept off, whatever their shape."""
+
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Fused optimizer; with AdamW and SGD, weight decay is kept off biases, norms and position embeddings.
+    """Fused optimizer; with AdamW and SGD, weight decay is kept off biases, norms and `_NOT_DECAYED`.
 
     Plain Adam decays everything, as PyTorch's does.
     """
@@ -52,7 +58,7 @@ def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, obje
     kept = {"decay": [], "no_decay": []}  # type: dict[str, list[nn.Parameter]]
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            plain = parameter.ndim < 2 or name.endswith(("pos_embed", "cls_token", "dist_token"))
+            plain = parameter.ndim < 2 or name.endswith(_NOT_DECAYED)
             kept["no_decay" if plain else "decay"].append(parameter)
     return [
         {"params": kept["decay"], "weight_decay": weight_decay},
