@@ -292,7 +292,7 @@ def test_an_int8_runtime_that_disagrees_is_refused_and_the_others_go_on(compress
 
 def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(compress, checkpoint, monkeypatch):
     """Normalisation and augmentation are on, and the loss is partly the teacher's."""
-    checkpoint("resnet18d")
+    checkpoint("effnetv2")
     seen = []
     step = ECGClassifier.loss_and_logits
 
@@ -304,7 +304,7 @@ def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(co
         return step(self, batch)
 
     monkeypatch.setattr(ECGClassifier, "loss_and_logits", watched)
-    result, _ = compress("prune", "resnet18d")
+    result, _ = compress("prune", "effnetv2")
     assert seen == [(True, True, 0.5)] * 3
     assert result.variants[1]["timing"]["epochs"] == 1
 

@@ -19,6 +19,7 @@ def test_each_fold_is_held_out_once(configure, synthetic_root, tmp_path):
     result = cross_validation.run(cfg)
     folds = {fold: json.loads((tmp_path / f"fold{fold}" / "fold.json").read_text()) for fold in (5, 7)}
     scores = [one["score"] for one in folds.values()]
+    assert "each epoch was chosen on the fold that scores it" in result.notes[1]
     assert result.score == pytest.approx(sum(scores) / 2)
     assert scores[0] != scores[1]
     assert result.metrics["val"]["auroc_macro"] == pytest.approx(
@@ -56,15 +57,18 @@ def test_folds_that_cannot_be_held_out_are_refused(configure, overrides, said):
         configure(*overrides)
 
 
-def test_a_search_finds_its_best_recipe(synthetic_root, tmp_path):
+def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_root, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    search = ["hparams_search=signal_recipe", "hydra.sweeper.n_trials=2", f"hydra.sweep.dir={tmp_path}/s"]
-    done = start(*search, *SMALL, "data=ptbxl", f"data.root={synthetic_root}")
-    assert done.returncode == 0, done.stderr
+    search = ["hparams_search=signal_recipe", "hydra.sweeper.n_trials=4", f"hydra.sweep.dir={tmp_path}/s"]
+    failing = '+hydra.sweeper.params={data.batch_size: "choice(-3,8)"}'
+    done = start(*search, failing, *SMALL, "data=ptbxl", f"data.root={synthetic_root}")
+    assert done.returncode == 1, done.stderr
     best = yaml.safe_load((tmp_path / "s" / "optimization_results.yaml").read_text())
     results = [json.loads(path.read_text()) for path in (tmp_path / "s").glob("*/result.json")]
-    assert len(results) == 2
-    assert best["best_value"] == max(one["score"] for one in results)
+    finished = [one for one in results if one["status"] == "ok"]
+    assert len(results) == 4 > len(finished) > 0
+    assert best["best_value"] == max(one["score"] for one in finished)
     assert 1e-3 <= best["best_params"]["model.optimizer.lr"] <= 2e-2
-    assert all("cross-validation over folds [7, 8]" in one["notes"][0] for one in results)
-    assert "2 configurations were tried" in " ".join(done.stdout.split())
+    assert all("cross-validation over folds [7, 8]" in one["notes"][0] for one in finished)
+    assert not any("too good" in note for one in finished for note in one["notes"])  # the last epoch is scored
+    assert "4 configurations were tried" in " ".join(done.stdout.split())

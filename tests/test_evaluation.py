@@ -201,7 +201,7 @@ def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):
         age_and_sex_alone([one], tmp_path, [], "superdiagnostic", "benchmark")
 
 
-def test_mistakes_are_one_sentence(tmp_path):
+def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
     run, no_config = _run(tmp_path / "run", 1.3), _run(tmp_path / "no_config", 1.3)
     (no_config / "config.yaml").unlink()
     for arguments, said in (
@@ -210,6 +210,7 @@ def test_mistakes_are_one_sentence(tmp_path):
         (("compare", run, tmp_path / "none"), "predictions.csv is not there"),
         (("evaluate", run, "--root", tmp_path), "ptbxl_database.csv is not there"),
         (("evaluate", run, "--reliability", tmp_path / "none" / "a.png"), "cannot be written"),
+        (("evaluate", run, "--root", synthetic_root), "has no record 201: name the PTB-XL folder of this run"),
         (("evaluate", no_config, "--root", tmp_path), "config.yaml does not say data.train_folds"),
     ):
         done = _call(*arguments)

@@ -150,5 +150,6 @@ def test_strips_are_as_high_as_patches(configure, patch, size):
 
 
 def test_patches_that_would_mix_leads_are_refused(configure):
-    with pytest.raises(ConfigError, match=r"would mix them: use frontend.size=\[192,256\]"):
-        configure("model=deit", "frontend=strips", "frontend.size=[96,256]")
+    for size in ("[96,256]", "[224,256]"):  # 8 rows a lead, and 18
+        with pytest.raises(ConfigError, match=r"would mix them: use frontend.size=\[192,256\]"):
+            configure("model=deit", "frontend=strips", f"frontend.size={size}")

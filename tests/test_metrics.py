@@ -133,8 +133,10 @@ def _f1(targets, decisions):
 def test_thresholds_of_probabilities_that_say_nothing():
     constant, backwards = np.full((40, 1), 0.3), np.linspace(0.9, 0.1, 40)[:, None]
     targets = (np.arange(40) >= 20)[:, None]
-    for probabilities in (constant, backwards):  # calling every record positive is best
-        assert (probabilities >= f1_thresholds(probabilities, targets)).all()
+    for probabilities in (constant, backwards):
+        assert f1_thresholds(probabilities, targets) == [0.5]
+    few = np.arange(374)[:, None] < 2  # two positive records
+    assert f1_thresholds(np.random.default_rng(0).random((374, 1)), few) == [0.5]
 
 
 def test_threshold_of_an_absent_class_stays():
@@ -142,8 +144,8 @@ def test_threshold_of_an_absent_class_stays():
 
 
 def test_threshold_of_a_class_that_is_told_apart_lies_between():
-    probabilities = np.array([[0.9], [0.8], [0.2], [0.1]])
-    targets = np.array([[1], [1], [0], [0]])
+    probabilities = np.repeat([0.9, 0.8, 0.2, 0.1], 5)[:, None]
+    targets = (probabilities > 0.5).astype(int)
     assert 0.2 < f1_thresholds(probabilities, targets)[0] < 0.8
 
 

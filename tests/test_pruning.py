@@ -18,7 +18,8 @@ from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.errors import ConfigError, UnsupportedModelError
 
 MODELS = sorted(set(TINY) - {"deit_base"})
-CHANNELS = [model for model in MODELS if not model.startswith("lstm")]  # a recurrent layer's stay, its head's alone go
+# A recurrent layer's channels stay, its head's alone go; a state space's cannot be followed.
+CHANNELS = [model for model in MODELS if not model.startswith("lstm") and model != "s4d"]
 IMAGE = ["frontend.size=[32,64]"]
 
 
@@ -233,6 +234,11 @@ def _flops(classifier):
 
 
 class TestPruneStructured:
+    def test_channels_of_a_state_space_are_refused(self, make):
+        classifier = make("s4d")
+        with pytest.raises(UnsupportedModelError, match="cannot follow the channels"):
+            PruneStructured(0.5, epochs=0).apply(classifier, make_context(classifier))
+
     @pytest.mark.parametrize("scope", ["layer", "global"])
     @pytest.mark.parametrize("model", CHANNELS)
     def test_a_smaller_network_that_trains_and_loads(self, make, model, scope):

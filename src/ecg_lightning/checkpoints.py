@@ -14,12 +14,12 @@ from typing import Any, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import __version__
 from ecg_lightning.building import build_classifier, build_stage
 from ecg_lightning.compression.stage import plain_classifier
-from ecg_lightning.config import plain
+from ecg_lightning.config import SCHEMAS, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
@@ -206,9 +206,11 @@ class Resume:
         for split in ("train", "val"):
             self._compare(f"data.{split}_folds", self.description["folds"][split], description["folds"][split])
         for part in ("model", "frontend"):
+            # It may be of a version that did not have all settings.
+            there = _defaults(part, description[part]["_target_"]) | self.description[part]
             for name, value in description[part].items():
                 if name not in _FREE_ON_RESUME:
-                    self._compare(f"{part}.{name}", self.description[part].get(name), value)
+                    self._compare(f"{part}.{name}", there.get(name), value)
 
     def _compare(self, key: str, there: Any, asked: Any) -> None:
         if there != asked:
@@ -216,6 +218,12 @@ class Resume:
                 f"{self.path} was trained with {key}={there}, this run asks for {asked}: go on with the same settings "
                 "(they stand in the run's config.yaml)"
             )
+
+
+def _defaults(group: str, target: str) -> dict[str, Any]:
+    """What the settings of an option are where nobody sets them."""
+    schemas = [OmegaConf.structured(schema) for schema in SCHEMAS[group].values()]
+    return next((plain(schema) for schema in schemas if schema._target_ == target), {})
 
 
 def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:

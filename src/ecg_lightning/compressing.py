@@ -24,7 +24,7 @@ from ecg_lightning.compression.variant import Variant, stages_of
 from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import ConfigError, UnsupportedModelError
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
@@ -170,6 +170,11 @@ def _compress(
     described = pipeline.trained.description
     result.data = training.describe_data(datamodule)
     result.notes += training.fold_notes(described, datamodule)
+    if described["model"].get("mc_dropout"):
+        raise UnsupportedModelError(
+            f"{checkpoint} draws its dropout anew in every pass (model.mc_dropout), which no file does: compress the "
+            "ensemble without it"
+        )
     if earlier := stages_of(described):
         result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")
     training.check_held_out(described, datamodule, f"ckpt_path={checkpoint}")

@@ -288,6 +288,9 @@ class EnsembleConfig(ModelConfig):
     pretrained: bool = field(default=False, metadata={"choices": (False,)})
     dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
     drop_path: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
+    label_smoothing: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
+    class_weights: bool = field(default=False, metadata={"choices": (False,)})
+    mixup: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
     members: list[str] = field(default_factory=list)  # checkpoints
     mc_dropout: int = field(default=0, metadata={"min": 0})  # passes of each member with its dropout on
 
@@ -603,6 +606,8 @@ def validate(cfg: DictConfig) -> None:
     _check_root(cfg.data)
     if cfg.model.teacher and "alpha" not in cfg.model:
         raise ConfigError(f"model.teacher={cfg.model.teacher}: only model=deit has a distillation head to teach")
+    if not cfg.model.teacher and (cfg.model.get("hard_share") or cfg.model.get("teacher_sees") == "record"):
+        raise ConfigError("model.hard_share and model.teacher_sees rule what a teacher gives: set model.teacher=FILE")
 
 
 def validate_compression(cfg: DictConfig) -> None:
@@ -768,9 +773,10 @@ def _check_size(cfg: DictConfig) -> None:
     if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
         raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")
     patch = cfg.model.get("patch_size", 1)
-    if cfg.frontend._target_ == StripsConfig._target_ and sides[0] < N_LEADS * patch:
+    rows = sides[0] // N_LEADS
+    if cfg.frontend._target_ == StripsConfig._target_ and (rows < patch or rows % patch):
         raise ConfigError(
-            f"frontend.size={size}: strips give each of {N_LEADS} leads {sides[0] // N_LEADS} rows, and a patch of "
+            f"frontend.size={size}: strips give each of {N_LEADS} leads {rows} rows, and patches of "
             f"model.patch_size={patch} would mix them: use frontend.size=[{N_LEADS * patch},{sides[1]}], or "
             "smaller patches"
         )

@@ -43,11 +43,13 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.score = mean(scores) if scores else None
     result.metrics = {"val": _means([one.metrics["val"] for one in results])}
     result.timing = _means([one.timing for one in results])
-    result.data |= {name: sum(one.data[name] for one in results) for name in ("n_val",)}
+    result.data["n_val"] = sum(one.data["n_val"] for one in results)
     result.thresholds, result.variants, result.artifacts = {}, [], {}
+    best = cfg.scored_epoch == "best"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
         f"cross-validation over folds {list(cfg.cross_validation)}: means{spread}",
+        *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are too good"] * best),
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
     result.write(Path(cfg.paths.output_dir))

@@ -122,7 +122,7 @@ def _job(
         if not in_sweep:
             _fail(str(error), error.exit_code)
         log.warning("skipped: %s", error)
-        return float("nan")
+        return None  # which a search takes for a failed trial, and goes on
     except Exception as error:  # whatever it is, the sweep's other cells must run
         expected = isinstance(error, UserError)
         failure.reason = str(error) if expected else f"{type(error).__name__}: {error}"
@@ -132,7 +132,7 @@ def _job(
         if not in_sweep:
             _fail(failure.reason, getattr(error, "exit_code", FAILED))
         log.error("failed: %s", failure.reason)
-        return float("nan")
+        return None
     finally:
         _release_memory()
     if not in_sweep:
@@ -213,6 +213,8 @@ def explain(error: BaseException) -> str:
         r"(?:In '.*?': )?Could not find '([\w/]+)/([^'/]+)'(?:.|\n)*?Available options in '.*?':\n((?:\t\S+\n?)+)", text
     ):
         group, option, options = match.group(1), match.group(2), match.group(3).split()
+        if (group, option) == ("hydra/sweeper", "optuna"):
+            return "hydra-optuna-sweeper is not installed; install it with: pip install 'ecg-lightning[search]'"
         return f"{group}={option}: allowed are {', '.join(options)}.{config.did_you_mean(option, options)}"
     if match := re.search(r"In 'schema/(\w+)/(\w+)'(?:.|\n)*?is not a subclass of", text):
         return f"{match.group(1)}={match.group(2)}: this program cannot use that option; --help lists its own"

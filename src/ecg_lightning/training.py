@@ -122,7 +122,7 @@ def run(
         scored = result.timing.get("best_epoch")
         result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(scored)]
     if cfg.test:
-        log.info("the test folds %s are scored, once in this run", list(datamodule.folds["test"]))
+        log.info("the test folds %s are scored by the chosen checkpoint", list(datamodule.folds["test"]))
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
     if cfg.train:
@@ -202,6 +202,11 @@ def _check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataMod
                 f"data.{name}={taught[name]}, or take another checkpoint"
             )
     check_held_out(taught, datamodule, what)
+    if chosen := sorted({*taught["folds"]["val"]} & {*datamodule.folds["test"]}):
+        raise ConfigError(
+            f"{what} was chosen by fold {chosen[0]}, which this run tests on: take a checkpoint of other folds, or "
+            "other data.test_folds"
+        )
 
 
 def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, what: str) -> None:

@@ -201,7 +201,8 @@ def test_overlapping_folds(pristine: Path, folds: dict[str, Sequence[int]]) -> N
 def test_batch(pristine: Path) -> None:
     batch = next(iter(loaded(pristine, batch_size=16).train_dataloader()))
     assert isinstance(batch, ECGBatch)
-    assert batch._fields == ("signals", "targets")
+    assert batch._fields == ("signals", "targets", "places")
+    assert (batch.places.dtype, len({*batch.places.tolist()})) == (torch.int64, 16)
     assert (batch.signals.dtype, tuple(batch.signals.shape)) == (torch.int16, (16, 12, 1000))
     assert (batch.targets.dtype, tuple(batch.targets.shape)) == (torch.float32, (16, 5))
     assert set(batch.targets.unique().tolist()) == {0.0, 1.0}

@@ -38,7 +38,13 @@ def age_and_sex_alone(
     """
     table = read_database(root / "ptbxl_database.csv")
     if absent := {"age", "sex"} - set(table.columns):
-        raise DataError(f"{root}/ptbxl_database.csv has no column {', '.join(sorted(absent))}; take PTB-XL's own")
+        raise DataError(
+            f"{root}/ptbxl_database.csv has no column {', '.join(sorted(absent))}; take PTB-XL's own, or leave --root "
+            "out"
+        )
+    known = set(table.index)
+    if unknown := sorted({int(ecg_id) for split in splits for ecg_id in split.ecg_ids} - known):
+        raise DataError(f"{root}/ptbxl_database.csv has no record {unknown[0]}: name the PTB-XL folder of this run")
     train = table[table["strat_fold"].isin(train_folds)]
     statements = read_statements(root / "scp_statements.csv", task)
     classes = splits[0].classes

@@ -8,6 +8,8 @@ from scipy.special import expit
 
 from ecg_lightning.evaluation.calibration import Floats, fit_platt, logit
 
+MIN_POSITIVES = 5
+
 
 def f1_thresholds(probabilities_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> Floats:
     """The threshold of each class that maximises the F1 to be expected.
@@ -20,7 +22,8 @@ def f1_thresholds(probabilities_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) ->
 
     Args:
         probabilities_NC: of the validation fold; a record is positive where its probability is not below the threshold.
-        targets_NC: 0 or 1. A class without a positive record keeps 0.5.
+        targets_NC: 0 or 1. A class with fewer than `MIN_POSITIVES` positive records, or whose probabilities do not rise
+            with the labels, keeps 0.5: there the best F1 to be expected is that of calling every record positive.
 
     Returns:
         (C,) thresholds in [0, 1].
@@ -31,6 +34,5 @@ def f1_thresholds(probabilities_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) ->
     decided_N1 = np.arange(1, len(targets) + 1)[:, None]
     f1_NC = 2 * np.cumsum(frequencies_NC, axis=0) / (decided_N1 + frequencies_NC.sum(axis=0))
     lines_C = logit(f1_NC.max(axis=0) / 2) - offsets_C
-    # A slope of 0: the probabilities say nothing, and every record is positive.
-    thresholds_C = np.where(slopes_C > 0, expit(lines_C / np.where(slopes_C > 0, slopes_C, 1.0)), 0.0)
-    return np.where(targets.any(axis=0), thresholds_C, 0.5)
+    known_C = (slopes_C > 0) & (np.ptp(logits_NC, axis=0) > 0) & (targets.sum(axis=0) >= MIN_POSITIVES)
+    return np.where(known_C, expit(lines_C / np.where(known_C, slopes_C, 1.0)), 0.5)

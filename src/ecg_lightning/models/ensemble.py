@@ -55,11 +55,16 @@ class Ensemble(ECGClassifier):
             raise ConfigError(
                 "model.members: a member was trained with a softmax; only independent classes are averaged"
             )
-        if mc_dropout and not all(any(_drops(module) for module in member.network.modules()) for member in members):
-            raise ConfigError(
-                f"model.mc_dropout={mc_dropout}: a member was trained without dropout, so its passes are all the same; "
-                "train it with model.dropout=0.2, or set model.mc_dropout=0"
-            )
+        for member in members if mc_dropout else ():
+            alone = EnsembleNetwork([member], 1)
+            millivolts = torch.linspace(-1, 1, frontend.n_samples).expand(2, frontend.n_leads, -1)
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                if torch.equal(alone(millivolts), alone(millivolts)):
+                    raise ConfigError(
+                        f"model.mc_dropout={mc_dropout}: all passes of {type(member).__name__} are the same: it was "
+                        "trained without dropout, or has none that can be kept on; take other members, or "
+                        "model.mc_dropout=0"
+                    )
         super().__init__(frontend, EnsembleNetwork(members, mc_dropout), **recipe)
 
 

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MOST = 20.0
+"""A class of a few records must not drown the others."""
+
 
 class BinaryCrossEntropy(nn.Module):
     """Each superclass on its own: the loss for multi-label targets.
@@ -28,14 +31,15 @@ class BinaryCrossEntropy(nn.Module):
         self.register_buffer("positive_weights_C", torch.ones(weighted_classes) if weighted_classes else None)
 
     def balance(self, targets_NC: Tensor) -> None:
-        """Weight the positives of each class by its negatives per positive, so that both halves weigh the same.
+        """Weight the positives of each class by its negatives per positive, from 1 / `MOST` to `MOST`.
 
         Args:
             targets_NC: of the training split; a class without a positive record keeps weight 1.
         """
         if self.positive_weights_C is not None:
             positives_C = targets_NC.sum(dim=0)
-            self.positive_weights_C.copy_(torch.where(positives_C > 0, len(targets_NC) / positives_C - 1, 1.0))
+            weights_C = (len(targets_NC) / positives_C - 1).clamp(1 / MOST, MOST)
+            self.positive_weights_C.copy_(torch.where(positives_C > 0, weights_C, 1.0))
 
     def forward(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         """Mean over records and classes; the targets may be soft."""

@@ -54,7 +54,7 @@ class S4DNetwork(nn.Module):
         self, n_leads: int, n_classes: int, channels: int, depth: int, states: int, dropout: float, drop_path: float
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv1d(n_leads, channels, 1)
+        self.stem = nn.Linear(n_leads, channels)
         last = max(1, depth - 1)
         self.blocks = nn.Sequential(
             *(S4DBlock(channels, states, dropout, drop_path * number / last) for number in range(depth))
@@ -64,13 +64,13 @@ class S4DNetwork(nn.Module):
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, C)."""
-        features_BTH = self.blocks(self.stem(signals_BCT)).transpose(1, 2)
+        features_BTH = self.blocks(self.stem(signals_BCT.transpose(1, 2)))
         logits: Tensor = self.head(self.norm(features_BTH).mean(dim=1))
         return logits
 
 
 class S4DBlock(nn.Module):
-    """(B, H, T) → (B, H, T), around a shortcut."""
+    """(B, T, H) → (B, T, H), around a shortcut."""
 
     def __init__(self, channels: int, states: int, dropout: float, drop_path: float) -> None:
         super().__init__()
@@ -78,14 +78,13 @@ class S4DBlock(nn.Module):
         self.state_space = BidirectionalS4D(channels, states)
         self.activation = nn.GELU()
         self.dropout = nn.Dropout1d(dropout)
-        self.mix = nn.Conv1d(channels, 2 * channels, 1)
+        self.mix = nn.Linear(channels, 2 * channels)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def forward(self, x_BHT: Tensor) -> Tensor:
-        """(B, H, T) → (B, H, T)."""
-        normed_BHT = self.norm(x_BHT.transpose(1, 2)).transpose(1, 2)
-        filtered_BHT = self.dropout(self.activation(self.state_space(normed_BHT)))
-        mixed: Tensor = x_BHT + self.drop_path(F.glu(self.mix(filtered_BHT), dim=1))
+    def forward(self, x_BTH: Tensor) -> Tensor:
+        """(B, T, H) → (B, T, H)."""
+        filtered_BHT = self.dropout(self.activation(self.state_space(self.norm(x_BTH).transpose(1, 2))))
+        mixed: Tensor = x_BTH + self.drop_path(F.glu(self.mix(filtered_BHT.transpose(1, 2))))
         return mixed
 
 

@@ -86,7 +86,8 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
     for rank, members in enumerate(ranked, start=1):
         if remark := _remark(members):
             console.print(f"#{rank} {members[0]['model']}: {remark}", highlight=False, markup=False)
-    tried = f" {len(ranked)} configurations were tried." if len(ranked) > 1 else ""
+    n_tried = len({key[:-1] for key in groups})  # whatever became of them
+    tried = f" {n_tried} configurations were tried." if n_tried > 1 else ""
     console.print(_caption(rows) + tried, style="dim", highlight=False, markup=False)
 
 
