@@ -124,7 +124,7 @@ def test_a_teacher_that_sees_the_records_once(make):
     assert found == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, own.sigmoid())), rel=1e-5)
     assert len(calls) == 4  # this test's own
     with pytest.raises(ConfigError, match="of blended records the teacher knows nothing"):
-        make("deit", "model.mixup=0.2", "model.teacher_sees=record", teacher=teacher)
+        make("deit", "model.mixup=0.2", "model.teacher_sees=record", "model.teacher=FILE", teacher=teacher)
 
 
 def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tmp_path):
