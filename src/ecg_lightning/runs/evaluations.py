@@ -62,8 +62,9 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         **report.evaluate(val, scored, n_resamples).as_dict(),
     }
     if root:
+        train_folds = _train_folds(folder)
         found["subgroups"] = [asdict(group) for group in subgroups(val, scored, root, n_resamples)]
-        floor = age_and_sex_alone([val, scored], root, _train_folds(folder), task, label_rule)
+        floor = age_and_sex_alone([val, scored], root, train_folds, task, label_rule)
         weights_RN = bootstrap.patient_weights(scored.patient_ids, n_resamples)
         f1, auroc = macro_scores(decide(*floor), scored.targets_NC, weights_RN)
         found["age_and_sex"] = {"f1": bootstrap.interval(f1), "auroc": bootstrap.interval(auroc)}
