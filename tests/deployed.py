@@ -2,10 +2,8 @@
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
-from tiny import SIGNAL_MODELS, TINY
+from tiny import build_tiny
 
-from ecg_lightning.building import build_classifier
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx, export_openvino
 from ecg_lightning.deployment.metadata import Metadata, write_metadata
 
@@ -14,11 +12,7 @@ CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
 
 def tiny_classifier(configure, model, *overrides):
     """A classifier whose logits spread, so that comparing them says something."""
-    size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
-    cfg = configure(f"model={model}", *TINY[model], *size, *overrides)
-    torch.manual_seed(0)
-    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
-    classifier = build_classifier(*nodes, n_samples=1000, seed=0).eval()
+    classifier = build_tiny(configure, model, *overrides).eval()
     with torch.no_grad():
         for parameter in classifier.network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

@@ -1,15 +1,14 @@
 """The contract of every architecture in `conf/model/`."""
 
+import functools
+
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from tiny import ROOT, SIGNAL_MODELS, TINY
+from tiny import ROOT, SIGNAL_MODELS, TINY, build_tiny
 
-from ecg_lightning.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.errors import CheckpointError, ConfigError
-from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
@@ -22,15 +21,7 @@ PUBLISHED = ["deit", "effnetv2", "convnext", "resnet18d", "resnet10t", "repvgg_a
 
 @pytest.fixture
 def make(configure):
-    def build(model, *overrides, teacher=None, tiny=True, n_samples=1000) -> ECGClassifier:
-        torch.manual_seed(0)
-        settings = TINY[model] if tiny else []
-        size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
-        cfg = configure(f"model={model}", *settings, *size, *overrides)
-        nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
-        return build_classifier(*nodes, n_samples=n_samples, seed=0, teacher=teacher)
-
-    return build
+    return functools.partial(build_tiny, configure)
 
 
 def _batch(n=4, n_samples=1000):

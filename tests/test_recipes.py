@@ -1,14 +1,14 @@
 """What a recipe changes in training alone: losses, mixup, the teacher's part."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from stages import ToyRecords
-from tiny import TINY
+from tiny import TINY, build_tiny
 
 from ecg_lightning import training
-from ecg_lightning.building import build_classifier
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.distillation import Distillation
@@ -21,14 +21,7 @@ TARGETS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
 
 @pytest.fixture
 def make(configure):
-    def build(model, *overrides, teacher=None):
-        torch.manual_seed(0)
-        size = [] if "1d" in model else ["frontend.size=64"]
-        cfg = configure(f"model={model}", *TINY[model], *size, *overrides)
-        nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
-        return build_classifier(*nodes, n_samples=1000, seed=0, teacher=teacher)
-
-    return build
+    return functools.partial(build_tiny, configure)
 
 
 def test_label_smoothing_moves_targets_while_training_alone():

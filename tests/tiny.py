@@ -1,6 +1,11 @@
-"""Where the repository is, and settings that make each model small enough for a test."""
+"""Where the repository is, and models small enough for a test."""
 
 from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from ecg_lightning.building import build_classifier
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -28,3 +33,12 @@ SIGNAL_MODELS = {
     *("lstm", "lstm_bidir", "s4d", "vit1d"),
 }
 """Models that take the signal itself; all others take an image."""
+
+
+def build_tiny(configure, model, *overrides, teacher=None, tiny=True, n_samples=1000):
+    """A classifier of a composed configuration; with `tiny=False` in its full size."""
+    torch.manual_seed(0)
+    size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
+    cfg = configure(f"model={model}", *(TINY[model] if tiny else []), *size, *overrides)
+    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+    return build_classifier(*nodes, n_samples=n_samples, seed=0, teacher=teacher)

@@ -169,9 +169,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score what a run predicted: every metric by class with its interval, calibration, baselines, subgroups."""
+    from ecg_lightning.runs.console import make_console
     from ecg_lightning.runs.evaluations import draw_reliability, evaluate_run, print_evaluation
     from ecg_lightning.runs.results import without_nan
-    from ecg_lightning.runs.tables import make_console
 
     try:
         _check_split(split)
@@ -194,9 +194,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare runs on the same records: paired differences to the first one, with intervals and a verdict."""
+    from ecg_lightning.runs.console import make_console
     from ecg_lightning.runs.evaluations import compare_runs, print_comparison
     from ecg_lightning.runs.results import without_nan
-    from ecg_lightning.runs.tables import make_console
 
     try:
         _check_split(split)
@@ -221,8 +221,8 @@ def reproduce(
     """Run the PTB-XL benchmark's protocol, and print ours beside its published table."""
     from ecg_lightning import launching
     from ecg_lightning.runs import reproduction
+    from ecg_lightning.runs.console import make_console
     from ecg_lightning.runs.sweep import override
-    from ecg_lightning.runs.tables import make_console
 
     models, tasks = model or ["resnet1d_wang"], task or ["superdiagnostic"]
     try:

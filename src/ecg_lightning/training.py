@@ -30,7 +30,6 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.losses import BinaryCrossEntropy
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
 from ecg_lightning.runs.callbacks import CollapseGuard
@@ -188,8 +187,7 @@ def _prepare_training(
         resume.check_fits(classifier.description)
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
-    if isinstance(classifier.loss, BinaryCrossEntropy):
-        classifier.loss.balance(datamodule.datasets["train"].targets)
+    classifier.loss.balance(datamodule.datasets["train"].targets)
     return classifier, datamodule
 
 

@@ -17,7 +17,6 @@ from ecg_lightning.frontend import SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.distillation import Distillation
-from ecg_lightning.models.losses import BinaryCrossEntropy
 
 _SIGNAL = f"{SignalFrontend.__module__}.{SignalFrontend.__name__}"
 
@@ -54,8 +53,7 @@ class Distill(CompressionStage):
         """Build the student, train it, merge the branches that only the training needs."""
         teacher = context.uncompressed
         student = self._build(teacher)
-        if isinstance(student.loss, BinaryCrossEntropy):
-            student.loss.balance(context.datamodule.datasets["train"].targets)
+        student.loss.balance(context.datamodule.datasets["train"].targets)
         student.distillation = Distillation(copy.deepcopy(teacher), self.alpha, self.temperature)
         student = plain_classifier(context.fit(student, self.epochs, self.lr))
         student.network = reparameterize(student.network)

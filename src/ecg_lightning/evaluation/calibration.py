@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize, minimize_scalar
@@ -68,8 +70,34 @@ def fit_platt(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> tuple[Floa
         negatives = len(targets) - positives
         if positives and negatives:
             smoothed = np.where(targets[:, column] > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-            slopes[column], offsets[column] = _fit_line(logits[:, column], smoothed)
+            line = np.stack([logits[:, column], np.ones(len(logits))], axis=1)
+            slopes[column], offsets[column] = fit_logistic(line, smoothed, [1.0, 0.0], [(0.0, None), (None, None)])
     return slopes, offsets
+
+
+def fit_logistic(
+    features_NF: Floats,
+    targets_N: Floats,
+    start_F: npt.ArrayLike,
+    bounds_F: Sequence[tuple[float | None, float | None]] | None = None,
+) -> Floats:
+    """(F,) weights of a logistic regression: those with the least log loss.
+
+    Args:
+        features_NF: a column of ones is the offset's.
+        targets_N: 0 or 1, or between.
+        start_F: the weights to begin with.
+        bounds_F: least and largest value of each weight.
+    """
+
+    def log_loss(weights_F: Floats) -> tuple[float, Floats]:
+        scaled = features_NF @ weights_F
+        loss = -(targets_N * log_expit(scaled) + (1 - targets_N) * log_expit(-scaled)).mean()
+        return float(loss), np.asarray(features_NF.T @ (expit(scaled) - targets_N) / len(targets_N))
+
+    options = {"ftol": 1e-15, "gtol": 1e-9}
+    found = minimize(log_loss, np.asarray(start_F), jac=True, method="L-BFGS-B", bounds=bounds_F, options=options)
+    return np.asarray(found.x)
 
 
 def brier_score(probabilities_NC: Floats, targets_NC: npt.ArrayLike) -> float:
@@ -89,18 +117,3 @@ def expected_calibration_error(probabilities_NC: Floats, targets_NC: npt.ArrayLi
         for bins_N, probabilities_N, targets_N in zip(bins_NC.T, probabilities_NC.T, targets.T, strict=True)
     ]
     return float(np.mean(errors))
-
-
-def _fit_line(logits_N: Floats, targets_N: Floats) -> tuple[float, float]:
-    def log_loss(line: Floats) -> tuple[float, Floats]:
-        scaled = line[0] * logits_N + line[1]
-        loss = -(targets_N * log_expit(scaled) + (1 - targets_N) * log_expit(-scaled)).mean()
-        error = expit(scaled) - targets_N
-        return float(loss), np.array([(error * logits_N).mean(), error.mean()])
-
-    options = {"ftol": 1e-15, "gtol": 1e-9}
-    bounds = [(0.0, None), (None, None)]
-    slope, offset = minimize(
-        log_loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds, options=options
-    ).x
-    return float(slope), float(offset)

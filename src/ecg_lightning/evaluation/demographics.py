@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
 
-from ecg_lightning.data.labels import label_targets, read_database, read_statements
+from ecg_lightning.data.labels import label_targets, read_statements
 from ecg_lightning.errors import DataError
-from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.calibration import fit_logistic
+from ecg_lightning.evaluation.predictions import Predictions, read_table_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,15 +35,12 @@ def age_and_sex_alone(
     Raises:
         DataError: the table has no ages and sexes, or no record of the training folds.
     """
-    table = read_database(root / "ptbxl_database.csv")
+    table = read_table_of(splits, root)
     if absent := {"age", "sex"} - set(table.columns):
         raise DataError(
             f"{root}/ptbxl_database.csv has no column {', '.join(sorted(absent))}; take PTB-XL's own, or leave --root "
             "out"
         )
-    known = set(table.index)
-    if unknown := sorted({int(ecg_id) for split in splits for ecg_id in split.ecg_ids} - known):
-        raise DataError(f"{root}/ptbxl_database.csv has no record {unknown[0]}: name the PTB-XL folder of this run")
     train = table[table["strat_fold"].isin(train_folds)]
     statements = read_statements(root / "scp_statements.csv", task)
     classes = splits[0].classes
@@ -53,7 +49,8 @@ def age_and_sex_alone(
     if not labelled.any():
         raise DataError(f"{root}/ptbxl_database.csv has no labelled record of the training folds {list(train_folds)}")
     features = _features(train)[labelled]
-    weights_CF = np.stack([_fit(features, column.astype(np.float64)) for column in targets[labelled].T])
+    start = np.zeros(features.shape[1])
+    weights_CF = np.stack([fit_logistic(features, column.astype(np.float64), start) for column in targets[labelled].T])
     return [
         replace(split, link="sigmoid", logits_NC=_features(table.loc[split.ecg_ids]) @ weights_CF.T) for split in splits
     ]
@@ -64,14 +61,3 @@ def _features(rows: pd.DataFrame) -> Floats:
     age = pd.to_numeric(rows["age"], errors="coerce").clip(upper=_OLDEST).fillna(62)
     sex = pd.to_numeric(rows["sex"], errors="coerce").fillna(0.5)
     return np.stack([np.ones(len(rows)), age.to_numpy(np.float64) / 100, sex.to_numpy(np.float64)], axis=1)
-
-
-def _fit(features_NF: Floats, targets_N: Floats) -> Floats:
-    """(F,) weights with the least log loss."""
-
-    def log_loss(weights_F: Floats) -> tuple[float, Floats]:
-        scaled = features_NF @ weights_F
-        loss = -(targets_N * log_expit(scaled) + (1 - targets_N) * log_expit(-scaled)).mean()
-        return float(loss), np.asarray(features_NF.T @ (expit(scaled) - targets_N) / len(targets_N))
-
-    return np.asarray(minimize(log_loss, np.zeros(features_NF.shape[1]), jac=True, method="L-BFGS-B").x)

@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecg_lightning.data.labels import read_database
-from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import Decided, decide, macro_scores
-from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.predictions import Predictions, read_table_of
 
 MIN_POSITIVES = 20
 """A class with fewer positive records in a group is left out of its scores."""
@@ -58,10 +56,7 @@ def subgroups(val: Predictions, split: Predictions, root: Path, n_resamples: int
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
-    table = read_database(root / "ptbxl_database.csv")
-    if unknown := sorted(set(split.ecg_ids.tolist()) - set(table.index)):
-        raise DataError(f"{root}/ptbxl_database.csv has no record {unknown[0]}: name the PTB-XL folder of this run")
-    rows, decided, found = table.loc[split.ecg_ids], decide(val, split), []
+    rows, decided, found = read_table_of([split], root).loc[split.ecg_ids], decide(val, split), []
     for by, name, chosen_N in _groups(rows, root):
         targets_NC = split.targets_NC[chosen_N]
         positives_C = targets_NC.sum(axis=0)

@@ -194,8 +194,13 @@ class ECGClassifier(L.LightningModule):
     def _evaluate(self, phase: str, batch: ECGBatch) -> None:
         # In float32 whatever the training's precision: rounded logits tie, and would make scores depend on the host.
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(batch.signals)
+            logits = self._evaluated(phase, batch.signals)
         self._keep(phase, self.loss(logits, batch.targets), logits, batch.targets)
+
+    def _evaluated(self, phase: str, signals_BCT: Tensor) -> Tensor:
+        """(B, C) logits to be scored; what an architecture may keep more of."""
+        logits: Tensor = self(signals_BCT)
+        return logits
 
     def _reseed(self, batch_idx: int) -> None:
         seed = self.seed * 1_000_003 + self.current_epoch * 100_003 + batch_idx

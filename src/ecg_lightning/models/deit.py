@@ -112,12 +112,10 @@ class DeiT(ECGClassifier):
             loss = (hard + self.loss(distilled_logits, targets)) / 2
         return loss, (class_logits + distilled_logits) / 2
 
-    def _evaluate(self, phase: str, batch: ECGBatch) -> None:
-        with torch.autocast(self.device.type, enabled=False):  # as every model's evaluation
-            heads = torch.stack(self._both_heads(self.frontend(batch.signals)))
+    def _evaluated(self, phase: str, signals_BCT: Tensor) -> Tensor:
+        heads = torch.stack(self._both_heads(self.frontend(signals_BCT)))
         self._heads[phase].append(heads)
-        logits = heads.mean(dim=0)
-        self._keep(phase, self.loss(logits, batch.targets), logits, batch.targets)
+        return heads.mean(dim=0)
 
     def _score(self, phase: str) -> None:
         """Each head's own AUROC, too."""

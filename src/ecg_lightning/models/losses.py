@@ -91,6 +91,9 @@ class ArgmaxCrossEntropy(nn.Module):
         super().__init__()
         self.label_smoothing = label_smoothing
 
+    def balance(self, targets_NC: Tensor) -> None:
+        """Nothing: a record's one label is no positive among negatives."""
+
     def forward(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
         """Mean over records."""
         smoothing = self.label_smoothing if self.training else 0.0

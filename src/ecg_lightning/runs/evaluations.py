@@ -20,6 +20,7 @@ from ecg_lightning.evaluation.decisions import decide, macro_scores
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup, subgroups
+from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
 
 Pair = tuple[Predictions, Predictions]
@@ -75,7 +76,7 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     """The tables of `evaluate_run`."""
     title = f"{found['run']}, {found['split']}"
     with_intervals = _scores_table(found, title, _with_interval)
-    room = console.measure(with_intervals, options=console.options.update(width=1000)).maximum <= console.width
+    room = fits(with_intervals, console)
     console.print(with_intervals if room else _scores_table(found, title, _value))
     if not room:
         console.print("the intervals need a wider terminal, or --json", style="dim", highlight=False)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ecg_lightning.data.wfdb import LEADS
@@ -132,7 +131,7 @@ def log_figures(
 
 def render(figure: Figure) -> npt.NDArray[np.uint8]:
     """The figure's pixels, (height, width, 4), RGBA."""
-    canvas: Any = FigureCanvasAgg(figure)
+    canvas: Any = figure.canvas
     canvas.draw()
     return np.array(canvas.buffer_rgba(), dtype=np.uint8)
 

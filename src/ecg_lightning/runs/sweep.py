@@ -19,8 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
-from ecg_lightning.runs.tables import collect, make_console, print_table, run_row, write_csv
+from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
 from ecg_lightning.runs.variants import PARETO_FILE, VARIANT_COLUMNS, print_variants, variant_rows, without_repeats
 
 if TYPE_CHECKING:

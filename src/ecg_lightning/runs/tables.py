@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.results import RESULT_FILE, clock, read_result
 
 COLUMNS = (
@@ -79,7 +79,7 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
     ]
     for columns in _COLUMNS:  # as many as the terminal has room for
         table = _table(names, described, columns, ranked)
-        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+        if fits(table, console):
             break
     console.print(title, style="italic", highlight=False, markup=False, soft_wrap=True)
     console.print(table)
@@ -111,11 +111,6 @@ def _table(
         values = [_FORMATS.get(name, _mean_sd)([row[name] for row in members]) for name in columns.values()]
         table.add_row(str(rank), *cells, *values)
     return table
-
-
-def make_console() -> Console:
-    """The terminal; in a log file tables must not be squeezed into 80 columns."""
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=160)
 
 
 def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:

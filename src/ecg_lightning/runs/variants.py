@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.deployment.runtimes import by_precision
+from ecg_lightning.runs.console import fits
 
 PARETO_FILE = "pareto.png"
 VARIANT_COLUMNS = (
@@ -60,7 +61,7 @@ def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         for row in rows:
             cells = ["–" if row[name] is None else form(row) for _, name, form in shown]
             table.add_row(row["model"], variant_name(row), f"{row['runtime']} {row['precision']}", *cells)
-        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+        if fits(table, console):
             break
     console.print(table)
     counts = ", ".join(f"{n:,}" for n in sorted({row["n_test"] for row in rows}))
