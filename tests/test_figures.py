@@ -159,6 +159,7 @@ def log(folder: Path, probabilities: np.ndarray, targets: np.ndarray) -> tuple[E
             probabilities_NC=probabilities,
             targets_NC=targets,
             thresholds_C=THRESHOLDS,
+            calibrated={"none": probabilities} if len(targets) else {},
         )
     events = EventAccumulator(str(folder))
     events.Reload()
@@ -172,7 +173,7 @@ def test_log_figures_writes_every_tag(tmp_path: Path) -> None:
     probabilities[1] = [0.9, 0, 0, 1, 0]  # wrong, but less so than
     probabilities[3] = [0, 0, 0.01, 0, 0]  # a missed MI far below its threshold
     events, loaded = log(tmp_path, probabilities, targets)
-    images = ["val/ecg/correct", "val/ecg/error", "val/ecg/first", "val/pr", "val/roc"]
+    images = ["val/ecg/correct", "val/ecg/error", "val/ecg/first", "val/pr", "val/reliability", "val/roc"]
     assert sorted(events.Tags()["images"]) == images
     assert all(events.Images(tag)[0].step == 7 for tag in images)
     assert all(events.Images(tag)[0].encoded_image_string.startswith(b"\x89PNG") for tag in images)
@@ -184,7 +185,7 @@ def test_log_figures_writes_every_tag(tmp_path: Path) -> None:
 def test_log_figures_without_error_or_finding(tmp_path: Path) -> None:
     targets = np.stack([NORM, NORM])
     events, loaded = log(tmp_path, targets.astype(np.float32), targets)
-    assert sorted(events.Tags()["images"]) == ["val/ecg/first", "val/pr", "val/roc"]
+    assert sorted(events.Tags()["images"]) == ["val/ecg/first", "val/pr", "val/reliability", "val/roc"]
     assert loaded == [0]
 
 
@@ -212,3 +213,15 @@ def test_reliability_shows_shares_of_positives():
     assert "ECE 0.1" in wrong.get_title()
     assert [text.get_text() for text in wrong.get_legend().get_texts()] == list(CLASSES)
     assert render(figure).shape[2] == 4
+
+
+def test_a_figure_shows_the_most_frequent_of_many_classes():
+    random = np.random.default_rng(0)
+    classes = [f"class{number}" for number in range(71)]
+    targets = random.random((2000, 71)) < np.linspace(0.01, 0.5, 71)
+    guesses = random.random(targets.shape)
+    roc, reliability = roc_figure(guesses, targets, classes), reliability_figure({"none": guesses}, targets, classes)
+    assert "12 most frequent of 71" in roc.axes[0].get_title()
+    assert set(legend(roc)) - {"chance"} == set(legend(reliability))
+    assert len(legend(reliability)) == 12
+    assert {"class70", "class69", "class68"} <= set(legend(reliability))

@@ -64,7 +64,13 @@ def test_a_run_leaves_what_the_schema_says(trained):
     assert written["data"].keys() == {*described, "n_train", "n_val", "n_test"}
     for split in ("val", "test"):
         metrics = written["metrics"][split]
-        assert metrics["ci95"] is None
+        for name in ("f1_macro_tuned", "auroc_macro"):
+            low, high = metrics["ci95"][name]
+            assert low <= metrics[name] <= high
+        evaluated = written["evaluation"][split]
+        assert evaluated["n_records"] == written["data"][f"n_{split}"]
+        assert evaluated["scores"]["macro"]["auroc"][0] == pytest.approx(metrics["auroc_macro"])
+        assert evaluated["calibration"].keys() == {"none", "temperature", "platt"}
         assert {"f1_macro", "f1_macro_tuned", "auroc_macro", "accuracy", "accuracy_subset"} <= metrics.keys()
         assert set(metrics["per_class"]) == {"CD", "HYP", "MI", "NORM", "STTC"}
     assert written["score"] == pytest.approx(written["metrics"]["val"]["f1_macro"])
@@ -119,7 +125,7 @@ def test_tensorboard_holds_curves_hyper_parameters_and_figures(trained):
     assert any(tag.startswith("lr-") for tag in scalars)
     images = events.Tags()["images"]
     assert "best_val/ecg/first" in images
-    assert {"best_val/roc", "best_test/pr"} <= set(images)
+    assert {"best_val/roc", "best_test/pr", "best_test/reliability"} <= set(images)
     assert not math.isnan(events.Scalars("hp/score")[-1].value)
     (hparams,) = {tag for tag in events.summary_metadata if tag == "_hparams_/session_start_info"}
     content = events.summary_metadata[hparams].plugin_data.content

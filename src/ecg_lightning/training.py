@@ -28,6 +28,8 @@ from ecg_lightning.checkpoints import (
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.evaluation import report
+from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import tensorboard
@@ -124,11 +126,14 @@ def run(
         log.info("the test folds %s are scored by the chosen checkpoint", list(datamodule.folds["test"]))
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
+    predictions = _predictions(classifier, datamodule)
+    _evaluate(predictions, classifier, result)
     if cfg.train:
-        tensorboard.log_final(loggers, trainer.global_step, classifier, datamodule, result, cfg.callbacks.figures)
+        figures, step = cfg.callbacks.figures, trainer.global_step
+        tensorboard.log_final(loggers, step, classifier, datamodule, result, predictions, figures)
     # What was evaluated, where trainer.limit_* leaves records out.
     result.data |= {f"n_{phase}": len(classifier.scored[phase].targets) for phase in result.metrics}
-    write_predictions(output_dir / PREDICTIONS_FILE, _predictions(classifier, datamodule))
+    write_predictions(output_dir / PREDICTIONS_FILE, predictions)
     result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     result.variants = [_baseline(classifier, result)]
     result.artifacts = _artifacts(output_dir)
@@ -266,6 +271,16 @@ def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict
                 logits_NC=scored.logits.double().numpy(),
             )
     return splits
+
+
+def _evaluate(predictions: Mapping[str, Predictions], classifier: ECGClassifier, result: RunResult) -> None:
+    """Intervals of the scores and, where the validation fold was predicted, all that `ecg-lightning evaluate` says."""
+    thresholds_C = classifier.thresholds.cpu().numpy()
+    for split, one in predictions.items():
+        decided = Decided(one.probabilities(), thresholds_C)
+        result.metrics[split]["ci95"] = macro_intervals(decided, one.targets_NC, one.patient_ids)
+        if "val" in predictions:
+            result.evaluation[split] = report.evaluate(predictions["val"], one).as_dict()
 
 
 def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:

@@ -14,12 +14,6 @@ from ecg_lightning.evaluation.decisions import Decided, macro_scores
 Array = npt.NDArray[Any]
 
 
-def intervals(guesses: Decided, dataset: SignalDataset, n_resamples: int) -> dict[str, list[float]]:
-    """95 % intervals of the test fold's tuned macro F1 and AUROC."""
-    f1, auroc = (bootstrap.interval(scores) for scores in macro_scores(guesses, *_resampled(dataset, n_resamples)))
-    return {"f1_macro_tuned": [f1.low, f1.high], "auroc_macro": [auroc.low, auroc.high]}
-
-
 def compare(
     variant: Decided, baseline: Decided, dataset: SignalDataset, margin: float, n_resamples: int
 ) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_lightning.checkpoints import data_option, save_classifier
-from ecg_lightning.compression.comparison import intervals
 from ecg_lightning.compression.parity import agree, differences, disagreement
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.datamodule import PTBXLDataModule
@@ -27,7 +26,7 @@ from ecg_lightning.deployment.metadata import Metadata, write_metadata
 from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, by_precision, files_of, open_runtime
 from ecg_lightning.errors import ExportError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
-from ecg_lightning.evaluation.decisions import Decided
+from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.classifier import ECGClassifier
@@ -283,9 +282,9 @@ def _score(
             "ece": expected_calibration_error(guesses, targets[split]),
             "ece_uncalibrated": expected_calibration_error(probabilities(logits[split], link=link), targets[split]),
         }
-    metrics["test"]["ci95"] = intervals(
-        Decided(calibrated["test"], thresholds), datamodule.datasets["test"], n_resamples
-    )
+    patient_ids = np.asarray(datamodule.datasets["test"].patient_ids, dtype=np.int64)
+    decided = Decided(calibrated["test"], thresholds)
+    metrics["test"]["ci95"] = macro_intervals(decided, targets["test"].numpy().astype(bool), patient_ids, n_resamples)
     return Evaluation(temperature, thresholds, raw_thresholds, metrics, calibrated)
 
 

@@ -40,6 +40,18 @@ def macro_scores(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN
     )
 
 
+def macro_intervals(
+    decided: Decided,
+    targets_NC: npt.NDArray[np.bool_],
+    patient_ids_N: npt.NDArray[np.int64],
+    n_resamples: int = 1000,
+) -> dict[str, list[float]]:
+    """95 % intervals of macro F1 at the thresholds and of macro AUROC, as `result.json` names them."""
+    weights_RN = bootstrap.patient_weights(patient_ids_N, n_resamples)
+    f1, auroc = (bootstrap.interval(scores_R) for scores_R in macro_scores(decided, targets_NC, weights_RN))
+    return {"f1_macro_tuned": [f1.low, f1.high], "auroc_macro": [auroc.low, auroc.high]}
+
+
 def decide(val: Predictions, split: Predictions) -> Decided:
     """Calibrate and threshold a split by the validation fold.
 

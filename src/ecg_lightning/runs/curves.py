@@ -30,6 +30,9 @@ Array = npt.NDArray[Any]
 DPI = 25.4 * 4
 """Whole pixels to the millimetre keep an ECG paper's lines sharp and evenly spaced."""
 
+MOST_CLASSES = 12
+"""A figure with more lines than these cannot be read."""
+
 # Okabe and Ito's colours are told apart by colour-blind readers too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
@@ -44,7 +47,7 @@ def roc_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str
     """
     figure, axes = _curve_axes("false positive rate (1 − specificity)", "true positive rate (sensitivity)")
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1, label="chance (0.500)")
-    for name, color, scores, labels in rankable(probabilities_NC, targets_NC, classes):
+    for name, color, scores, labels in _most_frequent(probabilities_NC, targets_NC, classes):
         false_positive, true_positive, _ = binary_roc(scores, labels)
         label = f"{name}  AUROC {float(binary_auroc(scores, labels)):.3f}"
         axes.plot(false_positive.numpy(), true_positive.numpy(), color=color, linewidth=1.5, label=label)
@@ -63,7 +66,7 @@ def pr_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
         classes: names of the C classes.
     """
     figure, axes = _curve_axes("recall (sensitivity)", "precision (positive predictive value)")
-    for name, color, scores, labels in rankable(probabilities_NC, targets_NC, classes):
+    for name, color, scores, labels in _most_frequent(probabilities_NC, targets_NC, classes):
         precision, recall, _ = binary_precision_recall_curve(scores, labels)
         precision[-1] = precision[-2]  # the end point (recall 0, precision 1) is a convention, not a measurement
         prevalence = float(labels.double().mean())
@@ -90,7 +93,7 @@ def reliability_figure(
     panels = np.atleast_1d(figure.subplots(1, len(probabilities), sharey=True))
     for axes, (name, guesses_NC) in zip(panels, probabilities.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
-        for label, color, scores, labels in rankable(guesses_NC, targets_NC, classes):
+        for label, color, scores, labels in _most_frequent(guesses_NC, targets_NC, classes):
             bins = np.array_split(np.argsort(scores.numpy(), kind="stable"), n_bins)
             points = [(scores.numpy()[chosen].mean(), labels.numpy()[chosen].mean()) for chosen in bins if len(chosen)]
             axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, linewidth=1.2, label=label)
@@ -98,7 +101,8 @@ def reliability_figure(
         axes.set_title(f"calibration {name}\nECE {expected_calibration_error(guesses_NC, targets_NC):.4f}", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"share of positive records, N = {len(targets_NC):,}")
-    panels[0].legend(frameon=False, fontsize=8)
+    if panels[0].get_legend_handles_labels()[0]:
+        panels[0].legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -125,6 +129,15 @@ def rankable(
         yield classes[column], COLOURS[column % len(COLOURS)], scores, labels
 
 
+def _most_frequent(
+    probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
+) -> list[tuple[str, str, torch.Tensor, torch.Tensor]]:
+    """The rankable classes that one figure has room for: those of the most positive records."""
+    found = list(rankable(probabilities_NC, targets_NC, classes))
+    chosen = {name for name, *_ in sorted(found, key=lambda one: -int(one[3].sum()))[:MOST_CLASSES]}
+    return [one for one in found if one[0] in chosen]
+
+
 def named(classes: Sequence[str], chosen: Array) -> str:
     """The names of the chosen classes, or `none`."""
     return ", ".join(name for name, it in zip(classes, chosen, strict=True) if it) or "none"
@@ -144,7 +157,9 @@ def _curve_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
 def _finish_curves(axes: Axes, kind: str, targets_NC: Array, classes: Sequence[str]) -> None:
     drawn = _is_rankable(targets_NC)
     title = f"{kind}, N = {len(targets_NC)}"
-    if not drawn.all():
+    if drawn.sum() > MOST_CLASSES:
+        title += f"\nthe {MOST_CLASSES} most frequent of {len(classes)} classes"
+    elif not drawn.all():
         title += f"\nnot drawn, all or no records positive: {named(classes, ~drawn)}"
     axes.set_title(title, fontsize=11)
     if axes.get_legend_handles_labels()[0]:

@@ -5,7 +5,7 @@ They are drawn without pyplot, which would keep every figure of a long run open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.runs.curves import DPI, named, new_figure, pr_figure, rankable, roc_figure
+from ecg_lightning.runs.curves import DPI, named, new_figure, pr_figure, rankable, reliability_figure, roc_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,12 +93,14 @@ def log_figures(
     probabilities_NC: Array,
     targets_NC: Array,
     thresholds_C: Array,
+    calibrated: Mapping[str, Array],
 ) -> None:
     """Write the figures of one evaluation to TensorBoard.
 
     Tags: `PHASE/ecg/first`, `PHASE/ecg/correct` (the first record that is right and not merely normal) and
     `PHASE/ecg/error` (the most confident one), the latter two where there is such a record; `PHASE/roc`;
-    `PHASE/pr`; and `PHASE/pr_curve/CLASS` for each class that has positive and negative records.
+    `PHASE/pr`; `PHASE/reliability` where something was calibrated; and `PHASE/pr_curve/CLASS` for each class that has
+    positive and negative records.
 
     Args:
         writer: of the run's event file.
@@ -110,6 +112,7 @@ def log_figures(
         probabilities_NC: (N, C) probabilities.
         targets_NC: (N, C) 0 or 1.
         thresholds_C: (C,) decision thresholds.
+        calibrated: (N, C) probabilities by the name of their calibration, see `report.calibrated`; or none.
     """
     for tag, (index, title) in _examples(probabilities_NC, targets_NC, thresholds_C, classes).items():
         figure = ecg_figure(
@@ -124,6 +127,8 @@ def log_figures(
         _add(writer, f"{phase}/ecg/{tag}", figure, step)
     _add(writer, f"{phase}/roc", roc_figure(probabilities_NC, targets_NC, classes), step)
     _add(writer, f"{phase}/pr", pr_figure(probabilities_NC, targets_NC, classes), step)
+    if calibrated:
+        _add(writer, f"{phase}/reliability", reliability_figure(calibrated, targets_NC, classes), step)
     for name, _, scores, labels in rankable(probabilities_NC, targets_NC, classes):
         tag = f"{phase}/pr_curve/{name}"
         writer.add_pr_curve(tag, labels.numpy(), scores.numpy(), step)

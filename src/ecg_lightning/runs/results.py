@@ -39,7 +39,8 @@ class RunResult:
         versions: of the packages that figures depend on.
         host: the machine.
         data: root hash, label rule and number of records of each split.
-        metrics: by split; `ci95` within is null until confidence intervals are computed.
+        metrics: by split; `ci95` holds 95 % intervals of `f1_macro_tuned` and `auroc_macro`, by patient.
+        evaluation: by split, what `evaluation.report` says of it; empty where no validation fold was predicted.
         thresholds: by class, from fold 9 alone.
         score: the best checkpoint's monitored value; a sweep's objective.
         variants: the model as trained (`baseline`), and what compression made of it.
@@ -60,6 +61,7 @@ class RunResult:
     host: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     score: float | None = None
     variants: list[dict[str, Any]] = field(default_factory=list)

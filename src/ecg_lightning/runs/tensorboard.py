@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
+from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.report import calibrated
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.figures import log_figures
 from ecg_lightning.runs.results import RunResult
@@ -46,6 +48,7 @@ def log_final(
     classifier: ECGClassifier,
     datamodule: PTBXLDataModule,
     result: RunResult,
+    predictions: Mapping[str, Predictions],
     figures: bool,
 ) -> None:
     """The best checkpoint's scores and, where wanted, figures of each phase that was evaluated."""
@@ -55,12 +58,19 @@ def log_final(
         for phase, metrics in result.metrics.items():
             logger.log_metrics({f"best/{phase}_{k}": v for k, v in metrics.items() if isinstance(v, float)}, step)
             if figures:
-                _log_figures(logger, step, phase, classifier, datamodule)
+                _log_figures(
+                    logger, step, phase, classifier, datamodule, calibrated(predictions["val"], predictions[phase])
+                )
         logger.finalize("success")
 
 
 def _log_figures(
-    logger: TensorBoardLogger, step: int, phase: str, classifier: ECGClassifier, datamodule: PTBXLDataModule
+    logger: TensorBoardLogger,
+    step: int,
+    phase: str,
+    classifier: ECGClassifier,
+    datamodule: PTBXLDataModule,
+    probabilities_by_calibration: Mapping[str, npt.NDArray[np.float64]],
 ) -> None:
     _, probabilities, targets = classifier.scored[phase]
     dataset = datamodule.datasets[phase]
@@ -79,6 +89,7 @@ def _log_figures(
         probabilities_NC=probabilities.numpy(),
         targets_NC=targets.numpy(),
         thresholds_C=classifier.thresholds.cpu().numpy(),
+        calibrated=probabilities_by_calibration,
     )
 
 
