@@ -105,6 +105,9 @@ REFUSED = {
     "model=resnet18d frontend=signal": ["frontend=signal gives no image", "frontend=matrix"],
     "model=resnet1d frontend.size=64": ["frontend.size", "these options have it: matrix"],
     "model=resnet18d model.variant=resnet18t": ["model.variant=resnet18t", "Did you mean resnet18?"],
+    "callbacks.snapshots=4": ["callbacks.snapshots=4", "trainer.max_epochs=30", "no multiple"],
+    "model.scheduler.cycles=3 model=resnet1d_wang": ["model.scheduler.cycles=3", "model.scheduler.name=cosine"],
+    "model.scheduler.cycles=10": ["model.scheduler.warmup=0.1", "below 0.1"],
     "trainer.overfit_batches=two": ["trainer.overfit_batches=two", "whole number of batches"],
 }
 

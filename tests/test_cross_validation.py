@@ -9,6 +9,7 @@ from tiny import TINY
 
 from ecg_lightning import cross_validation, training
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.runs.evaluations import _train_folds, evaluate_run
 
 SMALL = [*TINY["resnet1d"], "model=resnet1d", "trainer.max_epochs=1", "logger=none", "hardware.threads=1"]
 
@@ -36,9 +37,12 @@ def test_each_fold_is_held_out_once(configure, synthetic_root, tmp_path):
         *data, *SMALL, "data.train_folds=[4,6,7]", "data.val_folds=[5]", "test=false", output_dir=tmp_path / "alone"
     )
     assert training.run(alone).score == scores[0]
-    assert json.loads((tmp_path / "result.json").read_text())["data"]["n_val"] == sum(
-        one["data"]["n_val"] for one in folds.values()
-    )
+    n_val = sum(one["data"]["n_val"] for one in folds.values())
+    assert json.loads((tmp_path / "result.json").read_text())["data"]["n_val"] == n_val
+    found = evaluate_run(tmp_path, "val", synthetic_root, 100)
+    assert found["n_records"] == n_val
+    assert found["scores"]["macro"]["auroc"][0] == result.evaluation["val"]["scores"]["macro"]["auroc"][0]
+    assert _train_folds(tmp_path) == [4, 6]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,11 @@ def test_probabilities_are_the_members_mean(run, members, tmp_path):
         assert torch.allclose(ensemble.predict_probabilities(signals), mean, atol=1e-6)
         assert torch.allclose(ensemble.train().predict_probabilities(signals), mean, atol=1e-6)
     assert not torch.equal(ensemble.thresholds, torch.full((5,), 0.5, dtype=torch.float64))
-    assert set(read_predictions(tmp_path / "run" / "predictions.csv")) == {"val", "test"}
+    predicted = read_predictions(tmp_path / "run" / "predictions.csv")
+    assert set(predicted) == {"val", "test"}
+    singles = [read_predictions(path.parents[1] / "predictions.csv")["val"].probabilities() for path in members]
+    assert np.allclose(predicted["val"].spreads_NC, np.std(singles, axis=0), atol=1e-6)
+    assert result.evaluation["test"]["abstention"].keys() == {"distance", "agreement"}
     (onnx,) = {one.path for one in export_float(ensemble.eval(), tmp_path) if one.runtime == "onnxruntime"}
     logits = open_runtime(onnx, "onnxruntime").logits((signals.numpy() * 1e-3).astype(np.float32))
     assert np.allclose(1 / (1 + np.exp(-logits)), mean.numpy(), atol=1e-5)

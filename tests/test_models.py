@@ -357,3 +357,10 @@ class TestOptimization:
         assert factors[55] == pytest.approx(0.505)
         assert factors[100] == pytest.approx(0.01)
         assert {learning_rate_factor(step, 100, SchedulerConfig("constant")) for step in range(100)} == {1.0}
+
+    def test_cosines_one_after_the_other(self):
+        config = SchedulerConfig("cosine", warmup=0.1, final=0.0, cycles=4)
+        factors = [learning_rate_factor(step, 100, config) for step in range(101)]
+        assert [factors[step] for step in (10, 25, 50, 75)] == pytest.approx([1.0] * 4)
+        assert max(factors[step] for step in (24, 49, 74, 99, 100)) < 0.02
+        assert factors[62] == pytest.approx(0.5, abs=0.04)

@@ -86,6 +86,15 @@ def test_a_run_leaves_what_the_schema_says(trained):
     assert result.timing["epochs"] == 3
 
 
+def test_snapshots_are_kept_along_the_way(run, tmp_path):
+    run(tmp_path, "trainer.max_epochs=4", "callbacks.snapshots=2", "model.scheduler.cycles=2")
+    steps = json.loads((tmp_path / "result.json").read_text())["data"]["n_train"] // 16
+    names = {path.name for path in (tmp_path / "checkpoints").glob("snapshot*")}
+    assert names == {f"snapshot{2 * steps:06d}.ckpt", f"snapshot{4 * steps:06d}.ckpt"}
+    members = [load_classifier(tmp_path / "checkpoints" / name).state_dict() for name in sorted(names)]
+    assert not torch.equal(*(state["network.head.weight"] for state in members))
+
+
 def test_checkpoints_describe_themselves_and_hold_plain_values_and_thresholds(trained):
     folder, result = trained
     for name in ("best", "last"):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from ecg_lightning.evaluation.decisions import Decided
-from ecg_lightning.evaluation.uncertainty import abstention_curve, conformal_sets, coverage
+from ecg_lightning.evaluation.uncertainty import (
+    abstention_curve,
+    agreement_certainty,
+    conformal_sets,
+    coverage,
+    distance_certainty,
+)
 
 
 def _sample(n, seed, noise=1.2):
@@ -47,8 +53,18 @@ def test_counts_worked_by_hand():
 
 def test_sure_records_score_better():
     probabilities, truth = _sample(5000, 3)
-    curve = abstention_curve(Decided(probabilities, np.full(3, 0.5)), truth)
+    decided = Decided(probabilities, np.full(3, 0.5))
+    curve = abstention_curve(decided, truth, distance_certainty(decided))
     shares, scores = zip(*curve, strict=True)
     assert shares[0] == 1.0
     assert scores[-1] > scores[0] + 0.05
     assert list(scores) == sorted(scores)
+
+
+def test_records_that_members_agree_on_are_kept_first():
+    targets = np.array([[True, False], [True, False], [True, False], [True, False]])
+    decided = Decided(np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]]), np.full(2, 0.5))
+    spreads = np.array([[0.0, 0.1], [0.1, 0.0], [0.0, 0.3], [0.2, 0.0]])  # of a record its largest counts
+    assert agreement_certainty(spreads).tolist() == [-0.1, -0.1, -0.3, -0.2]
+    curve = dict(abstention_curve(decided, targets, agreement_certainty(spreads), (1.0, 0.5)))
+    assert curve == {1.0: pytest.approx(2 / 3), 0.5: 1.0}

@@ -482,6 +482,7 @@ class CallbacksConfig:
     early_stopping: EarlyStoppingConfig | None = None
     collapse_guard: bool = True
     figures: bool = True
+    snapshots: int = field(default=0, metadata={"min": 0})  # checkpoints kept along the way, evenly
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -589,6 +590,7 @@ def validate(cfg: DictConfig) -> None:
     if cfg.train:  # else the front end is the checkpoint's
         _check_frontend(cfg)
     _check_folds(cfg)
+    _check_snapshots(cfg)
     _check_cross_validation(cfg)
     if not (cfg.train or cfg.test):
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
@@ -628,6 +630,24 @@ def validate_compression(cfg: DictConfig) -> None:
 def _check_values(cfg: DictConfig) -> None:
     for key, value, metadata in _fields(cfg):
         _check_value(key, value, metadata)
+
+
+def _check_snapshots(cfg: DictConfig) -> None:
+    n_snapshots, n_epochs, schedule = cfg.callbacks.snapshots, cfg.trainer.max_epochs, cfg.model.scheduler
+    if n_snapshots and n_epochs % n_snapshots:
+        raise ConfigError(
+            f"callbacks.snapshots={n_snapshots}: trainer.max_epochs={n_epochs} is no multiple of it, so the snapshots "
+            "would not be evenly spaced; change one of them"
+        )
+    if schedule.cycles > 1 and schedule.name != "cosine":
+        raise ConfigError(
+            f"model.scheduler.cycles={schedule.cycles}: only cosine repeats: set model.scheduler.name=cosine"
+        )
+    if schedule.cycles > 1 and schedule.warmup * schedule.cycles >= 1:
+        raise ConfigError(
+            f"model.scheduler.warmup={schedule.warmup} takes the whole first of model.scheduler.cycles="
+            f"{schedule.cycles}: keep it below {1 / schedule.cycles:.3g}"
+        )
 
 
 def _check_stages(cfg: DictConfig) -> None:

@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import training
 from ecg_lightning.config import plain
+from ecg_lightning.evaluation import report
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
 from ecg_lightning.runs.results import RunResult
 
 log = logging.getLogger(__name__)
@@ -29,11 +31,13 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         overrides: the command line's settings, for the result.
 
     Returns:
-        The result, also written to `paths.output_dir`; its score and validation metrics are means over the folds.
+        The result, also written to `paths.output_dir`; its score and validation metrics are means over the folds, its
+        evaluation and the predictions beside it are of all held-out records together.
 
     Raises:
         UserError: something that the user can mend.
     """
+    output_dir = Path(cfg.paths.output_dir)
     results = []
     for fold in cfg.cross_validation:
         log.info("cross-validation: fold %d of %s is held out", fold, list(cfg.cross_validation))
@@ -44,7 +48,13 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.metrics = {"val": _means([one.metrics["val"] for one in results])}
     result.timing = _means([one.timing for one in results])
     result.data["n_val"] = sum(one.data["n_val"] for one in results)
-    result.thresholds, result.variants, result.artifacts = {}, [], {}
+    result.thresholds, result.variants, result.artifacts = {}, [], {"predictions": PREDICTIONS_FILE}
+    held_out = pooled(
+        [read_predictions(output_dir / f"fold{fold}" / PREDICTIONS_FILE)["val"] for fold in cfg.cross_validation]
+    )
+    write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
+    result.evaluation = {"val": report.evaluate(held_out, held_out).as_dict()}
+    training.write_config(plain(cfg), output_dir, result)
     best = cfg.scored_epoch == "best"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
@@ -52,7 +62,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are too good"] * best),
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
-    result.write(Path(cfg.paths.output_dir))
+    result.write(output_dir)
     return result
 
 

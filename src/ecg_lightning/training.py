@@ -269,6 +269,7 @@ def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict
                 patient_ids=dataset.patient_ids[:n_records],
                 targets_NC=scored.targets.numpy().astype(bool),
                 logits_NC=scored.logits.double().numpy(),
+                spreads_NC=None if scored.spreads is None else scored.spreads.double().numpy(),
             )
     return splits
 

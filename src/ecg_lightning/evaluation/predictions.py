@@ -31,6 +31,7 @@ class Predictions:
         patient_ids: (N,) patients.
         targets_NC: (N, C) labels.
         logits_NC: (N, C).
+        spreads_NC: (N, C) standard deviation of the probabilities that an ensemble's members give; None of one model.
     """
 
     classes: tuple[str, ...]
@@ -39,10 +40,23 @@ class Predictions:
     patient_ids: npt.NDArray[np.int64]
     targets_NC: npt.NDArray[np.bool_]
     logits_NC: Floats
+    spreads_NC: Floats | None = None
 
     def probabilities(self, temperature: float = 1.0) -> Floats:
         """(N, C), of logits divided by the temperature."""
         return probabilities(self.logits_NC, temperature, self.link)
+
+
+def pooled(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of different records, of models of the same classes, as one; without spreads."""
+    return Predictions(
+        parts[0].classes,
+        parts[0].link,
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("ecg_ids", "patient_ids", "targets_NC", "logits_NC")
+        ),
+    )
 
 
 def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
@@ -59,6 +73,8 @@ def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
             columns[f"target/{name}"] = one.targets_NC[:, column].astype(int)
         for column, name in enumerate(one.classes):
             columns[f"logit/{one.link}/{name}"] = one.logits_NC[:, column]
+        if one.spreads_NC is not None:
+            columns |= {f"spread/{name}": one.spreads_NC[:, column] for column, name in enumerate(one.classes)}
         tables.append(pd.DataFrame(columns))
     pd.concat(tables).to_csv(path, index=False)
 
@@ -87,7 +103,8 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
     if not classes or len(links) != 1:
         raise DataError(f"{path} is no table of predictions (it holds no logits); run the model again")
     (link,) = links
-    values = table[[*targets, *(f"logit/{link}/{name}" for name in classes)]]
+    spreads = [f"spread/{name}" for name in classes if f"spread/{name}" in table.columns]
+    values = table[[*targets, *(f"logit/{link}/{name}" for name in classes), *spreads]]
     if (
         not all(pd.api.types.is_numeric_dtype(kind) for kind in values.dtypes)
         or not np.isfinite(values.to_numpy()).all()
@@ -101,6 +118,7 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
             part["patient_id"].to_numpy(np.int64),
             part[targets].to_numpy().astype(bool),
             part[[f"logit/{link}/{name}" for name in classes]].to_numpy(np.float64),
+            part[spreads].to_numpy(np.float64) if len(spreads) == len(classes) else None,
         )
         for split, part in table.groupby("split", sort=False)
     }

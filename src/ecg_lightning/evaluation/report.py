@@ -20,7 +20,14 @@ from ecg_lightning.evaluation.calibration import (
 )
 from ecg_lightning.evaluation.decisions import Decided, decide, macro_scores
 from ecg_lightning.evaluation.predictions import Predictions
-from ecg_lightning.evaluation.uncertainty import Coverage, abstention_curve, conformal_sets, coverage
+from ecg_lightning.evaluation.uncertainty import (
+    Coverage,
+    abstention_curve,
+    agreement_certainty,
+    conformal_sets,
+    coverage,
+    distance_certainty,
+)
 
 METRICS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv", "npv")
 MACRO = "macro"
@@ -40,7 +47,8 @@ class Report:
         calibration: expected calibration error and Brier score, by `none`, `temperature` and `platt`.
         baselines: macro F1 of calling every class, and none, for every record.
         conformal: measured coverage of each class's sets at `ALPHA`.
-        abstention: macro F1 of the share of the records that the model is surest of.
+        abstention: macro F1 of the share of the records that the model is surest of, by what makes it sure: `distance`
+            to the thresholds and, of an ensemble, the `agreement` of its members.
     """
 
     n_records: int
@@ -50,7 +58,7 @@ class Report:
     calibration: dict[str, dict[str, float]]
     baselines: dict[str, float]
     conformal: dict[str, Coverage]
-    abstention: list[tuple[float, float]]
+    abstention: dict[str, list[tuple[float, float]]]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -80,6 +88,9 @@ def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> R
     scores[MACRO] = {metric: bootstrap.interval(bootstrap.macro(values_RC)) for metric, values_RC in arrays.items()}
     whole = weights_RN[:1]
     every = np.ones_like(split.targets_NC)
+    certainties = {"distance": distance_certainty(decided)}
+    if split.spreads_NC is not None:
+        certainties["agreement"] = agreement_certainty(split.spreads_NC)
     sets = conformal_sets(decide(val, val).probabilities_NC, val.targets_NC, decided.probabilities_NC, ALPHA)
     return Report(
         n_records=len(split.targets_NC),
@@ -92,7 +103,9 @@ def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> R
             "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
         },
         conformal=dict(zip(split.classes, coverage(sets, split.targets_NC), strict=True)),
-        abstention=abstention_curve(decided, split.targets_NC),
+        abstention={
+            name: abstention_curve(decided, split.targets_NC, certainty_N) for name, certainty_N in certainties.items()
+        },
     )
 
 

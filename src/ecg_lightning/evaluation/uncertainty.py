@@ -80,19 +80,30 @@ def coverage(sets: ConformalSets, targets_NC: Flags) -> list[Coverage]:
     ]
 
 
+def distance_certainty(decided: Decided) -> Floats:
+    """(N,) the least of a record's distances to its classes' thresholds, in logits."""
+    certainty_N: Floats = np.abs(logit(decided.probabilities_NC) - logit(decided.thresholds_C)).min(axis=1)
+    return certainty_N
+
+
+def agreement_certainty(spreads_NC: Floats) -> Floats:
+    """(N,) how much an ensemble's members agree: the largest standard deviation of a record's classes, negative."""
+    certainty_N: Floats = -spreads_NC.max(axis=1)
+    return certainty_N
+
+
 def abstention_curve(
-    decided: Decided, targets_NC: Flags, retained: Sequence[float] = RETAINED
+    decided: Decided, targets_NC: Flags, certainty_N: Floats, retained: Sequence[float] = RETAINED
 ) -> list[tuple[float, float]]:
     """Macro F1 of the records that a model is surest of: (share kept, macro F1).
 
     Args:
-        decided: probabilities and thresholds; a record's certainty is the least of its classes' distances to the
-            threshold, in logits.
+        decided: probabilities and thresholds.
         targets_NC: labels.
+        certainty_N: larger where the model is surer.
         retained: shares of the records.
     """
-    distances_NC = np.abs(logit(decided.probabilities_NC) - logit(decided.thresholds_C))
-    surest_first = np.argsort(-distances_NC.min(axis=1), kind="stable")
+    surest_first = np.argsort(-certainty_N, kind="stable")
     curve = []
     for share in retained:
         kept = surest_first[: max(1, round(share * len(surest_first)))]

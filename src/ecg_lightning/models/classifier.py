@@ -25,11 +25,19 @@ PHASES = ("train", "val", "test")
 
 
 class Scored(NamedTuple):
-    """An epoch's predictions, in the order of the records: (N, C) each."""
+    """An epoch's predictions, in the order of the records: (N, C) each.
+
+    Attributes:
+        logits: as scored.
+        probabilities: of them.
+        targets: labels.
+        spreads: standard deviation of the probabilities of an ensemble's members and passes; None of a single model.
+    """
 
     logits: Tensor
     probabilities: Tensor
     targets: Tensor
+    spreads: Tensor | None = None
 
 
 class ECGClassifier(L.LightningModule):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, Unpack
+from typing import Any, ClassVar, Self, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,18 @@ class Ensemble(ECGClassifier):
                         "model.mc_dropout=0"
                     )
         super().__init__(frontend, EnsembleNetwork(members, mc_dropout), **recipe)
+        self._spreads: defaultdict[str, list[Tensor]] = defaultdict(list)
+
+    def _evaluated(self, phase: str, signals_BCT: Tensor) -> Tensor:
+        network = cast(EnsembleNetwork, self.network)
+        logits_MBC = network.passes(self.frontend(signals_BCT))
+        self._spreads[phase].append(logits_MBC.sigmoid().std(dim=0, correction=0))
+        return logit_of_mean(logits_MBC)
+
+    def _score(self, phase: str) -> None:
+        """How far members and passes lie apart, too."""
+        super()._score(phase)
+        self.scored[phase] = self.scored[phase]._replace(spreads=torch.cat(self._spreads.pop(phase)).cpu())
 
 
 class EnsembleNetwork(nn.Module):
@@ -88,11 +101,15 @@ class EnsembleNetwork(nn.Module):
 
     def forward(self, millivolts_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, C)."""
+        return logit_of_mean(self.passes(millivolts_BCT))
+
+    def passes(self, millivolts_BCT: Tensor) -> Tensor:
+        """(B, leads, T) → (M, B, C) logits of every pass of every member."""
         logits: list[Any] = []
         for frontend, network in zip(self.frontends, self.networks, strict=True):
             represented = frontend.represent_as_is(millivolts_BCT)  # type: ignore[operator]
             logits += [network(represented) for _ in range(max(1, self.mc_dropout))]
-        return logit_of_mean(torch.stack(logits))
+        return torch.stack(logits)
 
 
 def _drops(module: nn.Module) -> bool:

@@ -44,13 +44,20 @@ def make_scheduler(
 
 
 def learning_rate_factor(step: int, n_steps: int, config: SchedulerConfig) -> float:
-    """Factor on the base rate: linear warm-up, then a half cosine down to `final` (Loshchilov & Hutter 2017), or 1."""
+    """Factor on the base rate: linear warm-up, then a half cosine down to `final`; or 1.
+
+    With `cycles` the cosine starts anew, each time in an equal part of the steps, the first one's warm-up included
+    (Loshchilov & Hutter 2017, arXiv 1608.03983).
+    """
     if config.name == "constant":
         return 1.0
     n_warmup = config.warmup * n_steps
     if step < n_warmup:
         return (step + 1) / (n_warmup + 1)
-    progress = min(1.0, (step - n_warmup) / max(1.0, n_steps - n_warmup))
+    length = n_steps / config.cycles
+    cycle = min(int(step / length), config.cycles - 1)
+    first = max(n_warmup, cycle * length)
+    progress = min(1.0, (step - first) / max(1.0, (cycle + 1) * length - first))
     return config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 

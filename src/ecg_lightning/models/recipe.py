@@ -22,6 +22,7 @@ class SchedulerConfig:
     name: str = field(default="cosine", metadata={"choices": ("cosine", "one_cycle", "constant")})
     warmup: float = field(default=0.1, metadata={"min": 0.0, "max": 1.0})  # fraction of all steps
     final: float = field(default=0.01, metadata={"min": 0.0, "max": 1.0})  # last rate, as a fraction of lr
+    cycles: int = field(default=1, metadata={"min": 1})  # cosines one after the other, each from lr down
 
 
 class Recipe(TypedDict, total=False):

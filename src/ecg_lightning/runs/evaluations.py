@@ -103,8 +103,9 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
             f"{one['undecided']:.1%}",
             highlight=False,
         )
-    sure = ", ".join(f"{share:.0%} {f1:.3f}" for share, f1 in found["abstention"])
-    console.print(f"macro F1 of the surest records: {sure}", highlight=False)
+    for name, curve in found["abstention"].items():
+        sure = ", ".join(f"{share:.0%} {f1:.3f}" for share, f1 in curve)
+        console.print(f"macro F1 of the surest records, {_SURE[name]}: {sure}", highlight=False)
     if found["n_tried"] > 1:
         console.print(
             f"one of {found['n_tried']} runs of a sweep: chosen among them, its score is too good on the fold that "
@@ -137,9 +138,11 @@ def draw_reliability(folder: Path, split: str, path: Path) -> None:
 
 
 def _train_folds(folder: Path) -> list[int]:
+    """Folds that nothing was scored on."""
     try:
-        return list(OmegaConf.load(folder / "config.yaml").data.train_folds)
-    except (OSError, yaml.YAMLError, OmegaConfBaseException, AttributeError, TypeError) as error:
+        config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        return [fold for fold in config["data"]["train_folds"] if fold not in (config.get("cross_validation") or ())]
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{folder}/config.yaml does not say data.train_folds ({error}); run the model again") from None
 
 
@@ -233,4 +236,5 @@ def _signed(change: Interval) -> str:
     return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
 
 
+_SURE = {"distance": "farthest from the thresholds", "agreement": "where the members agree most"}
 _SHORT = ("auroc", "auprc", "f1", "ppv", "npv")

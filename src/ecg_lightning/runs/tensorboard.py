@@ -72,7 +72,7 @@ def _log_figures(
     datamodule: PTBXLDataModule,
     probabilities_by_calibration: Mapping[str, npt.NDArray[np.float64]],
 ) -> None:
-    _, probabilities, targets = classifier.scored[phase]
+    scored = classifier.scored[phase]
     dataset = datamodule.datasets[phase]
 
     def signal_of(index: int) -> npt.NDArray[np.float32]:
@@ -86,8 +86,8 @@ def _log_figures(
         signal_of=signal_of,
         sampling_rate=datamodule.sampling_rate,
         classes=classifier.classes,
-        probabilities_NC=probabilities.numpy(),
-        targets_NC=targets.numpy(),
+        probabilities_NC=scored.probabilities.numpy(),
+        targets_NC=scored.targets.numpy(),
         thresholds_C=classifier.thresholds.cpu().numpy(),
         calibrated=probabilities_by_calibration,
     )
