@@ -13,6 +13,7 @@ from torch import nn
 
 from ecg_lightning.checkpoints import load_classifier, save_classifier
 from ecg_lightning.compression import bf16
+from ecg_lightning.compression.act_swap import swap_activations
 from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.fx import FxDynamic, FxQAT, FxStatic, Observers, calibrate
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
@@ -283,6 +284,23 @@ def test_qat_with_either_tool(trained, tmp_path, model, tool):
     logits, kernels = run(stage.export(compressed, tmp_path, context)[0])
     assert drift(logits, expected) < 0.2 * ROUGH
     assert sum(kernel["count"] for kernel in kernels if kernel["precision"] == "int8") > 8
+
+
+@pytest.mark.parametrize(
+    ("model", "tool", "swapped"),
+    [
+        ("effnetv2", "nncf", "pt2e"),
+        ("convnext", "nncf", "nncf"),
+        ("deit", "nncf", "nncf"),
+        ("resnet18d", "pt2e", "pt2e"),
+    ],
+)
+def test_the_tool_is_chosen_by_layers_and_activations(configure, model, tool, swapped):
+    classifier = build_described(describe_tiny(configure, model, "frontend.size=32"))
+    assert QAT()._tool(classifier) == tool
+    assert QAT("pt2e")._tool(classifier) == "pt2e"
+    swap_activations(classifier.network, "relu6")
+    assert QAT()._tool(classifier) == swapped
 
 
 def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch):

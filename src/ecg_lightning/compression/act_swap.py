@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from timm.layers import activations, activations_me
 from torch import Tensor, nn
@@ -61,14 +63,27 @@ class ActSwap(CompressionStage):
 
 def swap_activations(network: nn.Module, activation: str) -> int:
     """Replace every smooth activation, be it a module or a function that a module holds; gives their number."""
-    n_swapped = 0
-    for name, module in list(network.named_modules(remove_duplicate=False)):
-        if isinstance(module, _SMOOTH):
+    places = list(_smooth_places(network))
+    for name, function in places:
+        module = network.get_submodule(name)
+        if function:
+            setattr(module, function, _FUNCTIONS[activation])
+        else:
             replace_module(network, name, _NEW[activation](inplace=getattr(module, "inplace", False)))
-            n_swapped += 1
+    return len(places)
+
+
+def has_smooth_activations(network: nn.Module) -> bool:
+    """Whether there is a SiLU or GELU in it."""
+    return any(True for _ in _smooth_places(network))
+
+
+def _smooth_places(network: nn.Module) -> Iterator[tuple[str, str | None]]:
+    """The name of each module that is a smooth activation, or of one that holds it and the attribute it is held by."""
+    for name, module in network.named_modules(remove_duplicate=False):
+        if isinstance(module, _SMOOTH):
+            yield name, None
             continue
-        for attribute, value in list(vars(module).items()):
+        for attribute, value in vars(module).items():
             if any(value is function for function in _SMOOTH_FUNCTIONS):
-                setattr(module, attribute, _FUNCTIONS[activation])
-                n_swapped += 1
-    return n_swapped
+                yield name, attribute

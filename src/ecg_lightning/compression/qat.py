@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ecg_lightning.compression.act_swap import has_smooth_activations
 from ecg_lightning.compression.fx import Observers, calibrate
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
@@ -19,10 +20,11 @@ class QAT(CompressionStage):
     """Fake quantization, calibrated and then trained with.
 
     OpenVINO computes every convolution of a PT2E network in int8, but leaves half of a transformer's linear layers in
-    float; of a network that NNCF quantized it computes all of them in int8.
+    float; of a network that NNCF quantized it computes all of them in int8. PT2E's symmetric ranges lose with SiLU and
+    GELU, and what is trained with them differs from what OpenVINO computes.
 
     Args:
-        tool: `pt2e`, `nncf`, or `auto`: NNCF where linear layers hold most of the weights.
+        tool: `pt2e`, `nncf`, or `auto`: NNCF where linear layers hold most of the weights or activations are smooth.
         n_calibration: training records that give the first ranges.
         epochs: of the training.
         lr: of the training.
@@ -72,4 +74,5 @@ class QAT(CompressionStage):
     def _tool(self, classifier: ECGClassifier) -> str:
         if self.tool != "auto":
             return self.tool
-        return "nncf" if mostly_linear(classifier.network) else "pt2e"
+        network = classifier.network
+        return "nncf" if mostly_linear(network) or has_smooth_activations(network) else "pt2e"
