@@ -634,10 +634,10 @@ def _check_values(cfg: DictConfig) -> None:
 
 def _check_snapshots(cfg: DictConfig) -> None:
     n_snapshots, n_epochs, schedule = cfg.callbacks.snapshots, cfg.trainer.max_epochs, cfg.model.scheduler
-    if n_snapshots and n_epochs % n_snapshots:
+    if n_snapshots and (n_epochs % n_snapshots or n_epochs == n_snapshots):
         raise ConfigError(
-            f"callbacks.snapshots={n_snapshots}: trainer.max_epochs={n_epochs} is no multiple of it, so the snapshots "
-            "would not be evenly spaced; change one of them"
+            f"callbacks.snapshots={n_snapshots}: trainer.max_epochs={n_epochs} must be twice or another multiple of "
+            "it, so that they are evenly spaced; change one of them"
         )
     if schedule.cycles > 1 and schedule.name != "cosine":
         raise ConfigError(
