@@ -227,6 +227,7 @@ def pruned(classifier):
 def test_pt2e_computes_every_convolution_in_int8_and_keeps_zeros(trained, tmp_path):
     onnx = import_extra("onnx")
     classifier, context = trained("effnetv2")
+    swap_activations(classifier.network, "relu6")
     classifier = pruned(classifier)
     network, image = float_bytes(classifier)
     n_convolutions = n_modules(classifier, nn.Conv2d)

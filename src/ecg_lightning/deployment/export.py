@@ -95,8 +95,8 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
     with (
         _replacing(path) as target,
         _explained(path, "torch.onnx.export(dynamo=False)"),
-        # It prints the whole graph when it fails, and its own switch for that has no effect.
-        patch.object(torch._C, "_jit_onnx_log", lambda *texts: None),
+        # It turns its log on whatever `verbose` says, and then prints the whole graph when it fails.
+        patch.object(torch._C, "_jit_set_onnx_log_enabled", lambda on: None),
         torch.no_grad(),
     ):
         torch.onnx.export(
