@@ -228,6 +228,21 @@ def test_attention_counts_as_products():
     assert variant.count_macs(Attention(), torch.zeros(1, 3, 129, 64)) == 2 * 3 * 129 * 129 * 64
 
 
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_recurrent_layers_count_their_matrices_at_every_step(both_ways):
+    layers = torch.nn.LSTM(12, 16, num_layers=2, bidirectional=both_ways)
+    weights = sum(weight.numel() for weight in layers.parameters() if weight.dim() == 2)
+    assert variant.count_macs(layers, torch.zeros(250, 1, 12)) == 250 * weights
+
+
+def test_fourier_transforms_are_not_counted_as_nothing():
+    class Transform(torch.nn.Module):
+        def forward(self, x):
+            return torch.fft.irfft(torch.fft.rfft(x))
+
+    assert variant.count_macs(Transform(), torch.zeros(1, 12, 250)) is None
+
+
 def test_pt2_files_on_request(compress):
     result, folder = compress("none", "deit", "compression.pt2=true", "compression.latency.rounds=1")
     path = folder / result.artifacts["baseline/model.pt2"]

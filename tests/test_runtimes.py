@@ -182,9 +182,17 @@ def test_measure_takes_turns_in_changing_order_and_does_not_time_their_first_cal
 
 
 def test_latency_of_known_times():
-    latency = summarise([0.001 * number for number in range(1, 101)])
+    latency = summarise([[0.001 * number for number in range(1, 101)]])
     assert (latency.p50_ms, latency.p95_ms, latency.n) == (pytest.approx(50.5), pytest.approx(95), 100)
     assert latency.samples_per_s(32) == pytest.approx(32 / 0.0505)
+
+
+def test_a_fast_case_is_not_judged_by_quiet_moments_alone():
+    """A machine that is half as fast in every other round: a turn of 100 ms holds twice as many calls in the others."""
+    fast = summarise([[0.005] * 20, [0.010] * 10] * 4)
+    slow = summarise([[0.060] * 2, [0.120]] * 4)
+    assert slow.p50_ms / fast.p50_ms == pytest.approx(12)
+    assert (fast.p95_ms, slow.p95_ms, fast.n) == (10, 120, 120)
 
 
 def test_peak_memory_is_of_a_fresh_process(exported):

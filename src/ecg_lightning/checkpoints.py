@@ -157,7 +157,7 @@ def load_classifier(path: str | Path) -> ECGClassifier:
     try:
         classifier = _build(described, checkpoint["state_dict"])
         classifier.load_state_dict(checkpoint["state_dict"])
-    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} cannot be built again: {reason}") from None
     classifier.description = described

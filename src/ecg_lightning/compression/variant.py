@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -212,6 +213,7 @@ def evaluate(
             continue
         told.append(f"{' '.join(deployment.runs_in)} {said['max']:.1g} ({said['f1_macro']:+.3f})")
         variant.evaluations[deployment] = _score(logits, datamodule, classifier.classes, link, n_resamples)
+    _remove_refused(variant)
     log.info(
         "%s against PyTorch, %d validation records, largest difference of a probability (of macro F1): %s",
         variant.name,
@@ -220,6 +222,15 @@ def evaluate(
     )
     if not any(one.simulated for one in variant.evaluations):  # another tool's model must not stand in for this one
         raise ExportError("; ".join(f"{variant.name}: {one.skipped}" for one in variant.deployments if one.skipped))
+
+
+def _remove_refused(variant: Variant) -> None:
+    """Files that no runtime was found to compute rightly must not be mistaken for the variant's."""
+    kept = {file for one in variant.deployments if one.path for file in files_of(one.path)}
+    for one in variant.parity:
+        for file in files_of(one.path) if one.path else []:
+            if file not in kept:
+                file.unlink(missing_ok=True)
 
 
 def run_over(runtime: Runtime, datamodule: PTBXLDataModule, split: str) -> Array:
@@ -248,12 +259,34 @@ def describe_size(files: Sequence[Path], network: nn.Module) -> dict[str, Any]:
     }
 
 
-def count_macs(network: nn.Module, example: torch.Tensor) -> int:
-    """Multiply–accumulates of a network for one record: convolutions, linear layers and attention products."""
+def count_macs(network: nn.Module, example: torch.Tensor) -> int | None:
+    """Multiply–accumulates of a network for one record: convolutions, linear layers, attention products and LSTMs.
+
+    None for a network with Fourier transforms, which are no products and most of its work.
+    """
+    transforms: list[Any] = []
+
+    def note_transform(*_: Any, **__: Any) -> int:
+        transforms.append(1)
+        return 0
+
+    known = {  # besides the counter's own
+        torch.ops.aten.mkldnn_rnn_layer: _fused_lstm_flops,
+        torch.ops.aten._fft_r2c: note_transform,
+        torch.ops.aten._fft_c2r: note_transform,
+        torch.ops.aten._fft_c2c: note_transform,
+    }
     # The counter does not know the processor's fused attention.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=known) as counter:
         network.eval()(example)
-    return int(counter.get_total_flops()) // 2
+    return None if transforms else int(counter.get_total_flops()) // 2
+
+
+def _fused_lstm_flops(
+    inputs: Sequence[int], weight: Sequence[int], recurrent: Sequence[int], *_: Any, **__: Any
+) -> int:
+    """Of one layer and direction, from the shapes of its (T, B, F) inputs and its two matrices."""
+    return 2 * inputs[0] * inputs[1] * (math.prod(weight) + math.prod(recurrent))
 
 
 def _weights(network: nn.Module) -> list[torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import os
 import sys
 from typing import Any, cast
@@ -25,6 +26,9 @@ def import_extra(name: str) -> Any:
     Raises:
         MissingPackageError: it is not installed.
     """
+    remarks = logging.getLogger("torch.utils._pytree")  # PyTorch 2.15's, on how torchao 0.18 registers its classes
+    level = remarks.level
+    remarks.setLevel(logging.ERROR)
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -32,6 +36,8 @@ def import_extra(name: str) -> Any:
         raise MissingPackageError(
             f"the package {missing} is not installed; install it with: pip install 'ecg-lightning[compress]'"
         ) from None
+    finally:
+        remarks.setLevel(level)
 
 
 @functools.cache

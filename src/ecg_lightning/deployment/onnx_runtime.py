@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_quantized, counted
+from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_output, check_quantized, counted
 from ecg_lightning.errors import HardwareUnavailableError, ModelFileError
 
 _INT8 = (
@@ -59,13 +59,18 @@ class ONNXRuntime:
         if len(inputs) != 1:
             raise ModelFileError(f"{path} takes {len(inputs)} inputs, expected 1: millivolts")
         self._input = inputs[0].name
-        self._output = self._session.get_outputs()[0].name
         self.n_samples = check_input(path, self._input, inputs[0].shape)
+        output = self._session.get_outputs()[0]
+        self._output = output.name
+        check_output(path, output.name, len(output.shape))
         check_quantized(path, precision, self.kernels() if precision == "int8" else [])
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
         """(B, 12, T) float32 in mV → (B, C) float32."""
-        found: Floats = self._session.run([self._output], {self._input: millivolts_BCT})[0]
+        try:
+            found: Floats = self._session.run([self._output], {self._input: millivolts_BCT})[0]
+        except Exception as error:  # ONNX Runtime's own classes derive from nothing narrower
+            raise self._unusable(error) from None
         return found
 
     def kernels(self) -> list[Kernel]:
@@ -91,7 +96,10 @@ class ONNXRuntime:
                 self._path, options, providers=[(self._provider, _OPTIONS.get(self.name, {}))]
             )
         except Exception as error:  # ONNX Runtime's own classes derive from nothing narrower
-            reason = " ".join(str(error).split())[:200]
-            raise ModelFileError(
-                f"{self._path} is damaged or no model that ONNX Runtime can run ({reason}); export it again"
-            ) from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> ModelFileError:
+        reason = " ".join(str(error).split())[:200]
+        return ModelFileError(
+            f"{self._path} is damaged or no model that ONNX Runtime can run ({reason}); export it again"
+        )

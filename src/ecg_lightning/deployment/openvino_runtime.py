@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.deployment.extras import openvino_core
-from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_quantized, counted
+from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_output, check_quantized, counted
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.processor import processor_has_bf16
 
@@ -42,6 +42,9 @@ class OpenVINORuntime:
             raise ModelFileError(f"{path} takes {len(model.inputs)} inputs, expected 1: millivolts")
         shape = [None if size.is_dynamic else size.get_length() for size in model.inputs[0].get_partial_shape()]
         self.n_samples = check_input(path, _name(model.inputs[0]), shape)
+        rank = model.outputs[0].get_partial_shape().rank
+        check_output(path, _name(model.outputs[0]), -1 if rank.is_dynamic else rank.get_length())
+        self._path = path
         hint = "bf16" if precision == "bf16" or (precision == "int8" and processor_has_bf16()) else "f32"
         settings = {
             "INFERENCE_PRECISION_HINT": hint,
@@ -62,7 +65,10 @@ class OpenVINORuntime:
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
         """(B, 12, T) float32 in mV → (B, C) float32."""
-        found: Floats = self._request.infer({0: millivolts_BCT}, share_inputs=True)[0]
+        try:
+            found: Floats = self._request.infer({0: millivolts_BCT}, share_inputs=True)[0]
+        except RuntimeError as error:
+            raise _unreadable(self._path, error) from None
         return found
 
     def kernels(self) -> list[Kernel]:
@@ -85,7 +91,7 @@ class OpenVINORuntime:
 
 
 def _name(port: Any) -> str:
-    return str(next(iter(port.names), "an input without a name"))
+    return str(next(iter(port.names), "something without a name"))
 
 
 def _unreadable(path: Path, error: Exception) -> ModelFileError:

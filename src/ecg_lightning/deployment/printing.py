@@ -32,8 +32,11 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
     """A row for each record that could be predicted; * marks a class that reaches its threshold."""
     metadata = predictor.metadata
     usable = [prediction for prediction in predictions if prediction.probabilities]
+    if not usable:
+        return DISCLAIMER
     width = max([len("threshold"), *(len(prediction.record) for prediction in usable)])
-    lines = ["record".ljust(width) + "".join(name.rjust(9) for name in metadata.classes) + "  positive"]
+    column = max(9, *(len(name) + 2 for name in metadata.classes))
+    lines = ["record".ljust(width) + "".join(name.rjust(column) for name in metadata.classes) + "  positive"]
     for prediction in usable:
         cells = [
             f"{probability:.3f}" + ("*" if name in prediction.positive else " ")
@@ -41,10 +44,10 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
         ]
         lines.append(
             prediction.record.ljust(width)
-            + "".join(cell.rjust(9) for cell in cells)
+            + "".join(cell.rjust(column) for cell in cells)
             + f"  {', '.join(prediction.positive) or '–'}"
         )
-    lines.append("threshold".ljust(width) + "".join(f"{value:.3f} ".rjust(9) for value in metadata.thresholds))
+    lines.append("threshold".ljust(width) + "".join(f"{value:.3f} ".rjust(column) for value in metadata.thresholds))
     lines += [f"{prediction.record}: {note}" for prediction in usable for note in prediction.notes]
     return "\n".join([*lines, *predictor.notes, DISCLAIMER])
 

@@ -155,7 +155,7 @@ def _read_npy(path: Path, notes: list[str]) -> Floats:
         signals = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
+    except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
         raise RecordError(f"it is damaged or no .npy file ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(signals, np.ndarray) or signals.dtype.kind not in "iuf":
         raise RecordError("it holds no array of numbers")

@@ -130,6 +130,19 @@ def check_input(path: Path, name: str, shape: list[Any]) -> int:
     return shape[2]
 
 
+def check_output(path: Path, name: str, rank: int) -> None:
+    """Refuse a file whose first output is not (batch, classes) logits.
+
+    Raises:
+        ModelFileError: it is something else.
+    """
+    if name != "logits" or rank != 2:
+        raise ModelFileError(
+            f"{path} gives {name} of {rank} dimensions first, expected logits of shape (batch, classes): it was not "
+            "exported by ecg_lightning"
+        )
+
+
 def counted(kernels: list[tuple[str, str]]) -> list[Kernel]:
     """(op, precision) pairs → how often each occurs, by name."""
     return [
