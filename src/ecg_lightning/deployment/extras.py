@@ -7,6 +7,8 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from ecg_lightning.errors import MissingPackageError
@@ -26,18 +28,28 @@ def import_extra(name: str) -> Any:
     Raises:
         MissingPackageError: it is not installed.
     """
-    remarks = logging.getLogger("torch.utils._pytree")  # PyTorch 2.15's, on how torchao 0.18 registers its classes
-    level = remarks.level
-    remarks.setLevel(logging.ERROR)
     try:
-        return importlib.import_module(name)
+        with _without_remarks():
+            return importlib.import_module(name)
     except ImportError as error:
         missing = error.name or name
         raise MissingPackageError(
             f"the package {missing} is not installed; install it with: pip install 'ecg-lightning[compress]'"
         ) from None
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """PyTorch remarks on how torchao 0.18 registers its classes, and, to NNCF, that there is no CUDA device."""
+    loggers = [logging.getLogger(name) for name in ("torch.utils._pytree", "torch.utils.cpp_extension")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
-        remarks.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @functools.cache

@@ -22,7 +22,15 @@ from rich.console import Console
 from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
 from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
-from ecg_lightning.runs.variants import PARETO_FILE, VARIANT_COLUMNS, print_variants, variant_rows, without_repeats
+from ecg_lightning.runs.variants import (
+    PARETO_FILE,
+    RUNTIME_COLUMNS,
+    VARIANT_COLUMNS,
+    print_variants,
+    runtime_rows,
+    variant_rows,
+    without_repeats,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,21 +101,24 @@ def report_run(folder: Path) -> None:
 
 
 def report_variants(folder: Path, console: Console) -> Figure | None:
-    """Write `variants.csv` and `pareto.png` of all that was measured in and below a folder, and print the table.
+    """Write what was measured in and below a folder, and print the table.
+
+    `variants.csv` has each variant as it is deployed, `runtimes.csv` everything that was timed, `pareto.png` the front.
 
     Returns:
         The Pareto plot; None if nothing was measured.
     """
-    rows = [
-        row
-        for path in sorted(folder.rglob(RESULT_FILE))
-        for row in variant_rows(read_result(path.parent), str(path.parent.relative_to(folder)))
-    ]
+    runs = {
+        str(path.parent.relative_to(folder)): read_result(path.parent) for path in sorted(folder.rglob(RESULT_FILE))
+    }
+    rows = [row for run, result in runs.items() for row in variant_rows(result, run)]
     if not rows:
         return None
     from ecg_lightning.runs.pareto import pareto_figure  # matplotlib: only where there is something to draw
 
     write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
+    timed = [row for run, result in runs.items() for row in runtime_rows(result, run)]
+    write_csv(timed, folder / "runtimes.csv", RUNTIME_COLUMNS)
     figure = pareto_figure(rows)
     figure.savefig(folder / PARETO_FILE)
     console.print(f"{folder}/variants.csv", style="italic", highlight=False, markup=False, soft_wrap=True)

@@ -19,6 +19,32 @@ VARIANT_COLUMNS = (
     *("ms", "times_fp32", "times_bf16", "int8_share", "slower_than_bf16", "n_test"),
 )
 
+RUNTIME_COLUMNS = (
+    *("run", "model", "compression", "hardware", "seed", "variant", "runtime", "precision", "batch", "threads"),
+    *("p50_ms", "p95_ms", "samples_per_s", "f1", "f1_change", "verdict", "auroc", "int8_share", "skipped"),
+)
+
+
+def runtime_rows(result: Mapping[str, Any], run: str = "") -> list[dict[str, Any]]:
+    """Flat rows of `RUNTIME_COLUMNS`: every variant in every runtime, precision, batch and number of threads."""
+    rows = []
+    for variant in result["variants"]:
+        for measured in variant["runtimes"]:
+            delta = measured.get("delta")
+            copied = ("runtime", "precision", "batch", "threads", "p50_ms", "p95_ms", "samples_per_s", "skipped")
+            rows.append(
+                {
+                    **_chosen(result, run, variant),
+                    **{name: measured.get(name) for name in copied},
+                    "f1": measured.get("f1_macro_tuned"),
+                    "f1_change": delta and delta["f1_macro"],
+                    "verdict": delta and delta["verdict"],
+                    "auroc": measured.get("auroc_macro"),
+                    "int8_share": _int8_share(measured) if "kernels" in measured else None,
+                }
+            )
+    return rows
+
 
 def variant_rows(result: Mapping[str, Any], run: str = "") -> list[dict[str, Any]]:
     """Flat rows of `VARIANT_COLUMNS`: each measured variant of a `result.json` as it is deployed, and in bfloat16."""
@@ -104,12 +130,8 @@ def _row(
 ) -> dict[str, Any]:
     """Of a variant in one of its deployments; `fp32` and `bf16` are the uncompressed model's fastest."""
     size, delta, milliseconds = variant["size"], deployed["delta"], deployed["p50_ms"]
-    choices = result["choices"]
     return {
-        "run": run,
-        **{name: choices.get(name, "") for name in ("model", "compression", "hardware")},
-        "seed": result["seed"],
-        "variant": variant["name"],
+        **_chosen(result, run, variant),
         "runtime": deployed["runtime"],
         "precision": deployed["precision"],
         "f1": deployed["f1_macro_tuned"],
@@ -129,6 +151,11 @@ def _row(
         "slower_than_bf16": variant["slower_than_bf16"] if deployed["precision"] == variant["precision"] else None,
         "n_test": result["data"]["n_test"],
     }
+
+
+def _chosen(result: Mapping[str, Any], run: str, variant: Mapping[str, Any]) -> dict[str, Any]:
+    choices = {name: result["choices"].get(name, "") for name in ("model", "compression", "hardware")}
+    return {"run": run, **choices, "seed": result["seed"], "variant": variant["name"]}
 
 
 def _timed(variant: Mapping[str, Any], precision: str, runtime: str | None = None) -> Mapping[str, Any] | None:
