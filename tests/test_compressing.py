@@ -181,7 +181,7 @@ def test_bf16(compress, model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext", "resnet1d"])
+@pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
 @pytest.mark.parametrize("compression", [name for name in COMPRESSIONS if name not in ("none", *OWN_LANE)])
 def test_every_compression_of_every_family(compress, compression, model):
     result, folder = compress(compression, model)

@@ -107,6 +107,8 @@ class StageFit:
         shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
         classifier.distillation = own_teacher
         classifier.to("cpu")
+        # Of PT2E's graphs with channels_last weights the exporter makes others, which runtimes round elsewhere.
+        classifier.network.to(memory_format=torch.contiguous_format)
         timer = callbacks_of(trainer, Timer)[0]
         self.timing["fit_s"] += timer.time_elapsed()
         self.timing["epochs"] += kept
