@@ -262,7 +262,8 @@ def test_a_sweep_over_compressions_trains_once(synthetic_root, tmp_path):
     assert {row["variant"] for row in variants} == {"baseline", "prune"}
     with (tmp_path / "runtimes.csv").open() as file:
         timed = list(csv.DictReader(file))
-    assert {(row["runtime"], row["batch"], row["threads"]) for row in timed} >= {("openvino", "1", "1"), ("torch", "1", "1")}
+    assert {row["runtime"] for row in timed} == {"openvino", "onnxruntime", "torch"}
+    assert {row["threads"] for row in timed} >= {"1"}
     assert all(float(row["p95_ms"]) >= float(row["p50_ms"]) > 0 and row["f1"] for row in timed if not row["skipped"])
     assert (tmp_path / "pareto.png").is_file()
     logged = EventAccumulator(str(tmp_path / "tensorboard")).Reload()

@@ -21,7 +21,7 @@ class QAT(CompressionStage):
 
     OpenVINO computes every convolution of a PT2E network in int8, but leaves half of a transformer's linear layers in
     float; of a network that NNCF quantized it computes all of them in int8. PT2E's symmetric ranges lose with SiLU and
-    GELU, and what is trained with them differs from what OpenVINO computes.
+    GELU, whose outputs are mostly positive.
 
     Args:
         tool: `pt2e`, `nncf`, or `auto`: NNCF where linear layers hold most of the weights or activations are smooth.
