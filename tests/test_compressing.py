@@ -344,7 +344,7 @@ def test_an_int8_runtime_that_disagrees_is_refused_and_the_others_go_on(compress
 def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(compress, checkpoint, monkeypatch):
     """Normalisation and augmentation are on, and the loss is partly the teacher's."""
     checkpoint("effnetv2")
-    seen = []
+    seen, trained = [], []
     step = ECGClassifier.loss_and_logits
 
     def watched(self, batch):
@@ -352,11 +352,15 @@ def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(co
             norms = [m for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
             seen.append((all(m.training for m in norms), self.frontend.augmentation.training, self.distillation.alpha))
             assert self.distillation.teacher.training is False
+            assert not all(weight.is_contiguous() for weight in self.network.parameters())  # channels_last
+            trained.append(self)
         return step(self, batch)
 
     monkeypatch.setattr(ECGClassifier, "loss_and_logits", watched)
     result, _ = compress("prune", "effnetv2")
     assert seen == [(True, True, 0.5)] * 3
+    # Exporters write another graph of weights in that order.
+    assert all(weight.is_contiguous() for weight in trained[-1].network.parameters())
     assert result.variants[1]["timing"]["epochs"] == 1
 
 
