@@ -303,3 +303,11 @@ def test_benchmark_prints_a_table_or_json(exported):
     rows = json.loads(_call("benchmark", exported[2], *settings, "--json").stdout)["rows"]
     assert {row["batch"] for row in rows} == {1, 2}
     assert _call("benchmark", "no.onnx").exit_code == 3
+
+
+def test_a_header_of_more_samples_than_there_are_numbers_is_refused(tmp_path):
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (12, %d), }" % 10**30
+    header = text + b" " * (118 - len(text) - 1) + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(DataError, match=r"a\.npy: .*damaged or no \.npy file"):
+        read_record(tmp_path / "a.npy", **MODEL, rate=100)

@@ -219,3 +219,33 @@ def test_benchmark_opens_every_file_in_every_runtime(exported):
     assert result["host"]["cores"] >= 1
     with pytest.raises(ModelFileError, match=r"notes\.txt is not there"):
         benchmark([file.with_name("notes.txt")])
+
+
+def _foreign(path, output, rank_2=True, target=(7, 5)):
+    """A file that takes millivolts and reshapes them."""
+    onnx = extras.import_extra("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    shape = ["batch", 5] if rank_2 else ["batch"]
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["millivolts", "shape"], [output])],
+        "foreign",
+        [helper.make_tensor_value_info("millivolts", kinds.FLOAT, ["batch", 12, 1000])],
+        [helper.make_tensor_value_info(output, kinds.FLOAT, shape)],
+        [helper.make_tensor("shape", kinds.INT64, [len(target)], target)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_files_that_give_something_else_are_refused(tmp_path, runtime):
+    with pytest.raises(ModelFileError, match="gives foo of 2 dimensions first, expected logits"):
+        open_runtime(_foreign(tmp_path / "foo.onnx", "foo", target=(-1, 5)), runtime)
+    with pytest.raises(ModelFileError, match="gives logits of 1 dimensions first"):
+        open_runtime(_foreign(tmp_path / "flat.onnx", "logits", rank_2=False, target=(-1,)), runtime)
+
+
+def test_graphs_that_fail_when_they_run_are_one_sentence(tmp_path):
+    broken = open_runtime(_foreign(tmp_path / "broken.onnx", "logits"), "onnxruntime")
+    with pytest.raises(ModelFileError, match="is damaged or no model that ONNX Runtime can run"):
+        broken.logits(np.zeros((1, 12, 1000), np.float32))
