@@ -53,9 +53,8 @@ FAMILY = {
     "prune_structured": "convnext",
 }
 CHAINS = ("act_swap", "act_swap_qat", "distill_resnet1d", "distill_prune_qat", "prune_qat", "ptq_dynamic")
-SIZES = TINY | {
-    "vit": ["model.dim=96", "model.depth=2", "model.heads=2", "model.mlp_dim=192"]
-}  # weights outweigh names
+# A ViT whose weights outweigh the names in its files.
+SIZES = TINY | {"vit": ["model.dim=96", "model.depth=2", "model.heads=2", "model.mlp_dim=192"]}
 OWN_LANE = ("bf16",)  # not every processor has it
 
 

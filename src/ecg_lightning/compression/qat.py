@@ -20,8 +20,8 @@ class QAT(CompressionStage):
     """Fake quantization, calibrated and then trained with.
 
     OpenVINO computes every convolution of a PT2E network in int8, but leaves half of a transformer's linear layers in
-    float; of a network that NNCF quantized it computes all of them in int8. PT2E's symmetric ranges lose with SiLU and
-    GELU, whose outputs are mostly positive.
+    float; of a network that NNCF quantized it computes all of them in int8. Calibrated by PT2E, a network with SiLU
+    lost more than by NNCF (docs/results.md).
 
     Args:
         tool: `pt2e`, `nncf`, or `auto`: NNCF where linear layers hold most of the weights or activations are smooth.
