@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from stages import ToyRecords
-from tiny import ROOT, TINY
+from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning import compressing, training
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
@@ -67,7 +67,8 @@ def checkpoint(configure, synthetic_root, tmp_path_factory):
         if model not in made:
             folder = tmp_path_factory.mktemp(model)
             data = ["data=ptbxl", f"data.root={synthetic_root}"]
-            settings = [*SIZES[model], "frontend.size=[32,64]", "trainer.max_epochs=2", "logger=none", *data]
+            image = [] if model in SIGNAL_MODELS else ["frontend.size=[32,64]"]
+            settings = [*SIZES[model], *image, "trainer.max_epochs=2", "logger=none", *data]
             result = training.run(configure(f"model={model}", *settings, output_dir=folder), {"model": model})
             made[model] = (folder / "checkpoints" / "best.ckpt", result)
         return made[model]
@@ -180,7 +181,7 @@ def test_bf16(compress, model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext"])
+@pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext", "resnet1d"])
 @pytest.mark.parametrize("compression", [name for name in COMPRESSIONS if name not in ("none", *OWN_LANE)])
 def test_every_compression_of_every_family(compress, compression, model):
     result, folder = compress(compression, model)
@@ -289,6 +290,16 @@ def test_pt2_files_on_request(compress):
     expected = open_runtime(path.with_suffix(".onnx"), "onnxruntime").logits(to_millivolts(signals))
     assert np.abs(logits.detach().numpy() - expected).max() < 1e-4
     assert path.with_name("model.pt2.sha256").read_text().split()[1] == "model.pt2"
+
+
+def test_a_stage_chooses_its_epoch_by_its_own_metric(configure, configure_compression, tmp_path):
+    """Not by the training's, F1 at 0.5, which would choose by a calibration that is redone after the stage."""
+    for cfg in (configure("compression=prune"), configure_compression("ckpt_path=unused.ckpt", "compression=prune")):
+        own = stage_fit.StageFit(cfg, {}, None, None, tmp_path)._configuration(3)
+        assert own.monitor == own.callbacks.early_stopping.monitor == "val/auroc_macro"
+        assert own.trainer.max_epochs == 3
+        assert own.paths.output_dir == str(tmp_path)
+    assert configure("compression=prune").monitor == "val/f1_macro"
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ import torch
 from deployed import export_tiny, outputs, signals, tiny_classifier
 
 from ecg_lightning.deployment import extras, runtimes
-from ecg_lightning.deployment.benchmark import benchmark, size_of
+from ecg_lightning.deployment.benchmark import benchmark
 from ecg_lightning.deployment.latency import measure, peak_memory_mib, summarise
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes import open_runtime, sizes_of
 from ecg_lightning.deployment.torch_runtime import TorchRuntime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.processor import processor_has_bf16
@@ -215,7 +215,9 @@ def test_benchmark_opens_every_file_in_every_runtime(exported):
         assert row["n"] == 2
         assert row["samples_per_s"] == pytest.approx(1000 * row["batch"] / row["p50_ms"])
         assert row["kernels"]
-    assert size_of(xml) == xml.stat().st_size + xml.with_suffix(".bin").stat().st_size
+        assert 0 < row["compressed_bytes"] < row["bytes"]
+        assert row["peak_memory_mib"] > 10
+    assert sizes_of(xml)["bytes"] == xml.stat().st_size + xml.with_suffix(".bin").stat().st_size
     assert result["host"]["cores"] >= 1
     with pytest.raises(ModelFileError, match=r"notes\.txt is not there"):
         benchmark([file.with_name("notes.txt")])

@@ -408,6 +408,8 @@ class FineTuneConfig:
         default=0.5, metadata={"min": 0.0, "max": 1.0}
     )  # of the labels; the rest: the uncompressed model
     temperature: float = field(default=1.0, metadata={"above": 0.0})
+    # Chooses start or best epoch. F1 at 0.5 would choose by calibration, which is redone after the stage anyway.
+    monitor: str = field(default="val/auroc_macro", metadata={"choices": MONITORED})
 
 
 @dataclass
@@ -523,7 +525,7 @@ class CompressConfig:
     task_name: str = "compress"
     ckpt_path: str | None = None
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
-    monitor: str = field(default="val/f1_macro", metadata={"choices": MONITORED})
+    monitor: str = field(default="val/auroc_macro", metadata={"choices": MONITORED})
     data: Any = field(default_factory=dict)  # CheckpointDataConfig, or a DataConfig
     compression: CompressionConfig = field(default_factory=CompressionConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)

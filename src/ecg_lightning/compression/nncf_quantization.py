@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -15,7 +13,7 @@ from torch import nn
 from ecg_lightning.compression.quantizable import mostly_linear, prepare_for_quantization
 from ecg_lightning.compression.stage import Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import UnsupportedModelError, UserError
 from ecg_lightning.models.classifier import ECGClassifier
 
@@ -77,12 +75,5 @@ def _build_folder() -> Path:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without NNCF's progress bars and advice."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with hushed("nncf"), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        yield

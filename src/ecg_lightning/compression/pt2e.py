@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.compression.quantizable import prepare_for_quantization
-from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import UnsupportedModelError
+
+_REGISTRY = "torch.utils._pytree"  # logs how torchao registers its classes
 
 
 def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
@@ -42,7 +42,7 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
             observer=pt2e.MovingAverageMinMaxObserver
         ),
     )
-    with _quiet():
+    with hushed(_REGISTRY):
         default = quantizers.get_default_x86_inductor_quantization_config(is_qat=True)
         output = activation if default.output_activation is not None else None
         quantizer = quantizers.X86InductorQuantizer()
@@ -72,7 +72,7 @@ def convert_pt2e(network: nn.Module) -> nn.Module:
     """The trained graph with integer weights; it computes as the int8 runtimes will, slowly."""
     pt2e = _torchao()
     network.eval()  # exported graphs return nothing here
-    with _quiet(), _only_its_convolutions():
+    with hushed(_REGISTRY), _only_its_convolutions():
         convert = import_extra("torchao.quantization.pt2e.quantize_pt2e").convert_pt2e
         converted: nn.Module = pt2e.allow_exported_model_train_eval(convert(network))
     converted.eval()
@@ -80,8 +80,7 @@ def convert_pt2e(network: nn.Module) -> nn.Module:
 
 
 def _torchao() -> Any:
-    with _quiet():  # on its first import
-        return import_extra("torchao.quantization.pt2e")
+    return import_extra("torchao.quantization.pt2e")
 
 
 @contextmanager
@@ -110,17 +109,3 @@ def _only_its_convolutions() -> Iterator[None]:
         for name, helper in helpers.items():
             if helper is not None:
                 setattr(patterns, name, helper)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without notices of deprecation, which are not the user's."""
-    logger = logging.getLogger("torch.utils._pytree")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
-from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import HardwareUnavailableError
 from ecg_lightning.models.classifier import ECGClassifier
 
@@ -72,12 +70,8 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
     source = export_onnx(module, folder / "float.onnx", len(LEADS), classifier.description["n_samples"])
     prepared, target = folder / "prepared.onnx", folder / "model.onnx"
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # its advice to preprocess, which was done
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with hushed("root"):  # its advice to preprocess, which was done
             preprocess(source, prepared)
             quantization.quantize_static(
                 prepared,
@@ -93,7 +87,6 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
                 extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
             )
     finally:
-        root.setLevel(level)
         source.unlink()
         prepared.unlink(missing_ok=True)
     return Deployment(target, "onnxruntime", "int8", simulated=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -103,7 +102,8 @@ class StageFit:
             classifier.load_state_dict(start if before > after else read_checkpoint(best)["state_dict"])
             if before > after:
                 kept = 0
-                self._note(f"no epoch of the fit beat its start ({after:.3f} after {before:.3f}), which was kept")
+                scores = f"{settings.monitor} {after:.3f} after {before:.3f}"
+                self._note(f"no epoch of the fit beat its start ({scores}), which was kept")
         shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
         classifier.distillation = own_teacher
         classifier.to("cpu")
@@ -115,19 +115,19 @@ class StageFit:
         return classifier.eval()
 
     def _score(self, classifier: ECGClassifier) -> float:
-        """The monitored metric before the fit; −∞ where there is none on the validation fold."""
-        if not self.cfg.monitor.startswith("val/"):
-            return -math.inf
+        """The monitored metric before the fit."""
         evaluator = make_evaluator(self.cfg, self.device)
         evaluator.validate(classifier, datamodule=self.datamodule, verbose=False)
-        return float(evaluator.callback_metrics[self.cfg.monitor])
+        return float(evaluator.callback_metrics[self.cfg.compression.fine_tune.monitor])
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
         log.info(text)
 
     def _configuration(self, epochs: int) -> DictConfig:
-        cfg = OmegaConf.create(plain(self.cfg))
+        own = copy.deepcopy(self.cfg)
+        own.monitor = own.compression.fine_tune.monitor  # early stopping refers to it
+        cfg = OmegaConf.create(plain(own))
         assert isinstance(cfg, DictConfig)
         cfg.paths.output_dir = str(self.folder)
         cfg.trainer.max_epochs = epochs

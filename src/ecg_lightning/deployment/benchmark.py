@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ecg_lightning.deployment.latency import measure
-from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, files_of, open_runtime
+from ecg_lightning.deployment.latency import measure, peak_memory_mib
+from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime, sizes_of
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.processor import available_cores, describe_processor
 
@@ -37,7 +37,8 @@ def benchmark(
 
     Returns:
         `host`, `threads`, `rounds`, `skipped` (texts), and `rows`: file, runtime, precision, batch, threads, bytes,
-        p50_ms, p95_ms, n, samples_per_s and kernels of each case.
+        compressed_bytes (by zlib), peak_memory_mib (see `latency.peak_memory_mib`), p50_ms, p95_ms, n, samples_per_s
+        and kernels of each case.
 
     Raises:
         ModelFileError: a file is not there, or no runtime opens it.
@@ -49,18 +50,22 @@ def benchmark(
     random = np.random.default_rng(0)
     names = distinct_names(paths)
     for path in paths:
+        peaks: dict[tuple[str, str], float] = {}  # by runtime and precision
         for batch in batches:
             for opened in _open_all(path, threads, batch, skipped):
                 name = f"{path} {opened.name} {opened.precision} {batch}"
                 signals = random.normal(scale=0.3, size=(batch, 12, opened.n_samples)).astype(np.float32)
                 cases[name] = _call(opened, signals)
+                way = (opened.name, opened.precision)
+                peaks[way] = peaks.get(way) or peak_memory_mib(path, *way)
                 rows[name] = {
                     "file": names[path],
                     "runtime": opened.name,
                     "precision": opened.precision,
                     "batch": batch,
                     "threads": threads,
-                    "bytes": size_of(path),
+                    **sizes_of(path),
+                    "peak_memory_mib": peaks[way],
                     "kernels": opened.kernels(),
                 }
     for name, latency in measure(cases, rounds, warmup, min_round_s).items():
@@ -86,11 +91,6 @@ def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
         if len({*names.values()}) == len(names):
             return names
     return {path: str(path) for path in paths}
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a model."""
-    return sum(file.stat().st_size for file in files_of(path))
 
 
 def _call(opened: Runtime, signals: Any) -> Callable[[], object]:

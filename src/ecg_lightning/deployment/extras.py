@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -29,7 +30,8 @@ def import_extra(name: str) -> Any:
         MissingPackageError: it is not installed.
     """
     try:
-        with _without_remarks():
+        # How torchao registers its classes, and, for NNCF, that there is no CUDA device.
+        with hushed("torch.utils._pytree", "torch.utils.cpp_extension"):
             return importlib.import_module(name)
     except ImportError as error:
         missing = error.name or name
@@ -39,16 +41,18 @@ def import_extra(name: str) -> Any:
 
 
 @contextmanager
-def _without_remarks() -> Iterator[None]:
-    """PyTorch remarks on how torchao 0.18 registers its classes, and, to NNCF, that there is no CUDA device."""
-    loggers = [logging.getLogger(name) for name in ("torch.utils._pytree", "torch.utils.cpp_extension")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
+def hushed(*loggers: str) -> Iterator[None]:
+    """Without warnings, and without what these loggers say below an error: notices that the user cannot act upon."""
+    found = [logging.getLogger(name) for name in loggers]
+    levels = [logger.level for logger in found]
+    for logger in found:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in zip(found, levels, strict=True):
             logger.setLevel(level)
 
 

@@ -58,13 +58,14 @@ def benchmark_as_text(result: dict[str, Any]) -> str:
     width = max([len("file"), *(len(row["file"]) for row in rows)])
     lines = [
         f"{'file':{width}}  {'runtime':11}  {'precision':9}  {'batch':>5}  {'p50 ms':>8}  {'p95 ms':>8}"
-        f"  {'records/s':>9}  {'MB':>7}  kernels"
+        f"  {'records/s':>9}  {'MB':>7}  {'zipped':>7}  {'peak MiB':>8}  kernels"
     ]
     for row in rows:
         lines.append(
             f"{row['file']:{width}}  {row['runtime']:11}  {row['precision']:9}  {row['batch']:5}"
             f"  {row['p50_ms']:8.3f}  {row['p95_ms']:8.3f}  {row['samples_per_s']:9,.0f}"
-            f"  {row['bytes'] / 1e6:7.2f}  {_by_precision(row['kernels'])}"
+            f"  {row['bytes'] / 1e6:7.2f}  {row['compressed_bytes'] / 1e6:7.2f}  {row['peak_memory_mib']:8.0f}"
+            f"  {_by_precision(row['kernels'])}"
         )
     host = result["host"]
     lines.append(

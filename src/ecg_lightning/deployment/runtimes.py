@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
@@ -162,6 +163,15 @@ def by_precision(kernels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def files_of(path: Path) -> list[Path]:
     """A model's files: OpenVINO's .xml brings its .bin along."""
     return [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
+
+
+def sizes_of(path: Path) -> dict[str, int]:
+    """`bytes` of a model's files, and `compressed_bytes` after zlib at its default level."""
+    contents = [file.read_bytes() for file in files_of(path)]
+    return {
+        "bytes": sum(map(len, contents)),
+        "compressed_bytes": sum(len(zlib.compress(content)) for content in contents),
+    }
 
 
 def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:
