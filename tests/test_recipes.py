@@ -103,6 +103,32 @@ def test_the_teachers_part_is_soft_hard_or_both(make, hard_share):
     assert found == pytest.approx(0.25 * 0.7 + 0.75 * float((1 - hard_share) * soft + hard_share * hard), rel=1e-5)
 
 
+@pytest.mark.parametrize("hard_share", [0.0, 1.0])
+def test_a_student_with_a_softmax_learns_from_the_softmax_of_the_teachers_logits(make, hard_share):
+    teacher, logits, millivolts = make("resnet1d"), torch.randn(8, 5), torch.randn(8, 12, 1000)
+    taught = Distillation(teacher, 0.0, 2.0, hard_share)
+    found = taught.total_loss(torch.tensor(0.0), logits, millivolts, link="softmax")
+    with torch.no_grad():
+        own = teacher(millivolts)
+    soft = -4 * ((own / 2).softmax(dim=1) * (logits / 2).log_softmax(dim=1)).sum(dim=1).mean()
+    hard = -logits.log_softmax(dim=1)[torch.arange(8), own.argmax(dim=1)].mean()
+    assert found == pytest.approx(float(hard if hard_share else soft), rel=1e-5)
+
+
+@pytest.mark.parametrize("model", ["vit", "resnet1d_wang"])
+def test_any_model_may_have_a_teacher(make, model):
+    teacher = make("resnet1d")
+    student = make(model, "model.alpha=0.25", "model.teacher=FILE", teacher=teacher).eval()
+    batch = ToyRecords(8).__getitems__(range(8))
+    loss, logits = student.loss_and_logits(batch)
+    with torch.no_grad():
+        soft = F.binary_cross_entropy_with_logits(logits, teacher(batch.signals).sigmoid())
+    assert loss.item() == pytest.approx(
+        0.25 * float(student.loss(logits, batch.targets)) + 0.75 * float(soft), rel=1e-4
+    )
+    assert student.state_dict().keys() == make(model).state_dict().keys()
+
+
 def test_a_teacher_that_sees_the_records_once(make):
     teacher, records = make("resnet1d"), ToyRecords(20)
     calls = []

@@ -26,6 +26,7 @@ from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import Augmentation, Frontend
 from ecg_lightning.frontend.strips import strips_size
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ _OWN_TRAINER_ARGUMENTS = {
     "gradient_clip_algorithm",
 }
 
+_TAUGHT = ("alpha", "temperature", "hard_share", "teacher_sees")
 _ALLOWED_MODULES = ("ecg_lightning.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.")
 
 
@@ -117,9 +119,9 @@ def build_classifier(
     The image is moved to the nearest size that the model's patches fill, which is said.
     """
     settings = dict(model)
+    taught = {name: settings.pop(name) for name in _TAUGHT if name in settings}
     settings.pop("teacher", None)
-    if teacher is not None:
-        settings["teacher"] = teacher
+    settings["distillation"] = Distillation(teacher, **taught) if teacher is not None else None
     if "members" in settings:
         settings["members"] = list(members)
     settings["optimizer"] = OptimizerConfig(**settings["optimizer"])

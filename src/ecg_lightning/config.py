@@ -130,6 +130,11 @@ class ModelConfig:
     label_smoothing: float = field(default=0.0, metadata={"min": 0.0, "max": 0.9})
     class_weights: bool = False  # positives weighed by the training folds' negatives per positive
     mixup: float = field(default=0.0, metadata={"min": 0.0})  # α; 0: none
+    # What the teacher gives, see `models.distillation`; without one they rule nothing.
+    alpha: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
+    temperature: float = field(default=1.0, metadata={"above": 0.0})
+    hard_share: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # of the teacher's part: its decisions
+    teacher_sees: str = field(default="augmented", metadata={"choices": ("augmented", "record")})
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
 
@@ -158,10 +163,6 @@ class DeiTConfig(ModelConfig):
     depth: int | None = field(default=None, metadata={"min": 1})
     heads: int | None = field(default=None, metadata={"min": 1})
     attention_dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
-    alpha: float = field(default=0.5, metadata={"min": 0.0, "max": 1.0})
-    temperature: float = field(default=1.0, metadata={"above": 0.0})
-    hard_share: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})  # of the teacher's part: its decisions
-    teacher_sees: str = field(default="augmented", metadata={"choices": ("augmented", "record")})
 
 
 @dataclass
@@ -608,9 +609,9 @@ def validate(cfg: DictConfig) -> None:
             raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do; leave at least 1 batch")
     _check_devices(cfg)
     _check_root(cfg.data)
-    if cfg.model.teacher and "alpha" not in cfg.model:
-        raise ConfigError(f"model.teacher={cfg.model.teacher}: only model=deit has a distillation head to teach")
-    if not cfg.model.teacher and (cfg.model.get("hard_share") or cfg.model.get("teacher_sees") == "record"):
+    if cfg.model.teacher and "members" in cfg.model:
+        raise ConfigError(f"model.teacher={cfg.model.teacher}: model=ensemble trains nothing; name another model")
+    if not cfg.model.teacher and (cfg.model.hard_share or cfg.model.teacher_sees == "record"):
         raise ConfigError("model.hard_share and model.teacher_sees rule what a teacher gives: set model.teacher=FILE")
 
 

@@ -57,6 +57,7 @@ class ECGClassifier(L.LightningModule):
         optimizer: see `optimization.make_optimizer`.
         scheduler: see `optimization.make_scheduler`.
         seed: of dropout and augmentation; each batch draws from (seed, epoch, batch), so a resumed run repeats them.
+        distillation: the teacher and its part of the loss, if there is one.
     """
 
     trainable: ClassVar[bool] = True
@@ -74,6 +75,7 @@ class ECGClassifier(L.LightningModule):
         optimizer: OptimizerConfig | None = None,
         scheduler: SchedulerConfig | None = None,
         seed: int = 0,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.frontend = frontend
@@ -86,7 +88,12 @@ class ECGClassifier(L.LightningModule):
         self.optimizer_config = optimizer or OptimizerConfig()
         self.scheduler_config = scheduler or SchedulerConfig()
         self.seed = seed
-        self.distillation: Distillation | None = None
+        if distillation and distillation.teacher_sees == "record" and mixup:
+            raise ConfigError(
+                "model.teacher_sees=record model.mixup: of blended records the teacher knows nothing then; use "
+                "model.teacher_sees=augmented"
+            )
+        self.distillation = distillation
         self.thresholds: Tensor
         self.register_buffer("thresholds", torch.full((len(classes),), 0.5, dtype=torch.float64))
         self.description: dict[str, Any] = {}
@@ -113,7 +120,7 @@ class ECGClassifier(L.LightningModule):
         logits = self.network(self.frontend.represent(millivolts))
         loss = self.loss(logits, targets)
         if self.distillation:
-            loss = self.distillation.total_loss(loss, logits, millivolts, batch.places)
+            loss = self.distillation.total_loss(loss, logits, millivolts, batch.places, self.link)
         return loss, logits
 
     def augmented(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,9 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import ECGBatch
-from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
 
@@ -37,11 +35,6 @@ class DeiT(ECGClassifier):
         dropout: on tokens and in the MLPs.
         attention_dropout: on attention weights; above 0 it costs the fast attention kernel.
         drop_path: stochastic depth of the last block.
-        alpha: weight of the labels; the rest is the teacher's.
-        temperature: divides the teacher's logits and the distillation head's; above 1 softens.
-        hard_share: see `Distillation`.
-        teacher_sees: see `Distillation`.
-        teacher: a trained classifier, never trained further.
         pretrained: ImageNet weights, fetched by timm.
         weights: a local file of such weights.
         **recipe: see `ECGClassifier`.
@@ -59,11 +52,6 @@ class DeiT(ECGClassifier):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         drop_path: float = 0.1,
-        alpha: float = 0.5,
-        temperature: float = 1.0,
-        hard_share: float = 0.0,
-        teacher_sees: str = "augmented",
-        teacher: ECGClassifier | None = None,
         pretrained: bool = False,
         weights: str | None = None,
         **recipe: Unpack[Recipe],
@@ -88,13 +76,6 @@ class DeiT(ECGClassifier):
             load_file(network, weights, stem="patch_embed.proj.weight", head="head", convert=checkpoint_filter_fn)
         super().__init__(frontend, network, **recipe)
         self._heads: defaultdict[str, list[Tensor]] = defaultdict(list)
-        if teacher:
-            if teacher_sees == "record" and self.mixup:
-                raise ConfigError(
-                    "model.teacher_sees=record model.mixup: of blended records the teacher knows nothing then; use "
-                    "model.teacher_sees=augmented"
-                )
-            self.distillation = Distillation(teacher, alpha, temperature, hard_share, teacher_sees)
 
     def compile_network(self) -> None:
         """Compile the blocks alone: training reads both heads, past the network's own `forward`."""
@@ -107,7 +88,7 @@ class DeiT(ECGClassifier):
         class_logits, distilled_logits = self._both_heads(self.frontend.represent(millivolts))
         hard = self.loss(class_logits, targets)
         if self.distillation:
-            loss = self.distillation.total_loss(hard, distilled_logits, millivolts, batch.places)
+            loss = self.distillation.total_loss(hard, distilled_logits, millivolts, batch.places, self.link)
         else:
             loss = (hard + self.loss(distilled_logits, targets)) / 2
         return loss, (class_logits + distilled_logits) / 2

@@ -23,7 +23,9 @@ class Distillation:
     teacher's probabilities, each superclass on its own, times T² (Hinton et al. 2015, arXiv 1503.02531); the hard one
     that with its decisions at its thresholds (what DeiT calls hard distillation, Touvron et al. 2021, arXiv 2012.12877,
     for several labels). DeiT's own soft loss (Kullback–Leibler of softmaxes) would make the classes compete, which
-    multi-label targets do not. No module: the teacher is no part of the student, its optimizer or its checkpoint.
+    multi-label targets do not; a student with a softmax, whose classes compete anyway, learns from cross-entropies with
+    the softmax of the teacher's logits and with its first class. No module: the teacher is no part of the student, its
+    optimizer or its checkpoint.
 
     Args:
         teacher: a trained classifier.
@@ -61,7 +63,12 @@ class Distillation:
             self._logits_NC = torch.cat(seen)
 
     def total_loss(
-        self, labels_loss: Tensor, student_logits_BC: Tensor, millivolts_BCT: Tensor, places_B: Tensor | None = None
+        self,
+        labels_loss: Tensor,
+        student_logits_BC: Tensor,
+        millivolts_BCT: Tensor,
+        places_B: Tensor | None = None,
+        link: str = "sigmoid",
     ) -> Tensor:
         """α · labels + (1 − α) · the teacher's part.
 
@@ -70,20 +77,31 @@ class Distillation:
             student_logits_BC: of the head that learns from the teacher.
             millivolts_BCT: what the student saw, augmented.
             places_B: where the records stand in the training split.
+            link: the student's, from logits to probabilities.
         """
         teacher_logits_BC = self._teacher_logits(millivolts_BCT, places_B)
         student_logits_BC = student_logits_BC.float()
         loss = self.alpha * labels_loss
         if self.hard_share < 1:
-            # A softmax teacher's own probabilities, too.
-            softened = self.teacher.loss.probabilities(teacher_logits_BC / self.temperature).float()
-            soft = F.binary_cross_entropy_with_logits(student_logits_BC / self.temperature, softened)
+            soft = self._soft(student_logits_BC / self.temperature, teacher_logits_BC / self.temperature, link)
             loss = loss + (1 - self.alpha) * (1 - self.hard_share) * soft * self.temperature**2
         if self.hard_share > 0:
-            decisions = (self.teacher.loss.probabilities(teacher_logits_BC) >= self.teacher.thresholds).float()
-            hard = F.binary_cross_entropy_with_logits(student_logits_BC, decisions)
+            hard = self._hard(student_logits_BC, teacher_logits_BC, link)
             loss = loss + (1 - self.alpha) * self.hard_share * hard
         return loss
+
+    def _soft(self, student_logits_BC: Tensor, teacher_logits_BC: Tensor, link: str) -> Tensor:
+        if link == "softmax":
+            return F.cross_entropy(student_logits_BC, teacher_logits_BC.float().softmax(dim=1))
+        # A softmax teacher's own probabilities, too.
+        taught_BC = self.teacher.loss.probabilities(teacher_logits_BC).float()
+        return F.binary_cross_entropy_with_logits(student_logits_BC, taught_BC)
+
+    def _hard(self, student_logits_BC: Tensor, teacher_logits_BC: Tensor, link: str) -> Tensor:
+        if link == "softmax":
+            return F.cross_entropy(student_logits_BC, teacher_logits_BC.argmax(dim=1))
+        decisions_BC = (self.teacher.loss.probabilities(teacher_logits_BC) >= self.teacher.thresholds).float()
+        return F.binary_cross_entropy_with_logits(student_logits_BC, decisions_BC)
 
     def _teacher_logits(self, millivolts_BCT: Tensor, places_B: Tensor | None) -> Tensor:
         if self._logits_NC is not None and places_B is not None:

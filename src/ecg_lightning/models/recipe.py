@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from ecg_lightning.models.distillation import Distillation
 
 
 @dataclass
@@ -36,3 +39,4 @@ class Recipe(TypedDict, total=False):
     optimizer: OptimizerConfig
     scheduler: SchedulerConfig
     seed: int
+    distillation: Distillation | None
