@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from ecg_lightning.cli import app
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import DataError
-from ecg_lightning.evaluation import report
+from ecg_lightning.evaluation import paired, report
 from ecg_lightning.evaluation.decisions import decide
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import Predictions, read_predictions, write_predictions
@@ -40,26 +41,55 @@ def model(noise, seed=0, draw=0):
     )
 
 
+def compare(one, other):
+    """Of two recipes, each trained once."""
+    return compare_trainings([one], [other])
+
+
+def compare_trainings(recipe, reference, n_resamples=1000):
+    like = reference[0][1]
+    return paired.compare(paired.score(recipe, like, n_resamples), paired.score(reference, like, n_resamples))
+
+
 def test_a_planted_difference_is_found_and_its_absence_is_not():
     weak, strong = model(1.6), model(1.2)
-    difference = report.compare(strong, weak)
-    assert report.verdict(difference.auroc) == "better"
-    assert report.verdict(difference.f1) == "better"
-    assert report.verdict(report.compare(weak, strong).auroc) == "worse"
-    same = report.compare(model(1.2), model(1.2, draw=1))
-    assert report.verdict(same.auroc) == "no difference shown"
-    nothing = report.compare(weak, weak)
+    difference = compare(strong, weak)
+    assert paired.verdict(difference.auroc) == "better"
+    assert paired.verdict(difference.f1) == "better"
+    assert paired.verdict(compare(weak, strong).auroc) == "worse"
+    same = compare(model(1.2), model(1.2, draw=1))
+    assert paired.verdict(same.auroc) == "no difference shown"
+    nothing = compare(weak, weak)
     assert nothing.f1 == nothing.auroc == (0.0, 0.0, 0.0)
 
 
 def test_the_pairing_makes_intervals_narrow():
-    one, other = model(1.3), model(1.35)
-    paired = report.compare(one, other).auroc
-    alone = report.evaluate(*one).scores["macro"]["auroc"]
-    assert paired.high - paired.low < 1.5 * (alone.high - alone.low)
-    assert report.evaluate(*one).scores["macro"]["auroc"].value - report.evaluate(*other).scores["macro"][
-        "auroc"
-    ].value == pytest.approx(paired.value)
+    """Of a model and nearly the same one; unpaired, the interval would be wider than one model's own."""
+    val, test = model(1.3)
+    logits = test.logits_NC + np.random.default_rng(0).normal(scale=0.3, size=test.logits_NC.shape)
+    nearly = (val, replace(test, logits_NC=logits))
+    difference = compare((val, test), nearly).auroc
+    alone, other = (report.evaluate(*one).scores["macro"]["auroc"] for one in ((val, test), nearly))
+    assert difference.high - difference.low < 0.6 * (alone.high - alone.low)
+    assert alone.value - other.value == pytest.approx(difference.value)
+
+
+def test_seeds_of_a_recipe_count_as_their_mean():
+    recipe, reference = [model(1.3, draw=draw) for draw in range(3)], [model(1.4, draw=draw) for draw in range(3)]
+    found = compare_trainings(recipe, reference, 400)
+    singles = [[report.evaluate(*one, 100).scores["macro"]["auroc"].value for one in of] for of in (recipe, reference)]
+    assert found.auroc.value == pytest.approx(np.mean(singles[0]) - np.mean(singles[1]))
+    assert found.auroc.low < found.auroc.value < found.auroc.high
+
+
+def test_the_interval_covers_the_seeds_too():
+    """Trainings that lie far apart make the mean uncertain, however many patients there are."""
+    steady, shaky = [model(1.3)] * 3, [model(1.1), model(1.3), model(1.5)]
+    scores = [paired.score(of, steady[0][1], 400).auroc for of in (steady, shaky)]
+    widths = [np.ptp(np.quantile(paired.mean_of_trainings(one)[1:], [0.025, 0.975])) for one in scores]
+    assert widths[1] > 2 * widths[0]
+    for one in scores:
+        assert paired.mean_of_trainings(one)[0] == pytest.approx(one[:, 0].mean())
 
 
 def test_records_are_matched_by_their_number():
@@ -69,13 +99,13 @@ def test_records_are_matched_by_their_number():
         test.classes, test.link, test.ecg_ids[order], test.patient_ids[order],
         test.targets_NC[order], test.logits_NC[order],
     )  # fmt: skip
-    assert report.compare((val, shuffled), (val, test)).auroc == (0.0, 0.0, 0.0)
+    assert compare((val, shuffled), (val, test)).auroc == (0.0, 0.0, 0.0)
     others = predictions(1.3, seed=100, first_id=6000)
     with pytest.raises(DataError, match="records that are not the same"):
-        report.compare((val, others), (val, test))
+        compare((val, others), (val, test))
     relabelled = predictions(1.3, seed=101, first_id=5001)
     with pytest.raises(DataError, match="have other labels"):
-        report.compare((val, relabelled), (val, test))
+        compare((val, relabelled), (val, test))
 
 
 def test_labels_of_the_test_fold_choose_nothing():
@@ -135,17 +165,35 @@ def test_damaged_files_are_refused(tmp_path, damage):
         read_predictions(path)
 
 
-def _run(folder, noise, seed=0):
+def _run(folder, noise, seed=0, draw=0, config=""):
     folder.mkdir()
-    val, test = model(noise, seed)
+    val, test = model(noise, seed, draw)
     write_predictions(folder / "predictions.csv", {"val": val, "test": test})
     (folder / "result.json").write_text(json.dumps({"data": {"label_rule": "benchmark"}}))
-    (folder / "config.yaml").write_text("data: {train_folds: [1, 2, 3, 4, 5, 6, 7, 8]}")
+    (folder / "config.yaml").write_text("data: {train_folds: [1, 2, 3, 4, 5, 6, 7, 8]}\n" + config)
     return folder
 
 
 def _call(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "240"})
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_recipe(tmp_path):
+    def run(name, noise, seed, model):
+        config = f"seed: {seed}\nmodel: {model}\npaths: {{output_dir: {name}}}\n"
+        return _run(tmp_path / name, noise, draw=seed, config=config)
+
+    vits = [run(f"vit{seed}", 1.6, seed, "vit") for seed in range(3)]
+    deits = [run(f"deit{seed}", 1.2, seed, "deit") for seed in range(2)]
+    runs = [vits[0], deits[0], vits[1], deits[1], vits[2]]
+    rows = json.loads(_call("compare", *runs, "--resamples", 200, "--json").stdout)
+    assert [row["runs"] for row in rows] == [[*map(str, vits)], [*map(str, deits)]]
+    assert all(0 < row["auroc_sd"] < 0.05 for row in rows)
+    told = _call("compare", *runs, "--resamples", 200).stdout
+    assert "vit0 and 2 more seeds" in told
+    assert "deit0 and 1 more seed" in told
+    assert "better" in told
+    assert "its interval covers seeds, too" in " ".join(told.split())
 
 
 def test_the_commands_print_tables_or_json(tmp_path):

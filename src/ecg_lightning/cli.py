@@ -193,7 +193,10 @@ def compare(
     resamples: Annotated[int, typer.Option(help="Of the bootstrap by patient.", min=100)] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare runs on the same records: paired differences to the first one, with intervals and a verdict."""
+    """Compare runs on the same records: paired differences to the first one, with intervals and a verdict.
+
+    Runs that differ in their seed alone count as one, by their mean.
+    """
     from ecg_lightning.runs.console import make_console
     from ecg_lightning.runs.evaluations import compare_runs, print_comparison
     from ecg_lightning.runs.results import without_nan

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats, Interval
 from ecg_lightning.evaluation.calibration import (
@@ -18,7 +17,7 @@ from ecg_lightning.evaluation.calibration import (
     fit_temperature,
     probabilities,
 )
-from ecg_lightning.evaluation.decisions import Decided, decide, macro_scores
+from ecg_lightning.evaluation.decisions import Decided, decide
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import (
     Coverage,
@@ -137,58 +136,3 @@ def calibration_errors(val: Predictions, split: Predictions) -> dict[str, dict[s
         }
         for name, guesses_NC in calibrated(val, split).items()
     }
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One model against another on the same records.
-
-    Attributes:
-        f1: of macro F1 at each one's thresholds of the validation fold.
-        auroc: of macro AUROC.
-    """
-
-    f1: Interval
-    auroc: Interval
-
-
-def compare(
-    model: tuple[Predictions, Predictions], reference: tuple[Predictions, Predictions], n_resamples: int = 1000
-) -> Difference:
-    """Paired bootstrap by patient of two models' difference.
-
-    Args:
-        model: its predictions of the validation fold and of the split to compare on.
-        reference: the same of the one it is compared with.
-        n_resamples: of the bootstrap.
-
-    Raises:
-        DataError: they were not evaluated on the same records with the same labels.
-    """
-    (_, one), (_, other) = model, reference
-    order_one, order_other = np.argsort(one.ecg_ids), np.argsort(other.ecg_ids)
-    if (
-        one.classes != other.classes
-        or not np.array_equal(one.ecg_ids[order_one], other.ecg_ids[order_other])
-        or not np.array_equal(one.targets_NC[order_one], other.targets_NC[order_other])
-    ):
-        raise DataError(
-            f"{len(one.ecg_ids)} and {len(other.ecg_ids)} records that are not the same, or have other labels: compare "
-            "runs of the same folds, records and label rule"
-        )
-    weights_RN = bootstrap.patient_weights(one.patient_ids[order_one], n_resamples)
-    targets_NC = one.targets_NC[order_one]
-    scores = []
-    for (val, split), order in ((model, order_one), (reference, order_other)):
-        decided = decide(val, split)
-        in_order = Decided(decided.probabilities_NC[order], decided.thresholds_C)
-        scores.append(macro_scores(in_order, targets_NC, weights_RN))
-    (f1, auroc), (f1_before, auroc_before) = scores
-    return Difference(bootstrap.interval(f1 - f1_before), bootstrap.interval(auroc - auroc_before))
-
-
-def verdict(difference: Interval) -> str:
-    """`better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`."""
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "no difference shown"

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.errors import DataError
-from ecg_lightning.evaluation import bootstrap, report
+from ecg_lightning.evaluation import bootstrap, paired, report
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import decide, macro_scores
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup, subgroups
 from ecg_lightning.runs.console import fits
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_result
 
 Pair = tuple[Predictions, Predictions]
 
@@ -164,31 +164,51 @@ def _scores_table(found: dict[str, Any], title: str, cell: Callable[[Interval], 
 
 
 def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[dict[str, Any]]:
-    """Scores of runs, and each one's difference to the first.
+    """Scores of recipes, and each one's difference to the first; runs that differ in their seed alone are one recipe.
 
     Raises:
         DataError: a run has no predictions, or not of the same records.
     """
-    pairs = [read_run(folder, split) for folder in folders]
-    rows = []
-    for folder, pair in zip(folders, pairs, strict=True):
-        scored = pair[1]
-        weights_RN = bootstrap.patient_weights(scored.patient_ids, n_resamples)
-        f1, auroc = (bootstrap.interval(one) for one in macro_scores(decide(*pair), scored.targets_NC, weights_RN))
-        row: dict[str, Any] = {"run": str(folder), "n_records": len(scored.ecg_ids), "f1": f1, "auroc": auroc}
-        if pair is not pairs[0]:
-            try:
-                difference = report.compare(pair, pairs[0], n_resamples)
-            except DataError as error:
-                raise DataError(f"{folder} and {folders[0]}: {error}") from None
+    recipes = _by_recipe(folders)
+    like = read_run(folders[0], split)[1]
+    rows: list[dict[str, Any]] = []
+    reference: paired.Scores | None = None
+    for runs in recipes:
+        try:
+            scores = paired.score([read_run(folder, split) for folder in runs], like, n_resamples)
+        except DataError as error:
+            raise DataError(f"{runs[0]} and {folders[0]}: {error}") from None
+        row: dict[str, Any] = {"run": str(runs[0]), "runs": [str(run) for run in runs], "n_records": len(like.ecg_ids)}
+        for metric, scores_SR in scores._asdict().items():
+            row[metric] = bootstrap.interval(paired.mean_of_trainings(scores_SR))
+            row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(runs) > 1 else None
+        if reference is None:
+            reference = scores
+        else:
+            difference = paired.compare(scores, reference)
             row |= {
                 "f1_change": difference.f1,
-                "f1_verdict": report.verdict(difference.f1),
+                "f1_verdict": paired.verdict(difference.f1),
                 "auroc_change": difference.auroc,
-                "auroc_verdict": report.verdict(difference.auroc),
+                "auroc_verdict": paired.verdict(difference.auroc),
             }
         rows.append(row)
     return rows
+
+
+def _by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
+    """Runs whose configurations are the same but for the seed, together; a run without one stands alone."""
+    recipes: dict[str, list[Path]] = {}
+    for folder in folders:
+        try:
+            config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+            key = hash_config({name: value for name, value in config.items() if name != "seed"})
+            if not isinstance(config.get("seed"), int):
+                key = str(folder)
+        except (OSError, yaml.YAMLError, OmegaConfBaseException, AttributeError):
+            key = str(folder)
+        recipes.setdefault(key, []).append(folder)
+    return list(recipes.values())
 
 
 def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Console) -> None:
@@ -196,17 +216,26 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
     table = Table()
     for heading in ("run", f"{split} F1", "Δ F1", "", "AUROC", "Δ AUROC", ""):
         table.add_column(heading, no_wrap=heading != "run", overflow="fold")
+    several = any(len(row["runs"]) > 1 for row in rows)
     for row in rows:
         cells = []
         for metric in ("f1", "auroc"):
-            cells.append(_with_interval(row[metric]))
+            spread = f" ±{row[f'{metric}_sd']:.3f}" if row[f"{metric}_sd"] is not None else ""
+            cells.append(_with_interval(row[metric]) + spread)
             change = row.get(f"{metric}_change")
             cells += [_signed(change), row[f"{metric}_verdict"]] if change else ["–", ""]
-        table.add_row(row["run"], *cells)
+        more = len(row["runs"]) - 1
+        table.add_row(row["run"] + (f" and {more} more seed{'s' if more > 1 else ''}" if more else ""), *cells)
     console.print(table)
     console.print(
         f"N = {rows[0]['n_records']:,} records. Macro means; thresholds and temperature of each run's validation fold. "
-        "Δ: to the first run, paired bootstrap by patient, 95 %: better or worse where the interval leaves 0 out.",
+        "Δ: to the first run, paired bootstrap by patient, 95 %: better or worse where the interval leaves 0 out."
+        + (
+            " Runs that differ in their seed alone are one row: their mean, ± the standard deviation between them; its "
+            "interval covers seeds, too."
+            if several
+            else " Of one run a recipe the intervals say nothing of other seeds."
+        ),
         style="dim",
         highlight=False,
     )
