@@ -337,6 +337,19 @@ class TestOptimization:
             assert (id(parameter) in decayed) != plain, name
         assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(classifier.parameters()))
 
+    def test_the_benchmark_trains_as_fastai_1_did(self, make):
+        """Adam with a second beta of 0.99, decay of everything, He's weights in every product."""
+        for model in ("resnet1d_wang", "lstm"):
+            classifier = make(model, "experiment=benchmark")
+            optimizer = make_optimizer(classifier, classifier.optimizer_config)
+            assert all(group["betas"] == (0.9, 0.99) for group in optimizer.param_groups)
+            decayed = sum(len(group["params"]) for group in optimizer.param_groups if group["weight_decay"] == 0.01)
+            assert decayed == len(list(classifier.parameters()))
+            for name, module in classifier.network.named_modules():
+                if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and module.weight.numel() > 500:
+                    expected = (2 / module.weight[0].numel()) ** 0.5
+                    assert module.weight.std().item() == pytest.approx(expected, rel=0.15), name
+
     def test_poles_of_state_spaces_do_not_decay(self, make):
         classifier = make("s4d")
         optimizer = make_optimizer(classifier, OptimizerConfig("adamw", 1e-3, 0.1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.frontend import SignalFrontend
-from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe, classifier_layers
+from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe, classifier_layers, initialize
 
 
 class LSTM(SignalClassifier):
@@ -48,6 +48,7 @@ class LSTMNetwork(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(n_leads, hidden, depth, batch_first=True, bidirectional=bidirectional)
         self.head = classifier_layers(3 * hidden * (2 if bidirectional else 1), n_classes, 128, dropout)
+        initialize(self.head)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, C), from mean, maximum and where each direction ends."""

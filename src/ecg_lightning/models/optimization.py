@@ -17,16 +17,17 @@ _NOT_DECAYED = (
 
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Fused optimizer; with AdamW and SGD, weight decay is kept off biases, norms and `_NOT_DECAYED`.
+    """Fused optimizer; with AdamW and SGD, weight decay is kept off `_NOT_DECAYED` and, if asked, norms and biases.
 
     Plain Adam decays everything, as PyTorch's does.
     """
+    betas = (0.9, config.beta2)
     if config.name == "adam":
-        return torch.optim.Adam(module.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
-    groups = _decay_groups(module, config.weight_decay)
+        return torch.optim.Adam(module.parameters(), config.lr, betas, weight_decay=config.weight_decay, fused=True)
+    groups = _decay_groups(module, config)
     if config.name == "sgd":
         return torch.optim.SGD(groups, config.lr, momentum=0.9, nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, config.lr, fused=True)
+    return torch.optim.AdamW(groups, config.lr, betas, fused=True)
 
 
 def make_scheduler(
@@ -61,13 +62,13 @@ def learning_rate_factor(step: int, n_steps: int, config: SchedulerConfig) -> fl
     return config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def _decay_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
     kept = {"decay": [], "no_decay": []}  # type: dict[str, list[nn.Parameter]]
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            plain = parameter.ndim < 2 or name.endswith(_NOT_DECAYED)
+            plain = name.endswith(_NOT_DECAYED) or (parameter.ndim < 2 and not config.decay_norms)
             kept["no_decay" if plain else "decay"].append(parameter)
     return [
-        {"params": kept["decay"], "weight_decay": weight_decay},
+        {"params": kept["decay"], "weight_decay": config.weight_decay},
         {"params": kept["no_decay"], "weight_decay": 0.0},
     ]

@@ -16,6 +16,8 @@ class OptimizerConfig:
     name: str = field(default="adamw", metadata={"choices": ("adamw", "adam", "sgd")})
     lr: float = field(default=5e-4, metadata={"above": 0.0})
     weight_decay: float = field(default=0.05, metadata={"min": 0.0})
+    beta2: float = field(default=0.999, metadata={"min": 0.0, "max": 0.9999})  # Adam's mean of squared gradients
+    decay_norms: bool = False  # and biases
 
 
 @dataclass
