@@ -9,7 +9,8 @@ from tiny import TINY
 
 from ecg_lightning import cross_validation, training
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.runs.evaluations import _train_folds, evaluate_run
+from ecg_lightning.evaluation import cohort
+from ecg_lightning.runs.evaluations import evaluate_run, read_run
 
 SMALL = [*TINY["resnet1d"], "model=resnet1d", "trainer.max_epochs=1", "logger=none", "hardware.threads=1"]
 
@@ -42,7 +43,9 @@ def test_each_fold_is_held_out_once(configure, synthetic_root, tmp_path):
     found = evaluate_run(tmp_path, "val", synthetic_root, 100)
     assert found["n_records"] == n_val
     assert found["scores"]["macro"]["auroc"][0] == result.evaluation["val"]["scores"]["macro"]["auroc"][0]
-    assert _train_folds(tmp_path) == [4, 6]
+    val = read_run(tmp_path, "val")
+    floor = cohort.describe(*val, synthetic_root, [4, 6], "superdiagnostic", "benchmark", 100)["age_and_sex"]
+    assert found["age_and_sex"] == floor  # of the folds that nothing was scored on
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,7 @@ def test_the_commands_print_tables_or_json(tmp_path):
     for text in ("label rule benchmark", "every class for every record", "ECE", "AUPRC", "sensitivity"):
         assert text in done.stdout, text
     assert "runs of a sweep" not in done.stdout
+    assert "does not say data.root and data.train_folds; name its PTB-XL folder" in done.stdout
     (tmp_path / "results.csv").touch()
     assert "one of 2 runs of a sweep" in _call("evaluate", strong, "--resamples", 200).stdout
     drawn = tmp_path / "reliability.png"
@@ -258,8 +259,8 @@ def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
         (("compare", run, tmp_path / "none"), "predictions.csv is not there"),
         (("evaluate", run, "--root", tmp_path), "ptbxl_database.csv is not there"),
         (("evaluate", run, "--reliability", tmp_path / "none" / "a.png"), "cannot be written"),
-        (("evaluate", run, "--root", synthetic_root), "has no record 5001: name the PTB-XL folder of this run"),
-        (("evaluate", no_config, "--root", tmp_path), "config.yaml does not say data.train_folds"),
+        (("evaluate", run, "--root", synthetic_root), "has no record 201: name the PTB-XL folder of this run"),
+        (("evaluate", no_config, "--root", tmp_path), "config.yaml does not say data.root and data.train_folds"),
     ):
         done = _call(*arguments)
         assert done.exit_code in (2, 3), done.output

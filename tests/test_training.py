@@ -70,6 +70,8 @@ def test_a_run_leaves_what_the_schema_says(trained):
         evaluated = written["evaluation"][split]
         assert evaluated["n_records"] == written["data"][f"n_{split}"]
         assert evaluated["scores"]["macro"]["auroc"][0] == pytest.approx(metrics["auroc_macro"])
+        assert {group["by"] for group in evaluated["subgroups"]} >= {"sex", "age", "device"}
+        assert len(evaluated["age_and_sex"]["auroc"]) == 3
         assert evaluated["calibration"].keys() == {"none", "temperature", "platt"}
         assert {"f1_macro", "f1_macro_tuned", "auroc_macro", "accuracy", "accuracy_subset"} <= metrics.keys()
         assert set(metrics["per_class"]) == {"CD", "HYP", "MI", "NORM", "STTC"}

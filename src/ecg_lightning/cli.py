@@ -160,7 +160,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test or val.")] = "test",
     root: Annotated[
         Path | None,
-        typer.Option(help="Its PTB-XL folder: adds what age and sex alone say, and scores by sex, age, device, noise."),
+        typer.Option(
+            help="Its PTB-XL folder, for what age and sex alone say and scores by sex, age, device, noise; by default "
+            "where it was."
+        ),
     ] = None,
     reliability: Annotated[
         Path | None, typer.Option(help="A .png file for the reliability diagram, before and after calibration.")

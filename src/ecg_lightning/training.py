@@ -27,8 +27,8 @@ from ecg_lightning.checkpoints import (
 )
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.errors import ConfigError
-from ecg_lightning.evaluation import report
+from ecg_lightning.errors import ConfigError, DataError
+from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.models.classifier import ECGClassifier
@@ -127,7 +127,7 @@ def run(
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
     predictions = _predictions(classifier, datamodule)
-    _evaluate(predictions, classifier, result)
+    _evaluate(predictions, classifier, datamodule, result)
     if cfg.train:
         figures, step = cfg.callbacks.figures, trainer.global_step
         tensorboard.log_final(loggers, step, classifier, datamodule, result, predictions, figures)
@@ -274,14 +274,24 @@ def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict
     return splits
 
 
-def _evaluate(predictions: Mapping[str, Predictions], classifier: ECGClassifier, result: RunResult) -> None:
+def _evaluate(
+    predictions: Mapping[str, Predictions], classifier: ECGClassifier, datamodule: PTBXLDataModule, result: RunResult
+) -> None:
     """Intervals of the scores and, where the validation fold was predicted, all that `ecg-lightning evaluate` says."""
     thresholds_C = classifier.thresholds.cpu().numpy()
     for split, one in predictions.items():
         decided = Decided(one.probabilities(), thresholds_C)
         result.metrics[split]["ci95"] = macro_intervals(decided, one.targets_NC, one.patient_ids)
-        if "val" in predictions:
-            result.evaluation[split] = report.evaluate(predictions["val"], one).as_dict()
+        if "val" not in predictions:
+            continue
+        result.evaluation[split] = report.evaluate(predictions["val"], one).as_dict()
+        train_folds = classifier.description["folds"]["train"]
+        try:
+            result.evaluation[split] |= cohort.describe(
+                predictions["val"], one, datamodule.root, train_folds, datamodule.task, datamodule.label_rule
+            )
+        except DataError as error:  # a table without ages, say: no reason to lose the training's result
+            result.notes.append(f"{split} without subgroups: {error}")
 
 
 def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:

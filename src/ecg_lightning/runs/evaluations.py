@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.errors import DataError
-from ecg_lightning.evaluation import bootstrap, paired, report
+from ecg_lightning.evaluation import bootstrap, cohort, paired, report
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.decisions import decide, macro_scores
-from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
-from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup, subgroups
+from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
 from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_result
 
@@ -48,7 +45,8 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     Args:
         folder: of the run.
         split: `test` or `val`.
-        root: its PTB-XL folder, for the subgroups and the floor of age and sex; None leaves them out.
+        root: its PTB-XL folder, for the subgroups and the floor of age and sex; where it was by default. They are left
+            out where that is no more.
         n_resamples: of the bootstrap.
     """
     val, scored = read_run(folder, split)
@@ -62,13 +60,20 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         "n_tried": _runs_of_the_sweep(folder),
         **report.evaluate(val, scored, n_resamples).as_dict(),
     }
-    if root:
-        train_folds = _train_folds(folder)
-        found["subgroups"] = [asdict(group) for group in subgroups(val, scored, root, n_resamples)]
-        floor = age_and_sex_alone([val, scored], root, train_folds, task, label_rule)
-        weights_RN = bootstrap.patient_weights(scored.patient_ids, n_resamples)
-        f1, auroc = macro_scores(decide(*floor), scored.targets_NC, weights_RN)
-        found["age_and_sex"] = {"f1": bootstrap.interval(f1), "auroc": bootstrap.interval(auroc)}
+    try:
+        config = _config(folder)
+        table, held_out = root or Path(config["data"]["root"]), config.get("cross_validation") or ()
+        train_folds = [fold for fold in config["data"]["train_folds"] if fold not in held_out]
+        found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples)
+    except (KeyError, TypeError):
+        reason = f"{folder}/config.yaml does not say data.root and data.train_folds"
+        if root:
+            raise DataError(f"{reason}; run the model again") from None
+        found["left_out"] = reason
+    except DataError as error:
+        if root:
+            raise
+        found["left_out"] = str(error)
     return found
 
 
@@ -119,6 +124,12 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
             style="dim",
             highlight=False,
         )
+    if reason := found.get("left_out"):
+        console.print(
+            f"without subgroups, and without what age and sex alone say: {reason}; name its PTB-XL folder with --root",
+            style="dim",
+            highlight=False,
+        )
 
 
 def draw_reliability(folder: Path, split: str, path: Path) -> None:
@@ -137,13 +148,13 @@ def draw_reliability(folder: Path, split: str, path: Path) -> None:
         raise DataError(f"--reliability {path} cannot be written ({error}); name a .png file") from None
 
 
-def _train_folds(folder: Path) -> list[int]:
-    """Folds that nothing was scored on."""
+def _config(folder: Path) -> dict[str, Any]:
+    """What a run was configured as; empty where that cannot be read."""
     try:
         config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        return [fold for fold in config["data"]["train_folds"] if fold not in (config.get("cross_validation") or ())]
-    except (OSError, yaml.YAMLError, OmegaConfBaseException, AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}/config.yaml does not say data.train_folds ({error}); run the model again") from None
+    except (OSError, yaml.YAMLError, OmegaConfBaseException):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _runs_of_the_sweep(folder: Path) -> int:
@@ -200,14 +211,9 @@ def _by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
     """Runs whose configurations are the same but for the seed, together; a run without one stands alone."""
     recipes: dict[str, list[Path]] = {}
     for folder in folders:
-        try:
-            config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-            key = hash_config({name: value for name, value in config.items() if name != "seed"})
-            if not isinstance(config.get("seed"), int):
-                key = str(folder)
-        except (OSError, yaml.YAMLError, OmegaConfBaseException, AttributeError):
-            key = str(folder)
-        recipes.setdefault(key, []).append(folder)
+        config = _config(folder)
+        recipe = hash_config({name: value for name, value in config.items() if name != "seed"})
+        recipes.setdefault(recipe if "seed" in config else str(folder), []).append(folder)
     return list(recipes.values())
 
 

@@ -1,0 +1,49 @@
+"""What the records' own table adds to a model's scores: those of groups of patients, and what age and sex alone say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.decisions import decide, macro_scores
+from ecg_lightning.evaluation.demographics import age_and_sex_alone
+from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.subgroups import subgroups
+
+
+def describe(
+    val: Predictions,
+    split: Predictions,
+    root: Path,
+    train_folds: Sequence[int],
+    task: str,
+    label_rule: str,
+    n_resamples: int = 1000,
+) -> dict[str, Any]:
+    """Subgroups, and the floor that a model of the signal must be above, as plain values.
+
+    Args:
+        val: of the validation fold.
+        split: of the same model.
+        root: its PTB-XL folder, whose table knows the records.
+        train_folds: of the model.
+        task: one of `labels.TASKS`.
+        label_rule: of the labels.
+        n_resamples: of the bootstrap by patient.
+
+    Returns:
+        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`.
+
+    Raises:
+        DataError: the table cannot be used, or does not know a record.
+    """
+    floor = age_and_sex_alone([val, split], root, train_folds, task, label_rule)
+    weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
+    f1, auroc = (bootstrap.interval(one) for one in macro_scores(decide(*floor), split.targets_NC, weights_RN))
+    return {
+        "subgroups": [asdict(group) for group in subgroups(val, split, root, n_resamples)],
+        "age_and_sex": {"f1": list(f1), "auroc": list(auroc)},
+    }
