@@ -124,6 +124,22 @@ def test_mistakes_are_named_with_a_way_out(configure, overrides):
         assert part in sentence
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainer.max_epochs=3", "set compression.fine_tune.epochs"),
+        ("monitor=val/f1_macro", "set compression.fine_tune.monitor"),
+        ("hardware.compile=true", "stages change the network"),
+        ("trainer.limit_val_batches=0", "leave at least 1 batch"),
+        ("compression.stages.quantize.epochs=5", "epochs"),
+    ],
+)
+def test_keys_that_would_do_nothing_are_refused_by_compress(configure_compression, override, said):
+    with pytest.raises((HydraException, OmegaConfBaseException, UserError)) as caught:
+        configure_compression("ckpt_path=x.ckpt", "compression=ptq", override)
+    assert said in explain(caught.value)
+
+
 def test_folds_that_a_phase_does_not_need_may_overlap(configure):
     assert configure("train=false", "ckpt_path=x", "data.test_folds=[9]").data.test_folds == [9]
     assert configure("test=false", "data.val_folds=[10]").data.val_folds == [10]

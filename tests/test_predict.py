@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
 from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment import records
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.metadata import write_metadata
 from ecg_lightning.deployment.predictor import Predictor, predict_records
@@ -303,6 +304,17 @@ def test_benchmark_prints_a_table_or_json(exported):
     rows = json.loads(_call("benchmark", exported[2], *settings, "--json").stdout)["rows"]
     assert {row["batch"] for row in rows} == {1, 2}
     assert _call("benchmark", "no.onnx").exit_code == 3
+
+
+def test_an_odd_rate_is_resampled_by_a_simple_ratio():
+    time = np.arange(10_500) / 999.937
+    wave = np.tile(np.sin(2 * np.pi * 1.2 * time), (12, 1))
+    notes = []
+    found = records._fit(wave, 999.937, 100, 1000, notes)
+    assert found.shape == (12, 1000)
+    expected = np.sin(2 * np.pi * 1.2 * np.arange(1000) / 100)
+    assert np.abs(found - expected).max() < 0.02
+    assert "resampled from 999.937 to 100 Hz" in notes
 
 
 def test_a_header_of_more_samples_than_there_are_numbers_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from ecg_lightning.compression.prune_l1 import PruneL1, prunable_weights
 from ecg_lightning.compression.prune_structured import PruneStructured, round_width, rounding_unit
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.errors import ConfigError, UnsupportedModelError
+from ecg_lightning.models.ensemble import EnsembleNetwork
 
 MODELS = sorted(set(TINY) - {"deit_base"})
 # A recurrent layer's channels stay, its head's alone go; a state space's cannot be followed.
@@ -48,6 +49,13 @@ def test_heads_are_found(make, model):
     assert all(head.out_features == 5 for head in heads.values())
     with pytest.raises(ConfigError, match="does not end in a linear layer of 4 classes"):
         find_heads(network, 4)
+
+
+def test_every_member_of_an_ensemble_keeps_its_head(make):
+    network = EnsembleNetwork([make("vit"), make("deit")])
+    heads = find_heads(network, 5)
+    assert sorted(heads) == ["networks.0.head", "networks.1.head", "networks.1.head_dist"]
+    assert all(head is network.get_submodule(name) for name, head in heads.items())
 
 
 class TestSchedule:

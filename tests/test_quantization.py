@@ -27,6 +27,7 @@ from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes import files_of, open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, UserError
 from ecg_lightning.hardware import has_bf16
+from ecg_lightning.models.windows import Windows
 from ecg_lightning.processor import processor_features
 
 for _package in ("onnx", "onnxruntime", "torchao"):
@@ -60,6 +61,24 @@ def trained(configure):
         return copy.deepcopy(made[model]), make_context(copy.deepcopy(made[model]))
 
     return make
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [FxStatic(), pytest.param(QAT(epochs=1), marks=pytest.mark.slow), pytest.param(PTQ(32), marks=pytest.mark.slow)],
+)
+def test_windows_are_cut_around_the_quantized_network(trained, stage, tmp_path):
+    """And not frozen into it: while training the crop is one at random."""
+    classifier, context = trained("resnet1d_wang")
+    expected = logits_of(classifier)
+    compressed = stage.apply(classifier, context)
+    assert type(compressed.network) is Windows
+    assert compressed.network.network(torch.zeros(2, 12, 250)).shape == (2, 5)
+    assert np.array_equal(logits_of(compressed), logits_of(compressed))
+    assert drift(logits_of(compressed), expected) < 0.2 * ROUGH
+    for deployment in stage.export(compressed, tmp_path, context):
+        if deployment.path is not None:
+            assert drift(run(deployment)[0], expected) < 0.3 * ROUGH
 
 
 def logits_of(classifier):

@@ -5,10 +5,12 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 from stages import ToyRecords
-from tiny import TINY, build_tiny
+from tiny import SIGNAL_MODELS, TINY, build_tiny
 
 from ecg_lightning import training
+from ecg_lightning.building import build_classifier
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.distillation import Distillation
@@ -144,6 +146,26 @@ def test_a_teacher_that_sees_the_records_once(make):
     assert len(calls) == 4  # this test's own
     with pytest.raises(ConfigError, match="of blended records the teacher knows nothing"):
         make("deit", "model.mixup=0.2", "model.teacher_sees=record", "model.teacher=FILE", teacher=teacher)
+
+
+@pytest.mark.parametrize("model", ["effnetv2", "resnet1d_wang"])
+def test_training_may_start_from_a_checkpoint_of_this_project(configure, synthetic_root, tmp_path, model):
+    image = [] if model in SIGNAL_MODELS else ["frontend.size=[32,64]"]
+    data = ["data=ptbxl", f"data.root={synthetic_root}", "logger=none", "trainer.max_epochs=1", "hardware.threads=1"]
+    settings = [f"model={model}", *TINY[model], *image, *data]
+    training.run(configure(*settings, output_dir=tmp_path / "first"))
+    checkpoint = tmp_path / "first" / "checkpoints" / "best.ckpt"
+    again = configure(*settings, f"model.weights={checkpoint}", output_dir=tmp_path / "again")
+    nodes = [OmegaConf.to_container(node, resolve=True) for node in (again.model, again.frontend)]
+    started, first = build_classifier(*nodes, n_samples=1000, seed=1), load_classifier(checkpoint)
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(started.network.state_dict()[name], value), name
+    assert training.run(again).status == "ok"
+    leaking = configure(
+        *settings, f"model.weights={checkpoint}", "data.train_folds=[1,2,3]", "data.val_folds=[8]", output_dir="unused"
+    )
+    with pytest.raises(ConfigError, match=r"model\.weights=.*fold 8"):
+        training.run(leaking)
 
 
 def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tmp_path):

@@ -153,18 +153,6 @@ def test_missing_hardware_is_skipped_in_a_sweep(synthetic_root, tmp_path):
     assert "no CUDA device" in row["reason"]
 
 
-def test_what_a_model_cannot_have_is_skipped_before_it_is_trained(synthetic_root, tmp_path):
-    done = start(
-        "-m", "model=resnet1d", "frontend=signal", "compression=distill", "data=ptbxl", f"data.root={synthetic_root}",
-        f"hydra.sweep.dir={tmp_path}/s",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (row,) = rows(tmp_path / "s")
-    assert row["status"] == "skipped"
-    assert "ConvNet takes an image, but the teacher's front end gives signals" in row["reason"]
-    assert not list(tmp_path.rglob("*.ckpt"))
-
-
 def test_a_finished_run_is_not_written_over(synthetic_root, tmp_path):
     settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
     first = start(*settings, f"hydra.run.dir={tmp_path}/r")

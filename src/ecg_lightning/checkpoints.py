@@ -23,6 +23,7 @@ from ecg_lightning.config import SCHEMAS, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.convnet import reparameterize
 
 TASK_KEYS = ("sampling_rate", "label_rule", "task")
 """Settings of the data that make a checkpoint's task what it is."""
@@ -128,6 +129,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return cast(dict[str, Any], checkpoint)
 
 
+def described_in(path: str | Path) -> dict[str, Any] | None:
+    """What a checkpoint of this project says about itself; None of any other file."""
+    try:
+        return cast(dict[str, Any], read_checkpoint(path)["ecg_lightning"])
+    except CheckpointError:
+        return None
+
+
 def save_classifier(classifier: ECGClassifier, path: Path, deployed: Mapping[str, Any] | None = None) -> Path:
     """Write a compressed classifier's checkpoint: its state, and what it takes to build it again.
 
@@ -177,7 +186,10 @@ def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassif
         members=members,
     )
     classifier.description = dict(described)
-    for node in described.get("stages", []):  # a compressed model's structure
+    nodes = described.get("stages", [])  # a compressed model's structure
+    if nodes:
+        classifier.network = reparameterize(classifier.network)  # as the first stage found it
+    for node in nodes:
         classifier = build_stage(node, "stage").restore(plain_classifier(classifier), dict(state))
     return classifier
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -16,7 +17,6 @@ from ecg_lightning import hardware, training
 from ecg_lightning.building import build_datamodule, build_loggers, build_stage
 from ecg_lightning.checkpoints import data_option, read_checkpoint
 from ecg_lightning.compression.comparison import compare
-from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.measurement import measure_variants, single_ms
 from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage
@@ -25,10 +25,12 @@ from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ConfigError, UnsupportedModelError
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
-from ecg_lightning.training import begin, of_its_task, write_config
+from ecg_lightning.training import begin, describe_run_host, of_its_task, write_config
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     """
     device, result = begin(cfg, choices, overrides)
     description = read_checkpoint(cfg.ckpt_path)["ecg_lightning"]
-    stages = _stages(cfg, description["frontend"])
+    result.seed = description["seed"]  # the model's; its fine-tuning's is in config.yaml
+    stages = _stages(cfg)
     if any(build_stage(node, "stage").quantizes for node in description.get("stages", [])):
         raise ConfigError(
             f"ckpt_path={cfg.ckpt_path} is int8 already and cannot be changed any more: name the checkpoint that it "
@@ -83,18 +86,24 @@ def run_after_training(
     Returns:
         The result; its score is the last variant's tuned macro F1 on the validation fold.
     """
+    if not (cfg.train and cfg.test):
+        raise ConfigError("a sweep over compressions trains and scores its cells: leave train and test true")
     device = hardware.prepare(cfg.hardware)
-    stages = _stages(cfg, plain(cfg.frontend))
+    stages = _stages(cfg)
     output_dir = Path(cfg.paths.output_dir)
     if shared_dir is None:
-        result, trained = training.run(cfg, choices, overrides), output_dir
+        result, trained = training.run(cfg, choices, overrides, result_file=TRAINING_FILE), output_dir
     else:
         result, trained = _train_once(cfg, choices, overrides, shared_dir)
+        own = describe_run_host(device)
+        if own != result.host:
+            result.notes.append(f"trained with {result.host['threads']} threads in {result.host['precision']}")
+        result.host = own
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
     return _compress(cfg, device, trained / "checkpoints" / "best.ckpt", datamodule, stages, result)
 
 
-def _stages(cfg: DictConfig, frontend: Mapping[str, Any]) -> dict[str, CompressionStage]:
+def _stages(cfg: DictConfig) -> dict[str, CompressionStage]:
     """The stages, each asked whether it can run here, before anything is trained."""
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):  # every variant is exported and run
         import_extra(package)
@@ -108,8 +117,6 @@ def _stages(cfg: DictConfig, frontend: Mapping[str, Any]) -> dict[str, Compressi
                 f"put {name} before it"
             )
         stage.check(cfg.hardware.accelerator)
-        if isinstance(stage, Distill):
-            stage.frontend_for(frontend)
         quantized = name if stage.quantizes else None
     return stages
 
@@ -179,16 +186,19 @@ def _compress(
         result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")
     training.check_held_out(described, datamodule, f"ckpt_path={checkpoint}")
     variants: list[Variant] = []
+    latency = LatencyConfig(**plain(cfg.compression.latency))
     try:
         for variant in pipeline.variants(stages):
             variants.append(variant)
-        latency = LatencyConfig(**plain(cfg.compression.latency))
         measure_variants(variants, datamodule, latency, pipeline.threads)
     except (Exception, KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning may be behind it
         if not variants:
             raise
-        raise UnfinishedError(_summed_up(result, variants, cfg, datamodule), stop) from stop
-    _summed_up(result, variants, cfg, datamodule)
+        if isinstance(stop, Exception) and not any(variant.runtimes for variant in variants):
+            with contextlib.suppress(Exception):  # what stopped it is what is told
+                measure_variants(variants, datamodule, latency, pipeline.threads)
+        raise UnfinishedError(_summed_up(result, variants, cfg, datamodule, pipeline), stop) from stop
+    _summed_up(result, variants, cfg, datamodule, pipeline)
     result.artifacts["pareto"] = write_pareto(
         dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
     )
@@ -197,29 +207,57 @@ def _compress(
 
 
 def _summed_up(
-    result: RunResult, variants: Sequence[Variant], cfg: DictConfig, datamodule: PTBXLDataModule
+    result: RunResult,
+    variants: Sequence[Variant],
+    cfg: DictConfig,
+    datamodule: PTBXLDataModule,
+    pipeline: Pipeline,
 ) -> RunResult:
-    """The result with these variants; the last one's score is the run's."""
-    if not variants:
-        return result
-    result.variants = [_row(variant, variants[0], datamodule, cfg.compression) for variant in variants]
+    """The result with these variants; the last one's scores and predictions are the run's."""
+    rows = [_row(variant, variants[0], datamodule, cfg.compression) for variant in variants]
+    result.variants = [row | {"checkpoint": pipeline.sha256} for row in rows]
+    folder = Path(cfg.paths.output_dir)
+    for variant in variants:
+        predicted = _predictions(variant, pipeline.trained, datamodule)
+        write_predictions(folder / "variants" / variant.name / PREDICTIONS_FILE, predicted)
+    write_predictions(folder / PREDICTIONS_FILE, predicted)
+    train_folds = pipeline.trained.description["folds"]["train"]
+    result.evaluation = training.evaluate_predictions(predicted, train_folds, datamodule, result)
     last = variants[-1].evaluation
     result.score = last.metrics["val"]["f1_macro_tuned"]
     result.metrics = last.metrics
     result.thresholds = dict(zip(datamodule.classes, last.thresholds_C.tolist(), strict=True))
     result.notes += [f"{variant.name}: {note}" for variant in variants for note in variant.notes]
-    output_dir = Path(cfg.paths.output_dir)
     result.artifacts |= {
-        f"{variant.name}/{path.name}": str(path.relative_to(output_dir))
+        f"{variant.name}/{path.name}": str(path.relative_to(folder))
         for variant in variants
         for path in (*(one.path for one in variant.deployments if one.path), *variant.files)
     }
     return result
 
 
+def _predictions(variant: Variant, classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict[str, Predictions]:
+    """What the variant's own file gave for the validation and test records."""
+    found = {}
+    for split, logits_NC in variant.evaluation.logits.items():
+        dataset = datamodule.datasets[split]
+        found[split] = Predictions(
+            classes=tuple(classifier.classes),
+            link=classifier.link,
+            ecg_ids=dataset.ecg_ids,
+            patient_ids=dataset.patient_ids,
+            targets_NC=dataset.targets.numpy().astype(bool),
+            logits_NC=logits_NC,
+        )
+    return found
+
+
 def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, settings: DictConfig) -> dict[str, Any]:
     """A variant as `result.json` holds it."""
-    own, bf16 = single_ms(variant), single_ms(baseline, "bf16")
+    own, times = single_ms(variant), {name: single_ms(baseline, name) for name in ("bf16", "fp32")}
+    rival = next((name for name, milliseconds in times.items() if milliseconds), None)  # what costs no work
+    # A few per cent are noise.
+    slower = bool(own and rival and variant is not baseline and own > 1.05 * (times[rival] or 0))
     dataset, differences = datamodule.datasets["test"], {}
     for one, evaluation in variant.evaluations.items():
         if one != baseline.own or variant is not baseline:
@@ -228,7 +266,6 @@ def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, setti
             )
     for row in variant.runtimes:
         row["delta"] = differences.get((row["runtime"], row["precision"]))
-    compared = variant is not baseline
     return {
         "name": variant.name,
         "stage": variant.stage,
@@ -239,8 +276,7 @@ def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, setti
         "temperature": variant.evaluation.temperature,
         "delta": differences.get(variant.own.runs_in),
         "size": variant.size,
-        # A few per cent are noise.
-        "slower_than_bf16": own > 1.05 * bf16 if compared and own and bf16 else None,
+        "slower_than": rival if slower else None,
         "runtimes": variant.runtimes,
         "timing": variant.fine_tuning,
         "notes": variant.notes,

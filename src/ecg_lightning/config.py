@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -298,9 +298,15 @@ class EnsembleConfig(ModelConfig):
 
 @dataclass
 class StageConfig:
-    """What every compression stage shares; null: as in `compression.fine_tune`."""
+    """What every compression stage shares."""
 
     _target_: str = MISSING
+
+
+@dataclass
+class TrainedStageConfig(StageConfig):
+    """A stage that fine-tunes; null: as in `compression.fine_tune`."""
+
     epochs: int | None = field(default=None, metadata={"min": 0})
     lr: float | None = field(default=None, metadata={"above": 0.0})
 
@@ -313,7 +319,7 @@ class BF16Config(StageConfig):
 
 
 @dataclass
-class PruneL1Config(StageConfig):
+class PruneL1Config(TrainedStageConfig):
     """`PruneL1`'s arguments."""
 
     _target_: str = "ecg_lightning.compression.prune_l1.PruneL1"
@@ -325,18 +331,19 @@ class PruneL1Config(StageConfig):
 
 
 @dataclass
-class PruneStructuredConfig(StageConfig):
+class PruneStructuredConfig(TrainedStageConfig):
     """`PruneStructured`'s arguments."""
 
     _target_: str = "ecg_lightning.compression.prune_structured.PruneStructured"
     amount: float = field(default=0.5, metadata={"min": 0.0, "max": 0.95})
-    round_to: int = field(default=32, metadata={"min": 1})  # channels; bf16 and int8 tiles are this wide
+    # Channels: as many bf16 values as a row of AMX's tiles or two AVX-512 vectors hold.
+    round_to: int = field(default=32, metadata={"min": 1})
     scope: str = field(default="layer", metadata={"choices": ("layer", "global")})
     steps: int = field(default=1, metadata={"min": 1})
 
 
 @dataclass
-class ActSwapConfig(StageConfig):
+class ActSwapConfig(TrainedStageConfig):
     """`ActSwap`'s arguments."""
 
     _target_: str = "ecg_lightning.compression.act_swap.ActSwap"
@@ -344,7 +351,7 @@ class ActSwapConfig(StageConfig):
 
 
 @dataclass
-class DistillConfig(StageConfig):
+class DistillConfig(TrainedStageConfig):
     """`Distill`'s arguments."""
 
     _target_: str = "ecg_lightning.compression.distill.Distill"
@@ -364,7 +371,7 @@ class PTQConfig(StageConfig):
 
 
 @dataclass
-class QATConfig(StageConfig):
+class QATConfig(TrainedStageConfig):
     """`QAT`'s arguments."""
 
     _target_: str = "ecg_lightning.compression.qat.QAT"
@@ -373,7 +380,7 @@ class QATConfig(StageConfig):
 
 
 @dataclass
-class FxQATConfig(StageConfig):
+class FxQATConfig(TrainedStageConfig):
     """`FxQAT`'s arguments."""
 
     _target_: str = "ecg_lightning.compression.fx.FxQAT"
@@ -604,9 +611,7 @@ def validate(cfg: DictConfig) -> None:
             "compression follows a training and is scored on the test folds: leave train and test true, or compress a "
             "checkpoint by python compress.py ckpt_path=FILE"
         )
-    for phase in [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())]:
-        if cfg.trainer[f"limit_{phase}_batches"] == 0:
-            raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do; leave at least 1 batch")
+    _check_limits(cfg, [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())])
     _check_devices(cfg)
     _check_root(cfg.data)
     if cfg.model.teacher and "members" in cfg.model:
@@ -623,6 +628,15 @@ def validate_compression(cfg: DictConfig) -> None:
     """
     _check_values(cfg)
     _check_stages(cfg)
+    _check_limits(cfg, ("train", "val", "test"))
+    for key, value, instead in (
+        ("trainer.max_epochs", cfg.trainer.max_epochs != TrainerConfig.max_epochs, "compression.fine_tune.epochs"),
+        ("monitor", cfg.monitor != cfg.compression.fine_tune.monitor, "compression.fine_tune.monitor"),
+        ("hardware.compile", cfg.hardware.compile, None),
+    ):
+        if value:
+            way_out = f"set {instead}" if instead else "stages change the network, and train it as it is"
+            raise ConfigError(f"{key} rules a training, and compress.py has none but its stages': {way_out}")
     if not cfg.ckpt_path:
         raise ConfigError("compress.py needs a trained model: set ckpt_path=FILE, such as RUN/checkpoints/best.ckpt")
     _check_devices(cfg)
@@ -633,6 +647,12 @@ def validate_compression(cfg: DictConfig) -> None:
 def _check_values(cfg: DictConfig) -> None:
     for key, value, metadata in _fields(cfg):
         _check_value(key, value, metadata)
+
+
+def _check_limits(cfg: DictConfig, phases: Iterable[str]) -> None:
+    for phase in phases:
+        if cfg.trainer[f"limit_{phase}_batches"] == 0:
+            raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do; leave at least 1 batch")
 
 
 def _check_snapshots(cfg: DictConfig) -> None:

@@ -20,6 +20,7 @@ from ecg_lightning.checkpoints import (
     TASK_KEYS,
     Resume,
     describe,
+    described_in,
     find_resume,
     load_classifier,
     read_checkpoint,
@@ -127,7 +128,11 @@ def run(
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
     predictions = _predictions(classifier, datamodule)
-    _evaluate(predictions, classifier, datamodule, result)
+    for split, one in predictions.items():
+        decided = Decided(one.probabilities(), classifier.thresholds.cpu().numpy())
+        result.metrics[split]["ci95"] = macro_intervals(decided, one.targets_NC, one.patient_ids)
+    train_folds = classifier.description["folds"]["train"]
+    result.evaluation = evaluate_predictions(predictions, train_folds, datamodule, result)
     if cfg.train:
         figures, step = cfg.callbacks.figures, trainer.global_step
         tensorboard.log_final(loggers, step, classifier, datamodule, result, predictions, figures)
@@ -154,8 +159,13 @@ def begin(
         seed=cfg.seed,
         git=git_revision(),
         versions=package_versions(),
-        host=hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]},
+        host=describe_run_host(device),
     )
+
+
+def describe_run_host(device: Mapping[str, Any]) -> dict[str, Any]:
+    """The machine, and what a run takes of it, as `result.json` holds it; of what `hardware.prepare` gave."""
+    return hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]}
 
 
 def write_config(settings: dict[str, Any], output_dir: Path, result: RunResult) -> None:
@@ -173,6 +183,8 @@ def _prepare_training(
     teacher = load_classifier(cfg.model.teacher) if cfg.model.teacher else None
     if teacher is not None:
         _check_taught(f"model.teacher={cfg.model.teacher}", teacher.description, datamodule)
+    if cfg.model.weights and (described := described_in(cfg.model.weights)):
+        _check_unseen(f"model.weights={cfg.model.weights}", described, datamodule)
     members = [load_classifier(path) for path in cfg.model.get("members", ())]
     for path, member in zip(cfg.model.get("members", ()), members, strict=True):
         _check_taught(f"model.members={path}", member.description, datamodule)
@@ -204,6 +216,10 @@ def _check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataMod
                 f"{what} was trained with data.{name}={taught[name]}, this run has {own}: set "
                 f"data.{name}={taught[name]}, or take another checkpoint"
             )
+    _check_unseen(what, taught, datamodule)
+
+
+def _check_unseen(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
     check_held_out(taught, datamodule, what)
     if chosen := sorted({*taught["folds"]["val"]} & {*datamodule.folds["test"]}):
         raise ConfigError(
@@ -274,24 +290,28 @@ def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict
     return splits
 
 
-def _evaluate(
-    predictions: Mapping[str, Predictions], classifier: ECGClassifier, datamodule: PTBXLDataModule, result: RunResult
-) -> None:
-    """Intervals of the scores and, where the validation fold was predicted, all that `ecg-lightning evaluate` says."""
-    thresholds_C = classifier.thresholds.cpu().numpy()
-    for split, one in predictions.items():
-        decided = Decided(one.probabilities(), thresholds_C)
-        result.metrics[split]["ci95"] = macro_intervals(decided, one.targets_NC, one.patient_ids)
-        if "val" not in predictions:
-            continue
-        result.evaluation[split] = report.evaluate(predictions["val"], one).as_dict()
-        train_folds = classifier.description["folds"]["train"]
+def evaluate_predictions(
+    predictions: Mapping[str, Predictions], train_folds: Sequence[int], datamodule: PTBXLDataModule, result: RunResult
+) -> dict[str, Any]:
+    """By split, all that `ecg-lightning evaluate` says; empty where the validation fold was not predicted.
+
+    Args:
+        predictions: by split.
+        train_folds: of the model.
+        datamodule: whose table knows the records.
+        result: is told what cannot be said.
+    """
+    found: dict[str, Any] = {}
+    for split, one in predictions.items() if "val" in predictions else ():
+        val = predictions["val"]
+        found[split] = report.evaluate(val, one).as_dict()
         try:
-            result.evaluation[split] |= cohort.describe(
-                predictions["val"], one, datamodule.root, train_folds, datamodule.task, datamodule.label_rule
+            found[split] |= cohort.describe(
+                val, one, datamodule.root, train_folds, datamodule.task, datamodule.label_rule
             )
         except DataError as error:  # a table without ages, say: no reason to lose the training's result
             result.notes.append(f"{split} without subgroups: {error}")
+    return found
 
 
 def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:

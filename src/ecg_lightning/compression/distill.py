@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ecg_lightning.building import build_classifier, resolve
 from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
-from ecg_lightning.errors import UnsupportedModelError
+from ecg_lightning.config import FrontendConfig, MatrixConfig
 from ecg_lightning.frontend import SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
@@ -24,8 +25,9 @@ _SIGNAL = f"{SignalFrontend.__module__}.{SignalFrontend.__name__}"
 class Distill(CompressionStage):
     """Trains a student with labels and the uncompressed model's probabilities, see `models.distillation`.
 
-    The student gets the teacher's front end, or where it takes signals one with the same normalisation and
-    augmentation. Whatever stages came before this one change nothing: the teacher is the model as trained.
+    The student gets the teacher's front end or, where one of them takes signals and the other an image, the default
+    one with the same normalisation and augmentation. Whatever stages came before this one change nothing: the teacher
+    is the model as trained.
 
     Args:
         student: a `model` node.
@@ -95,22 +97,13 @@ class Distill(CompressionStage):
         return student
 
     def frontend_for(self, teachers: Mapping[str, Any]) -> dict[str, Any]:
-        """The student's front-end node: the teacher's where it fits.
-
-        Raises:
-            UnsupportedModelError: the teacher takes signals, the student an image.
-        """
+        """The student's front-end node: the teacher's where it fits, else the default one of its kind."""
         student = resolve(self.student["_target_"], ECGClassifier, "distill.student")
         takes_signals = typing.get_type_hints(student.__init__)["frontend"] is SignalFrontend
         if takes_signals == (teachers["_target_"] == _SIGNAL):
             return dict(teachers)
-        if not takes_signals:
-            raise UnsupportedModelError(
-                f"distill.student: {student.__name__} takes an image, but the teacher's front end gives signals: "
-                "use compression=distill_resnet1d"
-            )
-        shared = ("normalization", "mean", "std", "augmentation")
-        return {"_target_": _SIGNAL, **{name: teachers[name] for name in shared}}
+        default = dataclasses.asdict(FrontendConfig(_target_=_SIGNAL) if takes_signals else MatrixConfig())
+        return default | {name: teachers[name] for name in ("normalization", "mean", "std", "augmentation")}
 
 
 def _option(frontend: Mapping[str, Any]) -> str:

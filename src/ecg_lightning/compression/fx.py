@@ -28,7 +28,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx, prepare_qa
 from torch.fx import symbolic_trace
 from torch.fx.proxy import TraceError
 
-from ecg_lightning.compression.quantizable import prepare_for_quantization
+from ecg_lightning.compression.quantizable import holder_of, inputs_of, prepare_for_quantization
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ExportError, HardwareUnavailableError, UnsupportedModelError
@@ -78,22 +78,24 @@ class FxQuantization(CompressionStage):
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Prepare, calibrate or train, and convert."""
         torch.backends.quantized.engine = self.backend
-        inputs = next(context.network_inputs(classifier, 2))
-        with _explained(classifier.network):
-            classifier.network = self._prepare(_traced(classifier.network), inputs)
+        holder = holder_of(classifier)
+        inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
+        with _explained(holder.network):
+            holder.network = self._prepare(_traced(holder.network), inputs)
         classifier = self._adjust(classifier, context)
-        with _explained(classifier.network):
-            classifier.network = self._convert(classifier.network)
+        holder = holder_of(classifier)
+        with _explained(holder.network):
+            holder.network = self._convert(holder.network)
         return classifier
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
         """The converted structure, with whatever scales; the state brings its own."""
         torch.backends.quantized.engine = self.backend
         signals = torch.zeros(2, len(LEADS), classifier.description["n_samples"])
-        with _explained(classifier.network), torch.no_grad():
-            inputs = classifier.frontend.eval()(signals)
-            prepared = self._prepare(_traced(classifier.network), inputs)
-            classifier.network = self._convert(prepared)
+        holder = holder_of(classifier)
+        with _explained(holder.network), torch.no_grad():
+            inputs = inputs_of(holder, classifier.frontend.eval()(signals))
+            holder.network = self._convert(self._prepare(_traced(holder.network), inputs))
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:

@@ -7,14 +7,23 @@ import itertools
 from torch import nn
 
 from ecg_lightning.errors import UnsupportedModelError
+from ecg_lightning.models.ensemble import EnsembleNetwork
 
 
 def find_heads(network: nn.Module, n_classes: int) -> dict[str, nn.Linear]:
     """The linear layers, by name, that end the network with one output a class; a distilled DeiT has two.
 
+    Of an ensemble, those of every member.
+
     Raises:
         UnsupportedModelError: the network ends in something else.
     """
+    if isinstance(network, EnsembleNetwork):
+        return {
+            f"networks.{number}.{name}": head
+            for number, member in enumerate(network.networks)
+            for name, head in find_heads(member, n_classes).items()
+        }
     layers = [
         (name, module)
         for name, module in network.named_modules()

@@ -10,49 +10,63 @@ from pathlib import Path
 
 from torch import nn
 
-from ecg_lightning.compression.quantizable import mostly_linear, prepare_for_quantization
+from ecg_lightning.compression.quantizable import holder_of, inputs_of, mostly_linear, prepare_for_quantization
 from ecg_lightning.compression.stage import Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import UnsupportedModelError, UserError
 from ecg_lightning.models.classifier import ECGClassifier
 
+_COMPILER = ("Error building extension", "Ninja is required", "ninja", "C++ compiler", "No space left")
 
-def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calibration: int) -> nn.Module:
-    """The network with quantizers at its products, their ranges from training records; it can be trained further.
+
+def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calibration: int) -> None:
+    """Put quantizers at the products of the network, their ranges from training records; it can be trained further.
 
     Args:
-        classifier: whose network is copied by NNCF.
+        classifier: changed in place.
         context: with the training records.
         n_calibration: how many of them.
 
     Raises:
         UnsupportedModelError: NNCF cannot trace the network.
-        UserError: its kernels could not be compiled in time.
+        UserError: its kernels could not be compiled.
     """
     nncf = import_extra("nncf")
-    too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
-    network = prepare_for_quantization(classifier.network).eval()
-    inputs = [image[None] for batch in context.network_inputs(classifier, n_calibration) for image in batch]
+    holder = holder_of(classifier)
+    network = prepare_for_quantization(holder.network).eval()
+    batches = (inputs_of(holder, batch) for batch in context.network_inputs(classifier, n_calibration))
+    inputs = [one[None] for batch in batches for one in batch]
     transformer = nncf.ModelType.TRANSFORMER if mostly_linear(network) else None
     # NNCF's own ranges average the records' extremes. Exact extremes cost DeiT 0.012 and EfficientNetV2 0.006 of AUROC.
-    with _quiet():
-        try:
-            quantized: nn.Module = nncf.quantize(
-                network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer
-            )
-        except too_slow as error:
+    with _quiet(), _explained(network):
+        holder.network = nncf.quantize(network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer)
+
+
+@contextmanager
+def _explained(network: nn.Module) -> Iterator[None]:
+    """NNCF raises anything; what is the environment's fault is not called the network's."""
+    too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
+    try:
+        yield
+    except too_slow as error:
+        raise UserError(
+            f"NNCF's kernels were not compiled within {os.environ['NNCF_EXTENSION_LOAD_TIMEOUT']} s; set"
+            " NNCF_EXTENSION_LOAD_TIMEOUT to more seconds or, if an earlier compilation was killed, remove the"
+            f" lock file in {_build_folder()}"
+        ) from error
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        if isinstance(error, OSError) or any(word in reason for word in _COMPILER):
             raise UserError(
-                f"NNCF's kernels were not compiled within {os.environ['NNCF_EXTENSION_LOAD_TIMEOUT']} s; set"
-                " NNCF_EXTENSION_LOAD_TIMEOUT to more seconds or, if an earlier compilation was killed, remove the"
-                f" lock file in {_build_folder()}"
+                f"NNCF's kernels could not be compiled here ({reason}); install a C++ compiler (g++) and ninja, or use "
+                "compression=qat_fbgemm"
             ) from error
-        except Exception as error:  # NNCF raises anything
-            reason = " ".join(str(error).split())[:200]
-            raise UnsupportedModelError(
-                f"NNCF cannot quantize {type(network).__name__} ({reason}); use compression=qat_fbgemm"
-            ) from error
-    return quantized
+        raise UnsupportedModelError(
+            f"NNCF cannot quantize {type(network).__name__} ({reason}); use compression=qat_fbgemm"
+        ) from error
 
 
 def export_nncf(classifier: ECGClassifier, folder: Path) -> Deployment:

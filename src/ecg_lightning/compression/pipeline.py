@@ -23,6 +23,7 @@ from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.checksum import sha256_of
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.convnet import reparameterize
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Pipeline:
         self, name: str, stage: CompressionStage, classifier: ECGClassifier, context: StageContext
     ) -> ECGClassifier:
         log.info("stage %s: %s", name, type(stage).__name__)
+        classifier.network = reparameterize(classifier.network)  # what is compressed is what is deployed
         classifier = plain_classifier(stage.apply(classifier, context))
         described = classifier.description
         node = plain(self.cfg.compression.stages[name]) | stage.found

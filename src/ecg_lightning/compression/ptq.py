@@ -45,7 +45,7 @@ class PTQ(CompressionStage):
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Calibrate NNCF's quantizers."""
         self._float = copy.deepcopy(classifier)  # which ONNX Runtime's tool starts from
-        classifier.network = quantize_with_nncf(classifier, context, self.n_calibration)
+        quantize_with_nncf(classifier, context, self.n_calibration)
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
@@ -72,7 +72,7 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
     prepared, target = folder / "prepared.onnx", folder / "model.onnx"
     try:
         with hushed("root"):  # its advice to preprocess, which was done
-            preprocess(source, prepared)
+            preprocess(source, prepared, skip_symbolic_shape=True)  # which cannot follow windows and recurrences
             quantization.quantize_static(
                 prepared,
                 target,

@@ -8,7 +8,7 @@ from ecg_lightning.compression.act_swap import has_smooth_activations
 from ecg_lightning.compression.fx import Observers, calibrate
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
-from ecg_lightning.compression.quantizable import mostly_linear
+from ecg_lightning.compression.quantizable import holder_of, inputs_of, mostly_linear
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.extras import import_extra
@@ -49,19 +49,21 @@ class QAT(CompressionStage):
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Quantize, train, and for PT2E convert."""
         if self._tool(classifier) == "nncf":
-            classifier.network = quantize_with_nncf(classifier, context, self.n_calibration)
+            quantize_with_nncf(classifier, context, self.n_calibration)
             return context.fit(classifier, self.epochs, self.lr, precision="32-true")
-        inputs = next(context.network_inputs(classifier, 2))
-        classifier.network = prepare_pt2e(classifier.network, inputs)
+        holder = holder_of(classifier)
+        inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
+        holder.network = prepare_pt2e(holder.network, inputs)
         calibrate(classifier, context, self.n_calibration)
         observers = Observers(freeze_statistics)
         classifier = context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[observers])
-        classifier.network = convert_pt2e(classifier.network)
+        holder = holder_of(classifier)
+        holder.network = convert_pt2e(holder.network)
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
         """An OpenVINO model from NNCF, or an ONNX file from PT2E."""
-        if hasattr(classifier.network, "graph"):  # PT2E's
+        if hasattr(holder_of(classifier).network, "graph"):  # PT2E's
             from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
 
             module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import torch
 from timm.layers.drop import DropPath
-from torch import nn
+from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from ecg_lightning.compression.stage import replace_module
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.windows import Windows
 
 _LEAST_GAMMA = 1e-5
+
+
+def holder_of(classifier: ECGClassifier) -> ECGClassifier | Windows:
+    """What holds the network to quantize as its `network`: the windows around it, where a record is cut into them.
+
+    The cutting is no part of a traced graph: it depends on the mode, and while training it is a crop at random.
+    """
+    return classifier.network if isinstance(classifier.network, Windows) else classifier
+
+
+def inputs_of(holder: ECGClassifier | Windows, inputs: Tensor) -> Tensor:
+    """What the network to quantize takes, of what the classifier's takes: all windows of the records, one by one."""
+    return torch.cat(holder.cut(inputs)) if isinstance(holder, Windows) else inputs
 
 
 def prepare_for_quantization(network: nn.Module) -> nn.Module:

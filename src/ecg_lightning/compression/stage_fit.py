@@ -126,6 +126,7 @@ class StageFit:
 
     def _configuration(self, epochs: int) -> DictConfig:
         own = copy.deepcopy(self.cfg)
+        OmegaConf.set_readonly(own, False)  # as Hydra gives it
         own.monitor = own.compression.fine_tune.monitor  # early stopping refers to it
         cfg = OmegaConf.create(plain(own))
         assert isinstance(cfg, DictConfig)

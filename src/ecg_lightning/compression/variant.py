@@ -54,6 +54,7 @@ class Evaluation:
         thresholds_C: on the calibrated probabilities.
         raw_thresholds_C: on the uncalibrated ones, as checkpoints hold them.
         metrics: by split, as in `result.json`.
+        logits: by split, (N, C), as the file gives them.
         probabilities: by split, (N, C), calibrated.
     """
 
@@ -61,6 +62,7 @@ class Evaluation:
     thresholds_C: Array
     raw_thresholds_C: Array
     metrics: dict[str, dict[str, Any]]
+    logits: dict[str, Array]
     probabilities: dict[str, Array]
 
     @property
@@ -133,6 +135,7 @@ def deploy(
     folder.mkdir(parents=True, exist_ok=True)
     exported = (stage or CompressionStage()).export(classifier, folder, context)
     deployments = [_checked(deployment) for deployment in exported]
+    _remove_unused(exported, deployments)
     if stage is None or not stage.quantizes:
         network = reparameterize(classifier.network)  # as it is exported
         counts = {
@@ -213,7 +216,7 @@ def evaluate(
             continue
         told.append(f"{' '.join(deployment.runs_in)} {said['max']:.1g} ({said['f1_macro']:+.3f})")
         variant.evaluations[deployment] = _score(logits, datamodule, classifier.classes, link, n_resamples)
-    _remove_refused(variant)
+    _remove_unused([*variant.parity], variant.deployments)
     log.info(
         "%s against PyTorch, %d validation records, largest difference of a probability (of macro F1): %s",
         variant.name,
@@ -224,10 +227,10 @@ def evaluate(
         raise ExportError("; ".join(f"{variant.name}: {one.skipped}" for one in variant.deployments if one.skipped))
 
 
-def _remove_refused(variant: Variant) -> None:
-    """Files that no runtime was found to compute rightly must not be mistaken for the variant's."""
-    kept = {file for one in variant.deployments if one.path for file in files_of(one.path)}
-    for one in variant.parity:
+def _remove_unused(before: Sequence[Deployment], after: Sequence[Deployment]) -> None:
+    """Files that no runtime is left to run must not be mistaken for the variant's."""
+    kept = {file for one in after if one.path for file in files_of(one.path)}
+    for one in before:
         for file in files_of(one.path) if one.path else []:
             if file not in kept:
                 file.unlink(missing_ok=True)
@@ -313,7 +316,7 @@ def _score(
     patient_ids = np.asarray(datamodule.datasets["test"].patient_ids, dtype=np.int64)
     decided = Decided(calibrated["test"], thresholds)
     metrics["test"]["ci95"] = macro_intervals(decided, targets["test"].numpy().astype(bool), patient_ids, n_resamples)
-    return Evaluation(temperature, thresholds, raw_thresholds, metrics, calibrated)
+    return Evaluation(temperature, thresholds, raw_thresholds, metrics, logits, calibrated)
 
 
 def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha256: str) -> None:

@@ -12,11 +12,11 @@ from ecg_lightning.errors import HardwareUnavailableError, ModelFileError
 
 _INT8 = (
     *("QLinearConv", "QLinearMatMul", "QGemm", "QAttention", "ConvInteger", "DynamicQuantizeMatMul"),
-    *("MatMulInteger", "MatMulIntegerToFloat"),
+    *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"),
 )
 _FLOAT = (
     *("Conv", "FusedConv", "NhwcFusedConv", "MatMul", "FusedMatMul", "TransposeMatMul", "Gemm", "FusedGemm"),
-    *("Attention", "MultiHeadAttention"),
+    *("Attention", "MultiHeadAttention", "LSTM", "GRU", "RNN"),
 )
 _FATAL_ONLY = 4
 _PROVIDERS = {

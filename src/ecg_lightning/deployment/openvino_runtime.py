@@ -10,7 +10,10 @@ from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.processor import processor_has_bf16
 
-_PRODUCTS = ("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "MHA")
+_PRODUCTS = (
+    *("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "MHA"),
+    *("RNNSeq", "RNNCell", "LSTMSequence", "LSTMCell", "GRUSequence", "GRUCell"),
+)
 _ATTENTION = ("softmax", "scaled_dot_product")  # in the names of what a `Subgraph` fuses
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 

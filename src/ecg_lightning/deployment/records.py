@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -141,9 +142,11 @@ def _read_csv(path: Path, notes: list[str]) -> Floats:
     if not named and len(cells) != len(LEADS):
         raise RecordError(f"it has {len(cells)} columns and no row of lead names; give {', '.join(LEADS)}")
     try:
-        values_TC = np.loadtxt(
-            path, delimiter=",", skiprows=int(named), usecols=order, ndmin=2, encoding="utf-8-sig", quotechar='"'
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a table without rows, which is refused below
+            values_TC = np.loadtxt(
+                path, delimiter=",", skiprows=int(named), usecols=order, ndmin=2, encoding="utf-8-sig", quotechar='"'
+            )
     except (ValueError, UnicodeDecodeError) as error:
         raise RecordError(f"it is no table of numbers ({' '.join(str(error).split())[:120]})") from None
     return values_TC.T
@@ -206,7 +209,8 @@ def _fit(signals_CT: Floats, rate: float, sampling_rate: int, n_samples: int, no
     low, high = _RATES_HZ
     if not low <= rate <= high:
         raise RecordError(f"its sampling rate is {rate:g} Hz, expected {low} to {high}")
-    ratio = Fraction(sampling_rate) / Fraction(rate).limit_denominator(1000)
+    # Filters grow with both numbers of the ratio: an odd rate is taken as the nearest simple one, within a sample.
+    ratio = (Fraction(sampling_rate) / Fraction(rate)).limit_denominator(1000)
     needed = math.ceil(n_samples / ratio)
     seconds = n_samples / sampling_rate
     found = signals_CT.shape[1]

@@ -17,6 +17,7 @@ from ecg_lightning.deployment.runtimes import Floats, Kernel, check_quantized, c
 _PRODUCTS = (
     *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::_conv_depthwise2d"),
     *("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::mkldnn_linear"),
+    *("aten::mkldnn_rnn_layer", "aten::lstm_cell", "aten::_thnn_fused_lstm_cell"),
     *("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_attention_math"),
 )
 _PRECISIONS = {"c10::BFloat16": "bf16", "c10::Half": "fp16"}

@@ -66,8 +66,8 @@ class ConvNet(ECGClassifier):
 def reparameterize(network: nn.Module) -> nn.Module:
     """The network to deploy: a copy with RepVGG's branches merged into one 3×3 convolution a block, BatchNorm included.
 
-    Equal in evaluation mode (Ding et al. 2021, arXiv 2101.03697, section 3.3), and not to be trained further. A network
-    without such branches is returned as it is.
+    Equal in evaluation mode (Ding et al. 2021, arXiv 2101.03697, section 3.3); trained further it has no BatchNorm any
+    more. A network without such branches is returned as it is.
     """
     if not any(hasattr(module, "reparameterize") for module in network.modules()):
         return network

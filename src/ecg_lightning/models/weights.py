@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ecg_lightning.errors import CheckpointError
 
 State = dict[str, Tensor]
+_OWN = "network."
 
 
 def create_timm_network(name: str, *, pretrained: bool, **settings: Any) -> nn.Module:
@@ -55,7 +56,7 @@ def load_file(
 
     Args:
         network: the network to fill.
-        weights: `.safetensors` file or PyTorch state dict.
+        weights: `.safetensors` file, PyTorch state dict, or a checkpoint of this project.
         stem: name of the first convolution's weight, or of all that see the image; none where it is not one.
         head: name prefix of the classifier.
         convert: from the published names and shapes to the network's, such as timm's `checkpoint_filter_fn`.
@@ -67,8 +68,15 @@ def load_file(
     if not path.is_file():
         raise CheckpointError(f"model.weights={weights} is not there; name a file of weights")
     with _explained(f"model.weights={weights}"):
-        state = load_state_dict(str(path), use_ema=False, weights_only=True)
+        state = _of_the_network(load_state_dict(str(path), use_ema=False, weights_only=True))
         _load(network, convert(state, network), stem, head)
+
+
+def _of_the_network(state: State) -> State:
+    """A checkpoint of this project holds the network beside its front end, and perhaps within windows."""
+    while any(name.startswith(_OWN) for name in state):
+        state = {name.removeprefix(_OWN): value for name, value in state.items() if name.startswith(_OWN)}
+    return state
 
 
 def _load(network: nn.Module, state: State, stem: str | tuple[str, ...], head: str) -> None:

@@ -32,16 +32,21 @@ class Windows(nn.Module):
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, C) logits of the aggregated probabilities."""
-        n_samples = int(signals_BCT.shape[2])  # while a graph is traced it is no number
-        length, stride = (window_samples(part, n_samples) for part in (self.window_s, self.stride_s))
         if self.training:
+            length = window_samples(self.window_s, int(signals_BCT.shape[2]))
             cropped: Tensor = self.network(random_crop(signals_BCT, length))
             return cropped
-        windows_WBCT = [signals_BCT[:, :, first : first + length] for first in window_starts(n_samples, length, stride)]
+        windows_WBCT = self.cut(signals_BCT)
         logits_WBC: Tensor = self.network(torch.cat(windows_WBCT)).unflatten(0, (len(windows_WBCT), -1))
         if self.aggregate == "max":
             return logits_WBC.amax(dim=0)
         return logit_of_mean(logits_WBC)
+
+    def cut(self, signals_BCT: Tensor) -> list[Tensor]:
+        """(B, leads, T) → W windows of (B, leads, samples of a window)."""
+        n_samples = int(signals_BCT.shape[2])  # while a graph is traced it is no number
+        length, stride = (window_samples(part, n_samples) for part in (self.window_s, self.stride_s))
+        return [signals_BCT[:, :, first : first + length] for first in window_starts(n_samples, length, stride)]
 
 
 def logit_of_mean(logits_MBC: Tensor) -> Tensor:

@@ -50,18 +50,19 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         n_resamples: of the bootstrap.
     """
     val, scored = read_run(folder, split)
-    described = read_result(folder)["data"]
+    run = folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
+    described = read_result(run)["data"]
     task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
     found = {
         "run": str(folder),
         "split": split,
         "task": task,
         "label_rule": label_rule,
-        "n_tried": _runs_of_the_sweep(folder),
+        "n_tried": _runs_of_the_sweep(run),
         **report.evaluate(val, scored, n_resamples).as_dict(),
     }
     try:
-        config = _config(folder)
+        config = _config(run)
         table, held_out = root or Path(config["data"]["root"]), config.get("cross_validation") or ()
         train_folds = [fold for fold in config["data"]["train_folds"] if fold not in held_out]
         found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples)

@@ -56,9 +56,9 @@ def _at_one_speed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     uncompressed = defaultdict(list)
     for row in rows:
         if row["times_fp32"]:
-            uncompressed[row["model"], row["hardware"]].append(row["ms"] * row["times_fp32"])
+            uncompressed[row["checkpoint"], row["hardware"]].append(row["ms"] * row["times_fp32"])
     return [
-        {**row, "ms": median(uncompressed[row["model"], row["hardware"]]) / row["times_fp32"]}
+        {**row, "ms": median(uncompressed[row["checkpoint"], row["hardware"]]) / row["times_fp32"]}
         if row["times_fp32"]
         else dict(row)
         for row in rows

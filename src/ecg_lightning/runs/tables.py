@@ -118,7 +118,7 @@ def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
     result = read_result(folder)
     metrics, timing = result["metrics"], result["timing"]
     val, test = metrics.get("val", {}), metrics.get("test", {})
-    size = result["variants"][0]["size"] if result["variants"] else {}
+    size = result["variants"][-1]["size"] if result["variants"] else {}
     return {
         "run": str(folder.relative_to(sweep_dir)),
         "status": result["status"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,15 @@ from ecg_lightning.runs.console import fits
 
 PARETO_FILE = "pareto.png"
 VARIANT_COLUMNS = (
-    *("run", "model", "compression", "hardware", "seed", "variant", "runtime", "precision"),
+    *("run", "model", "checkpoint", "compression", "hardware", "seed", "variant", "runtime", "precision"),
     *("f1", "f1_change", "f1_low", "f1_high", "verdict", "auroc", "auroc_change"),
     *("megabytes", "zipped_megabytes", "nonzero_fraction", "parameters", "macs", "peak_memory_mib"),
-    *("ms", "times_fp32", "times_bf16", "int8_share", "slower_than_bf16", "n_test"),
+    *("ms", "times_fp32", "times_bf16", "int8_share", "slower_than", "n_test"),
 )
 
 RUNTIME_COLUMNS = (
-    *("run", "model", "compression", "hardware", "seed", "variant", "runtime", "precision", "batch", "threads"),
+    *("run", "model", "checkpoint", "compression", "hardware", "seed", "variant"),
+    *("runtime", "precision", "batch", "threads"),
     *("p50_ms", "p95_ms", "samples_per_s", "f1", "f1_change", "verdict", "auroc", "int8_share", "skipped"),
 )
 
@@ -69,7 +71,7 @@ def without_repeats(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     seen: set[tuple[Any, ...]] = set()
     kept = []
     for row in rows:
-        same = tuple(row[name] for name in ("model", "hardware", "seed", "variant", "precision", "f1", "megabytes"))
+        same = tuple(row[name] for name in ("checkpoint", "hardware", "variant", "precision", "f1", "megabytes"))
         if row["variant"] != "baseline" or same not in seen:
             kept.append(row)
         seen.add(same)
@@ -78,6 +80,7 @@ def without_repeats(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """The table, and the remarks that its figures need."""
+    distinct = Counter(model for model, _ in {(row["model"], row["checkpoint"]) for row in rows})
     for shown in (_COLUMNS, _COLUMNS[:-3], [column for column in _COLUMNS if column[0] in _FEWEST]):
         table = Table()
         for heading in ("model", "variant", "runs in"):
@@ -86,7 +89,8 @@ def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
             table.add_column(heading, justify="right", no_wrap=True)
         for row in rows:
             cells = ["–" if row[name] is None else form(row) for _, name, form in shown]
-            table.add_row(row["model"], variant_name(row), f"{row['runtime']} {row['precision']}", *cells)
+            model = row["model"] if distinct[row["model"]] == 1 else f"{row['model']} {row['checkpoint'][:6]}"
+            table.add_row(model, variant_name(row), f"{row['runtime']} {row['precision']}", *cells)
         if fits(table, console):
             break
     console.print(table)
@@ -103,13 +107,14 @@ def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
         *(["≠0: weights that are not zero."] if "≠0" in headings else []),
     ]
     console.print(" ".join(legend), style="dim", highlight=False, markup=False)
-    slow = [f"{row['model']} {variant_name(row)}" for row in rows if row["slower_than_bf16"]]
-    if slow:
-        console.print(
-            f"SLOWER than bf16 of the uncompressed model, which costs no work: {', '.join(slow)}",
-            highlight=False,
-            markup=False,
-        )
+    for precision in ("bf16", "fp32"):
+        slow = [f"{row['model']} {variant_name(row)}" for row in rows if row["slower_than"] == precision]
+        if slow:
+            console.print(
+                f"SLOWER than the uncompressed model in {precision}, which costs no work: {', '.join(slow)}",
+                highlight=False,
+                markup=False,
+            )
 
 
 def variant_name(row: Mapping[str, Any]) -> str:
@@ -130,6 +135,7 @@ def _row(
 ) -> dict[str, Any]:
     """Of a variant in one of its deployments; `fp32` and `bf16` are the uncompressed model's fastest."""
     size, delta, milliseconds = variant["size"], deployed["delta"], deployed["p50_ms"]
+    own = deployed["precision"] == variant["precision"]
     return {
         **_chosen(result, run, variant),
         "runtime": deployed["runtime"],
@@ -143,19 +149,21 @@ def _row(
         "auroc_change": delta and delta["auroc_macro"],
         "megabytes": size["bytes"] / 1e6,
         "zipped_megabytes": size["compressed_bytes"] / 1e6,
-        **{name: size.get(name) for name in ("nonzero_fraction", "parameters", "macs", "peak_memory_mib")},
+        **{name: size.get(name) for name in ("nonzero_fraction", "parameters", "macs")},
+        "peak_memory_mib": size.get("peak_memory_mib") if own else None,  # measured in its own precision
         "ms": milliseconds,
         "times_fp32": fp32["p50_ms"] / milliseconds if fp32 else None,
         "times_bf16": bf16["p50_ms"] / milliseconds if bf16 else None,
         "int8_share": _int8_share(deployed),
-        "slower_than_bf16": variant["slower_than_bf16"] if deployed["precision"] == variant["precision"] else None,
+        "slower_than": variant["slower_than"] if own else None,
         "n_test": result["data"]["n_test"],
     }
 
 
 def _chosen(result: Mapping[str, Any], run: str, variant: Mapping[str, Any]) -> dict[str, Any]:
     choices = {name: result["choices"].get(name, "") for name in ("model", "compression", "hardware")}
-    return {"run": run, **choices, "seed": result["seed"], "variant": variant["name"]}
+    checkpoint = variant["checkpoint"]
+    return {"run": run, **choices, "checkpoint": checkpoint, "seed": result["seed"], "variant": variant["name"]}
 
 
 def _timed(variant: Mapping[str, Any], precision: str, runtime: str | None = None) -> Mapping[str, Any] | None:
