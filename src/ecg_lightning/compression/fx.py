@@ -170,6 +170,7 @@ class FxDynamic(FxQuantization):
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
         mapping = QConfigMapping().set_object_type(nn.Linear, default_dynamic_qconfig)
+        mapping.set_object_type(nn.ReLU, default_dynamic_qconfig)  # fused with a linear layer it must be asked for, too
         prepared: nn.Module = prepare_fx(network.eval(), mapping, (inputs,))
         return prepared
 
@@ -258,7 +259,9 @@ def _explained(network: nn.Module) -> Iterator[None]:
             for category, message in _NOTICES:
                 warnings.filterwarnings("ignore", message, category)
             yield
-    except (TypeError, ValueError, AttributeError, AssertionError, NotImplementedError, TraceError) as error:
+    except (
+        *(TypeError, ValueError, AttributeError, LookupError, AssertionError, NotImplementedError, TraceError),
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise UnsupportedModelError(
             f"torch.ao cannot quantize {type(network).__name__} ({reason}); use compression=qat or compression=ptq"

@@ -24,7 +24,13 @@ from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.metadata import Metadata, write_metadata
 from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, by_precision, files_of, open_runtime, sizes_of
-from ecg_lightning.errors import ExportError, HardwareUnavailableError, MissingPackageError, ModelFileError
+from ecg_lightning.errors import (
+    ExportError,
+    HardwareUnavailableError,
+    MissingPackageError,
+    ModelFileError,
+    UnsupportedModelError,
+)
 from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.metrics import superclass_metrics
@@ -131,11 +137,17 @@ def deploy(
         folder: for its files.
         context: the stage's.
         before: the variant that it was made of.
+
+    Raises:
+        UnsupportedModelError: no runtime takes it, or none computes it in its precision.
     """
     folder.mkdir(parents=True, exist_ok=True)
     exported = (stage or CompressionStage()).export(classifier, folder, context)
     deployments = [_checked(deployment) for deployment in exported]
     _remove_unused(exported, deployments)
+    if not any(one.simulated and one.skipped is None for one in deployments):
+        reasons = "; ".join(f"{one.runtime}: {one.skipped}" for one in deployments if one.skipped)
+        raise UnsupportedModelError(f"{name}: nothing here runs it as it is meant to be ({reasons})")
     if stage is None or not stage.quantizes:
         network = reparameterize(classifier.network)  # as it is exported
         counts = {
@@ -154,7 +166,8 @@ def _checked(deployment: Deployment) -> Deployment:
     if deployment.path is None or not (deployment.precision == "int8" or on_device):
         return deployment
     try:
-        runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision)
+        # As it is timed: compiled for single records, OpenVINO may choose other kernels than for any number.
+        runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, batch=1)
         if on_device:  # compilers work at the first call
             runtime.logits(np.zeros((1, len(LEADS), runtime.n_samples), dtype=np.float32))
         counts = by_precision(runtime.kernels())
