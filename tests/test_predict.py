@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from ecg_lightning.cli import app
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment import records
 from ecg_lightning.deployment.checksum import write_checksum
-from ecg_lightning.deployment.metadata import write_metadata
+from ecg_lightning.deployment.metadata import read_metadata, write_metadata
 from ecg_lightning.deployment.predictor import Predictor, predict_records
 from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError, ModelFileError
@@ -286,6 +287,19 @@ def test_another_runtime_than_the_scored_one_is_said(exported, ptbxl_record, tmp
     assert told.exit_code == 0, told.output
     (note,) = json.loads(told.stdout)["model"]["notes"]
     assert note == "runs in onnxruntime fp32; the thresholds were chosen in openvino bf16"
+
+
+def test_int8_that_was_scored_on_another_kind_of_processor_is_said(exported, monkeypatch, tmp_path):
+    file = Path(shutil.copy(exported[1], tmp_path))
+    monkeypatch.setattr(Predictor, "_open", lambda self, *_: SimpleNamespace(
+        name="onnxruntime", precision="int8", n_samples=1000, logits=lambda signals: np.zeros((1, 5))
+    ))  # fmt: skip
+    for scored_with, said in ((True, 1), (False, 0), (None, 0)):
+        write_metadata(file, describe(precision="int8", int8_products=scored_with))
+        monkeypatch.setattr("ecg_lightning.deployment.predictor.processor_has_int8", lambda: False)
+        notes = Predictor(file).notes
+        assert len(notes) == said
+    assert read_metadata(file).int8_products is None
 
 
 def test_mistakes_on_the_command_line_are_one_sentence(exported, ptbxl_record, tmp_path):

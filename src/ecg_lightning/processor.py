@@ -22,6 +22,11 @@ def processor_has_bf16() -> bool:
     return bool(processor_features() & {"amx_bf16", "avx512_bf16", "bf16"})
 
 
+def processor_has_int8() -> bool:
+    """Whether it sums products of int8 in hardware (VNNI, AMX, Arm's I8MM): without it kernels may round elsewhere."""
+    return bool(processor_features() & {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"})
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -37,6 +37,7 @@ from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
+from ecg_lightning.processor import processor_has_int8
 from ecg_lightning.runs.results import nested_metrics
 
 log = logging.getLogger(__name__)
@@ -382,6 +383,7 @@ def describe_file(
         model=described["choices"].get("model", ""),
         precision=deployment.precision,
         runtime=deployment.runtime,
+        int8_products=processor_has_int8(),
         compression=tuple(stages_of(described)),
         data_licence=_LICENCES[data_option(described)],
     )

@@ -37,6 +37,8 @@ class Metadata:
         model: name of the architecture.
         precision: that thresholds and temperature were chosen in: `fp32`, `bf16` or `int8`.
         runtime: that they were chosen in: `onnxruntime` or `openvino`.
+        int8_products: whether the processor that they were chosen on sums products of int8 exactly (see `processor`);
+            None where that is not known.
         compression: names of the stages that it went through.
         data_licence: licence of the training data.
         leads: the order of the input's leads.
@@ -57,6 +59,7 @@ class Metadata:
     model: str
     precision: str
     runtime: str
+    int8_products: bool | None = None
     compression: tuple[str, ...] = ()
     data_licence: str = ""
     leads: tuple[str, ...] = LEADS
@@ -123,6 +126,7 @@ def parse(values: Any) -> Metadata:
         raise TypeError("it is not a table")
     if values.get("format") != FORMAT:
         raise ValueError(f"format {values.get('format')!r}, this version ({__version__}) reads {FORMAT}")
+    values = {"int8_products": None, **values}  # which the first files did not say
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
         raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names)))}")
@@ -139,6 +143,7 @@ def parse(values: Any) -> Metadata:
         model=_text(values["model"], "model"),
         precision=_text(values["precision"], "precision"),
         runtime=_text(values["runtime"], "runtime"),
+        int8_products=_flag(values["int8_products"], "int8_products"),
         compression=_texts(values["compression"], "compression"),
         data_licence=_text(values["data_licence"], "data_licence"),
         leads=_texts(values["leads"], "leads"),
@@ -221,6 +226,12 @@ def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
         raise TypeError(f"{name} holds {value!r:.40}, expected a finite number")
     return float(value)
+
+
+def _flag(value: Any, name: str) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r:.40}, expected true, false or null")
+    return value
 
 
 def _count(value: Any, name: str) -> int:

@@ -16,7 +16,7 @@ from ecg_lightning.deployment.records import read_record
 from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, UserError
 from ecg_lightning.evaluation.calibration import probabilities
-from ecg_lightning.processor import available_cores, processor_has_bf16
+from ecg_lightning.processor import available_cores, processor_has_bf16, processor_has_int8
 
 _BATCH = 32
 
@@ -53,6 +53,11 @@ class Predictor:
         opened = (self.runtime.name, self.runtime.precision)
         if opened != scored:
             self.notes = (f"runs in {' '.join(opened)}; the thresholds were chosen in {' '.join(scored)}",)
+        elif self.metadata.precision == "int8" and self.metadata.int8_products not in (None, processor_has_int8()):
+            self.notes = (
+                "its int8 was scored on a processor of another kind (VNNI, AMX or I8MM there or here alone): "
+                "probabilities may differ a little from those that the thresholds were chosen on",
+            )
         if self.runtime.n_samples != self.metadata.n_samples:
             raise ModelFileError(
                 f"{path} takes {self.runtime.n_samples} samples a lead, its description says "
