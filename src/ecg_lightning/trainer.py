@@ -88,13 +88,14 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         "auto_insert_metric_name": False,
         "enable_version_counter": False,
     }
+    every_epoch = {"every_n_epochs": 1, "save_on_train_epoch_end": True, **common}  # validated or not
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            filename="best", monitor=cfg.monitor if cfg.scored_epoch == "best" else None, mode="max", **common
-        ),
+        ModelCheckpoint(filename="best", monitor=cfg.monitor, mode="max", **common)
+        if cfg.scored_epoch == "best"
+        else ModelCheckpoint(filename="best", mode="max", **every_epoch),  # Lightning tells the two apart by it
         # A second one: `save_last` of the first lags behind until the metric improves.
         # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
-        ModelCheckpoint(filename="last", every_n_epochs=1, **common),
+        ModelCheckpoint(filename="last", **every_epoch),
         *_snapshots(cfg, common),
         ProgressLines(),
         Timer(cfg.trainer.max_time),  # its clock travels in the checkpoints

@@ -109,7 +109,7 @@ class InceptionGroup(nn.Module):
         )
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.shortcut = nn.Sequential(convolution(inputs, width, 1), nn.BatchNorm2d(width))
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
         """(B, inputs, 1, T) → (B, width, 1, T)."""
@@ -126,7 +126,7 @@ class InceptionBlock(nn.Module):
         self.convolutions = nn.ModuleList(convolution(bottleneck, filters, size) for size in kernel_sizes)
         self.pooled = nn.Sequential(nn.MaxPool2d((1, 3), 1, (0, 1)), convolution(inputs, filters, 1))
         self.norm = nn.BatchNorm2d((len(kernel_sizes) + 1) * filters)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
         """(B, inputs, 1, T) → (B, branches × filters, 1, T)."""

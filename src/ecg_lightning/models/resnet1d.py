@@ -69,7 +69,7 @@ class ResNet1dNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            convolution(n_leads, channels[0], kernel_size, stride=2), nn.BatchNorm2d(channels[0]), nn.ReLU()
+            convolution(n_leads, channels[0], kernel_size, stride=2), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)
         )
         drops = iter(torch.linspace(0, drop_path, sum(blocks)).tolist())
         self.stages = nn.Sequential()
@@ -106,7 +106,7 @@ class Block(nn.Module):
         super().__init__()
         self.conv1 = convolution(inputs, outputs, kernel_sizes[0], stride)
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.relu1 = nn.ReLU()
+        self.relu1 = nn.ReLU(inplace=True)
         self.conv2 = convolution(outputs, outputs, kernel_sizes[1])
         self.bn2 = nn.BatchNorm2d(outputs)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
@@ -115,7 +115,7 @@ class Block(nn.Module):
             if stride > 1 or inputs != outputs
             else nn.Identity()
         )
-        self.relu2 = nn.ReLU()  # one module a use, as eager and FX quantization want it
+        self.relu2 = nn.ReLU(inplace=True)  # one module a use, as eager and FX quantization want it
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
         """(B, inputs, 1, T) → (B, outputs, 1, T / stride)."""

@@ -61,7 +61,7 @@ class ResNet1dWangNetwork(nn.Module):
         drop_path: float,
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(convolution(n_leads, channels, 7), nn.BatchNorm2d(channels), nn.ReLU())
+        self.stem = nn.Sequential(convolution(n_leads, channels, 7), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         strides = [2 if stage and not block else 1 for stage, n in enumerate(blocks) for block in range(n)]
         last = max(1, len(strides) - 1)
         self.blocks = nn.Sequential(

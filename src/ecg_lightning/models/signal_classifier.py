@@ -91,7 +91,7 @@ def classifier_layers(features: int, n_classes: int, hidden: int, dropout: float
         nn.BatchNorm1d(features),
         nn.Dropout(dropout / 2),
         nn.Linear(features, hidden),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.BatchNorm1d(hidden),
         nn.Dropout(dropout),
         nn.Linear(hidden, n_classes),

@@ -110,7 +110,7 @@ class XBlock(nn.Module):
             self.shortcut.append(nn.AvgPool2d((1, 2), ceil_mode=True))
         if inputs != outputs:
             self.shortcut.extend([convolution(inputs, outputs, 1), nn.BatchNorm2d(outputs)])
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
         """(B, inputs, 1, T) → (B, outputs, 1, T / stride)."""
@@ -119,4 +119,6 @@ class XBlock(nn.Module):
 
 
 def _layer(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(convolution(inputs, outputs, kernel_size, stride), nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(
+        convolution(inputs, outputs, kernel_size, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
