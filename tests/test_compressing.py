@@ -325,6 +325,7 @@ def test_variants_are_evaluated_and_compared_like_runs(compress):
     assert row["auroc_change"].value == pytest.approx(delta["auroc_macro"])
     for run in (pruned, folder):  # the last variant's are the run's
         found = evaluations.evaluate_run(run, "test", None, 100)
+        assert found["subgroups"]
         assert found["scores"]["macro"]["f1"][0] == pytest.approx(result.metrics["test"]["f1_macro_tuned"])
     macro = result.evaluation["test"]["scores"]["macro"]
     assert macro["f1"][0] == pytest.approx(result.metrics["test"]["f1_macro_tuned"])

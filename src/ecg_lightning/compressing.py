@@ -63,8 +63,9 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         )
     own_data = data_option(description) if "_target_" not in cfg.data else None
     result.choices |= description["choices"] | ({"data": own_data} if own_data else {})
-    datamodule = build_datamodule(_data_settings(cfg, description), cfg.seed)
-    write_config(plain(cfg), Path(cfg.paths.output_dir), result)
+    data = _data_settings(cfg, description)
+    datamodule = build_datamodule(data, cfg.seed)
+    write_config(plain(cfg) | {"data": data}, Path(cfg.paths.output_dir), result)
     return _compress(cfg, device, Path(cfg.ckpt_path), datamodule, stages, result)
 
 

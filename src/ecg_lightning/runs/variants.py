@@ -162,7 +162,7 @@ def _row(
 
 def _chosen(result: Mapping[str, Any], run: str, variant: Mapping[str, Any]) -> dict[str, Any]:
     choices = {name: result["choices"].get(name, "") for name in ("model", "compression", "hardware")}
-    checkpoint = variant["checkpoint"]
+    checkpoint = variant.get("checkpoint", "")  # the first results did not say
     return {"run": run, **choices, "checkpoint": checkpoint, "seed": result["seed"], "variant": variant["name"]}
 
 
