@@ -78,12 +78,13 @@ def test_the_front_holds_what_nothing_beats():
 
 
 def test_cells_of_a_slower_hour_are_drawn_at_one_speed():
-    cell = {"model": "vit", "hardware": "cpu"}
+    cell = {"model": "vit", "checkpoint": "a", "hardware": "cpu"}
     rows = [
         {**cell, "ms": 10.0, "times_fp32": 1.0},
         {**cell, "ms": 5.0, "times_fp32": 2.0},
         {**cell, "ms": 30.0, "times_fp32": 1.0},  # the same model, when the machine was three times as slow
         {**cell, "ms": 6.0, "times_fp32": 5.0},
         {**cell, "hardware": "cuda", "ms": 1.0, "times_fp32": None},
+        {**cell, "checkpoint": "b", "ms": 90.0, "times_fp32": 1.0},  # of larger images
     ]
-    assert [row["ms"] for row in _at_one_speed(rows)] == [20.0, 10.0, 20.0, 4.0, 1.0]
+    assert [row["ms"] for row in _at_one_speed(rows)] == [20.0, 10.0, 20.0, 4.0, 1.0, 90.0]
