@@ -169,8 +169,12 @@ class FxDynamic(FxQuantization):
     """Dynamic quantization: int8 weights of the linear layers, activations rounded as they come; no convolution."""
 
     def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
-        mapping = QConfigMapping().set_object_type(nn.Linear, default_dynamic_qconfig)
-        mapping.set_object_type(nn.ReLU, default_dynamic_qconfig)  # fused with a linear layer it must be asked for, too
+        # By name: asked for by type, a linear layer could not be fused with its ReLU unless that were asked for, too,
+        # and then no convolution with its own.
+        mapping = QConfigMapping()
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Linear):
+                mapping.set_module_name(name, default_dynamic_qconfig)
         prepared: nn.Module = prepare_fx(network.eval(), mapping, (inputs,))
         return prepared
 
