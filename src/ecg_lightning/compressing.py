@@ -25,8 +25,7 @@ from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ConfigError, UnsupportedModelError
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
-from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
@@ -198,8 +197,8 @@ def _compress(
         if isinstance(stop, Exception) and not any(variant.runtimes for variant in variants):
             with contextlib.suppress(Exception):  # what stopped it is what is told
                 measure_variants(variants, datamodule, latency, pipeline.threads)
-        raise UnfinishedError(_summed_up(result, variants, cfg, datamodule, pipeline), stop) from stop
-    _summed_up(result, variants, cfg, datamodule, pipeline)
+        raise UnfinishedError(_summed_up(result, variants, pipeline), stop) from stop
+    _summed_up(result, variants, pipeline)
     result.artifacts["pareto"] = write_pareto(
         dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
     )
@@ -207,19 +206,16 @@ def _compress(
     return result
 
 
-def _summed_up(
-    result: RunResult,
-    variants: Sequence[Variant],
-    cfg: DictConfig,
-    datamodule: PTBXLDataModule,
-    pipeline: Pipeline,
-) -> RunResult:
+def _summed_up(result: RunResult, variants: Sequence[Variant], pipeline: Pipeline) -> RunResult:
     """The result with these variants; the last one's scores and predictions are the run's."""
-    rows = [_row(variant, variants[0], datamodule, cfg.compression) for variant in variants]
+    datamodule, folder = pipeline.datamodule, pipeline.folder
+    rows = [_row(variant, variants[0], datamodule, pipeline.cfg.compression) for variant in variants]
     result.variants = [row | {"checkpoint": pipeline.sha256} for row in rows]
-    folder = Path(cfg.paths.output_dir)
     for variant in variants:
-        predicted = _predictions(variant, pipeline.trained, datamodule)
+        predicted = {
+            split: training.predictions_of(pipeline.trained, datamodule.datasets[split], logits_NC)
+            for split, logits_NC in variant.evaluation.logits.items()
+        }
         write_predictions(folder / "variants" / variant.name / PREDICTIONS_FILE, predicted)
     write_predictions(folder / PREDICTIONS_FILE, predicted)
     train_folds = pipeline.trained.description["folds"]["train"]
@@ -237,28 +233,12 @@ def _summed_up(
     return result
 
 
-def _predictions(variant: Variant, classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict[str, Predictions]:
-    """What the variant's own file gave for the validation and test records."""
-    found = {}
-    for split, logits_NC in variant.evaluation.logits.items():
-        dataset = datamodule.datasets[split]
-        found[split] = Predictions(
-            classes=tuple(classifier.classes),
-            link=classifier.link,
-            ecg_ids=dataset.ecg_ids,
-            patient_ids=dataset.patient_ids,
-            targets_NC=dataset.targets.numpy().astype(bool),
-            logits_NC=logits_NC,
-        )
-    return found
-
-
 def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, settings: DictConfig) -> dict[str, Any]:
     """A variant as `result.json` holds it."""
-    own, times = single_ms(variant), {name: single_ms(baseline, name) for name in ("bf16", "fp32")}
-    rival = next((name for name, milliseconds in times.items() if milliseconds), None)  # what costs no work
-    # A few per cent are noise.
-    slower = bool(own and rival and variant is not baseline and own > 1.05 * (times[rival] or 0))
+    times = {name: single_ms(baseline, name) for name in ("bf16", "fp32")}
+    rival, rival_ms = next(((name, ms) for name, ms in times.items() if ms), (None, None))  # what costs no work
+    own_ms = single_ms(variant) if variant is not baseline else None
+    slower = own_ms and rival_ms and own_ms > 1.05 * rival_ms  # a few per cent are noise
     dataset, differences = datamodule.datasets["test"], {}
     for one, evaluation in variant.evaluations.items():
         if one != baseline.own or variant is not baseline:

@@ -89,10 +89,9 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         "enable_version_counter": False,
     }
     every_epoch = {"every_n_epochs": 1, "save_on_train_epoch_end": True, **common}  # validated or not
+    scored = {"monitor": cfg.monitor, **common} if cfg.scored_epoch == "best" else every_epoch
     callbacks: list[Callback] = [
-        ModelCheckpoint(filename="best", monitor=cfg.monitor, mode="max", **common)
-        if cfg.scored_epoch == "best"
-        else ModelCheckpoint(filename="best", mode="max", **every_epoch),  # Lightning tells the two apart by it
+        ModelCheckpoint(filename="best", mode="max", **scored),  # by its mode Lightning tells it from the other one
         # A second one: `save_last` of the first lags behind until the metric improves.
         # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
         ModelCheckpoint(filename="last", **every_epoch),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer
@@ -27,7 +29,7 @@ from ecg_lightning.checkpoints import (
     save_classifier,
 )
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import PTBXLDataModule, SignalDataset
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
@@ -277,17 +279,29 @@ def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict
     splits = {}
     for split, scored in classifier.scored.items():
         if split != "train":
-            n_records, dataset = len(scored.targets), datamodule.datasets[split]
-            splits[split] = Predictions(
-                classes=tuple(classifier.classes),
-                link=classifier.link,
-                ecg_ids=dataset.ecg_ids[:n_records],
-                patient_ids=dataset.patient_ids[:n_records],
-                targets_NC=scored.targets.numpy().astype(bool),
-                logits_NC=scored.logits.double().numpy(),
-                spreads_NC=None if scored.spreads is None else scored.spreads.double().numpy(),
-            )
+            spreads_NC = None if scored.spreads is None else scored.spreads.double().numpy()
+            logits_NC = scored.logits.double().numpy()
+            splits[split] = predictions_of(classifier, datamodule.datasets[split], logits_NC, spreads_NC)
     return splits
+
+
+def predictions_of(
+    classifier: ECGClassifier,
+    dataset: SignalDataset,
+    logits_NC: npt.NDArray[np.float64],
+    spreads_NC: npt.NDArray[np.float64] | None = None,
+) -> Predictions:
+    """What a classifier, or a file made of it, said of the first N records of a split."""
+    n_records = len(logits_NC)
+    return Predictions(
+        classes=tuple(classifier.classes),
+        link=classifier.link,
+        ecg_ids=dataset.ecg_ids[:n_records],
+        patient_ids=dataset.patient_ids[:n_records],
+        targets_NC=dataset.targets[:n_records].numpy().astype(bool),
+        logits_NC=logits_NC,
+        spreads_NC=spreads_NC,
+    )
 
 
 def evaluate_predictions(

@@ -40,6 +40,7 @@ _IN_FLOAT = (
     *(torch.cat, torch.permute, torch.transpose, torch.unsqueeze),
     *(nn.LayerNorm, nn.functional.layer_norm),
 )
+_UNTRACEABLE = (TypeError, ValueError, AttributeError, LookupError, AssertionError, NotImplementedError, TraceError)
 _NOTICES = (
     (DeprecationWarning, "torch.ao.quantization is deprecated"),
     (UserWarning, "Please use quant_min and quant_max"),
@@ -263,9 +264,7 @@ def _explained(network: nn.Module) -> Iterator[None]:
             for category, message in _NOTICES:
                 warnings.filterwarnings("ignore", message, category)
             yield
-    except (
-        *(TypeError, ValueError, AttributeError, LookupError, AssertionError, NotImplementedError, TraceError),
-    ) as error:
+    except _UNTRACEABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise UnsupportedModelError(
             f"torch.ao cannot quantize {type(network).__name__} ({reason}); use compression=qat or compression=ptq"

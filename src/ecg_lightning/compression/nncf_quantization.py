@@ -45,7 +45,7 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
 
 @contextmanager
 def _explained(network: nn.Module) -> Iterator[None]:
-    """NNCF raises anything; what is the environment's fault is not called the network's."""
+    """One sentence, in which what is the environment's fault is not called the network's."""
     too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
     try:
         yield
@@ -55,9 +55,9 @@ def _explained(network: nn.Module) -> Iterator[None]:
             " NNCF_EXTENSION_LOAD_TIMEOUT to more seconds or, if an earlier compilation was killed, remove the"
             f" lock file in {_build_folder()}"
         ) from error
-    except (MemoryError, KeyboardInterrupt):
+    except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # NNCF raises anything
         reason = " ".join(str(error).split())[:200]
         if isinstance(error, OSError) or any(word in reason for word in _COMPILER):
             raise UserError(

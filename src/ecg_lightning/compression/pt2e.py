@@ -29,7 +29,7 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
     Raises:
         UnsupportedModelError: `torch.export` cannot trace the network.
     """
-    pt2e = _torchao()
+    pt2e = import_extra("torchao.quantization.pt2e")
     quantizers = import_extra("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer")
     specification = import_extra("torchao.quantization.pt2e.quantizer.quantizer").QuantizationSpec
     activation = specification(
@@ -65,22 +65,18 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
 
 def freeze_statistics(network: nn.Module) -> None:
     """Let BatchNorm in a prepared graph use its running statistics; gradients flow as before."""
-    _torchao().move_exported_model_to_eval(network)
+    import_extra("torchao.quantization.pt2e").move_exported_model_to_eval(network)
 
 
 def convert_pt2e(network: nn.Module) -> nn.Module:
     """The trained graph with integer weights; it computes as the int8 runtimes will, slowly."""
-    pt2e = _torchao()
+    pt2e = import_extra("torchao.quantization.pt2e")
     network.eval()  # exported graphs return nothing here
     with hushed(_REGISTRY), _only_its_convolutions():
         convert = import_extra("torchao.quantization.pt2e.quantize_pt2e").convert_pt2e
         converted: nn.Module = pt2e.allow_exported_model_train_eval(convert(network))
     converted.eval()
     return converted
-
-
-def _torchao() -> Any:
-    return import_extra("torchao.quantization.pt2e")
 
 
 @contextmanager

@@ -50,21 +50,24 @@ def benchmark(
     random = np.random.default_rng(0)
     names = distinct_names(paths)
     for path in paths:
+        sizes: dict[str, int] = {}
         peaks: dict[tuple[str, str], float] = {}  # by runtime and precision
         for batch in batches:
             for opened in _open_all(path, threads, batch, skipped):
                 name = f"{path} {opened.name} {opened.precision} {batch}"
                 signals = random.normal(scale=0.3, size=(batch, 12, opened.n_samples)).astype(np.float32)
                 cases[name] = _call(opened, signals)
+                sizes = sizes or sizes_of(path)
                 way = (opened.name, opened.precision)
-                peaks[way] = peaks.get(way) or peak_memory_mib(path, *way)
+                if way not in peaks:
+                    peaks[way] = peak_memory_mib(path, *way)
                 rows[name] = {
                     "file": names[path],
                     "runtime": opened.name,
                     "precision": opened.precision,
                     "batch": batch,
                     "threads": threads,
-                    **sizes_of(path),
+                    **sizes,
                     "peak_memory_mib": peaks[way],
                     "kernels": opened.kernels(),
                 }

@@ -17,7 +17,9 @@ _NOT_DECAYED = (
 
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Fused optimizer; with AdamW and SGD, weight decay is kept off `_NOT_DECAYED` and, if asked, norms and biases.
+    """Fused optimizer; with AdamW and SGD, weight decay is kept off `_NOT_DECAYED`, biases and norms.
+
+    `decay_norms` lets it at biases and norms.
 
     Plain Adam decays everything, as PyTorch's does.
     """

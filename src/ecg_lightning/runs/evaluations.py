@@ -65,12 +65,13 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         config = _config(run)
         table, held_out = root or Path(config["data"]["root"]), config.get("cross_validation") or ()
         train_folds = [fold for fold in config["data"]["train_folds"] if fold not in held_out]
-        found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples)
     except (KeyError, TypeError):
-        reason = f"{folder}/config.yaml does not say data.root and data.train_folds"
+        reason = f"{run}/config.yaml does not say data.root and data.train_folds"
         if root:
             raise DataError(f"{reason}; run the model again") from None
-        found["left_out"] = reason
+        return found | {"left_out": reason}
+    try:
+        found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples)
     except DataError as error:
         if root:
             raise
@@ -181,13 +182,13 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
     Raises:
         DataError: a run has no predictions, or not of the same records.
     """
-    recipes = _by_recipe(folders)
-    like = read_run(folders[0], split)[1]
+    pairs = {folder: read_run(folder, split) for folder in folders}
+    like = pairs[folders[0]][1]
     rows: list[dict[str, Any]] = []
     reference: paired.Scores | None = None
-    for runs in recipes:
+    for runs in _by_recipe(folders):
         try:
-            scores = paired.score([read_run(folder, split) for folder in runs], like, n_resamples)
+            scores = paired.score([pairs[folder] for folder in runs], like, n_resamples)
         except DataError as error:
             raise DataError(f"{runs[0]} and {folders[0]}: {error}") from None
         row: dict[str, Any] = {"run": str(runs[0]), "runs": [str(run) for run in runs], "n_records": len(like.ecg_ids)}
