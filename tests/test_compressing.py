@@ -72,7 +72,6 @@ SIZES = TINY | {
 }
 NOT_SHRUNK_OR_RUN = {
     ("ptq_dynamic", "resnet1d"): "its one linear layer is smaller than what int8 says about itself",
-    ("distill_repvgg", "resnet1d"): "PyTorch 2.15 ended the process; not yet understood",
 }
 OWN_LANE = ("bf16",)  # not every processor has it
 

@@ -101,7 +101,7 @@ def run(
             log.warning("%s", note)
     write_config(_resolved(cfg, classifier), output_dir, result)
     if cfg.hardware.channels_last:
-        classifier.network.to(memory_format=torch.channels_last)
+        hardware.to_channels_last(classifier.network)
     if cfg.hardware.compile:
         classifier.compile_network()
 

@@ -19,6 +19,7 @@ from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.hardware import to_channels_last
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
@@ -86,7 +87,7 @@ class StageFit:
         if self.cfg.hardware.channels_last:  # of FX's training graphs it makes more than of any other
             taught = [classifier.distillation.teacher] if classifier.distillation else []
             for one in (classifier, *taught):
-                one.network.to(memory_format=torch.channels_last)
+                to_channels_last(one.network)
         cfg = self._configuration(epochs)
         device = dict(self.device) | ({"precision": precision} if precision else {})
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
