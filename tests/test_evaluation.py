@@ -51,16 +51,23 @@ def compare_trainings(recipe, reference, n_resamples=1000):
     return paired.compare(paired.score(recipe, like, n_resamples), paired.score(reference, like, n_resamples))
 
 
+def verdict(difference):
+    return paired.verdict(difference.auroc, difference.single)
+
+
 def test_a_planted_difference_is_found_and_its_absence_is_not():
     weak, strong = model(1.6), model(1.2)
     difference = compare(strong, weak)
-    assert paired.verdict(difference.auroc) == "better"
-    assert paired.verdict(difference.f1) == "better"
-    assert paired.verdict(compare(weak, strong).auroc) == "worse"
+    assert verdict(difference) == "better (one run)"
+    assert paired.verdict(difference.f1, single=True) == "better (one run)"
+    assert verdict(compare(weak, strong)) == "worse (one run)"
     same = compare(model(1.2), model(1.2, draw=1))
-    assert paired.verdict(same.auroc) == "no difference shown"
+    assert verdict(same) == "no difference shown"
     nothing = compare(weak, weak)
     assert nothing.f1 == nothing.auroc == (0.0, 0.0, 0.0)
+    many = [[model(noise, draw=draw) for draw in range(3)] for noise in (1.2, 1.6)]
+    assert verdict(compare_trainings(*many)) == "better"
+    assert verdict(compare_trainings(many[0], many[1][:1])) == "better (one run)"
 
 
 def test_the_pairing_makes_intervals_narrow():
@@ -86,10 +93,26 @@ def test_the_interval_covers_the_seeds_too():
     """Trainings that lie far apart make the mean uncertain, however many patients there are."""
     steady, shaky = [model(1.3)] * 3, [model(1.1), model(1.3), model(1.5)]
     scores = [paired.score(of, steady[0][1], 400).auroc for of in (steady, shaky)]
-    widths = [np.ptp(np.quantile(paired.mean_of_trainings(one)[1:], [0.025, 0.975])) for one in scores]
+    widths = [np.ptp(paired.mean_interval(one)[1:]) for one in scores]
     assert widths[1] > 2 * widths[0]
     for one in scores:
-        assert paired.mean_of_trainings(one)[0] == pytest.approx(one[:, 0].mean())
+        assert paired.mean_interval(one).value == pytest.approx(one[:, 0].mean())
+
+
+@pytest.mark.parametrize("n_seeds", [(2, 2), (3, 3), (1, 3), (5, 3)])
+def test_intervals_over_seeds_keep_their_promise(n_seeds):
+    """Recipes that are equal differ in their seeds' luck alone: 95 % of the intervals hold 0."""
+    rng, held, patients = np.random.default_rng(0), 0, rng_of_patients()
+    for _ in range(2000):
+        scores = [0.01 * rng.normal(size=(n, 1)) + patients for n in n_seeds]
+        difference = paired.compare(*(paired.Scores(one, one) for one in scores)).auroc
+        held += difference.low <= 0 <= difference.high
+    assert 0.935 < held / 2000 < 0.965
+
+
+def rng_of_patients():
+    """(1, R + 1): patients move all of them alike, so that they do not tell recipes apart."""
+    return np.random.default_rng(1).normal(0.9, 0.02, size=(1, 41))
 
 
 def test_records_are_matched_by_their_number():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import bootstrap
@@ -37,10 +39,13 @@ class Difference:
     Attributes:
         f1: of the means of macro F1.
         auroc: of the means of macro AUROC.
+        single: whether one of them was trained once, so that the intervals know nothing of its other seeds but what the
+            other recipe's say.
     """
 
     f1: Interval
     auroc: Interval
+    single: bool
 
 
 def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1000) -> Scores:
@@ -76,39 +81,51 @@ def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1
     return Scores(np.stack(f1), np.stack(auroc))
 
 
-def mean_of_trainings(scores_SR: Floats, seed: int = 0) -> Floats:
-    """(R + 1,) means over the trainings; each resample draws the trainings, too, with replacement.
-
-    So an interval covers what other patients and other seeds would give. Of one training nothing is known of other
-    seeds, and the interval covers the patients alone.
+def mean_interval(scores_SR: Floats) -> Interval:
+    """Of the mean over a recipe's trainings: other patients and, where there are several, other seeds.
 
     Args:
         scores_SR: (S, R + 1) of `Scores`.
-        seed: of the drawing; another one for each recipe, since its trainings belong to no other's.
     """
-    n_trainings, n_columns = scores_SR.shape
-    draws_SR = np.random.default_rng(seed).integers(n_trainings, size=scores_SR.shape)
-    draws_SR[:, 0] = np.arange(n_trainings)
-    means_R: Floats = scores_SR[draws_SR, np.arange(n_columns)].mean(axis=0)
-    return means_R
+    return _with_seeds(bootstrap.interval(scores_SR.mean(axis=0)), [scores_SR])
 
 
 def compare(recipe: Scores, reference: Scores) -> Difference:
-    """Paired by patient; trainings are drawn for each recipe on its own.
+    """Paired by patient; trainings of the two belong to no other's.
 
     Args:
         recipe: what `score` gave.
         reference: the same of the one it is compared with, on the same records.
     """
     f1, auroc = (
-        bootstrap.interval(mean_of_trainings(own) - mean_of_trainings(its, seed=1))
-        for own, its in zip(recipe, reference, strict=True)
+        _with_seeds(bootstrap.interval(own_SR.mean(axis=0) - its_SR.mean(axis=0)), [own_SR, its_SR])
+        for own_SR, its_SR in zip(recipe, reference, strict=True)
     )
-    return Difference(f1, auroc)
+    return Difference(f1, auroc, single=min(len(recipe.f1), len(reference.f1)) == 1)
 
 
-def verdict(difference: Interval) -> str:
-    """`better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`."""
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "no difference shown"
+def verdict(interval: Interval, single: bool) -> str:
+    """`better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`.
+
+    Args:
+        interval: of a difference.
+        single: whether a recipe was trained once: then it is the run that is better, of other seeds nothing is known.
+    """
+    said = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no difference shown"
+    return f"{said} (one run)" if single and said != "no difference shown" else said
+
+
+def _with_seeds(patients: Interval, recipes: Sequence[Floats]) -> Interval:
+    """Widen an interval over patients by the one over seeds; they are independent, so their squares add up.
+
+    Student's, with one variance for all recipes: two or three seeds hardly tell a variance, and resampling them would
+    make it too small by a third. Where no recipe has two, nothing is known of seeds and nothing is added.
+    """
+    degrees = sum(len(scores_SR) - 1 for scores_SR in recipes)
+    if degrees == 0:
+        return patients
+    squares = sum(float(((own_S := scores_SR[:, 0]) - own_S.mean()) @ (own_S - own_S.mean())) for scores_SR in recipes)
+    error = math.sqrt(squares / degrees * sum(1 / len(scores_SR) for scores_SR in recipes))
+    seeds = float(stats.t.ppf(0.975, degrees)) * error
+    value, low, high = patients
+    return Interval(value, value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.errors import DataError
-from ecg_lightning.evaluation import bootstrap, cohort, paired, report
+from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
@@ -193,7 +193,7 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
             raise DataError(f"{runs[0]} and {folders[0]}: {error}") from None
         row: dict[str, Any] = {"run": str(runs[0]), "runs": [str(run) for run in runs], "n_records": len(like.ecg_ids)}
         for metric, scores_SR in scores._asdict().items():
-            row[metric] = bootstrap.interval(paired.mean_of_trainings(scores_SR))
+            row[metric] = paired.mean_interval(scores_SR)
             row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(runs) > 1 else None
         if reference is None:
             reference = scores
@@ -201,9 +201,9 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
             difference = paired.compare(scores, reference)
             row |= {
                 "f1_change": difference.f1,
-                "f1_verdict": paired.verdict(difference.f1),
+                "f1_verdict": paired.verdict(difference.f1, difference.single),
                 "auroc_change": difference.auroc,
-                "auroc_verdict": paired.verdict(difference.auroc),
+                "auroc_verdict": paired.verdict(difference.auroc, difference.single),
             }
         rows.append(row)
     return rows
