@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx, prepare_qa
 from torch.fx import symbolic_trace
 from torch.fx.proxy import TraceError
 
+from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.quantizable import holder_of, inputs_of, prepare_for_quantization
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
@@ -81,8 +82,9 @@ class FxQuantization(CompressionStage):
         torch.backends.quantized.engine = self.backend
         holder = holder_of(classifier)
         inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
+        heads = find_heads(holder.network, len(classifier.classes))
         with _explained(holder.network):
-            holder.network = self._prepare(_traced(holder.network), inputs)
+            holder.network = self._prepare(_traced(holder.network), inputs, heads)
         classifier = self._adjust(classifier, context)
         holder = holder_of(classifier)
         with _explained(holder.network):
@@ -96,7 +98,8 @@ class FxQuantization(CompressionStage):
         holder = holder_of(classifier)
         with _explained(holder.network), torch.no_grad():
             inputs = inputs_of(holder, classifier.frontend.eval()(signals))
-            holder.network = self._convert(self._prepare(_traced(holder.network), inputs))
+            heads = find_heads(holder.network, len(classifier.classes))
+            holder.network = self._convert(self._prepare(_traced(holder.network), inputs, heads))
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
@@ -115,7 +118,7 @@ class FxQuantization(CompressionStage):
             return [*(Deployment(None, name, "int8", reason) for name in others), torch_int8]
         return [*(Deployment(onnx, name, "int8") for name in others), torch_int8]
 
-    def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
+    def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
         raise NotImplementedError
 
     def _adjust(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
@@ -130,8 +133,8 @@ class FxQuantization(CompressionStage):
 class FxQAT(FxQuantization):
     """Quantization-aware training: the network learns with the rounding that int8 will bring."""
 
-    def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
-        mapping = _float_where_needed(network, get_default_qat_qconfig_mapping(self.backend))
+    def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
+        mapping = _float_where_needed(network, get_default_qat_qconfig_mapping(self.backend), heads)
         prepared: nn.Module = prepare_qat_fx(network.train(), mapping, (inputs,))
         return prepared
 
@@ -156,8 +159,8 @@ class FxStatic(FxQuantization):
         super().__init__(backend, epochs, lr)
         self.n_calibration = n_calibration
 
-    def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
-        mapping = _float_where_needed(network, get_default_qconfig_mapping(self.backend))
+    def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
+        mapping = _float_where_needed(network, get_default_qconfig_mapping(self.backend), heads)
         prepared: nn.Module = prepare_fx(network.eval(), mapping, (inputs,))
         return prepared
 
@@ -169,7 +172,7 @@ class FxStatic(FxQuantization):
 class FxDynamic(FxQuantization):
     """Dynamic quantization: int8 weights of the linear layers, activations rounded as they come; no convolution."""
 
-    def _prepare(self, network: nn.Module, inputs: Tensor) -> nn.Module:
+    def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
         # By name: asked for by type, a linear layer could not be fused with its ReLU unless that were asked for, too,
         # and then no convolution with its own.
         mapping = QConfigMapping()
@@ -185,25 +188,36 @@ def freeze_statistics(network: nn.Module) -> None:
     network.apply(freeze_bn_stats)
 
 
-class Observers(Callback):
-    """Rules what the ranges of activations are taken from.
-
-    Training records alone: observers would go on observing in evaluation, too. For the last third of the epochs ranges
-    and batch statistics stand still, as they will in int8.
+class FrozenStatistics(Callback):
+    """For the last third of the epochs batch statistics stand still, as they will in int8.
 
     Args:
         freeze: fixes the batch statistics of the network, in the way of the tool that prepared it.
     """
 
-    def __init__(self, freeze: Callable[[nn.Module], None] = freeze_statistics) -> None:
+    def __init__(self, freeze: Callable[[nn.Module], None]) -> None:
         self._freeze = freeze
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Observe or freeze; every epoch, since validation sets the modes again."""
-        late = _is_late(trainer.current_epoch, trainer.max_epochs or 1)
-        set_observing(pl_module, not late)
-        if late:
+        """Every epoch, since validation sets the modes again."""
+        if _is_late(trainer.current_epoch, trainer.max_epochs or 1):
             self._freeze(cast(nn.Module, pl_module.network))
+
+
+class Observers(FrozenStatistics):
+    """Rules what the ranges of activations are taken from.
+
+    Training records alone: observers would go on observing in evaluation, too. For the last third of the epochs ranges
+    stand still, as batch statistics do.
+    """
+
+    def __init__(self, freeze: Callable[[nn.Module], None] = freeze_statistics) -> None:
+        super().__init__(freeze)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Observe or freeze."""
+        set_observing(pl_module, not _is_late(trainer.current_epoch, trainer.max_epochs or 1))
+        super().on_train_epoch_start(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop observing until the next epoch starts."""
@@ -242,15 +256,19 @@ def _traced(network: nn.Module) -> nn.Module:
     return graph
 
 
-def _float_where_needed(network: nn.Module, mapping: QConfigMapping) -> QConfigMapping:
+def _float_where_needed(network: nn.Module, mapping: QConfigMapping, heads: Iterable[str]) -> QConfigMapping:
     """Leave to float what int8 gains nothing from, or what the runtimes get wrong.
 
+    A head's output would be rounded, too: to some thirty different logits, which tie in an AUROC and leave thresholds
+    and calibration no choice.
     A transformer's residual stream stays in float: rounding it doubles the error, and OpenVINO cannot compile its sum
     with int8 positions for any batch. Beside other tokens, OpenVINO computes patches of an int8 convolution wrongly
     when compiled for any batch, though not for a fixed one.
     """
     for operation in (*_IN_FLOAT, *((operator.add, "add", torch.add) if hasattr(network, "pos_embed") else ())):
         mapping.set_object_type(operation, None)
+    for head in heads:
+        mapping.set_module_name(head, None)
     if hasattr(network, "cls_token"):
         mapping.set_module_name("patch_embed.proj", None)
     return mapping

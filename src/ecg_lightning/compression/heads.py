@@ -1,4 +1,4 @@
-"""The layers that give the logits, which no pruning may touch."""
+"""The layers that give the logits, which neither pruning nor the rounding of their outputs may touch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find_heads(network: nn.Module, n_classes: int) -> dict[str, nn.Linear]:
     heads = {name: module for name, module in ending if isinstance(module, nn.Linear)}
     if not heads:
         raise UnsupportedModelError(
-            f"pruning: {type(network).__name__} does not end in a linear layer of {n_classes} classes, so it is not "
-            "known which layer to leave whole"
+            f"{type(network).__name__} does not end in a linear layer of {n_classes} classes, so it is not known which "
+            "layer compression must leave whole"
         )
     return heads

@@ -43,6 +43,13 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
         holder.network = nncf.quantize(network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer)
 
 
+def evaluate_batch_norm(network: nn.Module) -> None:
+    """Let BatchNorm in a network that NNCF quantized use its running statistics, in training, too."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eval()
+
+
 @contextmanager
 def _explained(network: nn.Module) -> Iterator[None]:
     """One sentence, in which what is the environment's fault is not called the network's."""

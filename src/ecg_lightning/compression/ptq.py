@@ -55,11 +55,13 @@ class PTQ(CompressionStage):
 
 
 def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext, n_calibration: int) -> Deployment:
-    """ONNX Runtime's static quantization (QDQ) of the products of the network; the front end stays in float32.
+    """ONNX Runtime's static quantization (QDQ) of the products of the network.
+
+    The front end stays in float32, and so do the heads, whose rounded outputs would tie.
 
     Args:
         classifier: float.
-        folder: for `model.onnx`.
+        folder: for `onnxruntime.onnx`, which is another model than NNCF's.
         context: with the training records.
         n_calibration: how many of them.
     """
@@ -69,7 +71,7 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
     preprocess = import_extra("onnxruntime.quantization.shape_inference").quant_pre_process
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
     source = export_onnx(module, folder / "float.onnx", len(LEADS), classifier.description["n_samples"])
-    prepared, target = folder / "prepared.onnx", folder / "model.onnx"
+    prepared, target = folder / "prepared.onnx", folder / "onnxruntime.onnx"
     try:
         with hushed("root"):  # its advice to preprocess, which was done
             preprocess(source, prepared, skip_symbolic_shape=True)  # which cannot follow windows and recurrences
@@ -79,7 +81,7 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
                 _Calibration(context, n_calibration),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=list(_PRODUCTS),
-                nodes_to_exclude=frontend_nodes(prepared),
+                nodes_to_exclude=[*frontend_nodes(prepared), *head_nodes(prepared)],
                 per_channel=True,
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -105,6 +107,24 @@ def frontend_nodes(path: Path) -> list[str]:
         if node.op_type in _PRODUCTS:
             names.append(node.name)
     return names
+
+
+def head_nodes(path: Path) -> list[str]:
+    """Names of the products of an exported file that no other product comes after: those that give the logits."""
+    graph = import_extra("onnx").load(path).graph
+    maker = {output: node for node in graph.node for output in node.output}
+    found, waiting = [], [output.name for output in graph.output]
+    seen = {*waiting}
+    while waiting:
+        node = maker.get(waiting.pop())
+        if node is None:  # an input, or a constant
+            continue
+        if node.op_type in _PRODUCTS:
+            found.append(node.name)
+            continue
+        waiting += (new := {*node.input} - seen)
+        seen |= new
+    return found
 
 
 class _Calibration:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ecg_lightning.compression.act_swap import has_smooth_activations
-from ecg_lightning.compression.fx import Observers, calibrate
-from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
+from ecg_lightning.compression.fx import FrozenStatistics, Observers, calibrate
+from ecg_lightning.compression.nncf_quantization import evaluate_batch_norm, export_nncf, quantize_with_nncf
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.quantizable import holder_of, inputs_of, mostly_linear
 from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
@@ -50,7 +50,8 @@ class QAT(CompressionStage):
         """Quantize, train, and for PT2E convert."""
         if self._tool(classifier) == "nncf":
             quantize_with_nncf(classifier, context, self.n_calibration)
-            return context.fit(classifier, self.epochs, self.lr, precision="32-true")
+            frozen = FrozenStatistics(evaluate_batch_norm)
+            return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[frozen])
         holder = holder_of(classifier)
         inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
         holder.network = prepare_pt2e(holder.network, inputs)
