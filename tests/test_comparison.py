@@ -1,13 +1,19 @@
 """Verdicts on compressed models, and the Pareto front."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
 from ecg_lightning.compression.comparison import Decided, compare, verdict
+from ecg_lightning.compression.measurement import slower_than
+from ecg_lightning.compression.stage import Deployment
+from ecg_lightning.compression.variant import Variant
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import macro_intervals
 from ecg_lightning.runs.pareto import _at_one_speed, pareto_front
+from ecg_lightning.runs.variants import variant_rows, without_repeats
 
 
 class Fold:
@@ -69,6 +75,64 @@ def test_pairing_narrows_the_interval(fold):
 )
 def test_the_whole_interval_decides(low, high, said):
     assert verdict(Interval((low + high) / 2, low, high), 0.01) == said
+
+
+def timed(name, *rows):
+    """A variant whose own deployment is the first of these (runtime, precision, ms) rows, batch 1 on one thread."""
+    deployments = [Deployment(Path("model.onnx"), runtime, precision) for runtime, precision, _ in rows]
+    variant = Variant(name, None, deployments, {})
+    variant.runtimes = [
+        {
+            "runtime": runtime,
+            "precision": precision,
+            "batch": 1,
+            "threads": 1,
+            **({"p50_ms": ms} if ms else {"skipped": "x"}),
+        }
+        for runtime, precision, ms in rows
+    ]
+    return variant
+
+
+def test_a_variant_slower_than_what_costs_no_work_is_flagged():
+    baseline = timed("baseline", ("openvino", "fp32", 10.0), ("openvino", "bf16", 5.0), ("torch", "fp32", 20.0))
+    without_bf16 = timed("baseline", ("openvino", "fp32", 10.0), ("torch", "fp32", 20.0))
+    for ms, said, said_without in ((4.0, None, None), (5.2, None, None), (7.0, "bf16", None), (12.0, "bf16", "fp32")):
+        variant = timed("quantize", ("openvino", "int8", ms), ("onnxruntime", "int8", 1.0))
+        assert slower_than(variant, baseline) == said
+        assert slower_than(variant, without_bf16) == said_without
+    assert slower_than(baseline, baseline) is None
+    assert slower_than(timed("quantize", ("openvino", "int8", None)), baseline) is None  # nothing was timed
+
+
+def result(variants):
+    """As much of `result.json` as the table of variants reads."""
+    rows = []
+    for variant, f1 in variants:
+        for row in variant.runtimes:
+            row |= {"f1_macro_tuned": f1, "auroc_macro": 0.8, "kernels": [], "delta": None}
+        size = {"bytes": 4_000_000, "compressed_bytes": 2_000_000}
+        own = variant.own
+        rows.append(
+            {"name": variant.name, "runtime": own.runtime, "precision": own.precision, "runtimes": variant.runtimes}
+            | {"size": size, "slower_than": None, "checkpoint": "abc"}
+        )
+    return {"variants": rows, "choices": {"model": "vit"}, "seed": 0, "data": {"n_test": 60}}
+
+
+def test_the_table_says_how_many_times_as_fast_as_the_fastest_uncompressed_model():
+    baseline = timed("baseline", ("onnxruntime", "fp32", 12.0), ("openvino", "fp32", 10.0), ("openvino", "bf16", 6.0))
+    small = timed("quantize", ("openvino", "int8", 2.0), ("onnxruntime", "int8", None))
+    found = variant_rows(result([(baseline, 0.7), (small, 0.68)]))
+    cells = [(row["variant"], row["precision"], row["ms"], row["times_fp32"], row["times_bf16"]) for row in found]
+    assert cells == [
+        ("baseline", "fp32", 12.0, pytest.approx(10 / 12), 0.5),
+        ("baseline", "bf16", 6.0, pytest.approx(10 / 6), 1.0),
+        ("quantize", "int8", 2.0, 5.0, 3.0),
+    ]
+    assert {row["megabytes"] for row in found} == {4.0}
+    again = found + [row | {"run": "2"} for row in found]  # another cell of the same training
+    assert [row["variant"] for row in without_repeats(again)] == ["baseline", "baseline", "quantize", "quantize"]
 
 
 def test_the_front_holds_what_nothing_beats():

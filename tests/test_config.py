@@ -140,6 +140,14 @@ def test_keys_that_would_do_nothing_are_refused_by_compress(configure_compressio
     assert said in explain(caught.value)
 
 
+@pytest.mark.parametrize("key", ["alpha=0.1", "optimizer.lr=0.003", "scheduler.warmup=0.3", "teacher=x.ckpt"])
+def test_keys_of_a_student_that_would_do_nothing_are_refused(configure_compression, key):
+    student = "compression.stages.distill.student"
+    with pytest.raises(ConfigError, match=rf"{student}\.{key} rules nothing.*set compression\.stages\.distill\.alpha"):
+        configure_compression("ckpt_path=x.ckpt", "compression=distill", f"{student}.{key}")
+    configure_compression("ckpt_path=x.ckpt", "compression=distill", f"{student}.optimizer.weight_decay=0.1")
+
+
 def test_folds_that_a_phase_does_not_need_may_overlap(configure):
     assert configure("train=false", "ckpt_path=x", "data.test_folds=[9]").data.test_folds == [9]
     assert configure("test=false", "data.val_folds=[10]").data.val_folds == [10]

@@ -25,6 +25,7 @@ from ecg_lightning.evaluation.calibration import probabilities
 
 pytest.importorskip("onnxruntime")
 MODEL = {"sampling_rate": 100, "n_samples": 1000}
+UNNAMED = "its leads have no names: taken in the order I, II, III, AVR, AVL, AVF, V1, V2, V3, V4, V5, V6"
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,14 @@ def ptbxl_record(synthetic_root):
 @pytest.fixture
 def millivolts():
     """(12, 1000): slow waves, which resampling keeps."""
-    time = np.arange(1000) / 100
-    return np.stack([0.2 * (row + 1) * np.sin(2 * np.pi * (1 + row / 4) * time + row) for row in range(12)])
+    return waves(np.arange(1000) / 100)
+
+
+def waves(time):
+    """Twelve leads; those of the limbs follow from two of them."""
+    rows = [0.2 * (row + 1) * np.sin(2 * np.pi * (1 + row / 4) * time + row) for row in range(12)]
+    one, two = rows[:2]
+    return np.stack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2, *rows[6:]])
 
 
 def _write_wfdb(folder, signals_TS, names=LEADS, rate=100, units="mV", gain=1000.0):
@@ -70,15 +77,30 @@ def test_wfdb_csv_and_npy_give_the_same(ptbxl_record, tmp_path):
     np.save(tmp_path / "b.npy", 1000 * expected.T)
     files = [
         (ptbxl_record.with_suffix(""), None),
-        (_write_csv(tmp_path / "a.csv", expected.T), None),
         (_write_csv(tmp_path / "b.csv", expected.T, LEADS), "mV"),
+        (_write_csv(tmp_path / "a.csv", expected.T), None),
         (tmp_path / "a.npy", None),
         (tmp_path / "b.npy", "uV"),
     ]
-    for path, units in files:
+    for number, (path, units) in enumerate(files):
         found = read_record(path, **MODEL, rate=100, units=units)
         assert np.allclose(found.millivolts_CT, expected, atol=1e-5)
-        assert found.notes == ()
+        assert found.notes == ((UNNAMED,) if number > 1 else ())
+
+
+@pytest.mark.parametrize("order", [(1, 0, *range(2, 12)), (*range(6, 12), *range(6)), tuple(reversed(range(12)))])
+def test_leads_without_names_that_are_in_another_order_are_refused(order, millivolts, tmp_path):
+    np.save(tmp_path / "a.npy", millivolts[list(order)])
+    _write_csv(tmp_path / "a.csv", millivolts[list(order)].T)
+    for name in ("a.npy", "a.csv"):
+        with pytest.raises(DataError, match=r"are not in the order I, II, .*II is not I \+ III"):
+            read_record(tmp_path / name, **MODEL, rate=100)
+    named = _write_csv(tmp_path / "b.csv", millivolts[list(order)].T, [LEADS[row] for row in order])
+    assert np.allclose(read_record(named, **MODEL, rate=100).millivolts_CT, millivolts, atol=1e-5)
+    off = millivolts.copy()
+    off[3] = 0  # an electrode that was off tells nothing of the order
+    np.save(tmp_path / "a.npy", off)
+    assert read_record(tmp_path / "a.npy", **MODEL, rate=100).notes == (UNNAMED, "lead AVR is flat")
 
 
 def test_leads_are_reordered_by_name_and_said(millivolts, tmp_path):
@@ -103,12 +125,11 @@ def test_microvolts_of_a_header_are_converted_and_said(millivolts, tmp_path):
 
 @pytest.mark.parametrize("rate", [250, 500, 1000, 360])
 def test_other_rates_are_resampled_and_said(rate, tmp_path):
-    time = np.arange(12 * rate) / rate
-    wave = 1.0 + np.sin(2 * np.pi * 3 * time)
-    np.save(tmp_path / "a.npy", np.tile(wave, (12, 1)))
+    np.save(tmp_path / "a.npy", 1.0 + waves(np.arange(12 * rate) / rate))
     found = read_record(tmp_path / "a.npy", **MODEL, rate=rate)
-    assert np.abs(found.millivolts_CT[0] - 1 - np.sin(2 * np.pi * 3 * np.arange(1000) / 100)).max() < 0.02
+    assert np.abs(found.millivolts_CT - 1 - waves(np.arange(1000) / 100)).max() < 0.05
     assert found.notes == (
+        UNNAMED,
         "it lasts 12 s; the first 10 s are used",
         f"resampled from {rate} to 100 Hz",
     )
@@ -202,6 +223,17 @@ def test_probabilities_are_calibrated_logits(exported):
         predictor.predict(signals()[:, :, :500])
     with pytest.raises(DataError, match="not finite"):
         predictor.predict(np.full((1, 12, 1000), np.nan))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_file_that_is_not_computed_in_int8_here_predicts_in_float_and_says_so(exported, tmp_path, runtime):
+    """As an int8 file does on a processor whose runtime has no such kernels."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported[1].read_bytes())
+    write_metadata(path, describe(precision="int8", runtime=runtime))
+    predictor = Predictor(path)
+    assert predictor.notes == (f"runs in {runtime} fp32; the thresholds were chosen in {runtime} int8",)
+    assert predictor.predict(signals(2)).shape == (2, 5)
 
 
 def test_link_does_not_overflow():

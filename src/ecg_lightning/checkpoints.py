@@ -50,6 +50,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             torch.save(checkpoint, temporary)  # by name: a Ctrl-C while it writes to a file object aborts the process
             os.fsync(descriptor)
+            Path(temporary).chmod(0o666 & ~_umask())  # as any other file; a temporary one is for its owner alone
             Path(temporary).replace(target)
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
             raise CheckpointError(
@@ -58,6 +59,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         finally:
             os.close(descriptor)
             Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's; the system tells it only by setting another."""
+    os.umask(mask := os.umask(0o077))
+    return mask
 
 
 def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str, str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ecg_lightning import hardware, training
 from ecg_lightning.building import build_datamodule, build_loggers, build_stage
 from ecg_lightning.checkpoints import data_option, read_checkpoint
 from ecg_lightning.compression.comparison import compare
-from ecg_lightning.compression.measurement import measure_variants, single_ms
+from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage
 from ecg_lightning.compression.variant import Variant, stages_of
@@ -25,13 +25,16 @@ from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ConfigError, UnsupportedModelError
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
 from ecg_lightning.training import begin, describe_run_host, of_its_task, write_config
 
 log = logging.getLogger(__name__)
+
+_KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "batch_size")
+"""Settings of a checkpoint's data that another folder (data=ptbxl data.root=DIR) does not change."""
 
 _NOT_OF_THE_TRAINING = ("compression", "paths", "hardware", "task_name")
 
@@ -62,7 +65,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         )
     own_data = data_option(description) if "_target_" not in cfg.data else None
     result.choices |= description["choices"] | ({"data": own_data} if own_data else {})
-    data = _data_settings(cfg, description)
+    data = _data_settings(cfg, description, overrides)
     datamodule = build_datamodule(data, cfg.seed)
     write_config(plain(cfg) | {"data": data}, Path(cfg.paths.output_dir), result)
     return _compress(cfg, device, Path(cfg.ckpt_path), datamodule, stages, result)
@@ -148,12 +151,13 @@ def _train_once(
     return result, folder
 
 
-def _data_settings(cfg: DictConfig, description: Mapping[str, Any]) -> dict[str, Any]:
+def _data_settings(cfg: DictConfig, description: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The checkpoint's own data; what the command line names wins where it does not change the task."""
-    asked = plain(cfg.data)
+    asked, own = plain(cfg.data), description.get("data")
     if "_target_" in asked:  # data=ptbxl or data=synthetic
-        return of_its_task(asked, description)
-    own = description.get("data")
+        named = {override.lstrip("+").partition("=")[0] for override in overrides}
+        kept = {name: value for name, value in (own or {}).items() if name in _KEPT and f"data.{name}" not in named}
+        return of_its_task(asked | kept, description)
     if own is None:
         raise ConfigError(
             f"{cfg.ckpt_path} does not say which data it was trained on: name it with data=ptbxl data.root=DIR"
@@ -192,13 +196,15 @@ def _compress(
             variants.append(variant)
         measure_variants(variants, datamodule, latency, pipeline.threads)
     except (Exception, KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning may be behind it
+        (output_dir / PREDICTIONS_FILE).unlink(missing_ok=True)  # of a training before it
         if not variants:
             raise
         if isinstance(stop, Exception) and not any(variant.runtimes for variant in variants):
             with contextlib.suppress(Exception):  # what stopped it is what is told
                 measure_variants(variants, datamodule, latency, pipeline.threads)
-        raise UnfinishedError(_summed_up(result, variants, pipeline), stop) from stop
-    _summed_up(result, variants, pipeline)
+        raise UnfinishedError(_without_scores(_with_variants(result, variants, pipeline)), stop) from stop
+    _with_variants(result, variants, pipeline)
+    _scored_by(variants, result, pipeline)
     result.artifacts["pareto"] = write_pareto(
         dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
     )
@@ -206,39 +212,54 @@ def _compress(
     return result
 
 
-def _summed_up(result: RunResult, variants: Sequence[Variant], pipeline: Pipeline) -> RunResult:
-    """The result with these variants; the last one's scores and predictions are the run's."""
-    datamodule, folder = pipeline.datamodule, pipeline.folder
-    rows = [_row(variant, variants[0], datamodule, pipeline.cfg.compression) for variant in variants]
+def _with_variants(result: RunResult, variants: Sequence[Variant], pipeline: Pipeline) -> RunResult:
+    """The result with what was made so far, and each variant's predictions beside its files."""
+    rows = [_row(variant, variants[0], pipeline.datamodule, pipeline.cfg.compression) for variant in variants]
+    rows[0]["timing"] = result.timing or rows[0]["timing"]  # of the training
     result.variants = [row | {"checkpoint": pipeline.sha256} for row in rows]
     for variant in variants:
-        predicted = {
-            split: training.predictions_of(pipeline.trained, datamodule.datasets[split], logits_NC)
-            for split, logits_NC in variant.evaluation.logits.items()
-        }
-        write_predictions(folder / "variants" / variant.name / PREDICTIONS_FILE, predicted)
-    write_predictions(folder / PREDICTIONS_FILE, predicted)
-    train_folds = pipeline.trained.description["folds"]["train"]
-    result.evaluation = training.evaluate_predictions(predicted, train_folds, datamodule, result)
-    last = variants[-1].evaluation
-    result.score = last.metrics["val"]["f1_macro_tuned"]
-    result.metrics = last.metrics
-    result.thresholds = dict(zip(datamodule.classes, last.thresholds_C.tolist(), strict=True))
+        write_predictions(
+            pipeline.folder / "variants" / variant.name / PREDICTIONS_FILE, _predictions(variant, pipeline)
+        )
     result.notes += [f"{variant.name}: {note}" for variant in variants for note in variant.notes]
     result.artifacts |= {
-        f"{variant.name}/{path.name}": str(path.relative_to(folder))
+        f"{variant.name}/{path.name}": str(path.relative_to(pipeline.folder))
         for variant in variants
         for path in (*(one.path for one in variant.deployments if one.path), *variant.files)
     }
     return result
 
 
+def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipeline) -> None:
+    """The last variant's scores and predictions are the run's; its time is that of all the stages."""
+    predicted = _predictions(variants[-1], pipeline)
+    write_predictions(pipeline.folder / PREDICTIONS_FILE, predicted)
+    train_folds = pipeline.trained.description["folds"]["train"]
+    result.evaluation = training.evaluate_predictions(predicted, train_folds, pipeline.datamodule, result)
+    last = variants[-1].evaluation
+    result.score = last.metrics["val"]["f1_macro_tuned"]
+    result.metrics = last.metrics
+    result.thresholds = dict(zip(pipeline.datamodule.classes, last.thresholds_C.tolist(), strict=True))
+    if stages := variants[1:]:
+        result.timing = {key: sum(one.fine_tuning[key] for one in stages) for key in ("fit_s", "epochs")}
+
+
+def _without_scores(result: RunResult) -> RunResult:
+    """Of a compression that did not come to its end: the model that it started from must not stand for it."""
+    result.score, result.metrics, result.thresholds, result.evaluation = None, {}, {}, {}
+    result.artifacts.pop("predictions", None)
+    return result
+
+
+def _predictions(variant: Variant, pipeline: Pipeline) -> dict[str, Predictions]:
+    return {
+        split: training.predictions_of(pipeline.trained, pipeline.datamodule.datasets[split], logits_NC)
+        for split, logits_NC in variant.evaluation.logits.items()
+    }
+
+
 def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, settings: DictConfig) -> dict[str, Any]:
     """A variant as `result.json` holds it."""
-    times = {name: single_ms(baseline, name) for name in ("bf16", "fp32")}
-    rival, rival_ms = next(((name, ms) for name, ms in times.items() if ms), (None, None))  # what costs no work
-    own_ms = single_ms(variant) if variant is not baseline else None
-    slower = own_ms and rival_ms and own_ms > 1.05 * rival_ms  # a few per cent are noise
     dataset, differences = datamodule.datasets["test"], {}
     for one, evaluation in variant.evaluations.items():
         if one != baseline.own or variant is not baseline:
@@ -257,7 +278,7 @@ def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, setti
         "temperature": variant.evaluation.temperature,
         "delta": differences.get(variant.own.runs_in),
         "size": variant.size,
-        "slower_than": rival if slower else None,
+        "slower_than": slower_than(variant, baseline),
         "runtimes": variant.runtimes,
         "timing": variant.fine_tuning,
         "notes": variant.notes,

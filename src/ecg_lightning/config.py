@@ -679,9 +679,29 @@ def _check_stages(cfg: DictConfig) -> None:
             raise ConfigError(f"compression.stages.{name}: name it with letters and digits, and not baseline")
         if not isinstance(stage, DictConfig) or "_target_" not in stage:
             raise ConfigError(f"compression.stages.{name}: not a stage; choose compression=NAME, such as prune_qat")
+        if "student" in stage and isinstance(stage.student, DictConfig):
+            _check_student(f"compression.stages.{name}", stage.student)
     batches = list(cfg.compression.latency.batches)
     if 1 not in batches or any(batch < 1 for batch in batches):
         raise ConfigError(f"compression.latency.batches={batches}: give 1, by which variants are compared, and others")
+
+
+def _check_student(stage: str, student: DictConfig) -> None:
+    """Refuse settings of a student that its stage overrules: its teacher and its schedule are the stage's own."""
+    idle = {
+        name: getattr(ModelConfig, name) for name in ("teacher", "alpha", "temperature", "hard_share", "teacher_sees")
+    }
+    for part, default, used in (
+        ("optimizer", OptimizerConfig(), ("weight_decay",)),
+        ("scheduler", SchedulerConfig(), ()),
+    ):
+        idle |= {f"{part}.{name}": value for name, value in vars(default).items() if name not in used}
+    for name, default in idle.items():
+        if (value := OmegaConf.select(student, name, default=default)) != default:
+            raise ConfigError(
+                f"{stage}.student.{name}={value} rules nothing: teacher, rate and schedule are the stage's: "
+                f"set {stage}.alpha, .temperature, .epochs or .lr"
+            )
 
 
 def _check_cross_validation(cfg: DictConfig) -> None:

@@ -39,6 +39,10 @@ class ModelFileError(UserError):
     exit_code = 3
 
 
+class NotInt8Error(ModelFileError):
+    """A file that was to be opened in int8, and of which the runtime computes nothing so."""
+
+
 class MissingPackageError(UserError):
     """A package of an extra that is not installed."""
 

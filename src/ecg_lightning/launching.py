@@ -54,7 +54,7 @@ def _train_job(cfg: DictConfig) -> float | None:
             return run(cfg, choices, overrides)
         settings = HydraConfig.get()
         in_sweep = settings.mode == RunMode.MULTIRUN
-        if cfg.compression.stages or (in_sweep and any(part.startswith("compression=") for part in overrides)):
+        if cfg.compression.stages or any(part.startswith("compression=") for part in overrides):
             from ecg_lightning.compressing import run_after_training
 
             shared = Path(settings.sweep.dir) / "trainings" if in_sweep else None

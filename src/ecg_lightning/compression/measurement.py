@@ -13,8 +13,13 @@ from ecg_lightning.config import LatencyConfig
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.latency import measure, peak_memory_mib
 from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, open_runtime
+from ecg_lightning.errors import ModelFileError
+from ecg_lightning.evaluation.calibration import probabilities
 
 log = logging.getLogger(__name__)
+
+_APART = 0.1
+"""Of a probability: runtimes may choose other kernels for a batch of fixed size, whose roundings differ."""
 
 
 def measure_variants(
@@ -24,15 +29,19 @@ def measure_variants(
 
     Args:
         variants: evaluated, the uncompressed model first.
-        datamodule: whose training records are run.
+        datamodule: whose validation records are run.
         settings: of the measurement.
         threads: the most; one thread is measured, too.
     """
-    records = datamodule.datasets["train"]
+    records = datamodule.datasets["val"]
     for variant in variants:
         own = variant.own
         assert own.path is not None
-        variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
+        try:
+            variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
+        except ModelFileError as error:  # a figure less, for which hours of fine-tuning must not be lost
+            variant.size["peak_memory_mib"] = None
+            variant.notes.append(str(error))
     for batch in settings.batches:
         millivolts = to_millivolts(records.__getitems__([index % len(records) for index in range(batch)]).signals)
         for n_threads in sorted({1, threads}) if _on_processor(variants) else [1]:
@@ -57,9 +66,27 @@ def single_ms(variant: Variant, precision: str | None = None) -> float | None:
         row["p50_ms"]
         for row in variant.runtimes
         if (row.get("batch"), row.get("threads")) == (1, 1)
+        and "p50_ms" in row
         and (row["precision"] == precision if precision else (row["runtime"], row["precision"]) == variant.own.runs_in)
     ]
     return min(times, default=None)
+
+
+def slower_than(variant: Variant, baseline: Variant) -> str | None:
+    """The precision of the uncompressed model that costs no work and yet is faster; None where it is not.
+
+    bfloat16 or, where the processor has none, float32. A few per cent are noise.
+    """
+    if variant is baseline or (own_ms := single_ms(variant)) is None:
+        return None
+    times = {name: single_ms(baseline, name) for name in ("bf16", "fp32")}
+    rival = next((name for name, ms in times.items() if ms), None)
+    return rival if rival and own_ms > 1.05 * (times[rival] or 0.0) else None
+
+
+def _apart(found: np.ndarray, scored: np.ndarray) -> float:
+    """Largest difference of a sigmoid."""
+    return float(np.abs(probabilities(found.astype(np.float64)) - probabilities(scored)).max())
 
 
 def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, settings: LatencyConfig) -> None:
@@ -74,6 +101,21 @@ def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, 
             key = f"{number} {one.runtime} {one.precision}"
             cases[key] = partial(runtime.logits, millivolts)
             opened[key] = (variant, one, runtime)
+    for key, (variant, one, runtime) in [*opened.items()]:
+        scored = variant.evaluations[one].logits["val"]
+        if (apart := _apart(runtime.logits(millivolts), scored[np.arange(batch) % len(scored)])) > _APART:
+            reason = f"compiled for batches of {batch} it gives other probabilities than scored, by up to {apart:.2f}"
+            variant.notes.append(f"{' '.join(one.runs_in)}: {reason}")
+            variant.runtimes.append(
+                {
+                    "runtime": one.runtime,
+                    "precision": one.precision,
+                    "batch": batch,
+                    "threads": threads,
+                    "skipped": reason,
+                }
+            )
+            del opened[key], cases[key]
     timed = measure(cases, settings.rounds, settings.warmup, settings.min_round_s)
     for key, (variant, one, runtime) in opened.items():
         latency, evaluation = timed[key], variant.evaluations[one]

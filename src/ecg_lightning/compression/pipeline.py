@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from ecg_lightning.building import build_stage
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints import data_option, load_classifier
 from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.parity import reference_probabilities
 from ecg_lightning.compression.pt2_file import add_pt2
@@ -79,6 +79,8 @@ class Pipeline:
         folds = {split: list(folds) for split, folds in self.datamodule.folds.items()}
         trained_on = {*self.trained.description["folds"]["train"], *folds["train"]}
         described["folds"] = folds | {"train": sorted(trained_on)}
+        if data_option(described) != "ptbxl":  # whose licence stays, whatever followed
+            described["data"] = plain(self.cfg.data) if "_target_" in self.cfg.data else described.get("data", {})
         return classifier
 
     def _finish(

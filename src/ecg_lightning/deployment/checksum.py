@@ -10,9 +10,16 @@ from ecg_lightning.errors import ModelFileError
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hexadecimal SHA-256 of a file.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
 
 
 def write_checksum(path: Path) -> Path:

@@ -18,6 +18,7 @@ from ecg_lightning.errors import ModelFileError
 
 _PACKAGE_ROOT = Path(__file__).parents[2]
 _CHILD_CALLS = 5
+_CHILD_TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,17 @@ def peak_memory_mib(path: Path, runtime: str, precision: str = "fp32") -> float:
         ModelFileError: the process failed; the message is its own.
     """
     paths = [str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-m", "ecg_lightning.deployment.latency", str(path), runtime, precision],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ecg_lightning.deployment.latency", str(path), runtime, precision],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_CHILD_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelFileError(f"the memory of {path} in {runtime} was not measured in {_CHILD_TIMEOUT_S} s") from None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
         raise ModelFileError(f"the memory of {path} in {runtime} was not measured: {reason}")

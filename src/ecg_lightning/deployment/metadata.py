@@ -191,6 +191,8 @@ def _load_xml(path: Path) -> ET.Element:
 def _check_there(path: Path) -> None:
     if not path.is_file():
         raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
+    if not os.access(path, os.R_OK):
+        raise ModelFileError(f"{path} cannot be read; check its permissions")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import read_metadata
 from ecg_lightning.deployment.records import read_record
 from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
-from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, UserError
+from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
 from ecg_lightning.evaluation.calibration import probabilities
 from ecg_lightning.processor import available_cores, processor_has_bf16, processor_has_int8
 
@@ -86,6 +86,8 @@ class Predictor:
                 return open_runtime(path, name, self._precision(name), threads)
             except MissingPackageError as error:
                 missing = error
+            except NotInt8Error:  # on this processor, or by this version
+                return open_runtime(path, name, "fp32", threads)
         raise missing
 
     def predict(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:

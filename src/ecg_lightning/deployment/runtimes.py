@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.errors import ConfigError, HardwareUnavailableError, ModelFileError
+from ecg_lightning.errors import ConfigError, HardwareUnavailableError, ModelFileError, NotInt8Error
 from ecg_lightning.processor import processor_has_bf16
 
 PRECISIONS = ("fp32", "bf16", "int8", "fp8", "2:4")
@@ -178,7 +178,7 @@ def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:
     """Refuse to call a float model int8.
 
     Raises:
-        ModelFileError: `precision` is int8, and no kernel is.
+        NotInt8Error: `precision` is int8, and no kernel is.
     """
     if precision == "int8" and not any(kernel["precision"] == "int8" for kernel in kernels):
-        raise ModelFileError(f"{path} holds no int8 operation that this runtime computes as such; use fp32 or bf16")
+        raise NotInt8Error(f"{path} holds no int8 operation that this runtime computes as such here; use fp32 or bf16")

@@ -173,6 +173,7 @@ def _timed(variant: Mapping[str, Any], precision: str, runtime: str | None = Non
         for row in variant["runtimes"]
         if (row["precision"], row.get("batch"), row.get("threads")) == (precision, 1, 1)
         and runtime in (None, row["runtime"])
+        and "p50_ms" in row
     ]
     return min(rows, key=lambda row: float(row["p50_ms"]), default=None)
 
