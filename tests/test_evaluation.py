@@ -301,7 +301,7 @@ def test_small_groups_stay_silent(tmp_path, synthetic_root):
     table["age"], table["device"] = 50.0, "A"
     table[["baseline_drift", "static_noise", "burst_noise", "electrodes_problems"]] = np.nan
     table.to_csv(tmp_path / "ptbxl_database.csv", index=False)
-    groups = {(group.by, group.name): group for group in subgroups(one, one, Path(tmp_path), 100)}
+    groups = {(group.by, group.name): group for group in subgroups(decide(one, one), one, Path(tmp_path), 100)}
     men, women = groups["sex", "male"], groups["sex", "female"]
     assert (men.n_records, men.classes, men.f1, men.auroc) == (10, (), None, None)
     assert women.n_records == len(ids) - 10

@@ -26,6 +26,7 @@ from ecg_lightning.errors import (
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.models.optimization import learning_rate_factor
 from ecg_lightning.models.recipe import SchedulerConfig
+from ecg_lightning.runs import evaluations
 from ecg_lightning.runs.callbacks import CollapseGuard
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
@@ -311,11 +312,41 @@ def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained,
     )
     assert evaluated.metrics["test"] == trained[1].metrics["test"]
     assert evaluated.thresholds == trained[1].thresholds
+    found = evaluations.evaluate_run(tmp_path / "out", "test", None, 100)
+    for scores in (evaluated.evaluation["test"], found):  # without a validation fold: nothing is calibrated
+        assert scores["scores"]["macro"]["f1"][0] == pytest.approx(evaluated.metrics["test"]["f1_macro_tuned"])
+        assert scores["conformal"] == {}
+        assert scores["calibration"].keys() == {"none"}
+    assert found["left_out"]  # the floor needs records of the training folds
+    with pytest.raises(DataError, match="holds no predictions of the split val"):
+        evaluations.compare_runs([tmp_path / "out", trained[0]], "test", 100)
     assert evaluated.data["label_rule"] == "benchmark"
     assert evaluated.choices["model"] == "vit"
     assert "ecg_lightning.models.vit.ViT" in (tmp_path / "out" / "config.yaml").read_text()
     with pytest.raises(DataError, match="folds"):
         run(tmp_path / "fit", f"data.root={root}")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["callbacks=ema", "callbacks.extra.ema.decay=0.9"],
+        ["scored_epoch=last", "+trainer.extra.check_val_every_n_epoch=2", "callbacks.early_stopping=null"],
+    ],
+)
+def test_the_best_checkpoint_holds_the_thresholds_that_its_weights_were_scored_with(run, settings, tmp_path):
+    """Not those of weights before they were averaged, nor of the last epoch that happened to be validated."""
+    result = run(tmp_path / "run", "trainer.max_epochs=3", *settings)
+    assert set(result.thresholds.values()) != {0.5}
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    state = read_checkpoint(checkpoint)["state_dict"]
+    assert state["thresholds"].tolist() == list(result.thresholds.values())
+    again = run(tmp_path / "again", "train=false", f"ckpt_path={checkpoint}")
+    for name in ("f1_macro", "f1_macro_tuned", "auroc_macro"):
+        assert again.metrics["test"][name] == pytest.approx(result.metrics["test"][name], abs=1e-6)
+    if "callbacks=ema" in settings:
+        steps = read_checkpoint(checkpoint)["current_model_state"]
+        assert not torch.equal(steps["network.head.weight"], state["network.head.weight"])
 
 
 def test_fold_10_decides_nothing(run, trained, synthetic_root, tmp_path):

@@ -234,12 +234,12 @@ def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipelin
     """The last variant's scores and predictions are the run's; its time is that of all the stages."""
     predicted = _predictions(variants[-1], pipeline)
     write_predictions(pipeline.folder / PREDICTIONS_FILE, predicted)
-    train_folds = pipeline.trained.description["folds"]["train"]
-    result.evaluation = training.evaluate_predictions(predicted, train_folds, pipeline.datamodule, result)
     last = variants[-1].evaluation
     result.score = last.metrics["val"]["f1_macro_tuned"]
     result.metrics = last.metrics
     result.thresholds = dict(zip(pipeline.datamodule.classes, last.thresholds_C.tolist(), strict=True))
+    train_folds = pipeline.trained.description["folds"]["train"]
+    result.evaluation = training.evaluate_predictions(predicted, train_folds, pipeline.datamodule, result)
     if stages := variants[1:]:
         result.timing = {key: sum(one.fine_tuning[key] for one in stages) for key in ("fit_s", "epochs")}
 

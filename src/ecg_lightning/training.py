@@ -20,6 +20,7 @@ from ecg_lightning import hardware
 from ecg_lightning.building import build_classifier, build_datamodule, build_loggers
 from ecg_lightning.checkpoints import (
     TASK_KEYS,
+    AtomicCheckpointIO,
     Resume,
     describe,
     described_in,
@@ -119,6 +120,7 @@ def run(
             if not cfg.trainer.fast_dev_run:  # which writes no checkpoint
                 _back_to_best(classifier, output_dir, result)
         evaluator.validate(classifier, datamodule=datamodule, verbose=False)
+        _keep_thresholds(classifier, output_dir / "checkpoints" / "best.ckpt")
         result.metrics["val"] = _metrics(evaluator, "val")
         result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
         if not classifier.trainable:  # after the validation, which chose its thresholds
@@ -133,6 +135,7 @@ def run(
     for split, one in predictions.items():
         decided = Decided(one.probabilities(), classifier.thresholds.cpu().numpy())
         result.metrics[split]["ci95"] = macro_intervals(decided, one.targets_NC, one.patient_ids)
+    result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     train_folds = classifier.description["folds"]["train"]
     result.evaluation = evaluate_predictions(predictions, train_folds, datamodule, result)
     if cfg.train:
@@ -141,7 +144,6 @@ def run(
     # What was evaluated, where trainer.limit_* leaves records out.
     result.data |= {f"n_{phase}": len(classifier.scored[phase].targets) for phase in result.metrics}
     write_predictions(output_dir / PREDICTIONS_FILE, predictions)
-    result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     result.variants = [_baseline(classifier, result)]
     result.artifacts = _artifacts(output_dir)
     result.write(output_dir, result_file)
@@ -307,21 +309,28 @@ def predictions_of(
 def evaluate_predictions(
     predictions: Mapping[str, Predictions], train_folds: Sequence[int], datamodule: PTBXLDataModule, result: RunResult
 ) -> dict[str, Any]:
-    """By split, all that `ecg-lightning evaluate` says; empty where the validation fold was not predicted.
+    """By split, all that `ecg-lightning evaluate` says.
 
     Args:
-        predictions: by split.
+        predictions: by split; where the validation fold is not among them, `result.thresholds` decide.
         train_folds: of the model.
         datamodule: whose table knows the records.
         result: is told what cannot be said.
     """
     found: dict[str, Any] = {}
-    for split, one in predictions.items() if "val" in predictions else ():
-        val = predictions["val"]
-        found[split] = report.evaluate(val, one).as_dict()
+    val = predictions.get("val")
+    thresholds = np.array([result.thresholds[name] for name in datamodule.classes])
+    for split, one in predictions.items():
+        found[split] = report.evaluate(val, one, thresholds_C=thresholds).as_dict()
         try:
             found[split] |= cohort.describe(
-                val, one, datamodule.root, train_folds, datamodule.task, datamodule.label_rule
+                val,
+                one,
+                datamodule.root,
+                train_folds,
+                datamodule.task,
+                datamodule.label_rule,
+                thresholds_C=thresholds,
             )
         except DataError as error:  # a table without ages, say: no reason to lose the training's result
             result.notes.append(f"{split} without subgroups: {error}")
@@ -349,6 +358,19 @@ def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult
     checkpoint = read_checkpoint(path)
     classifier.load_state_dict(checkpoint["state_dict"])
     result.timing["best_epoch"] = checkpoint["epoch"] + 1
+
+
+def _keep_thresholds(classifier: ECGClassifier, path: Path) -> None:
+    """Write the thresholds of the last validation into the checkpoint that was validated.
+
+    Its own may be of other weights: of those before they were averaged, or of the last epoch that was validated.
+    """
+    if not classifier.trainable or not path.is_file():
+        return
+    checkpoint = read_checkpoint(path)
+    if not torch.equal(checkpoint["state_dict"]["thresholds"], classifier.thresholds.cpu()):
+        checkpoint["state_dict"]["thresholds"] = classifier.thresholds.cpu()
+        AtomicCheckpointIO().save_checkpoint(checkpoint, path)
 
 
 def _resolved(cfg: DictConfig, classifier: ECGClassifier) -> dict[str, Any]:

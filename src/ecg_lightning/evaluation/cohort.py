@@ -7,7 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.bootstrap import Floats
 from ecg_lightning.evaluation.decisions import decide, macro_scores
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import Predictions
@@ -15,24 +18,26 @@ from ecg_lightning.evaluation.subgroups import subgroups
 
 
 def describe(
-    val: Predictions,
+    val: Predictions | None,
     split: Predictions,
     root: Path,
     train_folds: Sequence[int],
     task: str,
     label_rule: str,
     n_resamples: int = 1000,
+    thresholds_C: Floats | None = None,
 ) -> dict[str, Any]:
     """Subgroups, and the floor that a model of the signal must be above, as plain values.
 
     Args:
-        val: of the validation fold.
+        val: of the validation fold; None where it was not predicted. The floor has no F1 then.
         split: of the same model.
         root: its PTB-XL folder, whose table knows the records.
         train_folds: of the model.
         task: one of `labels.TASKS`.
         label_rule: of the labels.
         n_resamples: of the bootstrap by patient.
+        thresholds_C: see `decisions.decide`.
 
     Returns:
         `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`.
@@ -40,10 +45,13 @@ def describe(
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
-    floor = age_and_sex_alone([val, split], root, train_folds, task, label_rule)
+    groups = subgroups(decide(val, split, thresholds_C), split, root, n_resamples)
+    *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], root, train_folds, task, label_rule)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
-    f1, auroc = (bootstrap.interval(one) for one in macro_scores(decide(*floor), split.targets_NC, weights_RN))
+    never_C = np.ones(len(split.classes))
+    decided = decide(floor_val[0] if floor_val else None, floor, never_C)
+    f1, auroc = (bootstrap.interval(one) for one in macro_scores(decided, split.targets_NC, weights_RN))
     return {
-        "subgroups": [asdict(group) for group in subgroups(val, split, root, n_resamples)],
-        "age_and_sex": {"f1": list(f1), "auroc": list(auroc)},
+        "subgroups": [asdict(group) for group in groups],
+        "age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)},
     }

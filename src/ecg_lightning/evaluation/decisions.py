@@ -52,13 +52,17 @@ def macro_intervals(
     return {"f1_macro_tuned": [f1.low, f1.high], "auroc_macro": [auroc.low, auroc.high]}
 
 
-def decide(val: Predictions, split: Predictions) -> Decided:
+def decide(val: Predictions | None, split: Predictions, thresholds_C: Floats | None = None) -> Decided:
     """Calibrate and threshold a split by the validation fold.
 
     Args:
-        val: of the validation fold.
+        val: of the validation fold; None where it was not predicted.
         split: of the same model; may be the validation fold itself, whose scores are then too good.
+        thresholds_C: without `val`: those on probabilities as they are.
     """
+    if val is None:
+        assert thresholds_C is not None
+        return Decided(split.probabilities(), thresholds_C)
     temperature = fit_temperature(val.logits_NC, val.targets_NC, val.link)
     thresholds = f1_thresholds(val.probabilities(temperature), val.targets_NC)
     return Decided(split.probabilities(temperature), thresholds)

@@ -69,15 +69,19 @@ class Report:
         return {**vars(self), "scores": scores, "conformal": conformal}
 
 
-def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> Report:
+def evaluate(
+    val: Predictions | None, split: Predictions, n_resamples: int = 1000, thresholds_C: Floats | None = None
+) -> Report:
     """Score a split with thresholds and calibration of the validation fold.
 
     Args:
-        val: of the validation fold.
+        val: of the validation fold; None of a checkpoint that was evaluated on other records alone. Nothing is
+            calibrated then.
         split: of the same model.
         n_resamples: of the bootstrap by patient.
+        thresholds_C: without `val`: the checkpoint's, on probabilities as they are.
     """
-    decided = decide(val, split)
+    decided = decide(val, split, thresholds_C)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     arrays = scores_by_class(decided, split.targets_NC, weights_RN)
     scores = {
@@ -90,7 +94,10 @@ def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> R
     certainties = {"distance": distance_certainty(decided)}
     if split.spreads_NC is not None:
         certainties["agreement"] = agreement_certainty(split.spreads_NC)
-    sets = conformal_sets(decide(val, val).probabilities_NC, val.targets_NC, decided.probabilities_NC, ALPHA)
+    conformal = {}
+    if val is not None:
+        sets = conformal_sets(decide(val, val).probabilities_NC, val.targets_NC, decided.probabilities_NC, ALPHA)
+        conformal = dict(zip(split.classes, coverage(sets, split.targets_NC), strict=True))
     return Report(
         n_records=len(split.targets_NC),
         n_patients=len(np.unique(split.patient_ids)),
@@ -101,7 +108,7 @@ def evaluate(val: Predictions, split: Predictions, n_resamples: int = 1000) -> R
             "every class": float(bootstrap.f1_macro(every, split.targets_NC, whole)[0]),
             "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
         },
-        conformal=dict(zip(split.classes, coverage(sets, split.targets_NC), strict=True)),
+        conformal=conformal,
         abstention={
             name: abstention_curve(decided, split.targets_NC, certainty_N) for name, certainty_N in certainties.items()
         },
@@ -117,17 +124,19 @@ def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights
     }
 
 
-def calibrated(val: Predictions, split: Predictions) -> dict[str, Floats]:
+def calibrated(val: Predictions | None, split: Predictions) -> dict[str, Floats]:
     """(N, C) probabilities as they are (`none`), and calibrated on the validation fold (`temperature`, `platt`)."""
-    temperature = fit_temperature(val.logits_NC, val.targets_NC, val.link)
-    ways = {"none": split.probabilities(), "temperature": split.probabilities(temperature)}
+    ways = {"none": split.probabilities()}
+    if val is None:
+        return ways
+    ways["temperature"] = split.probabilities(fit_temperature(val.logits_NC, val.targets_NC, val.link))
     if split.link == "sigmoid":
         slopes_C, offsets_C = fit_platt(val.logits_NC, val.targets_NC)
         ways["platt"] = probabilities(split.logits_NC * slopes_C + offsets_C)
     return ways
 
 
-def calibration_errors(val: Predictions, split: Predictions) -> dict[str, dict[str, float]]:
+def calibration_errors(val: Predictions | None, split: Predictions) -> dict[str, dict[str, float]]:
     """Expected calibration error and Brier score before and after calibration on the validation fold."""
     return {
         name: {

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.decisions import Decided, decide, macro_scores
+from ecg_lightning.evaluation.decisions import Decided, macro_scores
 from ecg_lightning.evaluation.predictions import Predictions, read_table_of
 
 MIN_POSITIVES = 20
@@ -44,19 +44,19 @@ class Subgroup:
     auroc: Interval | None
 
 
-def subgroups(val: Predictions, split: Predictions, root: Path, n_resamples: int = 1000) -> list[Subgroup]:
-    """Score every group of a split, with thresholds and calibration of the whole validation fold.
+def subgroups(decided: Decided, split: Predictions, root: Path, n_resamples: int = 1000) -> list[Subgroup]:
+    """Score every group of a split, with the calibration and the thresholds of the whole.
 
     Args:
-        val: of the validation fold.
-        split: of the same model.
+        decided: of the split.
+        split: what was predicted.
         root: the PTB-XL folder, whose table knows the records.
         n_resamples: of the bootstrap by patient.
 
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
-    rows, decided, found = read_table_of([split], root).loc[split.ecg_ids], decide(val, split), []
+    rows, found = read_table_of([split], root).loc[split.ecg_ids], []
     for by, name, chosen_N in _groups(rows, root):
         targets_NC = split.targets_NC[chosen_N]
         positives_C = targets_NC.sum(axis=0)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,20 +25,34 @@ from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, re
 Pair = tuple[Predictions, Predictions]
 
 
-def read_run(folder: Path, split: str) -> Pair:
-    """A run's predictions of the validation fold and of a split.
+def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]:
+    """A run's predictions of the validation fold, where it was predicted, and of a split.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none of the split.
     """
     found = read_predictions(folder / PREDICTIONS_FILE)
-    for name in ("val", split):
-        if name not in found:
-            raise DataError(
-                f"{folder / PREDICTIONS_FILE} holds no predictions of the split {name} (it has {', '.join(found)}): "
-                "thresholds come from val, so the run must have been trained with both"
-            )
-    return found["val"], found[split]
+    if split not in found:
+        raise DataError(
+            f"{folder / PREDICTIONS_FILE} holds no predictions of the split {split} (it has {', '.join(found)}): name "
+            "that one with --split, or run the model with it"
+        )
+    return found.get("val"), found[split]
+
+
+def read_trained(folder: Path, split: str) -> Pair:
+    """The same of a run that predicted both.
+
+    Raises:
+        DataError: it did not.
+    """
+    val, scored = read_run(folder, split)
+    if val is None:
+        raise DataError(
+            f"{folder / PREDICTIONS_FILE} holds no predictions of the split val, from which thresholds and calibration "
+            "come: name a run that was trained with it"
+        )
+    return val, scored
 
 
 def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) -> dict[str, Any]:
@@ -52,6 +68,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     val, scored = read_run(folder, split)
     run = folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
     described = read_result(run)["data"]
+    thresholds_C = _thresholds(run, scored) if val is None else None
     task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
     found = {
         "run": str(folder),
@@ -59,7 +76,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         "task": task,
         "label_rule": label_rule,
         "n_tried": _runs_of_the_sweep(run),
-        **report.evaluate(val, scored, n_resamples).as_dict(),
+        **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
     }
     try:
         config = _config(run)
@@ -71,7 +88,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
             raise DataError(f"{reason}; run the model again") from None
         return found | {"left_out": reason}
     try:
-        found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples)
+        found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples, thresholds_C)
     except DataError as error:
         if root:
             raise
@@ -88,19 +105,25 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     if not room:
         console.print("the intervals need a wider terminal, or --json", style="dim", highlight=False)
     too_good = "; on that fold itself they are too good" if found["split"] == "val" else ""
+    chosen = f"thresholds (for F1), calibration and conformal sets from the validation fold{too_good}"
+    if not found["conformal"]:
+        chosen = "thresholds (for F1) of the checkpoint; no validation fold was predicted, so nothing is calibrated"
     console.print(
         f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
-        f"{found['task']}, label rule {found['label_rule']}; 95 % intervals by bootstrap of "
-        f"patients; thresholds (for F1), calibration and conformal sets from the validation fold{too_good}. Share of "
-        "positives: the AUPRC of a guess.",
+        f"{found['task']}, label rule {found['label_rule']}; 95 % intervals by bootstrap of patients; {chosen}. Share "
+        "of positives: the AUPRC of a guess.",
         style="dim",
         highlight=False,
     )
     baselines = ", ".join(f"{name} for every record {f1:.3f}" for name, f1 in found["baselines"].items())
     console.print(f"macro F1 of trivial rules: {baselines}", highlight=False)
     if floor := found.get("age_and_sex"):
-        f1, auroc = (_with_interval(Interval(*floor[name])) for name in ("f1", "auroc"))
-        console.print(f"age and sex alone, logistic regression: AUROC {auroc}, F1 {f1}", highlight=False)
+        said = ", ".join(
+            f"{label} {_with_interval(Interval(*floor[name]))}"
+            for name, label in (("auroc", "AUROC"), ("f1", "F1"))
+            if name in floor
+        )
+        console.print(f"age and sex alone, logistic regression: {said}", highlight=False)
     for name, errors in found["calibration"].items():
         console.print(f"calibration {name}: ECE {errors['ece']:.4f}, Brier {errors['brier']:.4f}", highlight=False)
     for name, one in found["conformal"].items():
@@ -142,12 +165,24 @@ def draw_reliability(folder: Path, split: str, path: Path) -> None:
     """
     from ecg_lightning.runs.curves import reliability_figure  # matplotlib: only where there is something to draw
 
-    val, scored = read_run(folder, split)
+    val, scored = read_trained(folder, split)
     figure = reliability_figure(report.calibrated(val, scored), scored.targets_NC, scored.classes)
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:  # ValueError: an unknown format
         raise DataError(f"--reliability {path} cannot be written ({error}); name a .png file") from None
+
+
+def _thresholds(folder: Path, scored: Predictions) -> npt.NDArray[np.float64]:
+    """(C,) of the checkpoint that was evaluated, on probabilities as they are.
+
+    Raises:
+        DataError: the run does not say them.
+    """
+    thresholds = read_result(folder)["thresholds"]
+    if absent := [name for name in scored.classes if name not in thresholds]:
+        raise DataError(f"{folder}/{RESULT_FILE} has no threshold of {', '.join(absent)}; run the model again")
+    return np.array([thresholds[name] for name in scored.classes])
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -182,7 +217,7 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
     Raises:
         DataError: a run has no predictions, or not of the same records.
     """
-    pairs = {folder: read_run(folder, split) for folder in folders}
+    pairs = {folder: read_trained(folder, split) for folder in folders}
     like = pairs[folders[0]][1]
     rows: list[dict[str, Any]] = []
     reference: paired.Scores | None = None
