@@ -10,6 +10,7 @@ from tiny import ROOT, SIGNAL_MODELS, TINY, build_tiny
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.convnet import reparameterize
+from ecg_lightning.models.lstm import LSTMNetwork
 from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
@@ -325,6 +326,42 @@ class TestDistillation:
         loss.backward()
         assert all(parameter.grad is None for parameter in teacher.parameters())
         assert not teacher.training
+
+
+@pytest.mark.parametrize(
+    ("model", "stem", "features", "expected"),
+    [
+        # Three blocks of 5 and 3 samples; those that halve the length have a shortcut of their own.
+        (
+            "resnet1d_wang",
+            12 * 128 * 7 + 256,
+            256,
+            3 * (128 * 128 * (5 + 3) + 2 * 256) + 2 * (128 * 128 + 256),
+        ),
+        # Two layers of 256, with two biases for each of four gates.
+        ("lstm", 4 * 256 * (12 + 256 + 2), 768, 4 * 256 * (256 + 256 + 2)),
+    ],
+)
+def test_networks_of_the_benchmark_have_its_parameters(make, model, stem, features, expected):
+    """Counted by hand from its code; their head is 128 wide, with BatchNorm before each of its two layers."""
+    head = 2 * features + (features + 1) * 128 + 2 * 128 + (128 + 1) * 5
+    network = make(model, tiny=False).network
+    assert sum(parameter.numel() for parameter in network.parameters()) == stem + expected + head
+
+
+@pytest.mark.parametrize(("ends", "backward_sees_all"), [("each", True), ("last", False)])
+def test_where_an_lstm_that_reads_backwards_ends(ends, backward_sees_all):
+    """The benchmark's code takes it at the last sample, of which it has seen that one alone."""
+    torch.manual_seed(0)
+    network = LSTMNetwork(12, 5, hidden=8, depth=1, bidirectional=True, dropout=0.0, ends=ends).eval()
+    seen = []
+    network.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    signals = torch.randn(1, 12, 50)
+    network(signals)
+    network(torch.cat([torch.randn(1, 12, 49), signals[..., 49:]], dim=2))
+    backward = [one[:, -8:] for one in seen]  # mean and maximum of both directions come first
+    assert torch.equal(*backward) != backward_sees_all
+    assert seen[0].shape == (1, 3 * 16)
 
 
 class TestOptimization:

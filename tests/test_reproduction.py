@@ -13,11 +13,12 @@ from ecg_lightning.cli import app
 from ecg_lightning.runs.reproduction import N_TEST, PUBLISHED, TASKS, reproduction_rows
 
 
-def _cell(folder, name, score, model="xresnet1d101", task="superdiagnostic", n_test=2158, status="ok"):
+def _cell(folder, name, score, model="xresnet1d101", task="superdiagnostic", n_test=2158, status="ok", overrides=()):
     (folder / name).mkdir()
     result = {
         "status": status,
         "choices": {"model": model},
+        "overrides": ["experiment=benchmark", f"model={model}", "seed=1", "hardware=cuda", *overrides],
         "data": {"task": task, "n_test": n_test},
         "metrics": {"test": {"auroc_macro": score}} if status == "ok" else {},
     }
@@ -49,6 +50,24 @@ def test_a_part_of_fold_10_reproduces_nothing(tmp_path):
     _cell(tmp_path, "0", 0.928, n_test=60)
     (row,) = reproduction_rows(tmp_path)
     assert row["verdict"] == "not comparable: 60 of fold 10's 2,158 records"
+
+
+def test_other_settings_are_another_protocol(tmp_path):
+    """However near its score comes; and they are no second seed of the same."""
+    _cell(tmp_path, "0", 0.928)
+    _cell(tmp_path, "1", 0.928, overrides=["trainer.max_epochs=1", "frontend/augmentation=mild"])
+    own, other = reproduction_rows(tmp_path)
+    assert (own["seeds"], own["verdict"]) == (1, "reproduced")
+    assert (other["seeds"], other["verdict"]) == (
+        1,
+        "not the protocol: frontend/augmentation=mild trainer.max_epochs=1",
+    )
+
+
+def test_the_first_version_of_ptbxl_is_comparable(tmp_path):
+    """Its fold 10 has a few records more, and the published table is of it."""
+    _cell(tmp_path, "0", 0.93, n_test=2163)
+    assert reproduction_rows(tmp_path)[0]["verdict"] == "reproduced"
 
 
 def test_every_published_model_and_task_can_be_run(configure):

@@ -243,6 +243,7 @@ class LSTMConfig(SignalModelConfig):
     hidden: int = field(default=256, metadata={"min": 1})
     depth: int = field(default=2, metadata={"min": 1})
     bidirectional: bool = False
+    ends: str = field(default="each", metadata={"choices": ("each", "last")})
 
 
 @dataclass

@@ -21,6 +21,8 @@ class LSTM(SignalClassifier):
         bidirectional: whether a second one reads backwards.
         dropout: before the last layer of the head; half as much before its first.
         drop_path: not used: it has no shortcut.
+        ends: what stands for the record besides mean and maximum: `each` direction where it ends, or both at the `last`
+            sample, as the benchmark's code takes them.
         **recipe: see `SignalClassifier`.
     """
 
@@ -33,9 +35,10 @@ class LSTM(SignalClassifier):
         bidirectional: bool = False,
         dropout: float = 0.5,
         drop_path: float = 0.0,
+        ends: str = "each",
         **recipe: Unpack[SignalRecipe],
     ) -> None:
-        network = LSTMNetwork(frontend.n_leads, len(recipe["classes"]), hidden, depth, bidirectional, dropout)
+        network = LSTMNetwork(frontend.n_leads, len(recipe["classes"]), hidden, depth, bidirectional, dropout, ends)
         super().__init__(frontend, network, **recipe)
 
 
@@ -43,17 +46,18 @@ class LSTMNetwork(nn.Module):
     """(B, leads, T) → (B, C) logits, for any T; arguments as for `LSTM`."""
 
     def __init__(
-        self, n_leads: int, n_classes: int, hidden: int, depth: int, bidirectional: bool, dropout: float
+        self, n_leads: int, n_classes: int, hidden: int, depth: int, bidirectional: bool, dropout: float, ends: str
     ) -> None:
         super().__init__()
+        self.ends = ends
         self.lstm = nn.LSTM(n_leads, hidden, depth, batch_first=True, bidirectional=bidirectional)
         self.head = classifier_layers(3 * hidden * (2 if bidirectional else 1), n_classes, 128, dropout)
         initialize(self.head)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C), from mean, maximum and where each direction ends."""
+        """(B, leads, T) → (B, C), from mean, maximum and the ends."""
         states_BTH, (last_LBH, _) = self.lstm(signals_BCT.transpose(1, 2))
         directions = 2 if self.lstm.bidirectional else 1
-        ends_BH = last_LBH[-directions:].transpose(0, 1).flatten(1)
+        ends_BH = last_LBH[-directions:].transpose(0, 1).flatten(1) if self.ends == "each" else states_BTH[:, -1]
         logits: Tensor = self.head(torch.cat([states_BTH.mean(dim=1), states_BTH.amax(dim=1), ends_BH], dim=1))
         return logits

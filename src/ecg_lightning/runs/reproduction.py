@@ -37,34 +37,54 @@ N_TEST = {
 """Labelled records of fold 10 in PTB-XL 1.0.3."""
 
 
+_NOT_OF_THE_PROTOCOL = (
+    *("experiment", "model", "seed", "task_name", "logger", "hardware", "hardware.threads", "hardware.accelerator"),
+    *("data", "data.root", "data.task", "data.cache_dir", "data.num_workers", "data.on_bad_record"),
+)
+"""Settings that leave a run the benchmark's."""
+
+
 def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
     """One row for each model and task of a sweep: ours over the seeds, the published value, and whether they agree.
 
     Args:
         folder: of the sweep.
     """
-    scores: dict[tuple[str, str, int], list[float]] = {}
+    scores: dict[tuple[str, str, int, str], list[float]] = {}
     for path in sorted(folder.glob(f"*/{RESULT_FILE}")):
         result = read_result(path.parent)
         if result["status"] == "ok":
-            key = (result["choices"]["model"], result["data"]["task"], result["data"]["n_test"])
+            key = (
+                result["choices"]["model"],
+                result["data"]["task"],
+                result["data"]["n_test"],
+                " ".join(_own_settings(result["overrides"])),
+            )
             scores.setdefault(key, []).append(result["metrics"]["test"]["auroc_macro"])
-    return [_row(model, task, n_test, values) for (model, task, n_test), values in scores.items()]
+    return [_row(*key, values) for key, values in scores.items()]
 
 
-def _row(model: str, task: str, n_test: int, values: Sequence[float]) -> dict[str, Any]:
+def _own_settings(overrides: Sequence[str]) -> list[str]:
+    """What the command line changed of the protocol."""
+    return sorted(part for part in overrides if part.lstrip("+~").partition("=")[0] not in _NOT_OF_THE_PROTOCOL)
+
+
+def _row(model: str, task: str, n_test: int, settings: str, values: Sequence[float]) -> dict[str, Any]:
     published = PUBLISHED[model][TASKS.index(task)] if model in PUBLISHED else None
     difference = mean(values) - published if published else None
     if difference is None:
         verdict = "not published"
-    elif n_test != N_TEST[task]:
+    elif n_test < N_TEST[task]:  # 1.0.1, which the published table is of, has a few more
         verdict = f"not comparable: {n_test:,} of fold 10's {N_TEST[task]:,} records"
+    elif settings:
+        verdict = f"not the protocol: {settings}"
     else:
         verdict = "reproduced" if abs(difference) <= TOLERANCE else "off"
     return {
         "model": model,
         "task": task,
         "n_test": n_test,
+        "settings": settings,
         "seeds": len(values),
         "auroc_macro": mean(values),
         "deviation": stdev(values) if len(values) > 1 else None,
@@ -93,8 +113,9 @@ def print_reproduction(rows: Sequence[dict[str, Any]], console: Console) -> None
         )
     console.print(table)
     console.print(
-        f"AUROC: macro, fold 10, last epoch, maximum over seven windows; reproduced: within {TOLERANCE}. Published: on "
-        "PTB-XL 1.0.1, Strodthoff et al. 2021.",
+        "AUROC: macro, fold 10, last epoch, maximum over seven windows, unless a row's settings say otherwise; "
+        f"reproduced: within {TOLERANCE}, where fold 10 alone leaves ± 0.0065 to chance (95 %). Published: on PTB-XL "
+        "1.0.1, Strodthoff et al. 2021.",
         style="dim",
         highlight=False,
     )
