@@ -106,34 +106,61 @@ def _by_class(
     targets_NC: npt.NDArray[np.bool_],
     weights_RN: Floats,
 ) -> Floats:
+    weights_NR = np.ascontiguousarray(weights_RN.T)  # records are put into order, and resamples stay beside each other
     columns = zip(scores_NC.T, targets_NC.T, strict=True)
-    return np.stack([score(scores_N, targets_N, weights_RN) for scores_N, targets_N in columns], axis=1)
+    return np.stack([score(scores_N, targets_N, weights_NR) for scores_N, targets_N in columns], axis=1)
 
 
-def _auprc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:
+def _auprc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Floats) -> Floats:
     """Weighted mean of the precision at each positive record; equal scores are decided together."""
-    order = np.argsort(-scores_N, kind="stable")
-    ordered, positive_N = scores_N[order], targets_N[order]
-    first_of_tie = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    weights_RN = weights_RN[:, order]
-    positive_RT = np.add.reduceat(weights_RN * positive_N, first_of_tie, axis=1)
-    decided_RT = np.cumsum(np.add.reduceat(weights_RN, first_of_tie, axis=1), axis=1)
-    precision_RT = _divide(np.cumsum(positive_RT, axis=1), decided_RT, otherwise=0.0)
-    return _divide((precision_RT * positive_RT).sum(axis=1), positive_RT.sum(axis=1), otherwise=np.nan)
+    positives_P, _, ends_P, weights_NR = _ranked(-scores_N, targets_N, weights_NR)
+    weights_PR = weights_NR[positives_P]
+    hits_PR = _running(weights_PR)[np.searchsorted(positives_P, ends_P)]
+    precision_PR = _divide(hits_PR, _running(weights_NR)[ends_P], otherwise=0.0)
+    return _divide(_products(precision_PR, weights_PR), weights_PR.sum(axis=0), otherwise=np.nan)
 
 
-def _auroc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:
+def _auroc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Floats) -> Floats:
     """Weighted share of (positive, negative) pairs that are ranked right; a tie counts half."""
-    order = np.argsort(scores_N, kind="stable")
-    ordered, positive_N = scores_N[order], targets_N[order]
-    first_of_tie = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    weights_RN = weights_RN[:, order]
-    positive_RT = np.add.reduceat(weights_RN * positive_N, first_of_tie, axis=1)
-    negative_RT = np.add.reduceat(weights_RN * ~positive_N, first_of_tie, axis=1)
-    below_RT = np.cumsum(negative_RT, axis=1) - negative_RT / 2
-    pairs_R = positive_RT.sum(axis=1) * negative_RT.sum(axis=1)
-    right_R = (positive_RT * below_RT).sum(axis=1)
-    return _divide(right_R, pairs_R, otherwise=np.nan)
+    positives_P, firsts_P, ends_P, weights_NR = _ranked(scores_N, targets_N, weights_NR)
+    weights_PR = weights_NR[positives_P]
+    weights_NR[positives_P] = 0.0
+    below_NR = _running(weights_NR)  # negatives
+    n_negative_R = below_NR[-1]
+    below_PR = below_NR[ends_P]
+    if (firsts_P + 1 < ends_P).any():  # else the positive itself is alone with its score
+        below_PR = (below_PR + below_NR[firsts_P]) / 2
+    pairs_R = weights_PR.sum(axis=0) * n_negative_R
+    return _divide(_products(below_PR, weights_PR), pairs_R, otherwise=np.nan)
+
+
+def _ranked(
+    keys_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Floats
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
+    """Records in the order of their keys.
+
+    Returns:
+        Places of the P positive records; for each one where its equals begin, and where they end; and the weights.
+    """
+    order = np.argsort(keys_N, kind="stable")
+    ordered = keys_N[order]
+    positives_P = np.flatnonzero(targets_N[order])
+    firsts_P = np.searchsorted(ordered, ordered[positives_P], side="left")
+    ends_P = np.searchsorted(ordered, ordered[positives_P], side="right")
+    return positives_P, firsts_P, ends_P, weights_NR[order]
+
+
+def _running(weights_NR: Floats) -> Floats:
+    """(N + 1, R) sums of the first 0, 1, … N rows."""
+    sums_NR = np.zeros((len(weights_NR) + 1, weights_NR.shape[1]))
+    np.cumsum(weights_NR, axis=0, out=sums_NR[1:])
+    return sums_NR
+
+
+def _products(one_PR: Floats, other_PR: Floats) -> Floats:
+    """(R,) sums of products."""
+    sums: Floats = np.einsum("pr,pr->r", one_PR, other_PR)
+    return sums
 
 
 def _divide(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any], otherwise: float) -> Floats:
