@@ -153,6 +153,15 @@ def test_folds_that_a_phase_does_not_need_may_overlap(configure):
     assert configure("test=false", "data.val_folds=[10]").data.val_folds == [10]
 
 
+@pytest.mark.parametrize(
+    ("model", "precision"), [("xresnet1d101", "32-true"), ("xresnet1d50", "32-true"), ("resnet1d_wang", "auto")]
+)
+def test_networks_that_bfloat16_leads_astray_train_in_fp32(configure, model, precision):
+    for hardware in ("cpu", "cuda"):
+        assert configure(f"model={model}", f"hardware={hardware}").hardware.precision == precision
+    assert configure(f"model={model}", "hardware.precision=bf16-mixed").hardware.precision == "bf16-mixed"
+
+
 def test_one_batch_stays_one_batch(configure):
     assert str(configure("trainer.overfit_batches=1").trainer.overfit_batches) == "1"
     assert str(configure("trainer.limit_train_batches=1.0").trainer.limit_train_batches) == "1.0"

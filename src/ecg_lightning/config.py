@@ -450,6 +450,7 @@ class HardwareConfig:
     accelerator: str = field(default="cpu", metadata={"choices": ("cpu", "cuda")})
     devices: int = field(default=1, metadata={"min": 1})
     strategy: str = "auto"
+    # auto: bf16-mixed where the processor has it in hardware
     precision: str = field(default="auto", metadata={"choices": ("auto", "32-true", "bf16-mixed")})
     threads: int | None = field(default=None, metadata={"min": 1})
     channels_last: bool = True
