@@ -20,7 +20,13 @@ from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, Metadata, parse, read_metadata
 from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
 from ecg_lightning.deployment.runtimes import open_runtime
-from ecg_lightning.errors import ConfigError, ExportError, HardwareUnavailableError, UnsupportedModelError
+from ecg_lightning.errors import (
+    ConfigError,
+    ExportError,
+    HardwareUnavailableError,
+    TrainingDivergedError,
+    UnsupportedModelError,
+)
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import evaluations
@@ -314,6 +320,23 @@ def test_a_stage_that_fails_after_the_training_leaves_no_finished_run(configure,
     assert not (tmp_path / "result.json").exists()
     assert not (tmp_path / "predictions.csv").exists()
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_training_that_diverged_is_not_repeated_in_every_cell(configure, tmp_path, monkeypatch):
+    started = []
+
+    def diverge(*_, **__):
+        started.append(1)
+        raise TrainingDivergedError("the training loss is nan")
+
+    monkeypatch.setattr(training, "run", diverge)
+    for compression in ("prune", "bf16"):
+        with pytest.raises(TrainingDivergedError, match="is nan"):
+            compressing._train_once(configure(f"compression={compression}"), {}, [], tmp_path)
+    assert len(started) == 1
+    with pytest.raises(TrainingDivergedError):
+        compressing._train_once(configure("seed=1"), {}, [], tmp_path)
+    assert len(started) == 2
 
 
 @pytest.mark.slow

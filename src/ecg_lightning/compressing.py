@@ -24,7 +24,7 @@ from ecg_lightning.compression.variant import Variant, stages_of
 from ecg_lightning.config import LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.errors import ConfigError, UnsupportedModelError
+from ecg_lightning.errors import ConfigError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
@@ -32,6 +32,9 @@ from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError
 from ecg_lightning.training import begin, describe_run_host, of_its_task, write_config
 
 log = logging.getLogger(__name__)
+
+_refused: dict[Path, UserError] = {}
+"""Trainings that cells of this process's sweep share, and that diverged or could not start."""
 
 _KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "batch_size")
 """Settings of a checkpoint's data that another folder (data=ptbxl data.root=DIR) does not change."""
@@ -130,14 +133,20 @@ def _train_once(
     """The training that this cell shares with others: found, or run by whichever cell comes first."""
     content = {key: value for key, value in plain(cfg).items() if key not in _NOT_OF_THE_TRAINING}
     content["precision"] = cfg.hardware.precision
-    folder = shared_dir / hash_config(content)[:12]
+    folder = (shared_dir / hash_config(content)[:12]).absolute()
+    if folder in _refused:
+        raise _refused[folder]
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):
         if not (folder / TRAINING_FILE).is_file():
             own = OmegaConf.create(plain(cfg))
             assert isinstance(own, DictConfig)
             own.paths.output_dir = str(folder)
-            training.run(own, choices, overrides, result_file=TRAINING_FILE)
+            try:
+                training.run(own, choices, overrides, result_file=TRAINING_FILE)
+            except UserError as error:  # which it would be in every other cell, too
+                _refused[folder] = error
+                raise
         else:
             log.info("the training of %s is taken from %s", cfg.model._target_.rpartition(".")[2], folder)
         result = read_training(folder)
