@@ -159,6 +159,23 @@ def test_trivial_rules_stand_beside():
     assert baselines["no class"] == 0
 
 
+def test_conformal_sets_say_nothing_of_the_records_that_made_them():
+    val, test = model(1.3)
+    assert report.evaluate(val, val, 100).conformal == {}
+    assert report.evaluate(val, test, 100).conformal.keys() == set(test.classes)
+
+
+def test_classes_that_resamples_lack_are_told():
+    """There a macro mean is one of fewer classes."""
+    val, test = model(1.3)
+    assert report.evaluate(val, test, 200).absent == {}
+    rare = test.targets_NC.copy()
+    rare[:, 2] = False
+    rare[0, 2] = True
+    found = report.evaluate(val, replace(test, targets_NC=rare), 2000)
+    assert found.absent == {test.classes[2]: pytest.approx(np.exp(-1), abs=0.04)}  # one patient of many is not drawn
+
+
 def test_files_are_read_as_written(tmp_path):
     val, test = model(1.3)
     write_predictions(tmp_path / "predictions.csv", {"val": val, "test": test})

@@ -45,12 +45,12 @@ def describe(
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
-    groups = subgroups(decide(val, split, thresholds_C), split, root, n_resamples)
     *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], root, train_folds, task, label_rule)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     never_C = np.ones(len(split.classes))
     decided = decide(floor_val[0] if floor_val else None, floor, never_C)
     f1, auroc = (bootstrap.interval(one) for one in macro_scores(decided, split.targets_NC, weights_RN))
+    groups = subgroups(decide(val, split, thresholds_C), split, root, n_resamples)
     return {
         "subgroups": [asdict(group) for group in groups],
         "age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)},

@@ -45,7 +45,9 @@ class Report:
         scores: interval of each of `METRICS`, by class and `macro`.
         calibration: expected calibration error and Brier score, by `none`, `temperature` and `platt`.
         baselines: macro F1 of calling every class, and none, for every record.
-        conformal: measured coverage of each class's sets at `ALPHA`.
+        conformal: measured coverage of each class's sets at `ALPHA`; none of the validation fold, which makes them.
+        absent: by class, the share of the resamples that hold no positive or no negative record of it, where there are
+            such: there the macro means are over the other classes.
         abstention: macro F1 of the share of the records that the model is surest of, by what makes it sure: `distance`
             to the thresholds and, of an ensemble, the `agreement` of its members.
     """
@@ -57,6 +59,7 @@ class Report:
     calibration: dict[str, dict[str, float]]
     baselines: dict[str, float]
     conformal: dict[str, Coverage]
+    absent: dict[str, float]
     abstention: dict[str, list[tuple[float, float]]]
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,13 +92,14 @@ def evaluate(
         for column, name in enumerate(split.classes)
     }
     scores[MACRO] = {metric: bootstrap.interval(bootstrap.macro(values_RC)) for metric, values_RC in arrays.items()}
+    absent = dict(zip(split.classes, np.isnan(arrays["auroc"][1:]).mean(axis=0).tolist(), strict=True))
     whole = weights_RN[:1]
     every = np.ones_like(split.targets_NC)
     certainties = {"distance": distance_certainty(decided)}
     if split.spreads_NC is not None:
         certainties["agreement"] = agreement_certainty(split.spreads_NC)
     conformal = {}
-    if val is not None:
+    if val is not None and not np.array_equal(val.ecg_ids, split.ecg_ids):
         sets = conformal_sets(decide(val, val).probabilities_NC, val.targets_NC, decided.probabilities_NC, ALPHA)
         conformal = dict(zip(split.classes, coverage(sets, split.targets_NC), strict=True))
     return Report(
@@ -109,6 +113,7 @@ def evaluate(
             "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
         },
         conformal=conformal,
+        absent={name: share for name, share in absent.items() if share},
         abstention={
             name: abstention_curve(decided, split.targets_NC, certainty_N) for name, certainty_N in certainties.items()
         },

@@ -106,7 +106,7 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         console.print("the intervals need a wider terminal, or --json", style="dim", highlight=False)
     too_good = "; on that fold itself they are too good" if found["split"] == "val" else ""
     chosen = f"thresholds (for F1), calibration and conformal sets from the validation fold{too_good}"
-    if not found["conformal"]:
+    if found["calibration"].keys() == {"none"}:
         chosen = "thresholds (for F1) of the checkpoint; no validation fold was predicted, so nothing is calibrated"
     console.print(
         f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
@@ -115,6 +115,11 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         style="dim",
         highlight=False,
     )
+    if absent := found["absent"]:
+        often = ", ".join(f"{name} {share:.0%}" for name, share in absent.items())
+        console.print(
+            f"too rare for some resamples, where macro means leave it out: {often}", style="dim", highlight=False
+        )
     baselines = ", ".join(f"{name} for every record {f1:.3f}" for name, f1 in found["baselines"].items())
     console.print(f"macro F1 of trivial rules: {baselines}", highlight=False)
     if floor := found.get("age_and_sex"):
