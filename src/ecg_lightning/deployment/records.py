@@ -25,9 +25,8 @@ _MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}  # µ 
 _RATES_HZ = (50, 20_000)
 _LARGEST_MV = 50.0  # peak to peak; the ECG itself stays below 10 mV
 _SMALLEST_MV = 0.02
-_UNLIKELY = (
-    0.35  # of the limb leads' size; 400 records of PTB-XL: at most 0.18, with their leads shuffled at least 0.63
-)
+# Of the limb leads' size: 400 records of PTB-XL reach 0.18 at most; with their leads shuffled, 0.63 at least.
+_UNLIKELY = 0.35
 _VERIFIED_RATES = (100, 500)
 
 Floats = npt.NDArray[np.float64]
