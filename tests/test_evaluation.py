@@ -234,6 +234,10 @@ def test_runs_that_differ_in_their_seed_alone_are_one_recipe(tmp_path):
     assert "deit0 and 1 more seed" in told
     assert "better" in told
     assert "its interval covers seeds, too" in " ".join(told.split())
+    other = {"data": {"label_rule": "benchmark"}, "host": {"precision": "bf16-mixed"}}  # what auto was there
+    (vits[2] / "result.json").write_text(json.dumps(other))
+    rows = json.loads(_call("compare", *vits, "--resamples", 100, "--json").stdout)
+    assert [len(row["runs"]) for row in rows] == [2, 1]
 
 
 def test_the_commands_print_tables_or_json(tmp_path):

@@ -250,12 +250,16 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
 
 
 def _by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
-    """Runs whose configurations are the same but for the seed, together; a run without one stands alone."""
+    """Runs whose configurations are the same but for the seed, together; a run without one stands alone.
+
+    `hardware.precision=auto` is another recipe on a processor without bfloat16.
+    """
     recipes: dict[str, list[Path]] = {}
     for folder in folders:
         config = _config(folder)
         recipe = hash_config({name: value for name, value in config.items() if name != "seed"})
-        recipes.setdefault(recipe if "seed" in config else str(folder), []).append(folder)
+        precision = read_result(folder).get("host", {}).get("precision") if "seed" in config else None
+        recipes.setdefault(f"{recipe} {precision}" if "seed" in config else str(folder), []).append(folder)
     return list(recipes.values())
 
 
