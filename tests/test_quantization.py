@@ -15,7 +15,7 @@ from ecg_lightning.checkpoints import load_classifier, save_classifier
 from ecg_lightning.compression import bf16
 from ecg_lightning.compression.act_swap import swap_activations
 from ecg_lightning.compression.bf16 import BF16
-from ecg_lightning.compression.fx import FxDynamic, FxQAT, FxStatic, Observers, calibrate
+from ecg_lightning.compression.fx import FxDynamic, FxQAT, FxStatic, Observers, _explained, _traced, calibrate
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.ptq import PTQ, frontend_nodes
@@ -171,6 +171,18 @@ def test_fx(trained, tmp_path, name, model, recwarn):
         if other.runtime == "openvino":
             assert count(kernels, "FullyConnected")["int8"] == n_linear - n_heads
     assert not [warning for warning in recwarn if "ecg_lightning" in warning.filename]
+
+
+@pytest.mark.parametrize(("ranges", "ruled_by_one_batch"), [("average", False), ("histogram", True)])
+def test_one_batch_of_extremes_does_not_rule_the_ranges(trained, ranges, ruled_by_one_batch):
+    classifier, context = trained("resnet18d")
+    inputs = next(context.network_inputs(classifier, 8))
+    with _explained(classifier.network):
+        network = FxStatic(ranges=ranges)._prepare(_traced(classifier.network), inputs, ())
+    for scale in (1, 1, 1, 50):
+        network(inputs * scale)
+    scale, _ = network.activation_post_process_0.calculate_qparams()
+    assert (float(scale) * 127 > 2 * float(inputs.abs().max())) == ruled_by_one_batch
 
 
 def test_fx_fuses_convolution_normalisation_and_relu(trained):

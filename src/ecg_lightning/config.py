@@ -395,6 +395,7 @@ class FxStaticConfig(StageConfig):
     _target_: str = "ecg_lightning.compression.fx.FxStatic"
     backend: str = field(default="fbgemm", metadata={"choices": ("fbgemm", "x86")})
     n_calibration: int = field(default=300, metadata={"min": 1})
+    ranges: str = field(default="average", metadata={"choices": ("average", "histogram")})
 
 
 @dataclass
