@@ -18,7 +18,7 @@ from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.fx import FxDynamic, FxQAT, FxStatic, Observers, _explained, _traced, calibrate
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
-from ecg_lightning.compression.ptq import PTQ, frontend_nodes
+from ecg_lightning.compression.ptq import PTQ, frontend_nodes, quantize_onnx
 from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.quantizable import prepare_for_quantization
 from ecg_lightning.compression.stage import replace_module
@@ -243,6 +243,21 @@ def test_ptq(trained, tmp_path, model):
     assert n_distinct(logits) > 20
     assert count(kernels, "Q")["int8"] > 1
     assert bytes_of(onnx) < network + image
+
+
+def test_one_record_of_extremes_does_not_rule_onnx_runtimes_ranges(trained, tmp_path):
+    """By the extremes of all records EfficientNetV2-S fell from an AUROC of 0.87 to 0.77."""
+    onnx = import_extra("onnx")
+    classifier, context = trained("resnet18d")
+    largest = []
+    for name, factor in (("usual", 1), ("extreme", 8)):
+        context.datamodule.datasets["train"].signals[0] *= factor
+        (folder := tmp_path / name).mkdir()
+        model = onnx.load(quantize_onnx(copy.deepcopy(classifier), folder, context, 32).path)
+        stored = {entry.name: onnx.numpy_helper.to_array(entry) for entry in model.graph.initializer}
+        activations = [node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+        largest.append(max(float(stored[name].max()) for name in activations))
+    assert largest[1] < 3 * largest[0]
 
 
 def test_frontend_is_not_quantized(trained, tmp_path):

@@ -86,7 +86,7 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
                 reduce_range=True,  # weights of 7 bits: pairs of products overflow their sum on processors without VNNI
-                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True},
+                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "CalibMovingAverage": True},
             )
     finally:
         source.unlink()
