@@ -153,7 +153,7 @@ class FxStatic(FxQuantization):
         backend: see `FxQuantization`.
         n_calibration: records.
         ranges: of activations: the `average` of the batches' extremes, or PyTorch's default, a `histogram` of all,
-            which took EfficientNetV2-S from an AUROC of 0.87 to 0.71 (docs/results.md).
+            which took EfficientNetV2-S from an AUROC of 0.87 to 0.72 (docs/results.md).
         epochs: not used: nothing is trained.
         lr: not used.
     """
