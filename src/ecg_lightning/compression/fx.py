@@ -85,9 +85,8 @@ class FxQuantization(CompressionStage):
         torch.backends.quantized.engine = self.backend
         holder = holder_of(classifier)
         inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
-        heads = find_heads(holder.network, len(classifier.classes))
         with _explained(holder.network):
-            holder.network = self._prepare(_traced(holder.network), inputs, heads)
+            holder.network = self._prepared(holder.network, inputs, len(classifier.classes))
         classifier = self._adjust(classifier, context)
         holder = holder_of(classifier)
         with _explained(holder.network):
@@ -101,8 +100,7 @@ class FxQuantization(CompressionStage):
         holder = holder_of(classifier)
         with _explained(holder.network), torch.no_grad():
             inputs = inputs_of(holder, classifier.frontend.eval()(signals))
-            heads = find_heads(holder.network, len(classifier.classes))
-            holder.network = self._convert(self._prepare(_traced(holder.network), inputs, heads))
+            holder.network = self._convert(self._prepared(holder.network, inputs, len(classifier.classes)))
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
@@ -120,6 +118,10 @@ class FxQuantization(CompressionStage):
             reason = str(error).removeprefix(f"{path} was not written: ")
             return [*(Deployment(None, name, "int8", reason) for name in others), torch_int8]
         return [*(Deployment(onnx, name, "int8") for name in others), torch_int8]
+
+    def _prepared(self, network: nn.Module, inputs: Tensor, n_classes: int) -> nn.Module:
+        heads = find_heads(network, n_classes)
+        return self._prepare(_traced(network), inputs, heads)
 
     def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
         raise NotImplementedError

@@ -98,24 +98,18 @@ def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, 
             if one.path is None:
                 continue
             runtime = open_runtime(one.path, one.runtime, one.precision, threads, batch)
+            scored = variant.evaluations[one].logits["val"]
+            if (apart := _apart(runtime.logits(millivolts), scored[np.arange(batch) % len(scored)])) > _APART:
+                case = {"runtime": one.runtime, "precision": one.precision, "batch": batch, "threads": threads}
+                reason = (
+                    f"compiled for batches of {batch} it gives other probabilities than scored, by up to {apart:.2f}"
+                )
+                variant.notes.append(f"{' '.join(one.runs_in)}: {reason}")
+                variant.runtimes.append(case | {"skipped": reason})
+                continue
             key = f"{number} {one.runtime} {one.precision}"
             cases[key] = partial(runtime.logits, millivolts)
             opened[key] = (variant, one, runtime)
-    for key, (variant, one, runtime) in [*opened.items()]:
-        scored = variant.evaluations[one].logits["val"]
-        if (apart := _apart(runtime.logits(millivolts), scored[np.arange(batch) % len(scored)])) > _APART:
-            reason = f"compiled for batches of {batch} it gives other probabilities than scored, by up to {apart:.2f}"
-            variant.notes.append(f"{' '.join(one.runs_in)}: {reason}")
-            variant.runtimes.append(
-                {
-                    "runtime": one.runtime,
-                    "precision": one.precision,
-                    "batch": batch,
-                    "threads": threads,
-                    "skipped": reason,
-                }
-            )
-            del opened[key], cases[key]
     timed = measure(cases, settings.rounds, settings.warmup, settings.min_round_s)
     for key, (variant, one, runtime) in opened.items():
         latency, evaluation = timed[key], variant.evaluations[one]
