@@ -231,15 +231,16 @@ def test_ptq(trained, tmp_path, model):
     network, image = float_bytes(classifier)
     stage = PTQ(n_calibration=32)
     compressed = stage.apply(classifier, context)
-    assert drift(logits_of(compressed), expected) < 0.2  # NNCF averages extremes; 0.16 in a tiny resnet18d
+    allowed = 0.2 if model.startswith("resnet") else 0.05  # averaged extremes cut a toy's bumps: 0.15 in resnet18d
+    assert drift(logits_of(compressed), expected) < allowed
     openvino, onnx = stage.export(compressed, tmp_path, context)
     logits, kernels = run(openvino)
-    assert drift(logits, expected) < 0.2 * ROUGH
+    assert drift(logits, expected) < allowed * ROUGH
     assert count(kernels, "FullyConnected")["int8"] == n_linear
     assert bytes_of(openvino) < 0.6 * network + image
     logits, kernels = run(onnx)
     assert onnx.path != openvino.path.with_suffix(".onnx")  # another model, which must not pass for the same
-    assert drift(logits, expected) < 0.2  # it averages extremes, too
+    assert drift(logits, expected) < allowed
     assert n_distinct(logits) > 20
     assert count(kernels, "Q")["int8"] > 1
     assert bytes_of(onnx) < network + image
@@ -424,8 +425,13 @@ def test_zero_gamma_survives_quantization_aware_training(trained):
 
 def test_untraceable_networks_are_named(trained):
     class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(1, 5)
+
         def forward(self, images):
-            return images.mean((1, 2, 3)) if images.sum() > 0 else images.amax((1, 2, 3))
+            pooled = images.mean((1, 2, 3)) if images.sum() > 0 else images.amax((1, 2, 3))
+            return self.head(pooled[:, None])
 
     classifier, context = trained("vit")
     replace_module(classifier, "network", Branching())
