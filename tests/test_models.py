@@ -414,3 +414,26 @@ class TestOptimization:
         assert [factors[step] for step in (10, 25, 50, 75)] == pytest.approx([1.0] * 4)
         assert max(factors[step] for step in (24, 49, 74, 99, 100)) < 0.02
         assert factors[62] == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize(("model", "prefix", "n_patches"), [("vit", 0, 64), ("deit", 2, 16), ("vit1d", 0, 50)])
+def test_dropped_patches_leave_every_prefix_token(make, model, prefix, n_patches):
+    classifier = make(model, "model.patch_drop=0.5").train()
+    network = classifier.network.transformer if model == "vit1d" else classifier.network
+    tokens = torch.arange(n_patches + prefix).view(1, -1, 1).expand(3, -1, -1)
+    kept = network.patch_drop(tokens)[:, :, 0]
+    assert kept.shape == (3, prefix + n_patches // 2)
+    assert (kept[:, :prefix] == torch.arange(prefix)).all()
+    assert not torch.equal(kept[0], kept[1])
+    assert network.patch_drop.eval()(tokens).shape == tokens.shape
+    classifier.loss_and_logits(_batch())[0].backward()
+
+
+def test_a_stem_halves_the_time_before_the_patches(make):
+    network = make("vit1d", "model.stem=2").network
+    assert network.transformer.patch_embed.proj.weight.shape == (32, 16, 1, 5)
+    assert network.transformer.pos_embed.shape == (1, 50, 32)
+    assert network.eval()(torch.zeros(2, 12, 1000)).shape == (2, 5)
+    for key in ("patch_samples=18", "patch_leads=1"):
+        with pytest.raises(ConfigError, match=r"model\.stem=2 mixes all leads"):
+            make("vit1d", "model.stem=2", f"model.{key}")

@@ -150,6 +150,7 @@ class ViTConfig(ModelConfig):
     heads: int = field(default=4, metadata={"min": 1})
     mlp_dim: int = field(default=1024, metadata={"min": 1})
     attention_dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
+    patch_drop: float = field(default=0.0, metadata={"min": 0.0, "max": 0.9})
 
 
 @dataclass
@@ -163,6 +164,7 @@ class DeiTConfig(ModelConfig):
     depth: int | None = field(default=None, metadata={"min": 1})
     heads: int | None = field(default=None, metadata={"min": 1})
     attention_dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
+    patch_drop: float = field(default=0.0, metadata={"min": 0.0, "max": 0.9})
 
 
 @dataclass
@@ -267,6 +269,8 @@ class ViT1dConfig(SignalModelConfig):
     depth: int = field(default=6, metadata={"min": 1})
     heads: int = field(default=4, metadata={"min": 1})
     mlp_ratio: float = field(default=4.0, metadata={"above": 0.0})
+    stem: int = field(default=0, metadata={"min": 0, "max": 4})  # convolutions of stride 2 before the patches
+    patch_drop: float = field(default=0.0, metadata={"min": 0.0, "max": 0.9})
 
 
 @dataclass

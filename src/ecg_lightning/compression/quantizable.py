@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from timm.layers.drop import DropPath
+from timm.layers.patch_dropout import PatchDropout
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -38,6 +39,8 @@ def prepare_for_quantization(network: nn.Module) -> nn.Module:
             replace_module(network, name, nn.Identity())
         elif isinstance(module, DropPath):
             module.drop_prob = 0.0
+        elif isinstance(module, PatchDropout):
+            module.prob = 0.0
         elif isinstance(module, nn.Dropout):
             module.p = 0.0  # timm's attention reads it
         elif getattr(module, "drop_rate", 0.0):
