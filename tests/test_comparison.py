@@ -101,6 +101,13 @@ def test_a_variant_slower_than_what_costs_no_work_is_flagged():
         variant = timed("quantize", ("openvino", "int8", ms), ("onnxruntime", "int8", 1.0))
         assert slower_than(variant, baseline) == said
         assert slower_than(variant, without_bf16) == said_without
+    # A float variant may run in bfloat16, too, and bf16 is what the others are held against.
+    for ms, said in ((5.1, None), (5.5, "bf16")):
+        variant = timed("prune", ("openvino", "fp32", 9.0), ("torch", "fp32", 30.0), ("openvino", "bf16", ms))
+        assert slower_than(variant, baseline) == said
+    variant = timed("bf16", ("openvino", "bf16", 6.0))
+    variant.stage = "BF16"
+    assert slower_than(variant, baseline) is None
     assert slower_than(baseline, baseline) is None
     assert slower_than(timed("quantize", ("openvino", "int8", None)), baseline) is None  # nothing was timed
 

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +67,7 @@ FAMILY = {
 CHAINS = (
     "act_swap",
     "act_swap_qat",
+    "act_swap_prune_qat",
     "distill_repvgg",
     "distill_resnet1d",
     "distill_prune_qat",
@@ -418,6 +421,21 @@ def test_pt2_files_on_request(compress):
     expected = open_runtime(path.with_suffix(".onnx"), "onnxruntime").logits(to_millivolts(signals))
     assert np.abs(logits.detach().numpy() - expected).max() < 1e-4
     assert path.with_name("model.pt2.sha256").read_text().split()[1] == "model.pt2"
+
+
+@pytest.mark.slow
+def test_pt2_files_of_pt2e_need_torchao_alone(compress):
+    """Its operators are torchao's; the process that wrote the file has them already."""
+    result, folder = compress(
+        "qat", "resnet1d", "compression.pt2=true", "compression.fine_tune.epochs=0", "compression.latency.rounds=1"
+    )
+    path = folder / result.artifacts["quantize/model.pt2"]
+    code = (
+        "import sys, torch, torchao.quantization.pt2e\n"
+        "print(torch.export.load(sys.argv[1]).module()(torch.zeros(3, 12, 1000))[0].shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "torch.Size([3, 5])", done.stderr
 
 
 def test_a_stage_chooses_its_epoch_by_its_own_metric(configure, configure_compression, tmp_path):

@@ -10,6 +10,7 @@ from tiny import TINY
 from ecg_lightning.building import build_classifier
 from ecg_lightning.checkpoints import save_classifier
 from ecg_lightning.deployment.cuda_runtime import CudaRuntime, _kind
+from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import HardwareUnavailableError
 
@@ -37,6 +38,11 @@ def test_arithmetic_on_a_processor(classifier, record, precision, tolerance):
         expected = classifier(torch.from_numpy(record)).numpy()
     found = CudaRuntime(classifier, "cuda-eager", precision, device="cpu").logits(record)
     assert np.abs(found - expected).max() < tolerance
+
+
+def test_a_model_for_a_device_is_a_file_to_deploy_too(classifier, tmp_path):
+    *_, last = export_float(classifier, tmp_path, "cuda")
+    assert (last.path, last.runtime) == (tmp_path / "model.onnx", "onnxruntime")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

@@ -165,6 +165,7 @@ def _case(name, change, match, rate=100):
         _case("rate", lambda x: x, "give it with --rate HZ", None),
         _case("slow", lambda x: x, "sampling rate is 10 Hz", 10),
         _case("microvolts", lambda x: 1000 * x, "spans .* mV, which no ECG does; .*--units uV"),
+        _case("offset", lambda x: x + 1e4 * (np.arange(12)[:, None] == 7), "lead V2 lies 1e.04 mV off zero, which no"),
         _case("flat", lambda x: 0 * x, "it is flat, or not in the units"),
         _case("nan", lambda x: np.where(x == x[1, 5], np.nan, x), "lead II has missing samples"),
         _case("short", lambda x: x[:, :900], "it lasts 9 s, and the model needs 10 s"),
@@ -178,6 +179,13 @@ def test_arrays_that_cannot_be_right_are_refused(change, match, rate, millivolts
     np.save(tmp_path / "a.npy", change(millivolts))
     with pytest.raises(DataError, match=rf"a\.npy: .*{match}"):
         read_record(tmp_path / "a.npy", **MODEL, rate=rate)
+
+
+def test_an_offset_that_no_training_record_had_is_told(millivolts, tmp_path):
+    np.save(tmp_path / "a.npy", millivolts + 30)
+    assert any(
+        "30 mV off zero, farther than" in note for note in read_record(tmp_path / "a.npy", **MODEL, rate=100).notes
+    )
 
 
 def test_tables_and_records_that_cannot_be_right_are_refused(millivolts, tmp_path):

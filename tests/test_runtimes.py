@@ -9,10 +9,12 @@ import pytest
 import torch
 from deployed import export_tiny, outputs, signals, tiny_classifier
 
+from ecg_lightning.deployment import benchmark as deployment_benchmark
 from ecg_lightning.deployment import extras, runtimes
 from ecg_lightning.deployment.benchmark import benchmark
 from ecg_lightning.deployment.latency import measure, peak_memory_mib, summarise
-from ecg_lightning.deployment.runtimes import open_runtime, sizes_of
+from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
+from ecg_lightning.deployment.runtimes import counted, open_runtime, sizes_of
 from ecg_lightning.deployment.torch_runtime import TorchRuntime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.processor import processor_has_bf16
@@ -221,6 +223,40 @@ def test_benchmark_opens_every_file_in_every_runtime(exported):
     assert result["host"]["cores"] >= 1
     with pytest.raises(ModelFileError, match=r"notes\.txt is not there"):
         benchmark([file.with_name("notes.txt")])
+
+
+def test_one_failing_runtime_ends_no_benchmark(exported, monkeypatch):
+    _, file, _ = exported
+    refused, failed = ModelFileError("not in ONNX Runtime"), ModelFileError("no memory was measured")
+
+    def opened(path, runtime, *settings):
+        if runtime == "onnxruntime":
+            raise refused
+        return open_runtime(path, runtime, *settings)
+
+    def unmeasured(*_):
+        raise failed
+
+    monkeypatch.setattr(deployment_benchmark, "open_runtime", opened)
+    monkeypatch.setattr(deployment_benchmark, "peak_memory_mib", unmeasured)
+    result = benchmark([file], threads=1, rounds=1, warmup=1, min_round_s=0)
+    assert {row["runtime"] for row in result["rows"]} == {"openvino"}
+    assert {row["peak_memory_mib"] for row in result["rows"]} == {None}
+    assert {"not in ONNX Runtime", "no memory was measured"} <= {*result["skipped"]}
+    monkeypatch.setattr(deployment_benchmark, "open_runtime", lambda *_: opened(file, "onnxruntime"))
+    with pytest.raises(ModelFileError, match="not in ONNX Runtime"):
+        benchmark([file])
+
+
+@pytest.mark.parametrize(("in_int8", "called"), [(3, False), (8, True)])
+def test_a_file_computed_mostly_in_float_is_not_called_int8(exported, monkeypatch, in_int8, called):
+    _, file, _ = exported
+    kernels = counted([("Conv", "int8")] * in_int8 + [("Conv", "fp32")] * (32 - in_int8))
+    monkeypatch.setattr(ONNXRuntime, "kernels", lambda self: kernels)
+    result = benchmark([file], threads=1, rounds=1, warmup=1, min_round_s=0)
+    found = {row["precision"] for row in result["rows"] if row["runtime"] == "onnxruntime"}
+    assert found == ({"int8"} if called else {"fp32"})
+    assert any("computes only 3 of 32" in reason for reason in result["skipped"]) != called
 
 
 def _foreign(path, output, rank_2=True, target=(7, 5)):

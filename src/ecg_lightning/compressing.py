@@ -71,7 +71,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     data = _data_settings(cfg, description, overrides)
     datamodule = build_datamodule(data, cfg.seed)
     write_config(plain(cfg) | {"data": data}, Path(cfg.paths.output_dir), result)
-    return _compress(cfg, device, Path(cfg.ckpt_path), datamodule, stages, result)
+    return _compress(cfg, device, Path(cfg.ckpt_path).expanduser(), datamodule, stages, result)
 
 
 def run_after_training(

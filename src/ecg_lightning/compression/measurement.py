@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.variant import Variant, to_millivolts
 from ecg_lightning.config import LatencyConfig
 from ecg_lightning.data.datamodule import PTBXLDataModule
@@ -18,6 +19,7 @@ from ecg_lightning.evaluation.calibration import probabilities
 
 log = logging.getLogger(__name__)
 
+_FLOATS = ("bf16", "fp32")
 _APART = 0.1
 """Of a probability: runtimes may choose other kernels for a batch of fixed size, whose roundings differ."""
 
@@ -44,7 +46,7 @@ def measure_variants(
             variant.notes.append(str(error))
     for batch in settings.batches:
         millivolts = to_millivolts(records.__getitems__([index % len(records) for index in range(batch)]).signals)
-        for n_threads in sorted({1, threads}) if _on_processor(variants) else [1]:
+        for n_threads in sorted({1, threads}):
             log.info("latency: batch %d, %d thread%s", batch, n_threads, "s" if n_threads > 1 else "")
             _measure(variants, np.ascontiguousarray(millivolts), n_threads, settings)
     for variant in variants:
@@ -53,11 +55,6 @@ def measure_variants(
             for one in variant.deployments
             if one.skipped
         ]
-
-
-def _on_processor(variants: Sequence[Variant]) -> bool:
-    """Whether threads matter: a CUDA device has none."""
-    return any(one.path and one.runtime not in CUDA_SUFFIXES for variant in variants for one in variant.deployments)
 
 
 def single_ms(variant: Variant, precision: str | None = None) -> float | None:
@@ -75,13 +72,16 @@ def single_ms(variant: Variant, precision: str | None = None) -> float | None:
 def slower_than(variant: Variant, baseline: Variant) -> str | None:
     """The precision of the uncompressed model that costs no work and yet is faster; None where it is not.
 
-    bfloat16 or, where the processor has none, float32. A few per cent are noise.
+    bfloat16 or, where the processor has none, float32. A float variant is taken in its faster precision, too. A few per
+    cent are noise.
     """
-    if variant is baseline or (own_ms := single_ms(variant)) is None:
+    if variant is baseline or variant.stage == BF16.__name__:  # which is that very precision
         return None
-    times = {name: single_ms(baseline, name) for name in ("bf16", "fp32")}
+    own = [single_ms(variant, precision) for precision in _FLOATS] if variant.own.precision in _FLOATS else []
+    own_ms = min((ms for ms in (*own, single_ms(variant)) if ms), default=None)
+    times = {name: single_ms(baseline, name) for name in _FLOATS}
     rival = next((name for name, ms in times.items() if ms), None)
-    return rival if rival and own_ms > 1.05 * (times[rival] or 0.0) else None
+    return rival if rival and own_ms and own_ms > 1.05 * (times[rival] or 0.0) else None
 
 
 def _apart(found: np.ndarray, scored: np.ndarray) -> float:
@@ -95,7 +95,7 @@ def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, 
     opened = {}
     for number, variant in enumerate(variants):
         for one in variant.deployments:
-            if one.path is None:
+            if one.path is None or (threads > 1 and one.runtime in CUDA_SUFFIXES):  # a device has no threads
                 continue
             runtime = open_runtime(one.path, one.runtime, one.precision, threads, batch)
             scored = variant.evaluations[one].logits["val"]

@@ -23,7 +23,7 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.metadata import Metadata, write_metadata
-from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, by_precision, files_of, open_runtime, sizes_of
+from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, barely_int8, files_of, open_runtime, sizes_of
 from ecg_lightning.errors import (
     ExportError,
     HardwareUnavailableError,
@@ -171,19 +171,14 @@ def _checked(deployment: Deployment) -> Deployment:
         runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, batch=1)
         if on_device:  # compilers work at the first call
             runtime.logits(np.zeros((1, len(LEADS), runtime.n_samples), dtype=np.float32))
-        counts = by_precision(runtime.kernels())
+        reason = None if on_device else barely_int8(runtime)
     except (ModelFileError, HardwareUnavailableError, MissingPackageError) as error:
         return deployment._replace(path=None, skipped=str(error))
     except RuntimeError as error:
         if not on_device:
             raise
         return deployment._replace(path=None, skipped=" ".join(str(error).split())[:200])
-    in_int8, n_products = counts.get("int8", 0), sum(counts.values())
-    # Not PyTorch, which computes what the stage asked for: of a dynamic quantization the linear layers alone.
-    if deployment.runtime in ("onnxruntime", "openvino") and in_int8 < n_products / 4:
-        reason = f"{deployment.runtime} computes only {in_int8} of {n_products} products of this file in int8"
-        return deployment._replace(path=None, skipped=reason)
-    return deployment
+    return deployment._replace(path=None, skipped=reason) if reason else deployment
 
 
 def evaluate(

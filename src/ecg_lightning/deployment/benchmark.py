@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.deployment.latency import measure, peak_memory_mib
-from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime, sizes_of
+from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, barely_int8, open_runtime, sizes_of
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.processor import available_cores, describe_processor
 
@@ -22,10 +22,10 @@ def benchmark(
     warmup: int = 3,
     min_round_s: float = 0.05,
 ) -> dict[str, Any]:
-    """Measure files in interleaved rounds, all in one process.
+    """Measure files on the processor, in interleaved rounds, all in one process.
 
     Each file is opened by every runtime that reads it and is installed: in fp32, in bf16 where the processor has it,
-    and, where it is quantized, in int8 alone.
+    and, where it is quantized and the runtime computes it so, in int8 alone.
 
     Args:
         paths: .onnx, .xml or .ckpt files.
@@ -37,8 +37,8 @@ def benchmark(
 
     Returns:
         `host`, `threads`, `rounds`, `skipped` (texts), and `rows`: file, runtime, precision, batch, threads, bytes,
-        compressed_bytes (by zlib), peak_memory_mib (see `latency.peak_memory_mib`), p50_ms, p95_ms, n, samples_per_s
-        and kernels of each case.
+        compressed_bytes (by zlib), peak_memory_mib (see `latency.peak_memory_mib`; None where that failed), p50_ms,
+        p95_ms, n, samples_per_s and kernels of each case.
 
     Raises:
         ModelFileError: a file is not there, or no runtime opens it.
@@ -51,7 +51,7 @@ def benchmark(
     names = distinct_names(paths)
     for path in paths:
         sizes: dict[str, int] = {}
-        peaks: dict[tuple[str, str], float] = {}  # by runtime and precision
+        peaks: dict[tuple[str, str], float | None] = {}  # by runtime and precision
         for batch in batches:
             for opened in _open_all(path, threads, batch, skipped):
                 name = f"{path} {opened.name} {opened.precision} {batch}"
@@ -60,7 +60,7 @@ def benchmark(
                 sizes = sizes or sizes_of(path)
                 way = (opened.name, opened.precision)
                 if way not in peaks:
-                    peaks[way] = peak_memory_mib(path, *way)
+                    peaks[way] = _peak_memory_mib(path, way, skipped)
                 rows[name] = {
                     "file": names[path],
                     "runtime": opened.name,
@@ -100,33 +100,46 @@ def _call(opened: Runtime, signals: Any) -> Callable[[], object]:
     return lambda: opened.logits(signals)
 
 
+def _peak_memory_mib(path: Path, way: tuple[str, str], skipped: list[str]) -> float | None:
+    try:
+        return peak_memory_mib(path, *way)
+    except ModelFileError as error:  # a figure less, which no other depends on
+        skipped.append(str(error))
+        return None
+
+
 def _open_all(path: Path, threads: int, batch: int, skipped: list[str]) -> Iterator[Runtime]:
     runtimes = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
     if not runtimes:
         open_runtime(path, "openvino")  # says why not
-    missing: MissingPackageError | None = None
-    n_opened = 0
+    refused: list[MissingPackageError | ModelFileError] = []
     for runtime in runtimes:
-        # int8 first: where it works, the same file in another precision would run the same kernels.
-        for precision in ("int8", "bf16", "fp32"):
-            if (runtime, precision) == ("onnxruntime", "bf16"):
-                continue  # it has none
-            try:
-                opened = open_runtime(path, runtime, precision, threads, batch)
-            except MissingPackageError as error:
-                missing = error
-                skipped.append(str(error))
-                break
-            except (ConfigError, HardwareUnavailableError) as error:
-                skipped.append(str(error))
-                continue
-            except ModelFileError:
-                if precision == "int8":
-                    continue  # not quantized, or not to be opened: then the next precision says so
-                raise
-            n_opened += 1
-            yield opened
+        try:
+            yield from _open_in(runtime, path, threads, batch, skipped)
+        except (MissingPackageError, ModelFileError) as error:
+            skipped.append(str(error))
+            refused.append(error)
+    if len(refused) == len(runtimes):
+        raise refused[0]
+
+
+def _open_in(runtime: str, path: Path, threads: int, batch: int, skipped: list[str]) -> Iterator[Runtime]:
+    """In int8 alone where it works, since the same file in another precision would run the same kernels."""
+    for precision in ("int8", "bf16", "fp32"):
+        if (runtime, precision) == ("onnxruntime", "bf16"):
+            continue  # it has none
+        try:
+            opened = open_runtime(path, runtime, precision, threads, batch)
+        except (ConfigError, HardwareUnavailableError) as error:
+            skipped.append(str(error))
+            continue
+        except ModelFileError:
             if precision == "int8":
-                break
-    if missing and not n_opened:
-        raise missing
+                continue  # not quantized, or not to be opened: then the next precision says so
+            raise
+        if precision == "int8" and (reason := barely_int8(opened)):
+            skipped.append(f"{path}: {reason}")
+            continue
+        yield opened
+        if precision == "int8":
+            return

@@ -88,7 +88,7 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
     """Write .onnx through TorchScript: the only way for convolutional networks that torch.ao (FX) quantized.
 
     Raises:
-        ExportError: the exporter cannot write this network; FX-quantized transformers are among those.
+        ExportError: the exporter cannot write this network.
     """
     import_extra("onnx")
     millivolts, _ = _example(n_leads, n_samples)

@@ -30,7 +30,8 @@ def export_float(classifier: ECGClassifier, folder: Path, accelerator: str = "cp
             *(Deployment(checkpoint, runtime, "bf16") for runtime in ("cuda-compile", "cuda-graphs")),
             # torchao makes other weights of the float ones, so PyTorch's own arithmetic is no reference.
             *(Deployment(checkpoint, "cuda-compile", kind, simulated=False) for kind in ("int8", "fp8", "2:4")),
-            *(Deployment(onnx, runtime, "fp32") for runtime in ("cuda-onnxruntime", "cuda-tensorrt")),
+            # The last one on the processor: it stays a file to deploy where ONNX Runtime's build has no CUDA.
+            *(Deployment(onnx, runtime, "fp32") for runtime in ("cuda-onnxruntime", "cuda-tensorrt", "onnxruntime")),
         ]
     return [
         Deployment(onnx, "openvino", "fp32"),

@@ -61,10 +61,11 @@ def benchmark_as_text(result: dict[str, Any]) -> str:
         f"  {'records/s':>9}  {'MB':>7}  {'zipped':>7}  {'peak MiB':>8}  kernels"
     ]
     for row in rows:
+        peak = "–" if row["peak_memory_mib"] is None else round(row["peak_memory_mib"])
         lines.append(
             f"{row['file']:{width}}  {row['runtime']:11}  {row['precision']:9}  {row['batch']:5}"
             f"  {row['p50_ms']:8.3f}  {row['p95_ms']:8.3f}  {row['samples_per_s']:9,.0f}"
-            f"  {row['bytes'] / 1e6:7.2f}  {row['compressed_bytes'] / 1e6:7.2f}  {row['peak_memory_mib']:8.0f}"
+            f"  {row['bytes'] / 1e6:7.2f}  {row['compressed_bytes'] / 1e6:7.2f}  {peak:>8}"
             f"  {_by_precision(row['kernels'])}"
         )
     host = result["host"]

@@ -25,6 +25,8 @@ _MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "v": 1e3}  # µ 
 _RATES_HZ = (50, 20_000)
 _LARGEST_MV = 50.0  # peak to peak; the ECG itself stays below 10 mV
 _SMALLEST_MV = 0.02
+_UNUSUAL_OFFSET_MV = 6.0  # of 3,142 records of PTB-XL, 5.6 at most
+_LARGEST_OFFSET_MV = 1000.0
 # Of the limb leads' size: 400 records of PTB-XL reach 0.18 at most; with their leads shuffled, 0.63 at least.
 _UNLIKELY = 0.35
 _VERIFIED_RATES = (100, 500)
@@ -138,7 +140,10 @@ def _read_csv(path: Path, notes: list[str]) -> Floats:
         first = file.readline()
     cells = [cell.strip().strip('"') for cell in first.split(",")]
     if len(cells) < len(LEADS):
-        raise RecordError(f"its first row has {len(cells)} values between commas, expected at least {len(LEADS)}")
+        raise RecordError(
+            f"its first row has {len(cells)} values between commas, expected at least {len(LEADS)}: columns stand "
+            "between commas, decimals behind points"
+        )
     named = not all(_is_number(cell) for cell in cells)
     order = _lead_order(cells, notes) if named else list(range(len(LEADS)))
     if not named and len(cells) != len(LEADS):
@@ -197,7 +202,9 @@ def _lead_order(names: list[str], notes: list[str]) -> list[int]:
     """Where each of the twelve leads is among `names`."""
     found = [re.sub(r"^LEAD[ _-]*", "", name.strip().upper()) for name in names]
     if missing := [lead for lead in LEADS if lead not in found]:
-        raise RecordError(f"lead {', '.join(missing)} is missing; it has {', '.join(names)[:120]}")
+        raise RecordError(
+            f"lead {', '.join(missing)} is missing; it has {', '.join(names)[:120]}; they are called {', '.join(LEADS)}"
+        )
     if double := [lead for lead in LEADS if found.count(lead) > 1]:
         raise RecordError(f"lead {', '.join(double)} is there more than once")
     order = [found.index(lead) for lead in LEADS]
@@ -224,6 +231,12 @@ def _check(signals_CT: Floats, way_out: str, notes: list[str]) -> None:
         raise RecordError(
             f"no lead spans more than {largest:.2g} mV: it is flat, or not in the units that were given; check --units"
         )
+    offsets_C = np.abs(np.median(signals_CT, axis=1))
+    said = f"lead {LEADS[int(offsets_C.argmax())]} lies {offsets_C.max():.3g} mV off zero"
+    if offsets_C.max() > _LARGEST_OFFSET_MV:
+        raise RecordError(f"{said}, which no electrode does; {way_out}")
+    if offsets_C.max() > _UNUSUAL_OFFSET_MV:
+        notes.append(f"{said}, farther than the records that the model learnt from")
     if (flat := peak_to_peak_C == 0).any():
         notes.append(f"lead {', '.join(np.array(LEADS)[flat])} is flat")
 

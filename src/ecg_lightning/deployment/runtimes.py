@@ -182,3 +182,15 @@ def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:
     """
     if precision == "int8" and not any(kernel["precision"] == "int8" for kernel in kernels):
         raise NotInt8Error(f"{path} holds no int8 operation that this runtime computes as such here; use fp32 or bf16")
+
+
+def barely_int8(runtime: Runtime) -> str | None:
+    """Why a file that was opened as int8 is not to be called so: less than a quarter of its products is.
+
+    Not in PyTorch, which computes what was asked for: of a dynamic quantization the linear layers alone.
+    """
+    counts = by_precision(runtime.kernels())
+    in_int8, n_products = counts.get("int8", 0), sum(counts.values())
+    if runtime.name not in ("onnxruntime", "openvino") or in_int8 >= n_products / 4:
+        return None
+    return f"{runtime.name} computes only {in_int8} of {n_products} products of this file in int8"
