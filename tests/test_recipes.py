@@ -69,7 +69,7 @@ def test_mixup_blends_signals_and_labels_alike():
 def test_mixup_reaches_the_loss_and_no_evaluation(make):
     classifier = make("resnet1d", "model.mixup=1.0", "frontend/augmentation=none").train()
     batch = ToyRecords(8).__getitems__(range(8))
-    millivolts, targets = classifier.augmented(batch)
+    millivolts, targets, _ = classifier.augmented(batch)
     assert not torch.equal(targets, batch.targets)
     assert not torch.equal(millivolts, classifier.frontend.to_millivolts(batch.signals))
     classifier.eval()
@@ -97,7 +97,8 @@ def test_the_teachers_part_is_soft_hard_or_both(make, hard_share):
     batch = ToyRecords(8).__getitems__(range(8))
     millivolts = student.frontend.to_millivolts(batch.signals)
     logits = torch.randn(8, 5)
-    found = Distillation(teacher, 0.25, 2.0, hard_share).total_loss(torch.tensor(0.7), logits, millivolts)
+    distillation = Distillation(teacher, 0.25, 2.0, hard_share)
+    found = distillation.total_loss(torch.tensor(0.7), logits, distillation.of_signals(millivolts))
     with torch.no_grad():
         taught = teacher(millivolts)
     soft = F.binary_cross_entropy_with_logits(logits / 2, (taught / 2).sigmoid()) * 4
@@ -108,8 +109,9 @@ def test_the_teachers_part_is_soft_hard_or_both(make, hard_share):
 @pytest.mark.parametrize("hard_share", [0.0, 1.0])
 def test_a_student_with_a_softmax_learns_from_the_softmax_of_the_teachers_logits(make, hard_share):
     teacher, logits, millivolts = make("resnet1d"), torch.randn(8, 5), torch.randn(8, 12, 1000)
-    taught = Distillation(teacher, 0.0, 2.0, hard_share)
-    found = taught.total_loss(torch.tensor(0.0), logits, millivolts, link="softmax")
+    distillation = Distillation(teacher, 0.0, 2.0, hard_share)
+    taught = distillation.of_signals(millivolts, "softmax")
+    found = distillation.total_loss(torch.tensor(0.0), logits, taught, "softmax")
     with torch.no_grad():
         own = teacher(millivolts)
     soft = -4 * ((own / 2).softmax(dim=1) * (logits / 2).log_softmax(dim=1)).sum(dim=1).mean()
@@ -135,17 +137,37 @@ def test_a_teacher_that_sees_the_records_once(make):
     teacher, records = make("resnet1d"), ToyRecords(20)
     calls = []
     teacher.register_forward_hook(lambda *_: calls.append(1))
-    taught = Distillation(teacher, 0.0, teacher_sees="record")
-    taught.prepare(records, torch.device("cpu"), batch_size=8)
+    distillation = Distillation(teacher, 0.0, teacher_sees="record")
+    assert distillation.of_records(torch.tensor([7])) is None
+    distillation.prepare(records, torch.device("cpu"), batch_size=8)
     assert len(calls) == 3
     logits, places = torch.randn(4, 5), torch.tensor([7, 0, 19, 3])
-    found = taught.total_loss(torch.tensor(0.0), logits, torch.full((4, 12, 1000), torch.nan), places)
+    found = distillation.total_loss(torch.tensor(0.0), logits, distillation.of_records(places))
     with torch.no_grad():
         own = teacher(records.__getitems__(places.tolist()).signals)
     assert found == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, own.sigmoid())), rel=1e-5)
     assert len(calls) == 4  # this test's own
-    with pytest.raises(ConfigError, match="of blended records the teacher knows nothing"):
-        make("deit", "model.mixup=0.2", "model.teacher_sees=record", "model.teacher=FILE", teacher=teacher)
+
+
+@pytest.mark.parametrize("sees", ["record", "augmented"])
+def test_what_a_teacher_says_is_mixed_as_the_records_are(make, sees):
+    """What it said of records is blended like labels; one that sees the signals sees them blended."""
+    teacher, records = make("resnet1d"), ToyRecords(8)
+    settings = ["model.mixup=1.0", "model.teacher=FILE", f"model.teacher_sees={sees}"]
+    student = make("resnet1d_wang", *settings, teacher=teacher)
+    student.distillation.prepare(records, torch.device("cpu"))
+    batch = records.__getitems__(range(8))._replace(targets=torch.eye(8)[:, :5], places=torch.arange(8))
+    millivolts, targets, taught = student.augmented(batch)
+    assert not torch.equal(targets, batch.targets)
+    if sees == "augmented":
+        with torch.no_grad():
+            assert torch.allclose(taught[:, 0], teacher(millivolts).sigmoid(), atol=1e-6)
+    else:
+        with torch.no_grad():
+            own = teacher(batch.signals).sigmoid()
+        for record in range(5):  # each lies between it and another one, by the share that its label has
+            blends = torch.lerp(own, own[record], targets[record, record])
+            assert (blends - taught[record, 0]).abs().amax(dim=1).min() < 1e-5
 
 
 @pytest.mark.parametrize("model", ["effnetv2", "resnet1d_wang"])

@@ -27,6 +27,7 @@ from ecg_lightning.frontend import Augmentation, Frontend
 from ecg_lightning.frontend.strips import strips_size
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
+from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def build_classifier(
     n_samples: int,
     seed: int,
     classes: tuple[str, ...] = SUPERCLASSES,
-    teacher: ECGClassifier | None = None,
+    teacher: ECGClassifier | HeldOutTeacher | None = None,
     members: Sequence[ECGClassifier] = (),
 ) -> ECGClassifier:
     """A classifier with its front end, from a `model` and a `frontend` node; `members` are an ensemble's.

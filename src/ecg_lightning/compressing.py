@@ -26,6 +26,7 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ConfigError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from ecg_lightning.leakage import check_held_out, fold_notes
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
@@ -189,7 +190,7 @@ def _compress(
     pipeline = Pipeline(cfg, device, checkpoint, datamodule)
     described = pipeline.trained.description
     result.data = training.describe_data(datamodule)
-    result.notes += training.fold_notes(described, datamodule)
+    result.notes += fold_notes(described, datamodule)
     if described["model"].get("mc_dropout"):
         raise UnsupportedModelError(
             f"{checkpoint} draws its dropout anew in every pass (model.mc_dropout), which no file does: compress the "
@@ -197,7 +198,7 @@ def _compress(
         )
     if earlier := stages_of(described):
         result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")
-    training.check_held_out(described, datamodule, f"ckpt_path={checkpoint}")
+    check_held_out(described, datamodule, f"ckpt_path={checkpoint}")
     variants: list[Variant] = []
     latency = LatencyConfig(**plain(cfg.compression.latency))
     try:

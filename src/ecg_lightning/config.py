@@ -123,7 +123,7 @@ class ModelConfig:
     _target_: str = MISSING
     pretrained: bool = False
     weights: str | None = None
-    teacher: str | None = None
+    teacher: Any = None  # a checkpoint, or a folder of a cross-validation, or a list of such folders
     dropout: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
     drop_path: float = field(default=0.0, metadata={"min": 0.0, "max": 0.99})
     loss: str = field(default="bce", metadata={"choices": ("bce", "asymmetric", "argmax_cross_entropy")})
@@ -621,6 +621,11 @@ def validate(cfg: DictConfig) -> None:
     _check_limits(cfg, [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())])
     _check_devices(cfg)
     _check_root(cfg.data)
+    named = cfg.model.teacher if isinstance(cfg.model.teacher, ListConfig) else [cfg.model.teacher or ""]
+    if not named or not all(isinstance(one, str) for one in named):
+        raise ConfigError(
+            f"model.teacher={cfg.model.teacher}: name a checkpoint, or folders of cross-validations, [DIR,DIR]"
+        )
     if cfg.model.teacher and "members" in cfg.model:
         raise ConfigError(f"model.teacher={cfg.model.teacher}: model=ensemble trains nothing; name another model")
     if not cfg.model.teacher and (cfg.model.hard_share or cfg.model.teacher_sees == "record"):
@@ -715,7 +720,7 @@ def _check_cross_validation(cfg: DictConfig) -> None:
     if cfg.cross_validation is None:
         return
     folds, train = list(cfg.cross_validation), list(cfg.data.train_folds)
-    if not folds or len({*folds}) < len(folds) or not {*folds} < {*train}:
+    if not folds or len({*folds}) < len(folds) or not {*folds} <= {*train} or len(train) < 2:
         raise ConfigError(
             f"cross_validation={folds}: give different folds of data.train_folds={train}, and leave at least one to "
             "train on"

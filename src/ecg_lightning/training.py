@@ -35,7 +35,9 @@ from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from ecg_lightning.leakage import check_taught, check_unseen, fold_notes
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
 from ecg_lightning.runs.callbacks import CollapseGuard
@@ -47,6 +49,7 @@ from ecg_lightning.runs.results import (
     nested_metrics,
     package_versions,
 )
+from ecg_lightning.teaching import load_teacher
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
 
 log = logging.getLogger(__name__)
@@ -184,14 +187,12 @@ def _prepare_training(
 ) -> tuple[ECGClassifier, PTBXLDataModule]:
     """Model built, data checked and read, normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
-    teacher = load_classifier(cfg.model.teacher) if cfg.model.teacher else None
-    if teacher is not None:
-        _check_taught(f"model.teacher={cfg.model.teacher}", teacher.description, datamodule)
+    teacher = load_teacher(plain(cfg.model), datamodule) if cfg.model.teacher else None
     if cfg.model.weights and (described := described_in(cfg.model.weights)):
-        _check_unseen(f"model.weights={cfg.model.weights}", described, datamodule)
+        check_unseen(f"model.weights={cfg.model.weights}", described, datamodule)
     members = [load_classifier(path) for path in cfg.model.get("members", ())]
     for path, member in zip(cfg.model.get("members", ()), members, strict=True):
-        _check_taught(f"model.members={path}", member.description, datamodule)
+        check_taught(f"model.members={path}", member.description, datamodule)
     classifier = build_classifier(
         plain(cfg.model),
         plain(cfg.frontend),
@@ -209,55 +210,9 @@ def _prepare_training(
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)
+    if classifier.distillation and isinstance(teacher, HeldOutTeacher):  # which may not know them all
+        classifier.distillation.prepare(datamodule.datasets["train"], torch.device("cpu"), classifier.link)
     return classifier, datamodule
-
-
-def _check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
-    """A model of other labels knows another task; one that saw this run's held-out folds would leak them."""
-    for name in TASK_KEYS:
-        if taught[name] != (own := getattr(datamodule, name)):
-            raise ConfigError(
-                f"{what} was trained with data.{name}={taught[name]}, this run has {own}: set "
-                f"data.{name}={taught[name]}, or take another checkpoint"
-            )
-    _check_unseen(what, taught, datamodule)
-
-
-def _check_unseen(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
-    check_held_out(taught, datamodule, what)
-    if chosen := sorted({*taught["folds"]["val"]} & {*datamodule.folds["test"]}):
-        raise ConfigError(
-            f"{what} was chosen by fold {chosen[0]}, which this run tests on: take a checkpoint of other folds, or "
-            "other data.test_folds"
-        )
-
-
-def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, what: str) -> None:
-    """Refuse a checkpoint that was trained on folds which this run chooses and scores by.
-
-    Args:
-        described: the checkpoint's description.
-        datamodule: this run's.
-        what: key and value that name the checkpoint.
-    """
-    held_out = {*datamodule.folds["val"], *datamodule.folds["test"]}
-    if leaked := sorted(held_out & {*described["folds"]["train"]}):
-        raise ConfigError(
-            f"{what} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
-            f"(data.train_folds={described['folds']['train']}), or take another checkpoint"
-        )
-
-
-def fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> list[str]:
-    """What an evaluation on folds that the checkpoint has seen must say."""
-    tested = {*datamodule.folds["test"]}
-    seen = {split: sorted(tested & {*described["folds"][split]}) for split in ("train", "val")}
-    what = {"train": "trained on", "val": "chosen by"}
-    return [
-        f"evaluated on folds {folds}, which the checkpoint was {what[split]}: on the same data the score is too good"
-        for split, folds in seen.items()
-        if folds
-    ]
 
 
 def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:

@@ -85,9 +85,10 @@ class StageFit:
         if own_teacher is None and settings.alpha < 1:
             classifier.distillation = Distillation(copy.deepcopy(self.teacher), settings.alpha, settings.temperature)
         if self.cfg.hardware.channels_last:  # of FX's training graphs it makes more than of any other
-            taught = [classifier.distillation.teacher] if classifier.distillation else []
-            for one in (classifier, *taught):
-                to_channels_last(one.network)
+            teacher = classifier.distillation.teacher if classifier.distillation else None
+            for one in (classifier, teacher):
+                if isinstance(one, ECGClassifier):
+                    to_channels_last(one.network)
         cfg = self._configuration(epochs)
         device = dict(self.device) | ({"precision": precision} if precision else {})
         loggers = build_loggers(plain(cfg.logger), str(self.folder))

@@ -33,25 +33,26 @@ def describe(
         val: of the validation fold; None where it was not predicted. The floor has no F1 then.
         split: of the same model.
         root: its PTB-XL folder, whose table knows the records.
-        train_folds: of the model.
+        train_folds: of the model; none of a cross-validation over all of them, which leaves no floor.
         task: one of `labels.TASKS`.
         label_rule: of the labels.
         n_resamples: of the bootstrap by patient.
         thresholds_C: see `decisions.decide`.
 
     Returns:
-        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`.
+        `subgroups`, each a `subgroups.Subgroup`; and, where there are training folds, `age_and_sex`, intervals of `f1`
+        and `auroc`.
 
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
+    groups = subgroups(decide(val, split, thresholds_C), split, root, n_resamples)
+    found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
+    if not train_folds:
+        return found
     *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], root, train_folds, task, label_rule)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     never_C = np.ones(len(split.classes))
     decided = decide(floor_val[0] if floor_val else None, floor, never_C)
     f1, auroc = (bootstrap.interval(one) for one in macro_scores(decided, split.targets_NC, weights_RN))
-    groups = subgroups(decide(val, split, thresholds_C), split, root, n_resamples)
-    return {
-        "subgroups": [asdict(group) for group in groups],
-        "age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)},
-    }
+    return found | {"age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)}}

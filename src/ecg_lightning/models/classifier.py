@@ -88,11 +88,6 @@ class ECGClassifier(L.LightningModule):
         self.optimizer_config = optimizer or OptimizerConfig()
         self.scheduler_config = scheduler or SchedulerConfig()
         self.seed = seed
-        if distillation and distillation.teacher_sees == "record" and mixup:
-            raise ConfigError(
-                "model.teacher_sees=record model.mixup: of blended records the teacher knows nothing then; use "
-                "model.teacher_sees=augmented"
-            )
         self.distillation = distillation
         self.thresholds: Tensor
         self.register_buffer("thresholds", torch.full((len(classes),), 0.5, dtype=torch.float64))
@@ -116,25 +111,33 @@ class ECGClassifier(L.LightningModule):
 
     def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
         """Training loss, and the logits that are scored; what an architecture may change."""
-        millivolts, targets = self.augmented(batch)
+        millivolts, targets, taught = self.augmented(batch)
         logits = self.network(self.frontend.represent(millivolts))
         loss = self.loss(logits, targets)
-        if self.distillation:
-            loss = self.distillation.total_loss(loss, logits, millivolts, batch.places, self.link)
+        if self.distillation and taught is not None:
+            loss = self.distillation.total_loss(loss, logits, taught, self.link)
         return loss, logits
 
-    def augmented(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
-        """(B, leads, T) mV and (B, C) targets, augmented and mixed: what a step trains on."""
-        millivolts = self.frontend.augment(batch.signals)
+    def augmented(self, batch: ECGBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What a step trains on, augmented and mixed.
+
+        Returns:
+            (B, leads, T) mV, (B, C) targets and, with a teacher, (B, 2, C) of `Distillation`. What it said of records
+            is mixed as their labels are; one that sees what the student sees sees it mixed.
+        """
+        millivolts, targets = self.frontend.augment(batch.signals), batch.targets
+        taught = self.distillation.of_records(batch.places) if self.distillation else None
         if self.mixup:
-            millivolts, targets = mix(self.mixup, millivolts, batch.targets)
-            return millivolts, targets
-        return millivolts, batch.targets
+            millivolts, targets, *rest = mix(self.mixup, millivolts, targets, *([] if taught is None else [taught]))
+            taught = rest[0] if rest else None
+        if self.distillation and taught is None:
+            taught = self.distillation.of_signals(millivolts, self.link)
+        return millivolts, targets, taught
 
     def on_fit_start(self) -> None:
         """Bring the teacher to this model's device, and let it see the records where it sees them once."""
         if self.distillation:
-            self.distillation.prepare(cast(Any, self.trainer).datamodule.datasets["train"], self.device)
+            self.distillation.prepare(cast(Any, self.trainer).datamodule.datasets["train"], self.device, self.link)
 
     def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
         """One step; refuses to go on from a loss that is not finite."""

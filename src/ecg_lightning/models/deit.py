@@ -90,11 +90,11 @@ class DeiT(ECGClassifier):
 
     def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
         """The distillation loss, and the mean of both heads."""
-        millivolts, targets = self.augmented(batch)
+        millivolts, targets, taught = self.augmented(batch)
         class_logits, distilled_logits = self._both_heads(self.frontend.represent(millivolts))
         hard = self.loss(class_logits, targets)
-        if self.distillation:
-            loss = self.distillation.total_loss(hard, distilled_logits, millivolts, batch.places, self.link)
+        if self.distillation and taught is not None:
+            loss = self.distillation.total_loss(hard, distilled_logits, taught, self.link)
         else:
             loss = (hard + self.loss(distilled_logits, targets)) / 2
         return loss, (class_logits + distilled_logits) / 2

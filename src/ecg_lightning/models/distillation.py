@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import SignalDataset
+from ecg_lightning.models.held_out import HeldOutTeacher
 
 if TYPE_CHECKING:
     from ecg_lightning.models.classifier import ECGClassifier
@@ -28,7 +29,7 @@ class Distillation:
     optimizer or its checkpoint.
 
     Args:
-        teacher: a trained classifier.
+        teacher: a trained classifier, or what others said of the training records without having seen them.
         alpha: weight of the labels; the rest is the teacher's.
         temperature: divides the teacher's logits and the student's in the soft loss; above 1 softens.
         hard_share: h, from 0 (soft) to 1 (hard).
@@ -38,74 +39,81 @@ class Distillation:
 
     def __init__(
         self,
-        teacher: ECGClassifier,
+        teacher: ECGClassifier | HeldOutTeacher,
         alpha: float = 0.5,
         temperature: float = 1.0,
         hard_share: float = 0.0,
         teacher_sees: str = "augmented",
     ) -> None:
-        self.teacher = teacher.eval().requires_grad_(False)
+        self.teacher = teacher if isinstance(teacher, HeldOutTeacher) else teacher.eval().requires_grad_(False)
         self.alpha = alpha
         self.temperature = temperature
         self.hard_share = hard_share
         self.teacher_sees = teacher_sees
-        self._logits_NC: Tensor | None = None
+        self._taught_N2C: Tensor | None = None
 
-    def prepare(self, dataset: SignalDataset, device: torch.device, batch_size: int = 64) -> None:
-        """Bring the teacher to the device and, where it sees the records as they are, let it see them."""
+    def prepare(
+        self, dataset: SignalDataset, device: torch.device, link: str = "sigmoid", batch_size: int = 64
+    ) -> None:
+        """Bring the teacher to the device and, where it sees the records as they are, let it see them.
+
+        Args:
+            dataset: the training split.
+            device: the student's.
+            link: the student's, from logits to probabilities.
+            batch_size: records that the teacher sees at a time.
+        """
         self.teacher.to(device)
-        if self.teacher_sees == "record":
+        if isinstance(self.teacher, HeldOutTeacher):
+            self._taught_N2C = self._targets(self.teacher.logits_of(dataset).to(device), link)
+        elif self.teacher_sees == "record":
             batches = [
                 range(first, min(first + batch_size, len(dataset))) for first in range(0, len(dataset), batch_size)
             ]
             with torch.no_grad():
                 seen = [self.teacher(dataset.__getitems__(batch).signals.to(device)) for batch in batches]
-            self._logits_NC = torch.cat(seen)
+            self._taught_N2C = self._targets(torch.cat(seen), link)
+
+    def of_records(self, places_B: Tensor | None) -> Tensor | None:
+        """(B, 2, C) as `of_signals`, of records by place in the training split; None where it was not shown them."""
+        if self._taught_N2C is None or places_B is None:
+            return None
+        return self._taught_N2C[places_B.to(self._taught_N2C.device)]
+
+    @torch.no_grad()
+    def of_signals(self, millivolts_BCT: Tensor, link: str = "sigmoid") -> Tensor:
+        """(B, 2, C): the teacher's softened probabilities and its decisions."""
+        assert not isinstance(self.teacher, HeldOutTeacher)
+        return self._targets(self.teacher(millivolts_BCT), link)
 
     def total_loss(
-        self,
-        labels_loss: Tensor,
-        student_logits_BC: Tensor,
-        millivolts_BCT: Tensor,
-        places_B: Tensor | None = None,
-        link: str = "sigmoid",
+        self, labels_loss: Tensor, student_logits_BC: Tensor, taught_B2C: Tensor, link: str = "sigmoid"
     ) -> Tensor:
         """α · labels + (1 − α) · the teacher's part.
 
         Args:
             labels_loss: the loss with the labels.
             student_logits_BC: of the head that learns from the teacher.
-            millivolts_BCT: what the student saw, augmented.
-            places_B: where the records stand in the training split.
-            link: the student's, from logits to probabilities.
+            taught_B2C: what `of_records` or `of_signals` gave.
+            link: the student's.
         """
-        teacher_logits_BC = self._teacher_logits(millivolts_BCT, places_B)
+        loss_of = F.cross_entropy if link == "softmax" else F.binary_cross_entropy_with_logits
         student_logits_BC = student_logits_BC.float()
         loss = self.alpha * labels_loss
         if self.hard_share < 1:
-            soft = self._soft(student_logits_BC / self.temperature, teacher_logits_BC / self.temperature, link)
+            soft = loss_of(student_logits_BC / self.temperature, taught_B2C[:, 0])
             loss = loss + (1 - self.alpha) * (1 - self.hard_share) * soft * self.temperature**2
         if self.hard_share > 0:
-            hard = self._hard(student_logits_BC, teacher_logits_BC, link)
-            loss = loss + (1 - self.alpha) * self.hard_share * hard
+            loss = loss + (1 - self.alpha) * self.hard_share * loss_of(student_logits_BC, taught_B2C[:, 1])
         return loss
 
-    def _soft(self, student_logits_BC: Tensor, teacher_logits_BC: Tensor, link: str) -> Tensor:
+    def _targets(self, logits_BC: Tensor, link: str) -> Tensor:
+        """(B, C) logits of the teacher → (B, 2, C)."""
+        logits_BC = logits_BC.float()
         if link == "softmax":
-            return F.cross_entropy(student_logits_BC, teacher_logits_BC.float().softmax(dim=1))
-        # A softmax teacher's own probabilities, too.
-        taught_BC = self.teacher.loss.probabilities(teacher_logits_BC).float()
-        return F.binary_cross_entropy_with_logits(student_logits_BC, taught_BC)
-
-    def _hard(self, student_logits_BC: Tensor, teacher_logits_BC: Tensor, link: str) -> Tensor:
-        if link == "softmax":
-            return F.cross_entropy(student_logits_BC, teacher_logits_BC.argmax(dim=1))
-        decisions_BC = (self.teacher.loss.probabilities(teacher_logits_BC) >= self.teacher.thresholds).float()
-        return F.binary_cross_entropy_with_logits(student_logits_BC, decisions_BC)
-
-    def _teacher_logits(self, millivolts_BCT: Tensor, places_B: Tensor | None) -> Tensor:
-        if self._logits_NC is not None and places_B is not None:
-            return self._logits_NC[places_B.to(self._logits_NC.device)]
-        with torch.no_grad():
-            logits_BC: Tensor = self.teacher(millivolts_BCT)
-        return logits_BC
+            soft_BC = (logits_BC / self.temperature).softmax(dim=1)
+            hard_BC = F.one_hot(logits_BC.argmax(dim=1), logits_BC.shape[1])
+        else:  # a softmax teacher's own probabilities, too
+            soft_BC = self.teacher.loss.probabilities(logits_BC / self.temperature)
+            hard_BC = self.teacher.loss.probabilities(logits_BC) >= self.teacher.thresholds
+        return torch.stack([soft_BC.float(), hard_BC.float()], dim=1)

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +17,7 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
 from ecg_lightning.runs.console import fits
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_result
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_config, read_result
 
 Pair = tuple[Predictions, Predictions]
 
@@ -79,7 +76,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
     }
     try:
-        config = _config(run)
+        config = read_config(run)
         table, held_out = root or Path(config["data"]["root"]), config.get("cross_validation") or ()
         train_folds = [fold for fold in config["data"]["train_folds"] if fold not in held_out]
     except (KeyError, TypeError):
@@ -190,15 +187,6 @@ def _thresholds(folder: Path, scored: Predictions) -> npt.NDArray[np.float64]:
     return np.array([thresholds[name] for name in scored.classes])
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """What a run was configured as; empty where that cannot be read."""
-    try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    except (OSError, yaml.YAMLError, OmegaConfBaseException):
-        return {}
-    return config if isinstance(config, dict) else {}
-
-
 def _runs_of_the_sweep(folder: Path) -> int:
     """How many runs the sweep has that a run is a cell of; 1 for a run of its own."""
     sweep = folder.absolute().parent
@@ -256,7 +244,7 @@ def _by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
     """
     recipes: dict[str, list[Path]] = {}
     for folder in folders:
-        config = _config(folder)
+        config = read_config(folder)
         recipe = hash_config({name: value for name, value in config.items() if name != "seed"})
         precision = read_result(folder).get("host", {}).get("precision") if "seed" in config else None
         recipes.setdefault(f"{recipe} {precision}" if "seed" in config else str(folder), []).append(folder)

@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from ecg_lightning.errors import DataError
 
 RESULT_FILE = "result.json"
@@ -103,6 +107,15 @@ def read_result(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / RESULT_FILE} cannot be read ({error}); remove it, or name another folder") from None
     return result
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What a run was configured as, its `config.yaml`; empty where that cannot be read."""
+    try:
+        config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    except (OSError, yaml.YAMLError, OmegaConfBaseException):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def read_training(folder: Path) -> RunResult:

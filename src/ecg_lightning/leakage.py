@@ -1,0 +1,59 @@
+"""A model may not be judged by what it, its teacher or its weights have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ecg_lightning.checkpoints import TASK_KEYS
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.errors import ConfigError
+
+
+def check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
+    """A model of other labels knows another task; one that saw this run's held-out folds would leak them."""
+    for name in TASK_KEYS:
+        if taught[name] != (own := getattr(datamodule, name)):
+            raise ConfigError(
+                f"{what} was trained with data.{name}={taught[name]}, this run has {own}: set "
+                f"data.{name}={taught[name]}, or take another checkpoint"
+            )
+    check_unseen(what, taught, datamodule)
+
+
+def check_unseen(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
+    """One that saw the folds which this run holds out, or was chosen by those that it tests on, would leak them."""
+    check_held_out(taught, datamodule, what)
+    if chosen := sorted({*taught["folds"]["val"]} & {*datamodule.folds["test"]}):
+        raise ConfigError(
+            f"{what} was chosen by fold {chosen[0]}, which this run tests on: take a checkpoint of other folds, or "
+            "other data.test_folds"
+        )
+
+
+def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, what: str) -> None:
+    """Refuse a checkpoint that was trained on folds which this run chooses and scores by.
+
+    Args:
+        described: the checkpoint's description.
+        datamodule: this run's.
+        what: key and value that name the checkpoint.
+    """
+    held_out = {*datamodule.folds["val"], *datamodule.folds["test"]}
+    if leaked := sorted(held_out & {*described["folds"]["train"]}):
+        raise ConfigError(
+            f"{what} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
+            f"(data.train_folds={described['folds']['train']}), or take another checkpoint"
+        )
+
+
+def fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> list[str]:
+    """What an evaluation on folds that the checkpoint has seen must say."""
+    tested = {*datamodule.folds["test"]}
+    seen = {split: sorted(tested & {*described["folds"][split]}) for split in ("train", "val")}
+    what = {"train": "trained on", "val": "chosen by"}
+    return [
+        f"evaluated on folds {folds}, which the checkpoint was {what[split]}: on the same data the score is too good"
+        for split, folds in seen.items()
+        if folds
+    ]

@@ -1,0 +1,73 @@
+"""A teacher that never saw the records which it teaches: what the models of cross-validations said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecg_lightning.data.datamodule import SignalDataset
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.thresholds import f1_thresholds
+from ecg_lightning.models.losses import BinaryCrossEntropy
+from ecg_lightning.models.windows import logit_of_mean
+
+
+class HeldOutTeacher:
+    """Predictions of held-out records, in place of a model's.
+
+    A model repeats the labels that it learnt by heart, their errors included; one that was trained without a record
+    does not (cross-fitting: Dao et al. 2021, arXiv 2104.09732). Of several cross-validations the probabilities are
+    averaged.
+
+    Args:
+        cross_validations: of the same classes, each of independent ones, and the same records.
+
+    Attributes:
+        loss: how its logits become probabilities.
+        thresholds: (C,) float64, of its decisions: those with the best F1 on the held-out records.
+    """
+
+    def __init__(self, cross_validations: Sequence[Predictions]) -> None:
+        first = cross_validations[0]
+        self._rows = {int(ecg_id): row for row, ecg_id in enumerate(first.ecg_ids)}
+        order = [_order(self._rows, one) for one in cross_validations]
+        logits_MNC = torch.stack(
+            [torch.from_numpy(one.logits_NC[rows]) for one, rows in zip(cross_validations, order, strict=True)]
+        )
+        self.loss = BinaryCrossEntropy()
+        self._logits_NC = logit_of_mean(logits_MNC).float()
+        probabilities_NC = self.loss.probabilities(self._logits_NC).numpy()
+        self.thresholds = torch.from_numpy(f1_thresholds(probabilities_NC, first.targets_NC))
+
+    def to(self, device: torch.device) -> None:
+        """Bring its thresholds to the device."""
+        self.thresholds = self.thresholds.to(device)
+
+    def logits_of(self, dataset: SignalDataset) -> Tensor:
+        """(N, C), of all records of a split.
+
+        Raises:
+            ConfigError: some were not held out.
+        """
+        rows = [self._rows.get(int(ecg_id)) for ecg_id in dataset.ecg_ids]
+        if unknown := rows.count(None):
+            raise ConfigError(
+                f"model.teacher: the cross-validation held {len(self._rows)} records out, and {unknown} of the "
+                f"{len(rows)} to train on are not among them: hold out every training fold "
+                "(cross_validation=[1,2,3,4,5,6,7,8])"
+            )
+        return self._logits_NC[torch.tensor(rows)]
+
+
+def _order(rows: dict[int, int], predictions: Predictions) -> np.ndarray:
+    """Rows of `predictions` in the first one's order."""
+    own = {int(ecg_id): row for row, ecg_id in enumerate(predictions.ecg_ids)}
+    if own.keys() != rows.keys():
+        raise ConfigError(
+            "model.teacher: the cross-validations held out different records; name ones of the same folds"
+        )
+    return np.array([own[ecg_id] for ecg_id in rows])

@@ -1,0 +1,70 @@
+"""From `model.teacher` to a teacher: a checkpoint, or what cross-validations said of the records they held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from ecg_lightning.leakage import check_taught
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.held_out import HeldOutTeacher
+from ecg_lightning.runs.results import read_config
+
+
+def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGClassifier | HeldOutTeacher:
+    """The teacher that a `model` node names.
+
+    Args:
+        model: its `teacher` is a checkpoint, or a folder of a cross-validation, or a list of such folders.
+        datamodule: this run's, whose validation and test folds a teacher must not have seen.
+
+    Raises:
+        ConfigError: it is neither, knows other labels, or has seen folds that this run holds out.
+    """
+    named = model["teacher"]
+    paths = [Path(path).expanduser() for path in ([named] if isinstance(named, str) else named)]
+    if not any(path.is_dir() for path in paths):
+        if len(paths) > 1:
+            raise ConfigError(
+                f"model.teacher={named}: several checkpoints teach as one of model=ensemble; a list is of folders of "
+                "cross-validations"
+            )
+        teacher = load_classifier(paths[0])
+        check_taught(f"model.teacher={paths[0]}", teacher.description, datamodule)
+        return teacher
+    if model["teacher_sees"] != "record":
+        raise ConfigError(
+            f"model.teacher={named} is a cross-validation, which said something of records and nothing of augmented "
+            "ones: set model.teacher_sees=record"
+        )
+    return HeldOutTeacher([_held_out(path, datamodule) for path in paths])
+
+
+def _held_out(folder: Path, datamodule: PTBXLDataModule) -> Predictions:
+    """What the models of a cross-validation said of the folds that they were trained without."""
+    what = f"model.teacher={folder}"
+    config = read_config(folder)
+    data = config.get("data") or {}
+    if not config.get("cross_validation") or not {"train_folds", "task", "label_rule"} <= data.keys():
+        raise ConfigError(
+            f"{what} is no folder of a finished cross-validation (cross_validation=[1,2,3,4,5,6,7,8]); to be taught by "
+            "one model name its checkpoint, RUN/checkpoints/best.ckpt"
+        )
+    described = {
+        **data,
+        "folds": {"train": data["train_folds"], "val": []},
+        "sampling_rate": datamodule.sampling_rate,  # what was predicted at another one serves as well
+    }
+    check_taught(what, described, datamodule)
+    predictions = read_predictions(folder / PREDICTIONS_FILE)["val"]
+    if predictions.link != "sigmoid" or predictions.classes != datamodule.classes:
+        raise ConfigError(
+            f"{what}: its models have a {predictions.link} over {', '.join(predictions.classes)}; independent "
+            f"classes, {', '.join(datamodule.classes)}, are needed"
+        )
+    return predictions

@@ -1,0 +1,84 @@
+"""A teacher that never saw the records which it teaches: the predictions of cross-validations."""
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from tiny import TINY
+
+from ecg_lightning import cross_validation, training
+from ecg_lightning.building import build_datamodule
+from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.evaluation.predictions import read_predictions
+from ecg_lightning.teaching import load_teacher
+
+
+@pytest.fixture(scope="module")
+def cross_validated(configure, synthetic_root, tmp_path_factory):
+    """Folders of two cross-validations of a tiny network over the folds 1 to 3."""
+    folders = [tmp_path_factory.mktemp("held_out") / f"seed{seed}" for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        settings = ["cross_validation=[1,2,3]", "data.train_folds=[1,2,3]", "test=false", f"seed={seed}"]
+        cross_validation.run(configure(*_short("resnet1d", synthetic_root), *settings, output_dir=folder))
+    return folders
+
+
+def _short(model, root):
+    data = ["data=ptbxl", f"data.root={root}", "logger=none", "trainer.max_epochs=1", "hardware.threads=1"]
+    return [f"model={model}", *TINY[model], *data]
+
+
+def test_a_teacher_that_never_saw_what_it_teaches(configure, synthetic_root, tmp_path, cross_validated):
+    named = f"model.teacher=[{','.join(map(str, cross_validated))}]"
+    settings = [*_short("resnet1d_wang", synthetic_root), named, "model.mixup=0.4", "test=false"]
+    cfg = configure(*settings, "model.teacher_sees=record", "data.train_folds=[1,2,3]", output_dir=tmp_path / "taught")
+    assert training.run(cfg).status == "ok"
+    assert load_classifier(tmp_path / "taught" / "checkpoints" / "best.ckpt").distillation is None
+
+    datamodule = build_datamodule(OmegaConf.to_container(cfg.data, resolve=True), 0)
+    datamodule.load(("train",))
+    teacher = load_teacher(OmegaConf.to_container(cfg.model, resolve=True), datamodule)
+    found = dict(
+        zip(datamodule.datasets["train"].ecg_ids.tolist(), teacher.logits_of(datamodule.datasets["train"]), strict=True)
+    )
+    for fold in (1, 2, 3):  # the mean of the two that did not train on it
+        parts = [read_predictions(folder / f"fold{fold}" / "predictions.csv")["val"] for folder in cross_validated]
+        for row, ecg_id in enumerate(parts[0].ecg_ids.tolist()):
+            mean = np.mean([part.probabilities()[row] for part in parts], axis=0)
+            assert found[ecg_id].double().sigmoid().numpy() == pytest.approx(mean, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ([], "set model.teacher_sees=record"),
+        (["model.teacher_sees=record", "data.train_folds=[1,2,3,4]"], "hold out every training fold"),
+        (["model.teacher_sees=record", "data.train_folds=[1,2]", "data.val_folds=[3]"], "was trained on fold 3"),
+        (["model.teacher_sees=record", "data.label_rule=ge50"], "data.label_rule=benchmark"),
+    ],
+)
+def test_held_out_predictions_that_cannot_teach_are_refused(
+    configure, synthetic_root, tmp_path, cross_validated, settings, said
+):
+    folds = [] if any("train_folds" in one for one in settings) else ["data.train_folds=[1,2,3]"]
+    cfg = configure(
+        *_short("resnet1d", synthetic_root),
+        *settings,
+        *folds,
+        f"model.teacher={cross_validated[0]}",
+        output_dir=tmp_path,
+    )
+    with pytest.raises(ConfigError, match=said):
+        training.run(cfg)
+
+
+def test_only_a_cross_validation_teaches_by_its_folder(configure, synthetic_root, tmp_path):
+    (tmp_path / "run").mkdir()
+    settings = [*_short("resnet1d", synthetic_root), "model.teacher_sees=record"]
+    with pytest.raises(ConfigError, match="is no folder of a finished cross-validation"):
+        training.run(configure(*settings, f"model.teacher={tmp_path}/run", output_dir=tmp_path / "a"))
+    with pytest.raises(ConfigError, match="several checkpoints teach as one of model=ensemble"):
+        training.run(configure(*settings, "model.teacher=[a.ckpt,b.ckpt]", output_dir=tmp_path / "a"))
+    for wrong in ("5", "[]", "[1]"):
+        with pytest.raises(ConfigError, match="name a checkpoint, or folders of cross-validations"):
+            configure(*settings, f"model.teacher={wrong}")
