@@ -108,6 +108,8 @@ def test_a_variant_slower_than_what_costs_no_work_is_flagged():
     variant = timed("bf16", ("openvino", "bf16", 6.0))
     variant.stage = "BF16"
     assert slower_than(variant, baseline) is None
+    variant.size["parameters"] = 1000  # of fewer channels in bf16 more is to be expected
+    assert slower_than(variant, baseline) == "bf16"
     assert slower_than(baseline, baseline) is None
     assert slower_than(timed("quantize", ("openvino", "int8", None)), baseline) is None  # nothing was timed
 

@@ -243,6 +243,16 @@ def test_the_options_that_users_type_stay():
     assert expected <= set(OPTIONS)
 
 
+@pytest.mark.parametrize("space", sorted((ROOT / "conf" / "hparams_search").glob("*.yaml")), ids=lambda path: path.stem)
+def test_search_spaces_are_of_keys_that_there_are(configure, space):
+    model = "resnet1d_wang" if "signal" in space.stem else "deit"
+    cfg, missing = configure(f"hparams_search={space.stem}", f"model={model}"), object()
+    for key in OmegaConf.load(space).hydra.sweeper.params:
+        assert OmegaConf.select(cfg, key, default=missing) is not missing, key
+    assert not cfg.test
+    assert {*cfg.cross_validation} <= {*cfg.data.train_folds}
+
+
 SEED_RECIPES = {  # (image, channels, dropout, drop path, loss), (optimizer, rate, decay, pretrained, early stopping)
     "vit": (([182, 256], 1, 0.1, 0.0, "bce"), ("adam", 1e-4, 0.0, False, True)),
     "deit": ((224, 1, 0.2, 0.0, "bce"), ("adam", 1e-4, 0.0, False, True)),

@@ -22,7 +22,7 @@ from ecg_lightning.errors import ExportError, ModelFileError
 
 pytest.importorskip("openvino")
 QUICK = ("vit", "deit", "effnetv2", "convnext", "resnet1d_wang", "s4d")
-SLOW = ("inception1d", "lstm", "lstm_bidir", "vit1d", "xresnet1d18", "resnet1d")
+SLOW = ("inception1d", "lstm", "lstm_bidir", "vit1d", "vit1d model.stem=2", "xresnet1d18", "resnet1d")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def exported(configure, tmp_path_factory):
 
 @pytest.mark.parametrize("model", [*QUICK, *(pytest.param(model, marks=pytest.mark.slow) for model in SLOW)])
 def test_onnx_and_openvino_compute_what_torch_computes(configure, model, tmp_path, capfd):
-    classifier = tiny_classifier(configure, model)
+    classifier = tiny_classifier(configure, *model.split())
     module = deployed(classifier)
     file = export_onnx(module, tmp_path / "a" / "model.onnx", 12, 1000)
     xml = export_openvino(file, tmp_path / "model.xml")

@@ -1,5 +1,7 @@
 """A teacher that never saw the records which it teaches: the predictions of cross-validations."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -9,8 +11,12 @@ from ecg_lightning import cross_validation, training
 from ecg_lightning.building import build_datamodule
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.evaluation.predictions import read_predictions
+from ecg_lightning.evaluation.predictions import Predictions, read_predictions
+from ecg_lightning.models.held_out import HeldOutTeacher
+from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.teaching import load_teacher
+
+LAST = ["scored_epoch=last", "callbacks.early_stopping=null"]
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +24,7 @@ def cross_validated(configure, synthetic_root, tmp_path_factory):
     """Folders of two cross-validations of a tiny network over the folds 1 to 3."""
     folders = [tmp_path_factory.mktemp("held_out") / f"seed{seed}" for seed in (0, 1)]
     for seed, folder in enumerate(folders):
-        settings = ["cross_validation=[1,2,3]", "data.train_folds=[1,2,3]", "test=false", f"seed={seed}"]
+        settings = ["cross_validation=[1,2,3]", "data.train_folds=[1,2,3]", "test=false", f"seed={seed}", *LAST]
         cross_validation.run(configure(*_short("resnet1d", synthetic_root), *settings, output_dir=folder))
     return folders
 
@@ -52,7 +58,7 @@ def test_a_teacher_that_never_saw_what_it_teaches(configure, synthetic_root, tmp
     ("settings", "said"),
     [
         ([], "set model.teacher_sees=record"),
-        (["model.teacher_sees=record", "data.train_folds=[1,2,3,4]"], "hold out every training fold"),
+        (["model.teacher_sees=record", "data.train_folds=[1,2,3,4]"], "each fold of data.train_folds"),
         (["model.teacher_sees=record", "data.train_folds=[1,2]", "data.val_folds=[3]"], "was trained on fold 3"),
         (["model.teacher_sees=record", "data.label_rule=ge50"], "data.label_rule=benchmark"),
     ],
@@ -82,3 +88,45 @@ def test_only_a_cross_validation_teaches_by_its_folder(configure, synthetic_root
     for wrong in ("5", "[]", "[1]"):
         with pytest.raises(ConfigError, match="name a checkpoint, or folders of cross-validations"):
             configure(*settings, f"model.teacher={wrong}")
+
+
+def test_epochs_chosen_on_the_held_out_folds_do_not_teach(configure, synthetic_root, tmp_path):
+    settings = [*_short("resnet1d", synthetic_root), "data.train_folds=[1,2]", "test=false"]
+    cross_validation.run(configure(*settings, "cross_validation=[1,2]", output_dir=tmp_path / "cv"))
+    cfg = configure(*settings, f"model.teacher={tmp_path}/cv", "model.teacher_sees=record", output_dir=tmp_path / "a")
+    with pytest.raises(ConfigError, match="epochs were chosen on the very folds"):
+        training.run(cfg)
+
+
+def _predictions(ecg_ids, patient_ids, logits_NC, link="sigmoid"):
+    targets_NC = np.eye(5, dtype=bool)[np.arange(len(ecg_ids)) % 5]
+    return Predictions(tuple("ABCDE"), link, np.array(ecg_ids), np.array(patient_ids), targets_NC, logits_NC)
+
+
+def test_records_are_found_by_their_number_in_any_order():
+    logits_NC = np.random.default_rng(0).normal(size=(3, 5))
+    one = _predictions([7, 8, 9], [1, 2, 3], logits_NC)
+    other = _predictions([9, 7, 8], [3, 1, 2], logits_NC[[2, 0, 1]])
+    teacher = HeldOutTeacher([one, other])
+    asked = SimpleNamespace(ecg_ids=np.array([8, 9]), patient_ids=np.array([2, 3]))
+    assert teacher.logits_of(asked).numpy() == pytest.approx(logits_NC[1:], abs=1e-5)
+    with pytest.raises(ConfigError, match="it was of other data"):
+        teacher.logits_of(SimpleNamespace(ecg_ids=np.array([8, 9]), patient_ids=np.array([2, 4])))
+    with pytest.raises(ConfigError, match="held out different records"):
+        HeldOutTeacher([one, _predictions([7, 8, 10], [1, 2, 3], logits_NC)])
+
+
+def test_competing_classes_do_not_teach_independent_ones(configure, synthetic_root, tmp_path):
+    settings = [*_short("resnet1d", synthetic_root), "data.train_folds=[1,2]", "test=false", *LAST]
+    softmax = [*settings, "model.loss=argmax_cross_entropy", "cross_validation=[1,2]"]
+    cross_validation.run(configure(*softmax, output_dir=tmp_path / "cv"))
+    cfg = configure(*settings, f"model.teacher={tmp_path}/cv", "model.teacher_sees=record", output_dir=tmp_path / "a")
+    with pytest.raises(ConfigError, match="its models have a softmax over CD, HYP, MI, NORM, STTC; independent"):
+        training.run(cfg)
+
+
+def test_a_cross_validation_over_all_folds_leaves_no_floor(synthetic_root, cross_validated):
+    found = evaluate_run(cross_validated[0], "val", synthetic_root, n_resamples=100)
+    assert found["subgroups"]
+    assert "age_and_sex" not in found
+    assert "left_out" not in found

@@ -434,6 +434,6 @@ def test_a_stem_halves_the_time_before_the_patches(make):
     assert network.transformer.patch_embed.proj.weight.shape == (32, 16, 1, 5)
     assert network.transformer.pos_embed.shape == (1, 50, 32)
     assert network.eval()(torch.zeros(2, 12, 1000)).shape == (2, 5)
-    for key in ("patch_samples=18", "patch_leads=1"):
+    for key in ("patch_samples=18", "patch_leads=1", "dim=2"):
         with pytest.raises(ConfigError, match=r"model\.stem=2 mixes all leads"):
             make("vit1d", "model.stem=2", f"model.{key}")

@@ -184,7 +184,8 @@ def test_arrays_that_cannot_be_right_are_refused(change, match, rate, millivolts
 def test_an_offset_that_no_training_record_had_is_told(millivolts, tmp_path):
     np.save(tmp_path / "a.npy", millivolts + 30)
     assert any(
-        "30 mV off zero, farther than" in note for note in read_record(tmp_path / "a.npy", **MODEL, rate=100).notes
+        "30 mV off zero, farther than PTB-XL" in note
+        for note in read_record(tmp_path / "a.npy", **MODEL, rate=100).notes
     )
 
 

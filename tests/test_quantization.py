@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from stages import PlainFit, ToyRecords, assert_restores, build_described, describe_tiny, make_context
+from timm.layers.patch_dropout import PatchDropout
 from tiny import SIGNAL_MODELS
 from torch import nn
 
@@ -405,13 +406,14 @@ def test_patterns_that_torchao_is_spared_come_back():
 
 
 def test_nothing_random_or_singular_is_quantized():
-    network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5))
+    network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), PatchDropout(0.5))
     network.drop_rate = 0.5
     with torch.no_grad():
         network[1].weight.copy_(torch.tensor([0.0, -1e-9, 1e-9, 2.0]))
     prepare_for_quantization(network)
     assert network[1].weight.tolist() == pytest.approx([1e-5, -1e-5, 1e-5, 2.0])
     assert network[2].p == 0
+    assert network[3].prob == 0
     assert network.drop_rate == 0
 
 

@@ -621,8 +621,8 @@ def validate(cfg: DictConfig) -> None:
     _check_limits(cfg, [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())])
     _check_devices(cfg)
     _check_root(cfg.data)
-    named = cfg.model.teacher if isinstance(cfg.model.teacher, ListConfig) else [cfg.model.teacher or ""]
-    if not named or not all(isinstance(one, str) for one in named):
+    named = cfg.model.teacher if isinstance(cfg.model.teacher, ListConfig) else [cfg.model.teacher]
+    if cfg.model.teacher is not None and not (named and all(isinstance(one, str) and one for one in named)):
         raise ConfigError(
             f"model.teacher={cfg.model.teacher}: name a checkpoint, or folders of cross-validations, [DIR,DIR]"
         )

@@ -16,7 +16,7 @@ def check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModu
         if taught[name] != (own := getattr(datamodule, name)):
             raise ConfigError(
                 f"{what} was trained with data.{name}={taught[name]}, this run has {own}: set "
-                f"data.{name}={taught[name]}, or take another checkpoint"
+                f"data.{name}={taught[name]}, or take another one"
             )
     check_unseen(what, taught, datamodule)
 
@@ -43,7 +43,7 @@ def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, wh
     if leaked := sorted(held_out & {*described["folds"]["train"]}):
         raise ConfigError(
             f"{what} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
-            f"(data.train_folds={described['folds']['train']}), or take another checkpoint"
+            f"(data.train_folds={described['folds']['train']}), or take another one"
         )
 
 

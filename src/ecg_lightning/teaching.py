@@ -28,21 +28,22 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
     """
     named = model["teacher"]
     paths = [Path(path).expanduser() for path in ([named] if isinstance(named, str) else named)]
-    if not any(path.is_dir() for path in paths):
-        if len(paths) > 1:
+    if any(path.is_dir() for path in paths):
+        held_out = [_held_out(path, datamodule) for path in paths]
+        if model["teacher_sees"] != "record":
             raise ConfigError(
-                f"model.teacher={named}: several checkpoints teach as one of model=ensemble; a list is of folders of "
-                "cross-validations"
+                f"model.teacher={named} is a cross-validation, which knows records and nothing of augmented ones: set "
+                "model.teacher_sees=record"
             )
-        teacher = load_classifier(paths[0])
-        check_taught(f"model.teacher={paths[0]}", teacher.description, datamodule)
-        return teacher
-    if model["teacher_sees"] != "record":
+        return HeldOutTeacher(held_out)
+    if len(paths) > 1:
         raise ConfigError(
-            f"model.teacher={named} is a cross-validation, which said something of records and nothing of augmented "
-            "ones: set model.teacher_sees=record"
+            f"model.teacher={named}: several checkpoints teach as one of model=ensemble; a list is of folders of "
+            "cross-validations"
         )
-    return HeldOutTeacher([_held_out(path, datamodule) for path in paths])
+    teacher = load_classifier(paths[0])
+    check_taught(f"model.teacher={paths[0]}", teacher.description, datamodule)
+    return teacher
 
 
 def _held_out(folder: Path, datamodule: PTBXLDataModule) -> Predictions:
@@ -54,6 +55,11 @@ def _held_out(folder: Path, datamodule: PTBXLDataModule) -> Predictions:
         raise ConfigError(
             f"{what} is no folder of a finished cross-validation (cross_validation=[1,2,3,4,5,6,7,8]); to be taught by "
             "one model name its checkpoint, RUN/checkpoints/best.ckpt"
+        )
+    if config.get("scored_epoch") != "last" or config["callbacks"]["early_stopping"]:
+        raise ConfigError(
+            f"{what}: its models' epochs were chosen on the very folds that they would teach: cross-validate with "
+            "scored_epoch=last callbacks.early_stopping=null"
         )
     described = {
         **data,

@@ -75,7 +75,8 @@ def slower_than(variant: Variant, baseline: Variant) -> str | None:
     bfloat16 or, where the processor has none, float32. A float variant is taken in its faster precision, too. A few per
     cent are noise.
     """
-    if variant is baseline or variant.stage == BF16.__name__:  # which is that very precision
+    same_network = all(variant.size.get(key) == baseline.size.get(key) for key in ("parameters", "macs"))
+    if variant is baseline or (variant.stage == BF16.__name__ and same_network):  # which is that very precision
         return None
     own = [single_ms(variant, precision) for precision in _FLOATS] if variant.own.precision in _FLOATS else []
     own_ms = min((ms for ms in (*own, single_ms(variant)) if ms), default=None)

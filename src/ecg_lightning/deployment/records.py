@@ -236,7 +236,7 @@ def _check(signals_CT: Floats, way_out: str, notes: list[str]) -> None:
     if offsets_C.max() > _LARGEST_OFFSET_MV:
         raise RecordError(f"{said}, which no electrode does; {way_out}")
     if offsets_C.max() > _UNUSUAL_OFFSET_MV:
-        notes.append(f"{said}, farther than the records that the model learnt from")
+        notes.append(f"{said}, farther than PTB-XL's records do")
     if (flat := peak_to_peak_C == 0).any():
         notes.append(f"lead {', '.join(np.array(LEADS)[flat])} is flat")
 

@@ -32,7 +32,7 @@ class HeldOutTeacher:
     """
 
     def __init__(self, cross_validations: Sequence[Predictions]) -> None:
-        first = cross_validations[0]
+        self._first = first = cross_validations[0]
         self._rows = {int(ecg_id): row for row, ecg_id in enumerate(first.ecg_ids)}
         order = [_order(self._rows, one) for one in cross_validations]
         logits_MNC = torch.stack(
@@ -51,14 +51,19 @@ class HeldOutTeacher:
         """(N, C), of all records of a split.
 
         Raises:
-            ConfigError: some were not held out.
+            ConfigError: some were not held out, or they are of other patients.
         """
-        rows = [self._rows.get(int(ecg_id)) for ecg_id in dataset.ecg_ids]
-        if unknown := rows.count(None):
+        rows = [self._rows.get(int(ecg_id), -1) for ecg_id in dataset.ecg_ids]
+        if unknown := rows.count(-1):
             raise ConfigError(
                 f"model.teacher: the cross-validation held {len(self._rows)} records out, and {unknown} of the "
-                f"{len(rows)} to train on are not among them: hold out every training fold "
-                "(cross_validation=[1,2,3,4,5,6,7,8])"
+                f"{len(rows)} to train on are not among them: it needs this run's data, and each fold of "
+                "data.train_folds in cross_validation"
+            )
+        if not np.array_equal(self._first.patient_ids[rows], dataset.patient_ids):
+            raise ConfigError(
+                "model.teacher: the cross-validation's records have the same numbers and are of other patients: it was "
+                "of other data"
             )
         return self._logits_NC[torch.tensor(rows)]
 

@@ -56,10 +56,11 @@ class ViT1d(SignalClassifier):
         n_samples = window_samples(window_s, frontend.n_samples)
         if frontend.n_leads % patch_leads:
             raise ValueError(f"{frontend.n_leads} leads do not fill patches of {patch_leads}")
-        if stem and (patch_leads != frontend.n_leads or patch_samples % 2**stem):
+        if stem and (patch_leads != frontend.n_leads or patch_samples % 2**stem or dim < 2**stem):
             raise ConfigError(
-                f"model.stem={stem} mixes all leads and halves the time {stem} times: use model.patch_leads="
-                f"{frontend.n_leads} and a multiple of {2**stem} for model.patch_samples, not {patch_samples}"
+                f"model.stem={stem} mixes all leads and halves the time {stem} times: it needs model.patch_leads="
+                f"{frontend.n_leads}, here {patch_leads}; a multiple of {2**stem} for model.patch_samples, here "
+                f"{patch_samples}; and no smaller model.dim, here {dim}"
             )
         length = -(-n_samples // patch_samples) * patch_samples
         widths = [dim >> (stem - layer) for layer in range(stem)]
