@@ -80,7 +80,12 @@ def test_windows_are_cut_around_the_quantized_network(trained, stage, tmp_path):
     assert drift(logits_of(compressed), expected) < 0.3 * ROUGH
     for deployment in stage.export(compressed, tmp_path, context):
         if deployment.path is not None and deployment.runtime == "openvino":
-            assert drift(run(deployment)[0], expected) < 0.3 * ROUGH
+            found = run(deployment)[0]
+            assert drift(found, expected) < 0.3 * ROUGH
+            # On one thread OpenVINO's kernel for both layers of the head, at a few rows, gave 1e31.
+            alone = open_runtime(deployment.path, "openvino", "int8", threads=1, batch=1)
+            single = alone.logits(to_millivolts(ToyRecords().signals[:1]))
+            assert np.abs(single - found[:1]).max() < 0.3 * ROUGH * expected.std()
 
 
 def logits_of(classifier):

@@ -15,6 +15,7 @@ _PRODUCTS = (
     *("RNNSeq", "RNNCell", "LSTMSequence", "LSTMCell", "GRUSequence", "GRUCell"),
 )
 _ATTENTION = ("softmax", "scaled_dot_product")  # in the names of what a `Subgraph` fuses
+_SOFTMAX = {"Softmax", "SoftMax", "ScaledDotProductAttention"}
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
 
@@ -57,6 +58,11 @@ class OpenVINORuntime:
             # Pinned threads would fight where the process may only use some cores.
             "ENABLE_CPU_PINNING": False,
         }
+        kinds = {op.get_type_name() for op in model.get_ops()}
+        if threads == 1 and "FakeQuantize" in kinds and not kinds & _SOFTMAX:
+            # Of two quantized linear layers in a row OpenVINO 2026.4 makes one kernel, for few rows on one thread, which
+            # reads memory that nobody wrote. Attention would be twice as slow without such kernels.
+            settings["SNIPPETS_MODE"] = "DISABLE"
         try:
             if batch is not None:
                 model.reshape({model.inputs[0]: [batch, *shape[1:]]})
