@@ -60,8 +60,8 @@ class OpenVINORuntime:
         }
         kinds = {op.get_type_name() for op in model.get_ops()}
         if threads == 1 and "FakeQuantize" in kinds and not kinds & _SOFTMAX:
-            # Of two quantized linear layers in a row OpenVINO 2026.4 makes one kernel, for few rows on one thread, which
-            # reads memory that nobody wrote. Attention would be twice as slow without such kernels.
+            # Of two quantized linear layers in a row OpenVINO 2026.4 makes one kernel, for few rows on one thread,
+            # which reads memory that nobody wrote. Attention would be twice as slow without such kernels.
             settings["SNIPPETS_MODE"] = "DISABLE"
         try:
             if batch is not None:
