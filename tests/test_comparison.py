@@ -1,15 +1,18 @@
 """Verdicts on compressed models, and the Pareto front."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from ecg_lightning.compression import measurement
 from ecg_lightning.compression.comparison import Decided, compare, verdict
 from ecg_lightning.compression.measurement import slower_than
 from ecg_lightning.compression.stage import Deployment
 from ecg_lightning.compression.variant import Variant
+from ecg_lightning.config import LatencyConfig
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import macro_intervals
 from ecg_lightning.runs.pareto import _at_one_speed, pareto_front
@@ -112,6 +115,29 @@ def test_a_variant_slower_than_what_costs_no_work_is_flagged():
     assert slower_than(variant, baseline) == "bf16"
     assert slower_than(baseline, baseline) is None
     assert slower_than(timed("quantize", ("openvino", "int8", None)), baseline) is None  # nothing was timed
+
+
+def test_what_is_compiled_to_something_else_is_not_timed(monkeypatch):
+    """OpenVINO gave other probabilities for single records than it had been scored with."""
+    variant = timed("quantize", ("openvino", "int8", None), ("onnxruntime", "int8", None))
+    variant.runtimes = []
+    for number, one in enumerate(variant.deployments):
+        scores = {"test": {"f1_macro_tuned": 0.5, "auroc_macro": 0.5}}
+        variant.evaluations[one] = SimpleNamespace(logits={"val": np.full((3, 5), number)}, metrics=scores)
+        variant.parity[one] = {}
+
+    def opened(path, runtime, precision, threads, batch):
+        logits = np.full((batch, 5), 9.0 if runtime == "openvino" else 1.1)
+        return SimpleNamespace(logits=lambda millivolts: logits, kernels=list)
+
+    monkeypatch.setattr(measurement, "open_runtime", opened)
+    measurement._measure([variant], np.zeros((2, 12, 1000)), 1, LatencyConfig(rounds=1, warmup=0, min_round_s=0.0))
+    skipped, row = variant.runtimes
+    assert (skipped["runtime"], skipped["batch"], skipped["threads"]) == ("openvino", 2, 1)
+    assert "compiled for batches of 2 it gives other probabilities than scored, by up to 0.50" in skipped["skipped"]
+    assert skipped["skipped"] in variant.notes[0]
+    assert row["runtime"] == "onnxruntime"
+    assert row["p50_ms"] > 0
 
 
 def result(variants):
