@@ -303,7 +303,7 @@ def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
         (("compare", run, tmp_path / "none"), "predictions.csv is not there"),
         (("evaluate", run, "--root", tmp_path), "ptbxl_database.csv is not there"),
         (("evaluate", run, "--reliability", tmp_path / "none" / "a.png"), "cannot be written"),
-        (("evaluate", run, "--root", synthetic_root), "has no record 201: name the PTB-XL folder of this run"),
+        (("evaluate", run, "--root", synthetic_root), "has no record 5001: name the PTB-XL folder of this run"),
         (("evaluate", no_config, "--root", tmp_path), "config.yaml does not say data.root and data.train_folds"),
     ):
         done = _call(*arguments)
