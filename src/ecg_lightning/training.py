@@ -210,9 +210,8 @@ def _prepare_training(
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)
-    if classifier.distillation and isinstance(
-        teacher, HeldOutTeacher
-    ):  # it answers no batch of a step that is only timed
+    # Before a step is timed: it knows records, and no batch of signals.
+    if classifier.distillation and isinstance(teacher, HeldOutTeacher):
         classifier.distillation.prepare(datamodule.datasets["train"], torch.device("cpu"), classifier.link)
     return classifier, datamodule
 

@@ -171,7 +171,7 @@ def _checked(deployment: Deployment) -> Deployment:
         runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, batch=1)
         if on_device:  # compilers work at the first call
             runtime.logits(np.zeros((1, len(LEADS), runtime.n_samples), dtype=np.float32))
-        reason = None if on_device else barely_int8(runtime)
+        reason = barely_int8(runtime)
     except (ModelFileError, HardwareUnavailableError, MissingPackageError) as error:
         return deployment._replace(path=None, skipped=str(error))
     except RuntimeError as error:

@@ -189,8 +189,10 @@ def barely_int8(runtime: Runtime) -> str | None:
 
     Not in PyTorch, which computes what was asked for: of a dynamic quantization the linear layers alone.
     """
+    if runtime.name not in ("onnxruntime", "openvino"):
+        return None
     counts = by_precision(runtime.kernels())
     in_int8, n_products = counts.get("int8", 0), sum(counts.values())
-    if runtime.name not in ("onnxruntime", "openvino") or in_int8 >= n_products / 4:
+    if in_int8 >= n_products / 4:
         return None
     return f"{runtime.name} computes only {in_int8} of {n_products} products of this file in int8"

@@ -35,8 +35,8 @@ class DeiT(ECGClassifier):
         dropout: on tokens and in the MLPs.
         attention_dropout: on attention weights; above 0 it costs the fast attention kernel.
         drop_path: stochastic depth of the last block.
-        patch_drop: fraction of the patches that a training step leaves out, at random, which makes it as much faster
-            (Liu et al. 2023, arXiv 2208.07220).
+        patch_drop: fraction of the patches that a training step leaves out, at random (Liu et al. 2023, arXiv
+            2208.07220).
         pretrained: ImageNet weights, fetched by timm.
         weights: a local file of such weights.
         **recipe: see `ECGClassifier`.

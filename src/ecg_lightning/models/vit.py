@@ -26,8 +26,8 @@ class ViT(ECGClassifier):
         dropout: on tokens and in the MLPs.
         attention_dropout: on attention weights; above 0 it costs the fast attention kernel.
         drop_path: stochastic depth of the last block, rising linearly from 0.
-        patch_drop: fraction of the patches that a training step leaves out, at random, which makes it as much faster
-            (Liu et al. 2023, arXiv 2208.07220).
+        patch_drop: fraction of the patches that a training step leaves out, at random (Liu et al. 2023, arXiv
+            2208.07220).
         pretrained: refused: nobody published weights of this shape.
         weights: a local file of weights of this shape.
         **recipe: see `ECGClassifier`.

@@ -31,8 +31,8 @@ class ViT1d(SignalClassifier):
         mlp_ratio: width of the hidden layer of a block's MLP, in widths of a token.
         dropout: on tokens and in the MLPs.
         drop_path: stochastic depth of the last block, rising linearly from 0.
-        patch_drop: fraction of the patches that a training step leaves out, at random, which makes it as much faster
-            (Liu et al. 2023, arXiv 2208.07220).
+        patch_drop: fraction of the patches that a training step leaves out, at random (Liu et al. 2023, arXiv
+            2208.07220).
         **recipe: see `SignalClassifier`.
     """
 
