@@ -363,12 +363,13 @@ def test_windows_recurrences_and_branches_are_compressed_too(compress, compressi
 
 
 @pytest.mark.slow
-def test_what_no_runtime_computes_in_int8_is_refused(compress):
-    """OpenVINO leaves a recurrent layer in float and, for single records, the small head, too."""
+def test_what_no_runtime_computes_in_int8_is_refused(compress, monkeypatch):
+    """As OpenVINO leaves a recurrent layer in float; whether the head is, too, depends on the processor."""
+    monkeypatch.setattr(variant, "barely_int8", lambda runtime: f"{runtime.name} computes only 0 of 3 products in int8")
     with pytest.raises(UnfinishedError) as stop:
         compress("ptq", "lstm")
     assert isinstance(stop.value.cause, UnsupportedModelError)
-    assert "openvino: " in str(stop.value.cause)
+    assert "openvino: openvino computes only 0 of 3 products in int8" in str(stop.value.cause)
 
 
 def test_variants_are_evaluated_and_compared_like_runs(compress):
