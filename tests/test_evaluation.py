@@ -148,6 +148,9 @@ def test_calibration_helps_a_model_that_is_too_sure():
     )
     errors = report.calibration_errors(val, test)
     assert errors["platt"]["ece"] < 0.3 * errors["none"]["ece"]
+    for one in errors.values():
+        assert tuple(one["ece_by_class"]) == test.classes
+        assert np.mean([*one["ece_by_class"].values()]) == pytest.approx(one["ece"])
     assert errors["platt"]["brier"] < errors["temperature"]["brier"] < errors["none"]["brier"]
 
 

@@ -105,15 +105,21 @@ def brier_score(probabilities_NC: Floats, targets_NC: npt.ArrayLike) -> float:
     return float(np.square(probabilities_NC - np.asarray(targets_NC, dtype=np.float64)).mean())
 
 
-def expected_calibration_error(probabilities_NC: Floats, targets_NC: npt.ArrayLike, n_bins: int = 15) -> float:
-    """Mean over the classes of |mean probability − share of positives|, in bins of equal width, weighted by size.
+def expected_calibration_errors(probabilities_NC: Floats, targets_NC: npt.ArrayLike, n_bins: int = 15) -> Floats:
+    """(C,) |mean probability − share of positives| of each class, in bins of equal width, weighted by size.
 
     Naeini et al. 2015 (AAAI); each superclass is a binary problem of its own.
     """
     targets = np.asarray(targets_NC, dtype=np.float64)
     bins_NC = np.minimum((probabilities_NC * n_bins).astype(int), n_bins - 1)
-    errors = [
-        np.abs(np.bincount(bins_N, weights=probabilities_N - targets_N, minlength=n_bins)).sum() / len(bins_N)
-        for bins_N, probabilities_N, targets_N in zip(bins_NC.T, probabilities_NC.T, targets.T, strict=True)
-    ]
-    return float(np.mean(errors))
+    return np.array(
+        [
+            np.abs(np.bincount(bins_N, weights=probabilities_N - targets_N, minlength=n_bins)).sum() / len(bins_N)
+            for bins_N, probabilities_N, targets_N in zip(bins_NC.T, probabilities_NC.T, targets.T, strict=True)
+        ]
+    )
+
+
+def expected_calibration_error(probabilities_NC: Floats, targets_NC: npt.ArrayLike, n_bins: int = 15) -> float:
+    """Their mean over the classes."""
+    return float(expected_calibration_errors(probabilities_NC, targets_NC, n_bins).mean())

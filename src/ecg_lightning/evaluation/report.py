@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats, Interval
 from ecg_lightning.evaluation.calibration import (
     brier_score,
-    expected_calibration_error,
+    expected_calibration_errors,
     fit_platt,
     fit_temperature,
     probabilities,
@@ -43,7 +44,8 @@ class Report:
         n_patients: in it.
         positives: records of each class.
         scores: interval of each of `METRICS`, by class and `macro`.
-        calibration: expected calibration error and Brier score, by `none`, `temperature` and `platt`.
+        calibration: expected calibration error, of each class, too, and Brier score, by `none`, `temperature` and
+            `platt`.
         baselines: macro F1 of calling every class, and none, for every record.
         conformal: measured coverage of each class's sets at `ALPHA`; none of the validation fold, which makes them.
         absent: by class, the share of the resamples that hold no positive or no negative record of it, where there are
@@ -56,7 +58,7 @@ class Report:
     n_patients: int
     positives: dict[str, int]
     scores: dict[str, dict[str, Interval]]
-    calibration: dict[str, dict[str, float]]
+    calibration: dict[str, dict[str, Any]]
     baselines: dict[str, float]
     conformal: dict[str, Coverage]
     absent: dict[str, float]
@@ -141,12 +143,20 @@ def calibrated(val: Predictions | None, split: Predictions) -> dict[str, Floats]
     return ways
 
 
-def calibration_errors(val: Predictions | None, split: Predictions) -> dict[str, dict[str, float]]:
-    """Expected calibration error and Brier score before and after calibration on the validation fold."""
+def calibration_errors(val: Predictions | None, split: Predictions) -> dict[str, dict[str, Any]]:
+    """`ece`, `ece_by_class` and `brier` before and after calibration on the validation fold."""
     return {
-        name: {
-            "ece": expected_calibration_error(guesses_NC, split.targets_NC),
-            "brier": brier_score(guesses_NC, split.targets_NC),
-        }
+        name: _calibration_error(guesses_NC, split.targets_NC, split.classes)
         for name, guesses_NC in calibrated(val, split).items()
+    }
+
+
+def _calibration_error(
+    guesses_NC: Floats, targets_NC: npt.NDArray[np.bool_], classes: Sequence[str]
+) -> dict[str, Any]:
+    errors_C = expected_calibration_errors(guesses_NC, targets_NC)
+    return {
+        "ece": float(errors_C.mean()),
+        "ece_by_class": dict(zip(classes, errors_C.tolist(), strict=True)),
+        "brier": brier_score(guesses_NC, targets_NC),
     }

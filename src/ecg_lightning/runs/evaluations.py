@@ -127,7 +127,11 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         )
         console.print(f"age and sex alone, logistic regression: {said}", highlight=False)
     for name, errors in found["calibration"].items():
-        console.print(f"calibration {name}: ECE {errors['ece']:.4f}, Brier {errors['brier']:.4f}", highlight=False)
+        of_classes = errors["ece_by_class"]
+        worst = ", ".join(f"{one} {of_classes[one]:.3f}" for one in sorted(of_classes, key=of_classes.get)[: -6:-1])
+        console.print(
+            f"calibration {name}: ECE {errors['ece']:.4f} (most {worst}), Brier {errors['brier']:.4f}", highlight=False
+        )
     for name, one in found["conformal"].items():
         console.print(
             f"conformal {name}: covers {one['positive']:.1%} of {one['n_positive']:,} positive and "
