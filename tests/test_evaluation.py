@@ -249,8 +249,15 @@ def test_the_commands_print_tables_or_json(tmp_path):
     assert done.exit_code == 0, done.output
     assert "better" in done.stdout
     assert "N = 1,500 records" in done.stdout
+    assert "different code" not in done.stdout
     rows = json.loads(_call("compare", weak, strong, "--resamples", 200, "--json").stdout)
     assert rows[1]["auroc_change"][0] > 0.02
+    (tmp_path / "later").mkdir()
+    newer = _run(tmp_path / "later" / "run", 1.2)
+    (newer / "result.json").write_text(json.dumps({"data": {}, "git": "abc123", "versions": {"torch": "9.9"}}))
+    told = _call("compare", weak, newer, "--resamples", 200).stdout
+    assert "made by different code" in told
+    assert "abc123, torch 9.9" in told
     done = _call("evaluate", strong, "--resamples", 200)
     assert done.exit_code == 0, done.output
     for text in ("label rule benchmark", "every class for every record", "ECE", "AUPRC", "sensitivity"):

@@ -151,9 +151,7 @@ def calibration_errors(val: Predictions | None, split: Predictions) -> dict[str,
     }
 
 
-def _calibration_error(
-    guesses_NC: Floats, targets_NC: npt.NDArray[np.bool_], classes: Sequence[str]
-) -> dict[str, Any]:
+def _calibration_error(guesses_NC: Floats, targets_NC: npt.NDArray[np.bool_], classes: Sequence[str]) -> dict[str, Any]:
     errors_C = expected_calibration_errors(guesses_NC, targets_NC)
     return {
         "ece": float(errors_C.mean()),

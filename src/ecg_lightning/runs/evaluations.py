@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         n_resamples: of the bootstrap.
     """
     val, scored = read_run(folder, split)
-    run = folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
+    run = _run_of(folder)
     described = read_result(run)["data"]
     thresholds_C = _thresholds(run, scored) if val is None else None
     task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
@@ -128,7 +129,7 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         console.print(f"age and sex alone, logistic regression: {said}", highlight=False)
     for name, errors in found["calibration"].items():
         of_classes = errors["ece_by_class"]
-        worst = ", ".join(f"{one} {of_classes[one]:.3f}" for one in sorted(of_classes, key=of_classes.get)[: -6:-1])
+        worst = ", ".join(f"{one} {of_classes[one]:.3f}" for one in nlargest(5, of_classes, of_classes.get))
         console.print(
             f"calibration {name}: ECE {errors['ece']:.4f} (most {worst}), Brier {errors['brier']:.4f}", highlight=False
         )
@@ -191,6 +192,11 @@ def _thresholds(folder: Path, scored: Predictions) -> npt.NDArray[np.float64]:
     return np.array([thresholds[name] for name in scored.classes])
 
 
+def _run_of(folder: Path) -> Path:
+    """The run that a folder is, or is a variant of."""
+    return folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
+
+
 def _runs_of_the_sweep(folder: Path) -> int:
     """How many runs the sweep has that a run is a cell of; 1 for a run of its own."""
     sweep = folder.absolute().parent
@@ -223,7 +229,12 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
             scores = paired.score([pairs[folder] for folder in runs], like, n_resamples)
         except DataError as error:
             raise DataError(f"{runs[0]} and {folders[0]}: {error}") from None
-        row: dict[str, Any] = {"run": str(runs[0]), "runs": [str(run) for run in runs], "n_records": len(like.ecg_ids)}
+        row: dict[str, Any] = {
+            "run": str(runs[0]),
+            "runs": [str(run) for run in runs],
+            "n_records": len(like.ecg_ids),
+            "code": sorted({_code_of(run) for run in runs}),
+        }
         for metric, scores_SR in scores._asdict().items():
             row[metric] = paired.mean_interval(scores_SR)
             row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(runs) > 1 else None
@@ -239,6 +250,12 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
             }
         rows.append(row)
     return rows
+
+
+def _code_of(folder: Path) -> str:
+    """The revision and the PyTorch that made a run."""
+    result = read_result(_run_of(folder))
+    return f"{result.get('git') or 'unknown'}, torch {(result.get('versions') or {}).get('torch', 'unknown')}"
 
 
 def _by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
@@ -271,6 +288,10 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
         more = len(row["runs"]) - 1
         table.add_row(row["run"] + (f" and {more} more seed{'s' if more > 1 else ''}" if more else ""), *cells)
     console.print(table)
+    if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
+        console.print(
+            f"made by different code, which a difference may come from, too: {'; '.join(codes)}", highlight=False
+        )
     console.print(
         f"N = {rows[0]['n_records']:,} records. Macro means; thresholds and temperature of each run's validation fold. "
         "Δ: to the first run, paired bootstrap by patient, 95 %: better or worse where the interval leaves 0 out."
