@@ -107,13 +107,13 @@ def test_records_are_found_by_their_number_in_any_order():
     logits_NC = np.random.default_rng(0).normal(size=(3, 5))
     one = _predictions([7, 8, 9], [1, 2, 3], logits_NC)
     other = _predictions([9, 7, 8], [3, 1, 2], logits_NC[[2, 0, 1]])
-    teacher = HeldOutTeacher([one, other])
+    teacher = HeldOutTeacher([one, other], {})
     asked = SimpleNamespace(ecg_ids=np.array([8, 9]), patient_ids=np.array([2, 3]))
     assert teacher.logits_of(asked).numpy() == pytest.approx(logits_NC[1:], abs=1e-5)
     with pytest.raises(ConfigError, match="it was of other data"):
         teacher.logits_of(SimpleNamespace(ecg_ids=np.array([8, 9]), patient_ids=np.array([2, 4])))
     with pytest.raises(ConfigError, match="held out different records"):
-        HeldOutTeacher([one, _predictions([7, 8, 10], [1, 2, 3], logits_NC)])
+        HeldOutTeacher([one, _predictions([7, 8, 10], [1, 2, 3], logits_NC)], {})
 
 
 def test_competing_classes_do_not_teach_independent_ones(configure, synthetic_root, tmp_path):

@@ -237,7 +237,7 @@ def test_folds_that_a_checkpoint_has_seen_are_told(run, trained, tmp_path):
     (note,) = run(tmp_path / "train", *settings, "data.test_folds=[1,2]").notes
     assert note.startswith("evaluated on folds [1, 2], which the checkpoint was trained on")
     (note,) = run(tmp_path / "val", *settings, "data.test_folds=[9]").notes
-    assert "[9], which the checkpoint was chosen by" in note
+    assert "[9], which the checkpoint, or what it learned from, was chosen by" in note
 
 
 def test_scores_are_reproducible(run, trained, tmp_path):
@@ -372,6 +372,17 @@ def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):
         run(tmp_path / "x", "model.teacher=nowhere.ckpt", model="deit")
     with pytest.raises(ConfigError, match="was trained on fold 8, which this run holds out"):
         run(tmp_path / "x", f"model.teacher={teacher}", "data.train_folds=[1]", "data.val_folds=[8]", model="deit")
+    other_folds = ("data.train_folds=[1]", "data.val_folds=[2]", "trainer.max_epochs=1")
+    leaked = r"learned from a model \(teacher, .*trained on fold 3, which this run holds out"
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    assert checkpoint["ecg_lightning"]["learned_from"] == [{"train": [*range(1, 9)], "val": [9], "test": [10]}]
+    checkpoint["ecg_lightning"]["folds"]["train"] = [1]  # a student of one fold, and of a teacher of eight
+    torch.save(checkpoint, tmp_path / "student.ckpt")
+    for key in ("teacher", "weights"):
+        with pytest.raises(ConfigError, match=rf"model\.{key}=.*student\.ckpt {leaked}"):
+            run(
+                tmp_path / "x", f"model.{key}={tmp_path}/student.ckpt", *other_folds, "data.val_folds=[3]", model="deit"
+            )
     with pytest.raises(ConfigError, match=r"was trained with data\.label_rule=benchmark, this run has ge50"):
         run(tmp_path / "x", f"model.teacher={teacher}", "data.label_rule=ge50", model="deit")
 

@@ -35,7 +35,8 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
                 f"model.teacher={named} is a cross-validation, which knows records and nothing of augmented ones: set "
                 "model.teacher_sees=record"
             )
-        return HeldOutTeacher(held_out)
+        folds = {"train": sorted({fold for _, trained_on in held_out for fold in trained_on}), "val": []}
+        return HeldOutTeacher([predictions for predictions, _ in held_out], {"folds": folds})
     if len(paths) > 1:
         raise ConfigError(
             f"model.teacher={named}: several checkpoints teach as one of model=ensemble; a list is of folders of "
@@ -46,8 +47,8 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
     return teacher
 
 
-def _held_out(folder: Path, datamodule: PTBXLDataModule) -> Predictions:
-    """What the models of a cross-validation said of the folds that they were trained without."""
+def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, list[int]]:
+    """What the models of a cross-validation said of the folds that they were trained without, and all those folds."""
     what = f"model.teacher={folder}"
     config = read_config(folder)
     data = config.get("data") or {}
@@ -73,4 +74,4 @@ def _held_out(folder: Path, datamodule: PTBXLDataModule) -> Predictions:
             f"{what}: its models have a {predictions.link} over {', '.join(predictions.classes)}; independent "
             f"classes, {', '.join(datamodule.classes)}, are needed"
         )
-    return predictions
+    return predictions, data["train_folds"]

@@ -35,7 +35,7 @@ from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
-from ecg_lightning.leakage import check_taught, check_unseen, fold_notes
+from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs import tensorboard
@@ -188,8 +188,9 @@ def _prepare_training(
     """Model built, data checked and read, normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
     teacher = load_teacher(plain(cfg.model), datamodule) if cfg.model.teacher else None
-    if cfg.model.weights and (described := described_in(cfg.model.weights)):
-        check_unseen(f"model.weights={cfg.model.weights}", described, datamodule)
+    weights = described_in(cfg.model.weights) if cfg.model.weights else None
+    if weights:
+        check_unseen(f"model.weights={cfg.model.weights}", weights, datamodule)
     members = [load_classifier(path) for path in cfg.model.get("members", ())]
     for path, member in zip(cfg.model.get("members", ()), members, strict=True):
         check_taught(f"model.members={path}", member.description, datamodule)
@@ -205,6 +206,11 @@ def _prepare_training(
     classifier.description = describe(cfg, datamodule, choices)
     if members:  # whose files a checkpoint must not need
         classifier.description["members"] = [member.description for member in members]
+    sources = [*members, *([teacher] if teacher else [])]
+    begun = resume.description.get("learned_from", []) if resume else []  # from weights that are named no more
+    classifier.description["learned_from"] = learned_from(
+        [*(source.description for source in sources), *([weights] if weights else [])], begun
+    )
     if resume:
         resume.check_fits(classifier.description)
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))

@@ -22,6 +22,7 @@ from ecg_lightning.compression.variant import Variant, deploy, describe_files, e
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.checksum import sha256_of
+from ecg_lightning.leakage import learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 
@@ -78,6 +79,7 @@ class Pipeline:
         described["stages"] = [*described.get("stages", []), node]
         folds = {split: list(folds) for split, folds in self.datamodule.folds.items()}
         trained_on = {*self.trained.description["folds"]["train"], *folds["train"]}
+        described["learned_from"] = learned_from([self.trained.description])
         described["folds"] = folds | {"train": sorted(trained_on)}
         if data_option(described) != "ptbxl":  # whose licence stays, whatever followed
             described["data"] = plain(self.cfg.data) if "_target_" in self.cfg.data else described.get("data", {})

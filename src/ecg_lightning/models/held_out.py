@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +26,15 @@ class HeldOutTeacher:
 
     Args:
         cross_validations: of the same classes, each of independent ones, and the same records.
+        description: as a checkpoint's, of the folds that their models were trained on.
 
     Attributes:
         loss: how its logits become probabilities.
         thresholds: (C,) float64, of its decisions: those with the best F1 on the held-out records.
     """
 
-    def __init__(self, cross_validations: Sequence[Predictions]) -> None:
+    def __init__(self, cross_validations: Sequence[Predictions], description: Mapping[str, Any]) -> None:
+        self.description = description
         self._first = first = cross_validations[0]
         self._rows = {int(ecg_id): row for row, ecg_id in enumerate(first.ecg_ids)}
         order = [_order(self._rows, one) for one in cross_validations]
