@@ -276,7 +276,7 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
     """The table of `compare_runs`."""
     table = Table()
     for heading in ("run", f"{split} F1", "Δ F1", "", "AUROC", "Δ AUROC", ""):
-        table.add_column(heading, no_wrap=heading != "run", overflow="fold")
+        table.add_column(heading, min_width=8 if heading == "run" else None, overflow="fold")
     several = any(len(row["runs"]) > 1 for row in rows)
     for row in rows:
         cells = []
