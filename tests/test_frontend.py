@@ -5,8 +5,10 @@ from torch import nn
 from torchvision.transforms.v2.functional import resize
 
 from ecg_lightning.building import build_frontend
+from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import Augmentation, Frontend, MatrixFrontend, SignalFrontend
+from ecg_lightning.frontend.augmentation import DOWER_C3
 from ecg_lightning.frontend.matrix import MatrixImage
 from ecg_lightning.frontend.strips import StripsImage
 
@@ -97,6 +99,38 @@ def test_each_augmentation_does_what_its_name_says():
     assert steps[inside].eq(1).all()
     assert (shifted == 0).any()
     assert (shifted == 0).sum(dim=2).max() <= 100
+
+
+def test_the_heart_vector_turns_and_what_is_no_vector_stays():
+    random = torch.Generator().manual_seed(0)
+    to_leads = torch.from_numpy(DOWER_C3).float()
+    to_vector = torch.linalg.pinv(to_leads)
+    vectors = torch.randn(16, 3, 1000, generator=random)
+    noise = torch.randn(16, 12, 1000, generator=random)
+    beside = noise - to_leads @ to_vector @ noise  # no vector draws it
+    turned = Augmentation(axis_deg=20).train()(to_leads @ vectors + beside)
+    assert torch.allclose(turned - to_leads @ to_vector @ turned, beside, atol=1e-4)
+    found = to_vector @ turned
+    assert torch.allclose(found.norm(dim=1), vectors.norm(dim=1), atol=1e-4)
+    cosine = torch.cosine_similarity(found, vectors, dim=1).mean(dim=1)
+    assert 0.7 < cosine.mean() < 0.99
+    assert cosine.std() > 0.005  # each record by an angle of its own
+    lead_i, lead_ii = DOWER_C3[0], DOWER_C3[1]
+    limb = {"III": lead_ii - lead_i, "AVR": -(lead_i + lead_ii) / 2, "AVL": lead_i - lead_ii / 2}
+    for lead, expected in {**limb, "AVF": lead_ii - lead_i / 2, "V2": [0.044, 0.164, -1.387]}.items():
+        assert DOWER_C3[LEADS.index(lead)] == pytest.approx(expected)
+
+
+def test_tempo_stretches_time_about_the_middle():
+    ramp = torch.arange(1.0, 1001.0).expand(64, 12, 1000)
+    stretched = Augmentation(tempo=0.1).train()(ramp)
+    tempo = stretched.diff(dim=2)[:, 0, 500]
+    assert 0.03 < tempo.log2().std() < 0.2
+    middle = 500.5
+    expected = (torch.arange(1.0, 1001.0) - middle) * tempo[:, None] + middle
+    inside = (expected >= 1) & (expected <= 1000)
+    assert torch.allclose(stretched[:, 3][inside], expected[inside], atol=0.1)
+    assert (stretched[:, 3][(expected < 0.9) | (expected > 1000.1)] == 0).all()
 
 
 def test_global_and_lead_statistics_take_their_own_shapes():

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import TINY
 
 from ecg_lightning import training
-from ecg_lightning.checkpoints import load_classifier, read_checkpoint
+from ecg_lightning.checkpoints import Resume, load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.ptbxl import read_tables
 from ecg_lightning.errors import (
@@ -290,6 +290,17 @@ def test_resume_without_a_checkpoint_or_with_other_settings_is_refused(run, trai
         with pytest.raises(CheckpointError, match=named):
             run(tmp_path, f"ckpt_path={path}", setting)
     assert not (tmp_path / "config.yaml").exists()
+
+
+def test_a_checkpoint_of_a_version_with_fewer_settings_goes_on(trained):
+    path = trained[0] / "checkpoints" / "last.ckpt"
+    asked = read_checkpoint(path)["ecg_lightning"]
+    older = read_checkpoint(path)["ecg_lightning"]
+    del older["frontend"]["augmentation"]["tempo"], older["model"]["label_smoothing"]
+    Resume(path, older).check_fits(asked)
+    asked["frontend"]["augmentation"]["tempo"] = 0.1
+    with pytest.raises(CheckpointError, match=r"frontend\.augmentation"):
+        Resume(path, older).check_fits(asked)
 
 
 def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained, synthetic_root, tmp_path):

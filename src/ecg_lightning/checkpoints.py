@@ -226,7 +226,7 @@ class Resume:
             self._compare(f"data.{split}_folds", self.description["folds"][split], description["folds"][split])
         for part in ("model", "frontend"):
             # It may be of a version that did not have all settings.
-            there = _defaults(part, description[part]["_target_"]) | self.description[part]
+            there = _with_defaults(self.description[part], _defaults(part, description[part]["_target_"]))
             for name, value in description[part].items():
                 if name not in _FREE_ON_RESUME:
                     self._compare(f"{part}.{name}", there.get(name), value)
@@ -243,6 +243,16 @@ def _defaults(group: str, target: str) -> dict[str, Any]:
     """What the settings of an option are where nobody sets them."""
     schemas = [OmegaConf.structured(schema) for schema in SCHEMAS[group].values()]
     return next((plain(schema) for schema in schemas if schema._target_ == target), {})
+
+
+def _with_defaults(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, and the defaults of those that are not there, of nested ones, too."""
+    nested = {
+        name: _with_defaults(value, defaults[name])
+        for name, value in settings.items()
+        if isinstance(value, Mapping) and isinstance(defaults.get(name), Mapping)
+    }
+    return {**defaults, **settings, **nested}
 
 
 def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:

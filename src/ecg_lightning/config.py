@@ -71,6 +71,8 @@ class CheckpointDataConfig:
 class AugmentationConfig:
     """`Augmentation`'s arguments; all 0 is off."""
 
+    axis_deg: float = field(default=0.0, metadata={"min": 0.0, "max": 180.0})
+    tempo: float = field(default=0.0, metadata={"min": 0.0, "max": 1.0})
     amplitude: float = field(default=0.0, metadata={"min": 0.0})
     noise_mv: float = field(default=0.0, metadata={"min": 0.0})
     wander_mv: float = field(default=0.0, metadata={"min": 0.0})

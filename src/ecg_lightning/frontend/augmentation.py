@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ecg_lightning.data.heart_model import DOWER_83
+
+_LIMB_42 = np.array([[-1.0, 1.0], [-0.5, -0.5], [1.0, -0.5], [-0.5, 1.0]])
+"""III, aVR, aVL and aVF of I and II (Einthoven 1912, Goldberger 1942)."""
+DOWER_C3 = np.concatenate([DOWER_83[:2], _LIMB_42 @ DOWER_83[:2], DOWER_83[2:]])
+"""All twelve leads of a heart vector."""
 
 
 class Augmentation(nn.Module):
-    """Amplitude, noise, baseline wander, lead dropout and time shift, each drawn anew for every record.
+    """Heart axis, tempo, amplitude, noise, baseline wander, lead dropout and time shift, drawn anew for every record.
 
     Args:
+        axis_deg: standard deviation, in degrees, of a rotation of the heart vector about any axis (Gopal et al. 2021,
+            arXiv 2106.04452); what the twelve leads show beyond Dower's vector stays.
+        tempo: standard deviation of the tempo, as log₂ (0.1: 7 % faster or slower); the ends that open are zero.
         amplitude: standard deviation of the gain, as log₂ (0.1: ±7 %); one draw a record, half as much a lead.
         noise_mv: largest standard deviation of white noise, in mV; drawn between 0 and this for each record.
         wander_mv: largest amplitude of a 0.05 to 0.7 Hz baseline wander, in mV; drawn for each lead.
@@ -22,6 +34,8 @@ class Augmentation(nn.Module):
 
     def __init__(
         self,
+        axis_deg: float = 0.0,
+        tempo: float = 0.0,
         amplitude: float = 0.0,
         noise_mv: float = 0.0,
         wander_mv: float = 0.0,
@@ -30,12 +44,18 @@ class Augmentation(nn.Module):
         duration_s: float = 10.0,
     ) -> None:
         super().__init__()
+        self.axis_deg = axis_deg
+        self.tempo = tempo
         self.amplitude = amplitude
         self.noise_mv = noise_mv
         self.wander_mv = wander_mv
         self.lead_dropout = lead_dropout
         self.time_shift = time_shift
         self.duration_s = duration_s
+        self.to_leads_C3: Tensor
+        self.to_vector_3C: Tensor
+        self.register_buffer("to_leads_C3", torch.from_numpy(DOWER_C3).float(), persistent=False)
+        self.register_buffer("to_vector_3C", torch.from_numpy(np.linalg.pinv(DOWER_C3)).float(), persistent=False)
 
     def forward(self, millivolts_BCT: Tensor) -> Tensor:
         """(B, leads, T) in mV → the same shape, changed while training."""
@@ -43,6 +63,10 @@ class Augmentation(nn.Module):
             return millivolts_BCT
         x_BCT = millivolts_BCT
         n_records, n_leads, n_samples = x_BCT.shape
+        if self.axis_deg:
+            x_BCT = self._rotate(x_BCT)
+        if self.tempo:
+            x_BCT = self._stretch(x_BCT)
         if self.time_shift:
             x_BCT = self._shift(x_BCT)
         if self.amplitude:
@@ -64,6 +88,27 @@ class Augmentation(nn.Module):
             )
             x_BCT = x_BCT * kept_BC
         return x_BCT
+
+    def _rotate(self, x_BCT: Tensor) -> Tensor:
+        axis_B3 = F.normalize(torch.randn_like(x_BCT[:, :3, 0]), dim=1)
+        angle_B = torch.randn_like(x_BCT[:, :1, :1]) * math.radians(self.axis_deg)
+        cross_B33 = torch.linalg.cross(axis_B3[:, None], torch.eye(3).to(axis_B3)[None]).mT
+        # Rodrigues' formula without its identity: the change is added.
+        turn_B33 = angle_B.sin() * cross_B33 + (1 - angle_B.cos()) * (cross_B33 @ cross_B33)
+        with torch.autocast(x_BCT.device.type, enabled=False):
+            turned: Tensor = x_BCT + self.to_leads_C3 @ turn_B33.float() @ self.to_vector_3C @ x_BCT
+        return turned
+
+    def _stretch(self, x_BCT: Tensor) -> Tensor:
+        n_samples = x_BCT.shape[2]
+        tempo_B = torch.exp2(self.tempo * torch.randn_like(x_BCT[:, 0, :1]))
+        middle = (n_samples - 1) / 2
+        source_BT = (torch.arange(n_samples, device=x_BCT.device) - middle) * tempo_B + middle
+        inside_BT = (source_BT >= 0) & (source_BT <= n_samples - 1)
+        before_BT = source_BT.clamp(0, n_samples - 2).long()
+        index_BCT = before_BT[:, None].expand_as(x_BCT)
+        rest_B1T = (source_BT - before_BT)[:, None]
+        return torch.lerp(x_BCT.gather(2, index_BCT), x_BCT.gather(2, index_BCT + 1), rest_B1T) * inside_BT[:, None]
 
     def _shift(self, x_BCT: Tensor) -> Tensor:
         n_records, n_leads, n_samples = x_BCT.shape
