@@ -243,6 +243,62 @@ def test_runs_that_differ_in_their_seed_alone_are_one_recipe(tmp_path):
     assert [len(row["runs"]) for row in rows] == [2, 1]
 
 
+def test_seeds_of_teachers_and_members_and_where_a_run_was_made_are_no_recipe(tmp_path):
+    def run(name, draw, config, noise=1.6):
+        return _run(tmp_path / name, noise, draw=draw, config=config)
+
+    teachers = [run(f"teacher{seed}", seed, f"seed: {seed}\nmodel: {{depth: 2}}\n") for seed in range(2)]
+    other = run("other", 9, "seed: 0\nmodel: {depth: 3}\n")
+
+    def taught(name, draw, by, *more):
+        config = f"seed: 0\nmodel: {{teacher: {by}/checkpoints/best.ckpt}}\n" + "".join(more)
+        return run(name, draw, config)
+
+    students = [
+        taught("one", 3, teachers[0], "hardware: {threads: 1}\nlogger: {}\n"),
+        taught("two", 4, teachers[1], "hardware: {threads: 2}\nlogger: {csv: {x: 1}}\n"),
+        taught("another", 5, other, "hardware: {threads: 1}\nlogger: {}\n"),
+    ]
+    ensembles = [
+        run(f"ensemble{place}", 6 + place, f"seed: 0\nmodel: {{members: [{members}]}}\n")
+        for place, members in enumerate(
+            (
+                f"{teachers[0]}/checkpoints/best.ckpt, {other}/checkpoints/best.ckpt",
+                f"{other}/checkpoints/best.ckpt, {teachers[1]}/checkpoints/best.ckpt",
+            )
+        )
+    ]
+    rows = json.loads(_call("compare", *students, *ensembles, "--resamples", 100, "--json").stdout)
+    assert [[Path(run).name for run in row["runs"]] for row in rows] == [
+        ["one", "two"],
+        ["another"],
+        ["ensemble0", "ensemble1"],
+    ]
+
+
+def test_a_training_that_is_named_twice_is_refused(tmp_path):
+    one = _run(tmp_path / "one", 1.6, config="seed: 0\n")
+    copy = _run(tmp_path / "copy", 1.6, config="seed: 0\n")
+    for again, reason in ((one, "is named twice"), (copy, "copy predicts exactly what .*one does")):
+        done = _call("compare", one, again, "--resamples", 100)
+        assert done.exit_code == DataError.exit_code
+        assert re.search(reason, done.output)
+
+
+def test_how_many_configurations_were_tried_is_told(tmp_path):
+    final = _run(tmp_path / "final", 1.2, config="seed: 0\nn_tried: 12\n")
+    other = _run(tmp_path / "other", 1.6, config="seed: 0\nmodel: {depth: 2}\n")
+    for done in (_call("evaluate", final, "--resamples", 100), _call("compare", other, final, "--resamples", 100)):
+        assert "one of 12 configurations that were tried" in done.stdout
+    for name, seed in (("sweep/a", 0), ("sweep/b", 1), ("sweep/c", 0)):
+        (tmp_path / "sweep").mkdir(exist_ok=True)
+        depth = 3 if name.endswith("c") else 2
+        cell = _run(tmp_path / name, 1.6, draw=seed, config=f"seed: {seed}\nmodel: {{depth: {depth}}}\n")
+    (tmp_path / "sweep" / "results.csv").touch()
+    assert "one of 2 configurations that were tried" in _call("evaluate", cell, "--resamples", 100).stdout
+    assert "on that fold itself scores are too good" in _call("compare", other, final, "--split", "val").stdout
+
+
 def test_the_commands_print_tables_or_json(tmp_path):
     weak, strong = _run(tmp_path / "weak", 1.6), _run(tmp_path / "strong", 1.2)
     done = _call("compare", weak, strong, "--resamples", 200)
@@ -262,10 +318,10 @@ def test_the_commands_print_tables_or_json(tmp_path):
     assert done.exit_code == 0, done.output
     for text in ("label rule benchmark", "every class for every record", "ECE", "AUPRC", "sensitivity"):
         assert text in done.stdout, text
-    assert "runs of a sweep" not in done.stdout
+    assert "that were tried" not in done.stdout
     assert "does not say data.root and data.train_folds; name its PTB-XL folder" in done.stdout
     (tmp_path / "results.csv").touch()
-    assert "one of 2 runs of a sweep" in _call("evaluate", strong, "--resamples", 200).stdout
+    assert "one of 2 configurations that were tried" in _call("evaluate", strong, "--resamples", 200).stdout
     drawn = tmp_path / "reliability.png"
     found = json.loads(_call("evaluate", strong, "--resamples", 200, "--json", "--reliability", drawn).stdout)
     assert set(found["scores"]) == {*SUPERCLASSES, "macro"}

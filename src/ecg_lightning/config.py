@@ -523,6 +523,7 @@ class TrainConfig:
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     monitor: str = field(default="val/f1_macro", metadata={"choices": MONITORED})
     scored_epoch: str = field(default="best", metadata={"choices": ("best", "last")})
+    n_tried: int = field(default=1, metadata={"min": 1})  # configurations that this one was chosen among
     cross_validation: list[int] | None = None  # folds of data.train_folds, each held out once
     data: DataConfig = field(default_factory=DataConfig)
     frontend: FrontendConfig = field(default_factory=FrontendConfig)

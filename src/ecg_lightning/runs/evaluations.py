@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import nlargest
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
 from ecg_lightning.runs.console import fits
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_config, read_result
+from ecg_lightning.runs.recipes import by_recipe, recipes_of_the_sweep
+from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 
 Pair = tuple[Predictions, Predictions]
 
@@ -65,7 +66,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     """
     val, scored = read_run(folder, split)
     run = _run_of(folder)
-    described = read_result(run)["data"]
+    described, config = read_result(run)["data"], read_config(run)
     thresholds_C = _thresholds(run, scored) if val is None else None
     task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
     found = {
@@ -73,11 +74,10 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         "split": split,
         "task": task,
         "label_rule": label_rule,
-        "n_tried": _runs_of_the_sweep(run),
+        "n_tried": _n_tried(run),
         **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
     }
     try:
-        config = read_config(run)
         table, held_out = root or Path(config["data"]["root"]), config.get("cross_validation") or ()
         train_folds = [fold for fold in config["data"]["train_folds"] if fold not in held_out]
     except (KeyError, TypeError):
@@ -145,8 +145,8 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         console.print(f"macro F1 of the surest records, {_SURE[name]}: {sure}", highlight=False)
     if found["n_tried"] > 1:
         console.print(
-            f"one of {found['n_tried']} runs of a sweep: chosen among them, its score is too good on the fold that "
-            "chose it",
+            f"one of {found['n_tried']} configurations that were tried: chosen among them, its score is too good on "
+            "the fold that chose it",
             highlight=False,
         )
     if "subgroups" in found:
@@ -197,12 +197,6 @@ def _run_of(folder: Path) -> Path:
     return folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
 
 
-def _runs_of_the_sweep(folder: Path) -> int:
-    """How many runs the sweep has that a run is a cell of; 1 for a run of its own."""
-    sweep = folder.absolute().parent
-    return len(list(sweep.glob(f"*/{RESULT_FILE}"))) if (sweep / SWEEP_TABLE).is_file() else 1
-
-
 def _scores_table(found: dict[str, Any], title: str, cell: Callable[[Interval], str]) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in ("class", "positive", *(name.upper() if name in _SHORT else name for name in report.METRICS)):
@@ -224,7 +218,8 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
     like = pairs[folders[0]][1]
     rows: list[dict[str, Any]] = []
     reference: paired.Scores | None = None
-    for runs in _by_recipe(folders):
+    for runs in by_recipe(folders):
+        _check_no_repeats({run: pairs[run][1] for run in runs}, len(runs))
         try:
             scores = paired.score([pairs[folder] for folder in runs], like, n_resamples)
         except DataError as error:
@@ -234,6 +229,7 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
             "runs": [str(run) for run in runs],
             "n_records": len(like.ecg_ids),
             "code": sorted({_code_of(run) for run in runs}),
+            "n_tried": max(_n_tried(_run_of(run)) for run in runs),
         }
         for metric, scores_SR in scores._asdict().items():
             row[metric] = paired.mean_interval(scores_SR)
@@ -252,24 +248,26 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
     return rows
 
 
+def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> None:
+    """A training that is named twice, or its copy, would pass for another seed, and make their spread too small."""
+    seen: dict[bytes, Path] = {}
+    for folder, scored in trainings.items():
+        first = seen.setdefault(scored.logits_NC[np.argsort(scored.ecg_ids)].tobytes(), folder)
+        if first != folder:
+            raise DataError(f"{folder} predicts exactly what {first} does: it is the same training; name it once")
+    if len(trainings) < n_named:
+        raise DataError(f"{', '.join(map(str, trainings))}: one is named twice; name each run once")
+
+
+def _n_tried(run: Path) -> int:
+    """Configurations that a run's was chosen among: those of its sweep, or as many as `n_tried` says."""
+    return max(int(read_config(run).get("n_tried") or 1), recipes_of_the_sweep(run))
+
+
 def _code_of(folder: Path) -> str:
     """The revision and the PyTorch that made a run."""
     result = read_result(_run_of(folder))
     return f"{result.get('git') or 'unknown'}, torch {(result.get('versions') or {}).get('torch', 'unknown')}"
-
-
-def _by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
-    """Runs whose configurations are the same but for the seed, together; a run without one stands alone.
-
-    `hardware.precision=auto` is another recipe on a processor without bfloat16.
-    """
-    recipes: dict[str, list[Path]] = {}
-    for folder in folders:
-        config = read_config(folder)
-        recipe = hash_config({name: value for name, value in config.items() if name != "seed"})
-        precision = read_result(folder).get("host", {}).get("precision") if "seed" in config else None
-        recipes.setdefault(f"{recipe} {precision}" if "seed" in config else str(folder), []).append(folder)
-    return list(recipes.values())
 
 
 def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Console) -> None:
@@ -292,8 +290,17 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
         console.print(
             f"made by different code, which a difference may come from, too: {'; '.join(codes)}", highlight=False
         )
+    for row in rows:
+        if row["n_tried"] > 1:
+            console.print(
+                f"{row['run']}: one of {row['n_tried']} configurations that were tried; the fold that chose it scores "
+                "it too high",
+                highlight=False,
+            )
+    too_good = "; on that fold itself scores are too good" if split == "val" else ""
     console.print(
-        f"N = {rows[0]['n_records']:,} records. Macro means; thresholds and temperature of each run's validation fold. "
+        f"N = {rows[0]['n_records']:,} records. Macro means; thresholds and temperature of each run's validation "
+        f"fold{too_good}. "
         "Δ: to the first run, paired bootstrap by patient, 95 %: better or worse where the interval leaves 0 out."
         + (
             " Runs that differ in their seed alone are one row: their mean, ± the standard deviation between them; its "

@@ -1,0 +1,76 @@
+"""Which runs are trainings of one recipe, and how many recipes a sweep tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecg_lightning.errors import DataError
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_config, read_result
+
+_NOT_OF_A_RECIPE = (
+    *("seed", "task_name", "logger", "paths", "ckpt_path", "train", "test", "n_tried"),
+    *("hardware.threads", "hardware.compile", "data.root", "data.cache_dir", "data.num_workers"),
+    *("compression.latency", "compression.pt2", "compression.n_resamples"),
+    *("callbacks.figures", "callbacks.collapse_guard", "trainer.log_every_n_steps", "trainer.profiler"),
+)
+"""Settings that leave a training what it is."""
+
+_LEARNED_FROM = ("teacher", "members", "weights")
+"""Settings of a model that name others; of what recipe these are counts, not which of its seeds."""
+
+
+def by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
+    """Runs of one recipe together, in the order of their first ones."""
+    recipes: dict[str, list[Path]] = {}
+    for folder in folders:
+        recipes.setdefault(recipe_of(folder), []).append(folder)
+    return list(recipes.values())
+
+
+def recipe_of(folder: Path) -> str:
+    """The same for runs that differ in their seed alone, or in the seeds of their teachers or members.
+
+    `hardware.precision=auto` is another recipe on a processor without bfloat16. A folder whose configuration knows no
+    seed, such as a variant's, is one of its own.
+
+    Raises:
+        DataError: there is no result.
+    """
+    config = read_config(folder)
+    if "seed" not in config:
+        return str(folder)
+    kept = _without(config, _NOT_OF_A_RECIPE)
+    if isinstance(model := kept.get("model"), dict):
+        for name in _LEARNED_FROM:
+            if named := model.get(name):
+                model[name] = sorted(_source(one) for one in ([named] if isinstance(named, str) else named))
+    precision = read_result(folder).get("host", {}).get("precision")
+    return f"{hash_config(kept)} {precision}"
+
+
+def recipes_of_the_sweep(folder: Path) -> int:
+    """How many recipes the sweep tried that a run is a cell of; 1 for a run of its own."""
+    sweep = folder.absolute().parent
+    if not (sweep / SWEEP_TABLE).is_file():
+        return 1
+    return len({recipe_of(path.parent) for path in sweep.glob(f"*/{RESULT_FILE}")})
+
+
+def _source(named: str) -> str:
+    """The recipe of the run that a checkpoint, or the folder of a cross-validation, belongs to; else its path."""
+    path = Path(named).expanduser()
+    run = path if path.is_dir() else path.parent.parent
+    try:
+        return recipe_of(run) if read_config(run) else named
+    except DataError:  # it did not finish, or its result was moved
+        return named
+
+
+def _without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    return {
+        name: _without(value, keys, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if f"{prefix}{name}" not in keys
+    }
