@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
@@ -395,3 +396,52 @@ def test_small_groups_stay_silent(tmp_path, synthetic_root):
     assert women.auroc.low < women.auroc.value < women.auroc.high
     assert groups["noise", "flagged"].n_records == 0
     assert groups["age", "40–64"].n_records == len(ids)
+    assert (men.common, women.common) == ((), women.classes)  # men, of whom no class counts, silence no other
+
+
+def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
+    n = 400
+    ids = np.arange(1, n + 1)
+    truth = np.tile(np.array([[True, False], [False, True]]), (n // 2, 1))
+    truth[:, 1] &= ids > 200  # of the second class 20 among the first 240 records, and 80 behind
+    logits = 2.0 * truth - 1 + np.random.default_rng(0).normal(size=truth.shape)
+    one = Predictions(("A", "B"), "sigmoid", ids, ids, truth, logits)
+    columns = {
+        "ecg_id": ids,
+        "patient_id": ids,
+        "strat_fold": 9,
+        "scp_codes": "{}",
+        "filename_lr": "x",
+        "filename_hr": "x",
+        "age": [*[39.0, 40.0, 64.0, 65.0, 79.0, 80.0, 300.0, np.nan], *[50.0] * (n - 8)],
+        "device": [" A  B ", "A B", None, *["C"] * (n - 3)],
+        "sex": (ids > 240).astype(int),
+        "baseline_drift": [" , I-V3", *[None] * (n - 1)],
+        "static_noise": ["", "  ", "all", *[None] * (n - 3)],
+        "burst_noise": None,
+        "electrodes_problems": None,
+    }
+    pd.DataFrame(columns).to_csv(tmp_path / "ptbxl_database.csv", index=False)
+    pd.DataFrame({"ecg_id": ids, "origin_100hz": np.where(ids <= 100, "native", "derived")}).to_csv(
+        tmp_path / "PROVENANCE.csv", index=False
+    )
+    groups = {(group.by, group.name): group for group in subgroups(decide(one, one), one, tmp_path, 100)}
+    counted = {key: group.n_records for key, group in groups.items()}
+    assert counted["age", "under 40"] == 1
+    assert counted["age", "40–64"] == 2 + n - 8
+    assert (counted["age", "65–79"], counted["age", "80 and over"]) == (2, 2)  # 300: more than 89; one is not known
+    assert (counted["device", "A B"], counted["device", "not given"], counted["device", "C"]) == (2, 1, n - 3)
+    assert (counted["noise", "flagged"], counted["noise", "clean"]) == (2, n - 2)
+    assert (counted["origin", "native"], counted["origin", "derived"]) == (100, 300)
+    men, women = groups["sex", "male"], groups["sex", "female"]
+    assert (men.positives, women.positives) == ({"A": 120, "B": 20}, {"A": 80, "B": 80})
+    assert men.classes == women.classes == men.common == ("A", "B")  # twenty are enough
+    one.targets_NC[one.ecg_ids == 202, 1] = False
+    groups = {(group.by, group.name): group for group in subgroups(decide(one, one), one, tmp_path, 100)}
+    men, women = groups["sex", "male"], groups["sex", "female"]
+    assert (men.classes, women.classes) == (("A",), ("A", "B"))  # nineteen are not
+    assert men.common == women.common == ("A",)
+    assert men.auroc == men.auroc_common
+    assert women.auroc_common != women.auroc
+    only_a = decide(one, one).probabilities_NC[ids > 240, 0]
+    assert women.auroc_common.value == pytest.approx(roc_auc_score(truth[ids > 240, 0], only_a))

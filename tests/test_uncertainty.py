@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.decisions import Decided
 from ecg_lightning.evaluation.uncertainty import (
-    abstention_curve,
+    abstain,
     agreement_certainty,
     conformal_sets,
     coverage,
@@ -51,20 +52,29 @@ def test_counts_worked_by_hand():
     assert one == (0.5, 1.0, pytest.approx(2 / 3), 2)
 
 
-def test_sure_records_score_better():
+def test_surer_records_hold_fewer_mistakes_and_a_blind_certainty_holds_as_many():
     probabilities, truth = _sample(5000, 3)
     decided = Decided(probabilities, np.full(3, 0.5))
-    curve = abstention_curve(decided, truth, distance_certainty(decided))
-    shares, scores = zip(*curve, strict=True)
-    assert shares[0] == 1.0
-    assert scores[-1] > scores[0] + 0.05
-    assert list(scores) == sorted(scores)
+    weights = bootstrap.patient_weights(np.arange(5000), 200)
+    sure = abstain(decided, truth, distance_certainty(decided), weights)
+    everyone = sure.wrong_records[0].value
+    assert sure.kept[0] == 1.0
+    assert everyone == np.mean((decided.decisions != truth).any(axis=1))
+    assert [one.value for one in sure.wrong_records] == sorted((one.value for one in sure.wrong_records), reverse=True)
+    assert sure.wrong_records[-1].high < sure.wrong_records[0].low
+    assert sure.wrong_labels[-1].value < sure.wrong_labels[0].value < everyone
+    assert sure.aurc < 0.8 * everyone
+    blind = abstain(decided, truth, np.random.default_rng(0).random(5000), weights)
+    assert blind.aurc == pytest.approx(everyone, abs=0.02)
+    assert blind.wrong_records[-1].low < everyone < blind.wrong_records[-1].high
 
 
 def test_records_that_members_agree_on_are_kept_first():
     targets = np.array([[True, False], [True, False], [True, False], [True, False]])
-    decided = Decided(np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]]), np.full(2, 0.5))
+    decided = Decided(np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.1]]), np.full(2, 0.5))
     spreads = np.array([[0.0, 0.1], [0.1, 0.0], [0.0, 0.3], [0.2, 0.0]])  # of a record its largest counts
     assert agreement_certainty(spreads).tolist() == [-0.1, -0.1, -0.3, -0.2]
-    curve = dict(abstention_curve(decided, targets, agreement_certainty(spreads), (1.0, 0.5)))
-    assert curve == {1.0: pytest.approx(2 / 3), 0.5: 1.0}
+    found = abstain(decided, targets, agreement_certainty(spreads), np.ones((2, 4)), (1.0, 0.75, 0.5))
+    assert [one.value for one in found.wrong_records] == pytest.approx([2 / 4, 1 / 3, 0])
+    assert [one.value for one in found.wrong_labels] == pytest.approx([3 / 8, 1 / 6, 0])
+    assert found.aurc == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)

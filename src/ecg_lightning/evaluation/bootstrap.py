@@ -47,6 +47,11 @@ def auroc_macro(scores_NC: Floats, targets_NC: npt.NDArray[np.bool_], weights_RN
     return macro(auroc(scores_NC, targets_NC, weights_RN))
 
 
+def mean(values_N: Floats, weights_RN: Floats) -> Floats:
+    """(R,) means of each resample; NaN where it holds none of the records."""
+    return _divide(weights_RN @ values_N, weights_RN.sum(axis=1), otherwise=np.nan)
+
+
 def macro(scores_RC: Floats) -> Floats:
     """(R,) means over the classes that have a score."""
     known_RC = ~np.isnan(scores_RC)

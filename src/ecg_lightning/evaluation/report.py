@@ -21,8 +21,9 @@ from ecg_lightning.evaluation.calibration import (
 from ecg_lightning.evaluation.decisions import Decided, decide
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import (
+    Abstention,
     Coverage,
-    abstention_curve,
+    abstain,
     agreement_certainty,
     conformal_sets,
     coverage,
@@ -50,8 +51,8 @@ class Report:
         conformal: measured coverage of each class's sets at `ALPHA`; none of the validation fold, which makes them.
         absent: by class, the share of the resamples that hold no positive or no negative record of it, where there are
             such: there the macro means are over the other classes.
-        abstention: macro F1 of the share of the records that the model is surest of, by what makes it sure: `distance`
-            to the thresholds and, of an ensemble, the `agreement` of its members.
+        abstention: mistakes in the records that the model is surest of, by what makes it sure: `distance` to the
+            thresholds and, of an ensemble, the `agreement` of its members.
     """
 
     n_records: int
@@ -62,7 +63,7 @@ class Report:
     baselines: dict[str, float]
     conformal: dict[str, Coverage]
     absent: dict[str, float]
-    abstention: dict[str, list[tuple[float, float]]]
+    abstention: dict[str, Abstention]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -71,7 +72,8 @@ class Report:
             for name, metrics in self.scores.items()
         }
         conformal = {name: one._asdict() for name, one in self.conformal.items()}
-        return {**vars(self), "scores": scores, "conformal": conformal}
+        abstention = {name: one._asdict() for name, one in self.abstention.items()}
+        return {**vars(self), "scores": scores, "conformal": conformal, "abstention": abstention}
 
 
 def evaluate(
@@ -117,7 +119,8 @@ def evaluate(
         conformal=conformal,
         absent={name: share for name, share in absent.items() if share},
         abstention={
-            name: abstention_curve(decided, split.targets_NC, certainty_N) for name, certainty_N in certainties.items()
+            name: abstain(decided, split.targets_NC, certainty_N, weights_RN)
+            for name, certainty_N in certainties.items()
         },
     )
 

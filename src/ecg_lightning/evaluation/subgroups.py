@@ -15,6 +15,8 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import Decided, macro_scores
 from ecg_lightning.evaluation.predictions import Predictions, read_table_of
 
+Flags = npt.NDArray[np.bool_]
+
 MIN_POSITIVES = 20
 """A class with fewer positive records in a group is left out of its scores."""
 
@@ -31,17 +33,26 @@ class Subgroup:
         by: what the records are grouped by.
         name: of the group.
         n_records: in it.
+        positives: records of each class in it.
         classes: that have at least `MIN_POSITIVES` positive records and as many others in it.
         f1: macro F1 over these classes, None where there are none.
         auroc: macro AUROC over these classes, None where there are none.
+        common: classes that count in every group of the same kind in which any class counts; by these, groups can be
+            compared.
+        f1_common: macro F1 over the common classes, None where none of them counts here.
+        auroc_common: macro AUROC over the common classes, None where none of them counts here.
     """
 
     by: str
     name: str
     n_records: int
+    positives: dict[str, int]
     classes: tuple[str, ...]
     f1: Interval | None
     auroc: Interval | None
+    common: tuple[str, ...]
+    f1_common: Interval | None
+    auroc_common: Interval | None
 
 
 def subgroups(decided: Decided, split: Predictions, root: Path, n_resamples: int = 1000) -> list[Subgroup]:
@@ -56,22 +67,56 @@ def subgroups(decided: Decided, split: Predictions, root: Path, n_resamples: int
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
-    rows, found = read_table_of([split], root).loc[split.ecg_ids], []
+    rows = read_table_of([split], root).loc[split.ecg_ids]
+    kinds: dict[str, list[tuple[str, Flags]]] = {}
     for by, name, chosen_N in _groups(rows, root):
-        targets_NC = split.targets_NC[chosen_N]
-        positives_C = targets_NC.sum(axis=0)
-        kept_C = (positives_C >= MIN_POSITIVES) & (len(targets_NC) - positives_C >= MIN_POSITIVES)
-        f1 = auroc = None
-        if kept_C.any():
-            weights_RN = bootstrap.patient_weights(split.patient_ids[chosen_N], n_resamples)
-            part = Decided(decided.probabilities_NC[chosen_N][:, kept_C], decided.thresholds_C[kept_C])
-            f1, auroc = map(bootstrap.interval, macro_scores(part, targets_NC[:, kept_C], weights_RN))
-        classes = tuple(name for name, kept in zip(split.classes, kept_C, strict=True) if kept)
-        found.append(Subgroup(by, name, len(targets_NC), classes, f1, auroc))
+        kinds.setdefault(by, []).append((name, chosen_N))
+    found = []
+    for by, groups in kinds.items():
+        counts = [_counts(split.targets_NC[chosen_N]) for _, chosen_N in groups]
+        common_C = np.logical_and.reduce([counts_C for counts_C in counts if counts_C.any()] or counts)
+        for (name, chosen_N), counts_C in zip(groups, counts, strict=True):
+            positives_C = split.targets_NC[chosen_N].sum(axis=0).tolist()
+            shared_C = common_C & counts_C
+            found.append(
+                Subgroup(
+                    by,
+                    name,
+                    int(chosen_N.sum()),
+                    dict(zip(split.classes, positives_C, strict=True)),
+                    _names(split, counts_C),
+                    *_scores(decided, split, chosen_N, counts_C, n_resamples),
+                    _names(split, shared_C),
+                    *_scores(decided, split, chosen_N, shared_C, n_resamples),
+                )
+            )
     return found
 
 
-def _groups(rows: pd.DataFrame, root: Path) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+def _counts(targets_NC: Flags) -> Flags:
+    """(C,): which classes have enough records on both sides."""
+    positives_C = targets_NC.sum(axis=0)
+    enough_C: Flags = (positives_C >= MIN_POSITIVES) & (len(targets_NC) - positives_C >= MIN_POSITIVES)
+    return enough_C
+
+
+def _names(split: Predictions, chosen_C: Flags) -> tuple[str, ...]:
+    return tuple(name for name, chosen in zip(split.classes, chosen_C, strict=True) if chosen)
+
+
+def _scores(
+    decided: Decided, split: Predictions, chosen_N: Flags, classes_C: Flags, n_resamples: int
+) -> tuple[Interval | None, Interval | None]:
+    """Macro F1 and AUROC of some records over some classes; None of no class."""
+    if not classes_C.any():
+        return None, None
+    weights_RN = bootstrap.patient_weights(split.patient_ids[chosen_N], n_resamples)
+    part = Decided(decided.probabilities_NC[chosen_N][:, classes_C], decided.thresholds_C[classes_C])
+    f1_R, auroc_R = macro_scores(part, split.targets_NC[chosen_N][:, classes_C], weights_RN)
+    return bootstrap.interval(f1_R), bootstrap.interval(auroc_R)
+
+
+def _groups(rows: pd.DataFrame, root: Path) -> Iterator[tuple[str, str, Flags]]:
     """What records are grouped by, each group's name, and its (N,) members."""
     if "sex" in rows:
         for code, name in _SEX.items():

@@ -1,4 +1,4 @@
-"""When a model should not be trusted: conformal sets with a promised coverage, and scores of its surest records."""
+"""When a model should not be trusted: conformal sets with a promised coverage, and mistakes in its surest records."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.calibration import logit
 from ecg_lightning.evaluation.decisions import Decided
 
@@ -16,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 RETAINED = (1.0, 0.9, 0.8, 0.7, 0.5)
-"""Shares of the records that an abstention curve keeps."""
+"""Shares of the records that are kept."""
 
 
 class ConformalSets(NamedTuple):
@@ -92,24 +93,47 @@ def agreement_certainty(spreads_NC: Floats) -> Floats:
     return certainty_N
 
 
-def abstention_curve(
-    decided: Decided, targets_NC: Flags, certainty_N: Floats, retained: Sequence[float] = RETAINED
-) -> list[tuple[float, float]]:
-    """Macro F1 of the records that a model is surest of: (share kept, macro F1).
+class Abstention(NamedTuple):
+    """Mistakes in the records that a model is surest of; it abstains from the others.
+
+    Attributes:
+        kept: share of the records, of each of the next two.
+        wrong_labels: interval of the share of their labels that are decided wrongly.
+        wrong_records: interval of the share of them with any label decided wrongly.
+        aurc: area under the curve of `wrong_records` over all shares (Geifman and El-Yaniv 2017, arXiv 1705.08500); of
+            a certainty that knows nothing it is about `wrong_records` of all.
+    """
+
+    kept: list[float]
+    wrong_labels: list[Interval]
+    wrong_records: list[Interval]
+    aurc: float
+
+
+def abstain(
+    decided: Decided, targets_NC: Flags, certainty_N: Floats, weights_RN: Floats, kept: Sequence[float] = RETAINED
+) -> Abstention:
+    """Count mistakes, which unlike macro F1 do not depend on which classes are left among the kept records.
 
     Args:
         decided: probabilities and thresholds.
         targets_NC: labels.
         certainty_N: larger where the model is surer.
-        retained: shares of the records.
+        weights_RN: of `bootstrap.patient_weights`.
+        kept: shares of the records.
     """
     surest_first = np.argsort(-certainty_N, kind="stable")
-    curve = []
-    for share in retained:
-        kept = surest_first[: max(1, round(share * len(surest_first)))]
-        whole = np.ones((1, len(kept)))
-        curve.append((share, float(bootstrap.f1_macro(decided.decisions[kept], targets_NC[kept], whole)[0])))
-    return curve
+    wrong_NC = decided.decisions != targets_NC
+    wrong_labels_N, wrong_records_N = wrong_NC.mean(axis=1), wrong_NC.any(axis=1).astype(np.float64)
+    curves: tuple[list[Interval], list[Interval]] = ([], [])
+    for share in kept:
+        chosen = surest_first[: max(1, round(share * len(surest_first)))]
+        weights_RK = weights_RN[:, chosen]
+        for curve, wrong_N in zip(curves, (wrong_labels_N, wrong_records_N), strict=True):
+            curve.append(bootstrap.interval(bootstrap.mean(wrong_N[chosen], weights_RK)))
+    ranks_N = np.arange(1, len(surest_first) + 1)
+    aurc = float((np.cumsum(wrong_records_N[surest_first]) / ranks_N).mean())
+    return Abstention(list(kept), *curves, aurc)
 
 
 def _quantile(scores_N: Floats, alpha: float) -> float:

@@ -140,9 +140,16 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
             f"{one['undecided']:.1%}",
             highlight=False,
         )
-    for name, curve in found["abstention"].items():
-        sure = ", ".join(f"{share:.0%} {f1:.3f}" for share, f1 in curve)
-        console.print(f"macro F1 of the surest records, {_SURE[name]}: {sure}", highlight=False)
+    for name, one in found["abstention"].items():
+        curve = ", ".join(
+            f"{kept:.0%} {Interval(*wrong).value:.1%}"
+            for kept, wrong in zip(one["kept"], one["wrong_records"], strict=True)
+        )
+        console.print(
+            f"records with a wrong class among the surest, {_SURE[name]}: {curve}; area under that curve (AURC) "
+            f"{one['aurc']:.3f}, at random {Interval(*one['wrong_records'][0]).value:.3f}",
+            highlight=False,
+        )
     if found["n_tried"] > 1:
         console.print(
             f"one of {found['n_tried']} configurations that were tried: chosen among them, its score is too good on "
@@ -152,7 +159,8 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     if "subgroups" in found:
         console.print(_subgroup_table([Subgroup(**group) for group in found["subgroups"]]))
         console.print(
-            f"a class counts in a group with at least {MIN_POSITIVES} positive records and as many others there",
+            f"a class counts in a group with at least {MIN_POSITIVES} positive records and as many others there; "
+            "compare groups by the classes that are common to those of their kind",
             style="dim",
             highlight=False,
         )
@@ -315,11 +323,14 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
 
 def _subgroup_table(groups: Sequence[Subgroup]) -> Table:
     table = Table()
-    for heading in ("by", "group", "N", "classes", "F1", "AUROC"):
-        table.add_column(heading, justify="right" if heading in ("N", "F1", "AUROC") else "left")
+    for heading in ("by", "group", "N", "classes", "F1", "AUROC", "common", "AUROC of these"):
+        table.add_column(heading, justify="left" if heading in ("by", "group", "classes", "common") else "right")
     for group in groups:
-        scores = (_with_interval(Interval(*score)) if score else "–" for score in (group.f1, group.auroc))
-        table.add_row(group.by, group.name, f"{group.n_records:,}", ", ".join(group.classes) or "–", *scores)
+        f1, auroc, auroc_common = (
+            _with_interval(Interval(*score)) if score else "–" for score in (group.f1, group.auroc, group.auroc_common)
+        )
+        classes, common = (", ".join(names) or "–" for names in (group.classes, group.common))
+        table.add_row(group.by, group.name, f"{group.n_records:,}", classes, f1, auroc, common, auroc_common)
     return table
 
 
