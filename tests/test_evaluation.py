@@ -137,9 +137,13 @@ def test_labels_of_the_test_fold_choose_nothing():
     permuted = Predictions(
         test.classes, test.link, test.ecg_ids, test.patient_ids, test.targets_NC[::-1], test.logits_NC
     )
-    one, other = decide(val, test), decide(val, permuted)
-    assert np.array_equal(one.thresholds_C, other.thresholds_C)
-    assert np.array_equal(one.probabilities_NC, other.probabilities_NC)
+    one, other = report.evaluate(val, test, 100), report.evaluate(val, permuted, 100)
+    assert one.chosen == other.chosen
+    decided = decide(val, test)
+    assert one.chosen["thresholds"] == dict(zip(SUPERCLASSES, decided.thresholds_C, strict=True))
+    assert one.scores != other.scores
+    chosen_there = report.evaluate(permuted, test, 100).chosen  # it does matter whose labels choose
+    assert chosen_there["temperature"] > 2 * one.chosen["temperature"]
 
 
 def test_calibration_helps_a_model_that_is_too_sure():
@@ -411,8 +415,8 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
         "patient_id": ids,
         "strat_fold": 9,
         "scp_codes": "{}",
-        "filename_lr": "x",
-        "filename_hr": "x",
+        "filename_lr": [f"records100/{one}" for one in ids],
+        "filename_hr": [f"records500/{one}" for one in ids],
         "age": [*[39.0, 40.0, 64.0, 65.0, 79.0, 80.0, 300.0, np.nan], *[50.0] * (n - 8)],
         "device": [" A  B ", "A B", None, *["C"] * (n - 3)],
         "sex": (ids > 240).astype(int),

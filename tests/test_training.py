@@ -370,6 +370,10 @@ def test_fold_10_decides_nothing(run, trained, synthetic_root, tmp_path):
     result = run(tmp_path / "out", "trainer.max_epochs=3", f"data.root={root}")
     assert result.metrics["val"] == trained[1].metrics["val"]
     assert result.thresholds == trained[1].thresholds
+    for split in ("val", "test"):
+        chosen = result.evaluation[split]["chosen"]
+        assert chosen.keys() == {"temperature", "thresholds", "platt"}
+        assert chosen == trained[1].evaluation[split]["chosen"]
     assert result.metrics["test"] != trained[1].metrics["test"]
 
 

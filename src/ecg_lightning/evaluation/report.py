@@ -47,6 +47,8 @@ class Report:
         scores: interval of each of `METRICS`, by class and `macro`.
         calibration: expected calibration error, of each class, too, and Brier score, by `none`, `temperature` and
             `platt`.
+        chosen: what the validation fold chose, for calibrated probabilities: `temperature`, by class the `thresholds`
+            on probabilities of that temperature, and `platt`, slope and offset of its logits; none without that fold.
         baselines: macro F1 of calling every class, and none, for every record.
         conformal: measured coverage of each class's sets at `ALPHA`; none of the validation fold, which makes them.
         absent: by class, the share of the resamples that hold no positive or no negative record of it, where there are
@@ -60,6 +62,7 @@ class Report:
     positives: dict[str, int]
     scores: dict[str, dict[str, Interval]]
     calibration: dict[str, dict[str, Any]]
+    chosen: dict[str, Any]
     baselines: dict[str, float]
     conformal: dict[str, Coverage]
     absent: dict[str, float]
@@ -112,6 +115,7 @@ def evaluate(
         positives=dict(zip(split.classes, split.targets_NC.sum(axis=0).tolist(), strict=True)),
         scores=scores,
         calibration=calibration_errors(val, split),
+        chosen={} if val is None else chosen_by(val, decided.thresholds_C),
         baselines={
             "every class": float(bootstrap.f1_macro(every, split.targets_NC, whole)[0]),
             "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
@@ -123,6 +127,18 @@ def evaluate(
             for name, certainty_N in certainties.items()
         },
     )
+
+
+def chosen_by(val: Predictions, thresholds_C: Floats) -> dict[str, Any]:
+    """`Report.chosen`, of the validation fold and the thresholds that `decide` took from it."""
+    chosen: dict[str, Any] = {
+        "temperature": fit_temperature(val.logits_NC, val.targets_NC, val.link),
+        "thresholds": dict(zip(val.classes, thresholds_C.tolist(), strict=True)),
+    }
+    if val.link == "sigmoid":
+        lines_C2 = np.stack(fit_platt(val.logits_NC, val.targets_NC), axis=1)
+        chosen["platt"] = dict(zip(val.classes, lines_C2.tolist(), strict=True))
+    return chosen
 
 
 def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> dict[str, Floats]:

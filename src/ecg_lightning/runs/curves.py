@@ -98,7 +98,8 @@ def reliability_figure(
             points = [(scores.numpy()[chosen].mean(), labels.numpy()[chosen].mean()) for chosen in bins if len(chosen)]
             axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, linewidth=1.2, label=label)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="mean probability")
-        axes.set_title(f"calibration {name}\nECE {expected_calibration_error(guesses_NC, targets_NC):.4f}", fontsize=10)
+        error = expected_calibration_error(guesses_NC, targets_NC)
+        axes.set_title(f"calibration {name}\nECE (15 bins of equal width) {error:.4f}", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"share of positive records, N = {len(targets_NC):,}")
     if panels[0].get_legend_handles_labels()[0]:

@@ -103,18 +103,18 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     if not room:
         console.print("the intervals need a wider terminal, or --json", style="dim", highlight=False)
     too_good = "; on that fold itself they are too good" if found["split"] == "val" else ""
-    chosen = f"thresholds (for F1), calibration and conformal sets from the validation fold{too_good}"
+    by = f"thresholds (for F1), calibration and conformal sets from the validation fold{too_good}"
     if found["calibration"].keys() == {"none"}:
-        chosen = "thresholds (for F1) of the checkpoint; no validation fold was predicted, so nothing is calibrated"
+        by = "thresholds (for F1) of the checkpoint; no validation fold was predicted, so nothing is calibrated"
     console.print(
         f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
-        f"{found['task']}, label rule {found['label_rule']}; 95 % intervals by bootstrap of patients; {chosen}. Share "
+        f"{found['task']}, label rule {found['label_rule']}; 95 % intervals by bootstrap of patients; {by}. Share "
         "of positives: the AUPRC of a guess.",
         style="dim",
         highlight=False,
     )
     if absent := found["absent"]:
-        often = ", ".join(f"{name} {share:.0%}" for name, share in absent.items())
+        often = ", ".join(f"{name} {share:.1%}" for name, share in absent.items())
         console.print(
             f"too rare for some resamples, where macro means leave it out: {often}", style="dim", highlight=False
         )
@@ -127,11 +127,15 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
             if name in floor
         )
         console.print(f"age and sex alone, logistic regression: {said}", highlight=False)
+    if chosen := found["chosen"]:
+        thresholds = ", ".join(f"{name} {value:.3f}" for name, value in [*chosen["thresholds"].items()][:_MOST_CLASSES])
+        console.print(f"temperature {chosen['temperature']:.3f}; thresholds after it: {thresholds}", highlight=False)
     for name, errors in found["calibration"].items():
         of_classes = errors["ece_by_class"]
-        worst = ", ".join(f"{one} {of_classes[one]:.3f}" for one in nlargest(5, of_classes, of_classes.get))
+        worst = ", ".join(f"{one} {of_classes[one]:.3f}" for one in nlargest(_MOST_CLASSES, of_classes, of_classes.get))
         console.print(
-            f"calibration {name}: ECE {errors['ece']:.4f} (most {worst}), Brier {errors['brier']:.4f}", highlight=False
+            f"calibration {name}: ECE {errors['ece']:.4f} in 15 bins (most {worst}), Brier {errors['brier']:.4f}",
+            highlight=False,
         )
     for name, one in found["conformal"].items():
         console.print(
@@ -348,5 +352,7 @@ def _signed(change: Interval) -> str:
     return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
 
 
+_MOST_CLASSES = 6
+"""A task may have 71."""
 _SURE = {"distance": "farthest from the thresholds", "agreement": "where the members agree most"}
 _SHORT = ("auroc", "auprc", "f1", "ppv", "npv")
