@@ -1,5 +1,6 @@
 """Whole runs on synthetic records: fit, evaluate, resume, distil, and what they leave behind."""
 
+import io
 import json
 import math
 import shutil
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import TINY
 
@@ -375,6 +377,31 @@ def test_fold_10_decides_nothing(run, trained, synthetic_root, tmp_path):
         assert chosen.keys() == {"temperature", "thresholds", "platt"}
         assert chosen == trained[1].evaluation[split]["chosen"]
     assert result.metrics["test"] != trained[1].metrics["test"]
+
+
+def test_every_look_at_the_test_folds_is_kept(run, tmp_path, caplog):
+    def told():
+        evaluated = evaluations.evaluate_run(tmp_path / "out", "test", None, 100)
+        console = Console(width=200, file=io.StringIO())
+        evaluations.print_evaluation(evaluated, console)
+        return evaluated["times_test_scored"], console.file.getvalue()
+
+    run(tmp_path / "out", "trainer.max_epochs=1")
+    checkpoint = tmp_path / "out" / "checkpoints" / "best.ckpt"
+    assert told()[0] == 1
+    assert "were scored" not in told()[1]
+    run(tmp_path / "again", "train=false", f"ckpt_path={checkpoint}")
+    ledger = pd.read_csv(checkpoint.parent / "test_scored.csv")
+    assert ledger["run"].tolist() == [str(tmp_path / "out"), str(tmp_path / "again")]
+    assert set(ledger["test_folds"]) == {10}
+    assert told()[0] == 2
+    assert "scored 2 times with this checkpoint" in told()[1]
+    shutil.copy(checkpoint, tmp_path / "checkpoint.ckpt")  # in a folder that cannot be written to
+    (tmp_path / "test_scored.csv").mkdir()
+    run(tmp_path / "third", "train=false", f"ckpt_path={tmp_path}/checkpoint.ckpt")
+    assert "in this log alone" in caplog.text
+    run(tmp_path / "out", "trainer.max_epochs=1")  # another checkpoint takes its place
+    assert told()[0] == 1
 
 
 def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):

@@ -28,6 +28,7 @@ from ecg_lightning.errors import ConfigError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.leakage import check_held_out, fold_notes
 from ecg_lightning.runs.announce import announce_synthetic
+from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
 from ecg_lightning.training import begin, describe_run_host, of_its_task, write_config
@@ -199,6 +200,7 @@ def _compress(
     if earlier := stages_of(described):
         result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")
     check_held_out(described, datamodule, f"ckpt_path={checkpoint}")
+    record_scoring(checkpoint, datamodule.folds["test"], len(datamodule.datasets["test"]), output_dir)
     variants: list[Variant] = []
     latency = LatencyConfig(**plain(cfg.compression.latency))
     try:

@@ -41,6 +41,7 @@ from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
 from ecg_lightning.runs.callbacks import CollapseGuard
+from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.results import (
     RESULT_FILE,
     RunResult,
@@ -128,12 +129,17 @@ def run(
         result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
         if not classifier.trainable:  # after the validation, which chose its thresholds
             save_classifier(classifier, output_dir / "checkpoints" / "best.ckpt")
-        scored = result.timing.get("best_epoch")
-        result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(scored)]
+        best_epoch = result.timing.get("best_epoch")
+        result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
     if cfg.test:
         log.info("the test folds %s are scored by the chosen checkpoint", list(datamodule.folds["test"]))
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
+        scored = output_dir / "checkpoints" / "best.ckpt" if cfg.train else Path(cfg.ckpt_path).expanduser()
+        if scored.is_file():  # trainer.fast_dev_run writes none
+            n_scored = len(classifier.scored["test"].targets)
+            is_new = cfg.train and resume is None
+            record_scoring(scored, datamodule.folds["test"], n_scored, output_dir, is_new=is_new)
     predictions = _predictions(classifier, datamodule)
     for split, one in predictions.items():
         decided = Decided(one.probabilities(), classifier.thresholds.cpu().numpy())

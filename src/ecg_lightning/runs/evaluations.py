@@ -18,6 +18,7 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
 from ecg_lightning.runs.console import fits
+from ecg_lightning.runs.ledger import LEDGER_FILE, times_scored
 from ecg_lightning.runs.recipes import by_recipe, recipes_of_the_sweep
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 
@@ -75,6 +76,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         "task": task,
         "label_rule": label_rule,
         "n_tried": _n_tried(run),
+        "times_test_scored": times_scored(run),
         **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
     }
     try:
@@ -158,6 +160,12 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         console.print(
             f"one of {found['n_tried']} configurations that were tried: chosen among them, its score is too good on "
             "the fold that chose it",
+            highlight=False,
+        )
+    if found["split"] == "test" and (times := found["times_test_scored"]) > 1:
+        console.print(
+            f"the test folds were scored {times} times with this checkpoint (checkpoints/{LEDGER_FILE}): what was "
+            "chosen by such a score was chosen on them",
             highlight=False,
         )
     if "subgroups" in found:

@@ -1,0 +1,46 @@
+"""How often the test folds were scored with a checkpoint: beside it, a line for each time."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ecg_lightning.runs.results import git_revision
+
+log = logging.getLogger(__name__)
+
+LEDGER_FILE = "test_scored.csv"
+_COLUMNS = ("time", "checkpoint", "test_folds", "n_records", "run", "git")
+
+
+def record_scoring(checkpoint: Path, folds: Sequence[int], n_records: int, run: Path, *, is_new: bool = False) -> None:
+    """Add a line; where the checkpoint's folder cannot be written to, only the log has it.
+
+    Args:
+        checkpoint: that was scored.
+        folds: test folds.
+        n_records: that were scored.
+        run: folder of the result.
+        is_new: the checkpoint was just trained, and lines that are there are of another one that it replaced.
+    """
+    ledger = checkpoint.parent / LEDGER_FILE
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    row = (now, checkpoint.name, " ".join(map(str, folds)), n_records, run.absolute(), git_revision() or "")
+    try:
+        begins = is_new or not ledger.exists()
+        with ledger.open("w" if begins else "a", newline="") as file:
+            csv.writer(file).writerows([_COLUMNS, row] if begins else [row])
+    except OSError as error:
+        log.warning("%s cannot be written (%s): that the test folds were scored is in this log alone", ledger, error)
+
+
+def times_scored(run: Path) -> int:
+    """How often the test folds were scored with a run's own checkpoint; 0 where nobody kept count."""
+    try:
+        with (run / "checkpoints" / LEDGER_FILE).open(newline="") as file:
+            return sum(row["checkpoint"] == "best.ckpt" for row in csv.DictReader(file))
+    except (OSError, csv.Error, KeyError):
+        return 0
