@@ -6,73 +6,88 @@ import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 from tiny import ROOT
 from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
-from ecg_lightning.runs.reproduction import N_TEST, PUBLISHED, TASKS, reproduction_rows
+from ecg_lightning.runs.reproduction import N_RECORDS, PUBLISHED, TASKS, reproduction_rows
 
 
-def _cell(folder, name, score, model="xresnet1d101", task="superdiagnostic", n_test=2158, status="ok", overrides=()):
-    (folder / name).mkdir()
-    result = {
-        "status": status,
-        "choices": {"model": model},
-        "overrides": ["experiment=benchmark", f"model={model}", "seed=1", "hardware=cuda", *overrides],
-        "data": {"task": task, "n_test": n_test},
-        "metrics": {"test": {"auroc_macro": score}} if status == "ok" else {},
-    }
-    (folder / name / "result.json").write_text(json.dumps(result))
+@pytest.fixture
+def cell(configure, tmp_path, synthetic_root):
+    def write(name, score, *overrides, model="xresnet1d101", task="superdiagnostic", records=None, status="ok"):
+        n_train, n_test = records or N_RECORDS[task]
+        own = [f"model={model}", f"data.task={task}", "seed=1", *overrides]
+        cfg = configure("experiment=benchmark", "data=ptbxl", f"data.root={synthetic_root}", "hardware.threads=1", *own)
+        (tmp_path / name).mkdir()
+        OmegaConf.save(cfg, tmp_path / name / "config.yaml")
+        result = {
+            "status": status,
+            "choices": {"model": model},
+            "overrides": ["experiment=benchmark", *own],
+            "data": {"task": task, "n_train": n_train, "n_test": n_test},
+            "metrics": {"test": {"auroc_macro": score}} if status == "ok" else {},
+        }
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
+
+    return write
 
 
 @pytest.mark.parametrize(
     ("score", "verdict"),
     [(0.928, "reproduced"), (0.9235, "reproduced"), (0.9325, "reproduced"), (0.922, "off"), (0.934, "off")],
 )
-def test_within_the_tolerance_is_reproduced(tmp_path, score, verdict):
-    _cell(tmp_path, "0", score)
+def test_within_the_tolerance_is_reproduced(cell, tmp_path, score, verdict):
+    cell("0", score)
     (row,) = reproduction_rows(tmp_path)
     assert row["verdict"] == verdict
     assert row["published"] == 0.928
 
 
-def test_seeds_are_averaged_and_failures_left_out(tmp_path):
-    _cell(tmp_path, "0", 0.92)
-    _cell(tmp_path, "1", 0.93)
-    _cell(tmp_path, "2", 0, status="failed")
-    _cell(tmp_path, "3", 0.9, task="form", n_test=880)
+def test_seeds_are_averaged_and_failures_left_out(cell, tmp_path):
+    cell("0", 0.92)
+    cell("1", 0.93)
+    cell("2", 0, status="failed")
+    cell("3", 0.9, task="form")
     super_row, form = reproduction_rows(tmp_path)
     assert super_row["auroc_macro"] == pytest.approx(0.925)
     assert (super_row["seeds"], form["seeds"], form["published"]) == (2, 1, 0.896)
 
 
-def test_a_part_of_fold_10_reproduces_nothing(tmp_path):
-    _cell(tmp_path, "0", 0.928, n_test=60)
-    (row,) = reproduction_rows(tmp_path)
-    assert row["verdict"] == "not comparable: 60 of fold 10's 2,158 records"
+def test_a_part_of_the_records_reproduces_nothing(cell, tmp_path):
+    cell("0", 0.928, records=(17_084, 60))
+    cell("1", 0.928, records=(2_654, 2_158))
+    assert [row["verdict"] for row in reproduction_rows(tmp_path)] == [
+        "not comparable: 60 of fold 10's 2,158 records",
+        "not comparable: trained on 2,654 of 17,084 records",
+    ]
 
 
-def test_other_settings_are_another_protocol(tmp_path):
-    """However near its score comes; and they are no second seed of the same."""
-    _cell(tmp_path, "0", 0.928)
-    _cell(tmp_path, "1", 0.928, overrides=["trainer.max_epochs=1", "frontend/augmentation=mild"])
+def test_other_settings_are_another_protocol(cell, tmp_path):
+    """However near its score comes, and wherever the settings were; and they are no second seed of the same."""
+    cell("0", 0.928)
+    cell("1", 0.928, "trainer.max_epochs=1", "frontend.augmentation.amplitude=0.15")
+    result = json.loads((tmp_path / "1" / "result.json").read_text())
+    result["overrides"] = result["overrides"][:-2]  # as from conf/local/default.yaml
+    (tmp_path / "1" / "result.json").write_text(json.dumps(result))
     own, other = reproduction_rows(tmp_path)
     assert (own["seeds"], own["verdict"]) == (1, "reproduced")
     assert (other["seeds"], other["verdict"]) == (
         1,
-        "not the protocol: frontend/augmentation=mild trainer.max_epochs=1",
+        "not the protocol: frontend.augmentation.amplitude=0.15 trainer.max_epochs=1",
     )
 
 
-def test_the_first_version_of_ptbxl_is_comparable(tmp_path):
+def test_the_first_version_of_ptbxl_is_comparable(cell, tmp_path):
     """Its fold 10 has a few records more, and the published table is of it."""
-    _cell(tmp_path, "0", 0.93, n_test=2163)
+    cell("0", 0.93, records=(17_111, 2_163))
     assert reproduction_rows(tmp_path)[0]["verdict"] == "reproduced"
 
 
 def test_every_published_model_and_task_can_be_run(configure):
     for model in PUBLISHED:
-        assert len(PUBLISHED[model]) == len(TASKS) == len(N_TEST)
+        assert len(PUBLISHED[model]) == len(TASKS) == len(N_RECORDS)
         cfg = configure("experiment=benchmark", f"model={model}")
         recurrent = model.startswith("lstm")
         assert cfg.model.optimizer.lr == (1e-3 if recurrent else 1e-2)
@@ -82,18 +97,38 @@ def test_every_published_model_and_task_can_be_run(configure):
         configure("experiment=benchmark", f"data.task={task}")
 
 
-def test_the_command_trains_and_compares(synthetic_root, tmp_path):
+def test_the_command_trains_what_is_not_finished_and_compares(synthetic_root, tmp_path):
     small = ["trainer.max_epochs=1", "model.channels=8", "data.batch_size=16", "hardware.threads=1"]
-    settings = [part for one in small for part in ("--setting", one)]
-    command = ["reproduce", "--root", str(synthetic_root), "--output", f"{tmp_path}/it's", "--seeds", "2", *settings]
-    done = subprocess.run(
-        [sys.executable, "-c", "from ecg_lightning.cli import app; app()", *command],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
+    output = tmp_path / "it's"
+
+    def reproduce(n_seeds, *settings):
+        command = ["reproduce", "--root", str(synthetic_root), "--output", str(output), "--seeds", str(n_seeds)]
+        return subprocess.run(
+            [sys.executable, "-c", "from ecg_lightning.cli import app; app()", *command]
+            + [part for one in (*small, *settings) for part in ("--setting", one)],
+            cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+            env={**os.environ, "COLUMNS": "200"},
+        )  # fmt: skip
+
+    done = reproduce(2)
     assert done.returncode == 0, done.stderr
     assert "not comparable" in " ".join(done.stdout.split())
-    assert len(list((tmp_path / "it's").glob("*/result.json"))) == 2
+    cells = sorted(output.glob("*/result.json"))
+    assert [path.parent.name for path in cells] == [f"resnet1d_wang-superdiagnostic-{seed}" for seed in range(2)]
+    written = cells[1].stat().st_mtime_ns
+    stopped = json.loads(cells[0].read_text()) | {"status": "interrupted"}
+    cells[0].write_text(json.dumps(stopped))
+    again = reproduce(2)
+    assert again.returncode == 0, again.stderr
+    assert cells[1].stat().st_mtime_ns == written
+    went_on = json.loads(cells[0].read_text())
+    assert went_on["status"] == "ok"
+    assert "ckpt_path=last" in went_on["overrides"]
+    (row,) = reproduction_rows(output)
+    assert row["seeds"] == 2
+    refused = reproduce(1, "model.dropout=0.1")
+    assert refused.returncode == 2
+    assert "finished run of other settings (model.dropout=0.1)" in refused.stderr
 
 
 def test_what_was_not_published_is_refused():

@@ -218,36 +218,26 @@ def compare(
 @app.command()
 def reproduce(
     root: Annotated[Path, typer.Option(help="PTB-XL's folder; only the full dataset can reproduce the table.")],
-    output: Annotated[Path, typer.Option(help="Folder of the runs; it must be empty or not there yet.")],
+    output: Annotated[Path, typer.Option(help="Folder of the runs; finished ones in it are not run again.")],
     model: Annotated[list[str] | None, typer.Option(help="A model of the benchmark; may be given again.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="A label task; may be given again.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each.", min=1)] = 1,
     setting: Annotated[list[str] | None, typer.Option(help="Another setting, such as hardware=cuda.")] = None,
 ) -> None:
     """Run the PTB-XL benchmark's protocol, and print ours beside its published table."""
-    from ecg_lightning import launching
     from ecg_lightning.runs import reproduction
     from ecg_lightning.runs.console import make_console
-    from ecg_lightning.runs.sweep import override
 
     models, tasks = model or ["resnet1d_wang"], task or ["superdiagnostic"]
     try:
         for option, chosen, known in (("model", models, reproduction.PUBLISHED), ("task", tasks, reproduction.TASKS)):
             if unknown := [name for name in chosen if name not in known]:
                 raise UserError(f"--{option} {unknown[0]}: the published table has {', '.join(known)}")
+        code = reproduction.run_protocol(models, tasks, seeds, root, output, setting or [])
+        if rows := reproduction.reproduction_rows(output):
+            reproduction.print_reproduction(rows, make_console())
     except UserError as error:
         _fail(error)
-    sweep = [f"model={','.join(models)}", f"data.task={','.join(tasks)}", f"seed={','.join(map(str, range(seeds)))}"]
-    where = ["data=ptbxl", override("data.root", str(root)), override("hydra.sweep.dir", str(output))]
-    sys.argv = ["ecg-lightning reproduce", "-m", "experiment=benchmark", *sweep, *where, *(setting or [])]
-    code = 0
-    try:
-        launching.train()
-    except SystemExit as stop:  # a failed cell must not hide the others
-        code = stop.code if isinstance(stop.code, int) else 1
-    rows = reproduction.reproduction_rows(output)
-    if rows:
-        reproduction.print_reproduction(rows, make_console())
     raise typer.Exit(code)
 
 

@@ -41,7 +41,7 @@ def recipe_of(folder: Path) -> str:
     config = read_config(folder)
     if "seed" not in config:
         return str(folder)
-    kept = _without(config, _NOT_OF_A_RECIPE)
+    kept = without(config, _NOT_OF_A_RECIPE)
     if isinstance(model := kept.get("model"), dict):
         for name in _LEARNED_FROM:
             if named := model.get(name):
@@ -68,9 +68,10 @@ def _source(named: str) -> str:
         return named
 
 
-def _without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
+def without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    """A configuration without some of its keys, such as `data.root`."""
     return {
-        name: _without(value, keys, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        name: without(value, keys, f"{prefix}{name}.") if isinstance(value, Mapping) else value
         for name, value in config.items()
         if f"{prefix}{name}" not in keys
     }

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 
-from ecg_lightning.runs.results import RESULT_FILE, read_result
+from ecg_lightning import config as configuration
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.runs.recipes import without
+from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
+from ecg_lightning.runs.sweep import override
 
 TOLERANCE = 0.005
 """Of macro AUROC; a full fold 10 leaves ± 0.0065 to chance (95 %)."""
@@ -26,22 +32,77 @@ PUBLISHED = {
 """Macro AUROC on fold 10 by model and task of `TASKS`, trained and tested on PTB-XL 1.0.1 (Strodthoff et al. 2021, doi
 10.1109/JBHI.2020.3022989; table of github.com/helme/ecg_ptbxl_benchmarking)."""
 
-N_TEST = {
-    "superdiagnostic": 2158,
-    "subdiagnostic": 2158,
-    "diagnostic": 2158,
-    "form": 880,
-    "rhythm": 2098,
-    "all": 2198,
+N_RECORDS = {
+    "superdiagnostic": (17_084, 2_158),
+    "subdiagnostic": (17_084, 2_158),
+    "diagnostic": (17_084, 2_158),
+    "form": (7_197, 880),
+    "rhythm": (16_832, 2_098),
+    "all": (17_418, 2_198),
 }
-"""Labelled records of fold 10 in PTB-XL 1.0.3."""
+"""Labelled records of folds 1 to 8, and of fold 10, in PTB-XL 1.0.3."""
 
 
 _NOT_OF_THE_PROTOCOL = (
-    *("experiment", "model", "seed", "task_name", "logger", "hardware", "hardware.threads", "hardware.accelerator"),
-    *("data", "data.root", "data.task", "data.cache_dir", "data.num_workers", "data.on_bad_record"),
+    *("seed", "task_name", "logger", "paths", "ckpt_path", "n_tried", "compression", "data.root", "data.cache_dir"),
+    *("data.num_workers", "data.on_bad_record", "data.task", "hardware.accelerator", "hardware.devices"),
+    *("hardware.strategy", "hardware.threads", "hardware.channels_last", "hardware.compile"),
+    *("callbacks.figures", "callbacks.collapse_guard", "trainer.log_every_n_steps", "trainer.profiler"),
 )
 """Settings that leave a run the benchmark's."""
+
+
+def run_protocol(
+    models: Sequence[str], tasks: Sequence[str], seeds: int, root: Path, output: Path, settings: Sequence[str] = ()
+) -> int:
+    """Train every model on every task with every seed, each in its folder below `output`.
+
+    What is finished there is not run again, and what was interrupted goes on.
+
+    Args:
+        models: of the published table.
+        tasks: of the published table.
+        seeds: how many, from 0.
+        root: PTB-XL's folder.
+        output: folder of the runs.
+        settings: for the command line of each run.
+
+    Returns:
+        The exit code of the last run that failed; 0 where none did.
+
+    Raises:
+        ConfigError: a folder holds a finished run of other settings.
+    """
+    from ecg_lightning import launching  # Hydra
+
+    cells = [(model, task, seed) for model in models for task in tasks for seed in range(seeds)]
+    failed = 0
+    for model, task, seed in cells:
+        folder = output / f"{model}-{task}-{seed}"
+        own = [f"model={model}", f"data.task={task}", f"seed={seed}", "data=ptbxl", override("data.root", str(root))]
+        if _is_finished(folder, [*own, *settings]):
+            continue
+        go_on = ["ckpt_path=last"] if (folder / "checkpoints" / "last.ckpt").is_file() else []
+        where = override("hydra.run.dir", str(folder))
+        sys.argv = ["ecg-lightning reproduce", "experiment=benchmark", *own, *settings, *go_on, where]
+        try:
+            launching.train()
+        except SystemExit as stop:  # a failed cell must not hide the others
+            failed = stop.code if isinstance(stop.code, int) else launching.FAILED
+            if failed > 128:  # stopped by the user or the system
+                break
+    return failed
+
+
+def _is_finished(folder: Path, settings: Sequence[str]) -> bool:
+    if not (folder / RESULT_FILE).is_file() or (result := read_result(folder))["status"] != "ok":
+        return False
+    there = {part for part in result["overrides"] if part not in ("experiment=benchmark", "ckpt_path=last")}
+    if other := sorted(there ^ {*settings}):
+        raise ConfigError(
+            f"{folder} holds a finished run of other settings ({', '.join(other)}): name another --output"
+        )
+    return True
 
 
 def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
@@ -50,32 +111,47 @@ def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
     Args:
         folder: of the sweep.
     """
-    scores: dict[tuple[str, str, int, str], list[float]] = {}
+    scores: dict[tuple[str, str, int, int, str], list[float]] = {}
     for path in sorted(folder.glob(f"*/{RESULT_FILE}")):
         result = read_result(path.parent)
         if result["status"] == "ok":
-            key = (
-                result["choices"]["model"],
-                result["data"]["task"],
-                result["data"]["n_test"],
-                " ".join(_own_settings(result["overrides"])),
-            )
+            model, data = result["choices"]["model"], result["data"]
+            changed = " ".join(_changed(read_config(path.parent), model))
+            key = (model, data["task"], data["n_train"], data["n_test"], changed)
             scores.setdefault(key, []).append(result["metrics"]["test"]["auroc_macro"])
     return [_row(*key, values) for key, values in scores.items()]
 
 
-def _own_settings(overrides: Sequence[str]) -> list[str]:
-    """What the command line changed of the protocol."""
-    return sorted(part for part in overrides if part.lstrip("+~").partition("=")[0] not in _NOT_OF_THE_PROTOCOL)
+def _changed(config: Mapping[str, Any], model: str) -> list[str]:
+    """Settings of a run that are not the protocol's, whatever changed them: the command line or a file of one's own."""
+    configuration.register()
+    folder = configuration.config_dir()
+    asked = ["experiment=benchmark", f"model={model}", "data=ptbxl", "paths.output_dir=unused"]
+    if (folder / "local" / "default.yaml").is_file():
+        asked.append("~local")
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        protocol = configuration.plain(compose("train", asked))
+    own, theirs = (dict(_flat(without(settings, _NOT_OF_THE_PROTOCOL))) for settings in (config, protocol))
+    return sorted(f"{key}={own.get(key)}" for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
 
 
-def _row(model: str, task: str, n_test: int, settings: str, values: Sequence[float]) -> dict[str, Any]:
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _row(model: str, task: str, n_train: int, n_test: int, settings: str, values: Sequence[float]) -> dict[str, Any]:
     published = PUBLISHED[model][TASKS.index(task)] if model in PUBLISHED else None
     difference = mean(values) - published if published else None
     if difference is None:
         verdict = "not published"
-    elif n_test < N_TEST[task]:  # 1.0.1, which the published table is of, has a few more
-        verdict = f"not comparable: {n_test:,} of fold 10's {N_TEST[task]:,} records"
+    elif n_test < N_RECORDS[task][1]:  # 1.0.1, which the published table is of, has a few more
+        verdict = f"not comparable: {n_test:,} of fold 10's {N_RECORDS[task][1]:,} records"
+    elif n_train < N_RECORDS[task][0]:
+        verdict = f"not comparable: trained on {n_train:,} of {N_RECORDS[task][0]:,} records"
     elif settings:
         verdict = f"not the protocol: {settings}"
     else:
@@ -83,6 +159,7 @@ def _row(model: str, task: str, n_test: int, settings: str, values: Sequence[flo
     return {
         "model": model,
         "task": task,
+        "n_train": n_train,
         "n_test": n_test,
         "settings": settings,
         "seeds": len(values),
