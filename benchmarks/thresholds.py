@@ -13,9 +13,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from _pooled import pooled
 
 from ecg_lightning.evaluation.calibration import fit_temperature, logit, probabilities
-from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 
 N_HALVES, N_BOOTSTRAPS = 150, 50
@@ -73,12 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     for run in parser.parse_args().runs:
-        splits = read_predictions(run / "predictions.csv").values()
-        guesses = np.concatenate([split.probabilities() for split in splits])
-        targets = np.concatenate([split.targets_NC for split in splits]).astype(float)
-        patients = np.concatenate([split.patient_ids for split in splits])
+        _, guesses, targets, patients = pooled(run)
         print(f"{run}: {len(guesses):,} records; macro F1 on the other half (on the half that they were chosen on)")
-        for name, (other, own) in compare(guesses, targets, patients).items():
+        for name, (other, own) in compare(guesses, targets.astype(float), patients).items():
             print(f"  {name:42} {other:.3f} ({own:.3f})")
 
 
