@@ -248,6 +248,21 @@ def test_runs_that_differ_in_their_seed_alone_are_one_recipe(tmp_path):
     assert [len(row["runs"]) for row in rows] == [2, 1]
 
 
+def test_equal_models_are_called_different_as_rarely_as_promised():
+    """200 pairs of the same noise, on other patients each time: about 5 % by chance."""
+    found = []
+    for pair in range(200):
+        splits = [
+            (predictions(1.4, n=300, seed=pair, draw=draw), predictions(1.4, n=300, seed=1000 + pair, draw=draw))
+            for draw in (0, 1)
+        ]
+        like = splits[0][1]
+        one, other = (paired.score([split], like, 200) for split in splits)
+        found.append(paired.compare(one, other).auroc)
+    called = np.mean([one.low > 0 or one.high < 0 for one in found])
+    assert 0.01 <= called <= 0.1
+
+
 def test_seeds_of_teachers_and_members_and_where_a_run_was_made_are_no_recipe(tmp_path):
     def run(name, draw, config, noise=1.6):
         return _run(tmp_path / name, noise, draw=draw, config=config)

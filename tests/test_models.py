@@ -338,6 +338,20 @@ class TestDistillation:
             256,
             3 * (128 * 128 * (5 + 3) + 2 * 256) + 2 * (128 * 128 + 256),
         ),
+        # Bottlenecks of 64 within 256 channels, five samples; the first block alone widens, and has a shortcut of its own.
+        (
+            "xresnet1d101",
+            5 * (12 * 32 + 32 * 32 + 32 * 64) + 2 * (32 + 32 + 64),
+            512,
+            33 * (64 * 64 * 5 + 64 * 256 + 2 * (64 + 64 + 256)) + 64 * 64 + 32 * 256 * 64 + (64 * 256 + 2 * 256),
+        ),
+        # Six blocks of 39, 19 and 9 samples behind a bottleneck, and one behind a maximum; two shortcuts.
+        (
+            "inception1d",
+            2 * 12 * 32 + 12 * 128 + 256,
+            256,
+            6 * (32 * 32 * (39 + 19 + 9) + 256) + 5 * 2 * 128 * 32 + 128 * 128 + 256,
+        ),
         # Two layers of 256, with two biases for each of four gates.
         ("lstm", 4 * 256 * (12 + 256 + 2), 768, 4 * 256 * (256 + 256 + 2)),
     ],
