@@ -338,7 +338,7 @@ class TestDistillation:
             256,
             3 * (128 * 128 * (5 + 3) + 2 * 256) + 2 * (128 * 128 + 256),
         ),
-        # Bottlenecks of 64 within 256 channels, five samples; the first block alone widens, and has a shortcut of its own.
+        # Bottlenecks of 64 within 256 channels, five samples; the first block alone widens, by a shortcut of its own.
         (
             "xresnet1d101",
             5 * (12 * 32 + 32 * 32 + 32 * 64) + 2 * (32 + 32 + 64),
