@@ -210,7 +210,7 @@ def test_reliability_shows_shares_of_positives():
     assert np.abs(line.get_xdata() - line.get_ydata()).max() < 0.08
     assert np.abs(wrong.lines[1].get_xdata() - wrong.lines[1].get_ydata()).max() > 0.15
     assert len(line.get_xdata()) == 10
-    assert "ECE 0.1" in wrong.get_title()
+    assert "ECE (15 bins of equal width) 0.1" in wrong.get_title()
     assert [text.get_text() for text in wrong.get_legend().get_texts()] == list(CLASSES)
     assert render(figure).shape[2] == 4
 
