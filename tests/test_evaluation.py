@@ -279,21 +279,39 @@ def test_seeds_of_teachers_and_members_and_where_a_run_was_made_are_no_recipe(tm
         taught("two", 4, teachers[1], "hardware: {threads: 2}\nlogger: {csv: {x: 1}}\n"),
         taught("another", 5, other, "hardware: {threads: 1}\nlogger: {}\n"),
     ]
-    ensembles = [
-        run(f"ensemble{place}", 6 + place, f"seed: 0\nmodel: {{members: [{members}]}}\n")
-        for place, members in enumerate(
-            (
-                f"{teachers[0]}/checkpoints/best.ckpt, {other}/checkpoints/best.ckpt",
-                f"{other}/checkpoints/best.ckpt, {teachers[1]}/checkpoints/best.ckpt",
-            )
-        )
-    ]
+    others = [other, run("other1", 10, "seed: 1\nmodel: {depth: 3}\n")]
+
+    def ensemble(name, draw, *members):
+        paths = ", ".join(f"{member}/checkpoints/best.ckpt" for member in members)
+        return run(name, draw, f"seed: 0\nmodel: {{members: [{paths}]}}\n")
+
+    ensembles = [ensemble("ensemble0", 6, teachers[0], others[0]), ensemble("ensemble1", 7, others[1], teachers[1])]
     rows = json.loads(_call("compare", *students, *ensembles, "--resamples", 100, "--json").stdout)
     assert [[Path(run).name for run in row["runs"]] for row in rows] == [
         ["one", "two"],
         ["another"],
         ["ensemble0", "ensemble1"],
     ]
+    shared = ensemble("ensemble2", 8, teachers[1], others[0])
+    again = taught("again", 11, teachers[0])  # other rounding, say, and no other seed
+    for runs, what in (
+        ((*ensembles, shared), "share the member"),
+        ((students[0], again), "share the seed 0, teacher="),
+    ):
+        done = _call("compare", *runs, "--resamples", 100)
+        assert done.exit_code == DataError.exit_code
+        assert what in done.stderr
+
+
+def test_compressions_of_other_checkpoints_are_other_recipes(tmp_path):
+    recipes = ("seed: 0\nmodel: {depth: 0}\n", "seed: 0\nmodel: {depth: 1}\n", "seed: 1\nmodel: {depth: 0}\n")
+    pruned = []
+    for place, recipe in enumerate(recipes):
+        trained = _run(tmp_path / f"trained{place}", 1.5, draw=place, config=recipe)
+        config = f"seed: 0\nckpt_path: {trained}/checkpoints/best.ckpt\ncompression: {{stages: {{prune: {{}}}}}}\n"
+        pruned.append(_run(tmp_path / f"pruned{place}", 1.6, draw=10 + place, config=config))
+    rows = json.loads(_call("compare", *pruned, "--resamples", 100, "--json").stdout)
+    assert [[Path(run).name for run in row["runs"]] for row in rows] == [["pruned0", "pruned2"], ["pruned1"]]
 
 
 def test_a_training_that_is_named_twice_is_refused(tmp_path):

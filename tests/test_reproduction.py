@@ -71,12 +71,21 @@ def test_other_settings_are_another_protocol(cell, tmp_path):
     result = json.loads((tmp_path / "1" / "result.json").read_text())
     result["overrides"] = result["overrides"][:-2]  # as from conf/local/default.yaml
     (tmp_path / "1" / "result.json").write_text(json.dumps(result))
+    older = OmegaConf.load(tmp_path / "0" / "config.yaml")
+    del older.frontend.augmentation["tempo"]  # which an earlier version did not have
+    OmegaConf.save(older, tmp_path / "0" / "config.yaml")
     own, other = reproduction_rows(tmp_path)
     assert (own["seeds"], own["verdict"]) == (1, "reproduced")
     assert (other["seeds"], other["verdict"]) == (
         1,
         "not the protocol: frontend.augmentation.amplitude=0.15 trainer.max_epochs=1",
     )
+
+
+def test_unknown_settings_reproduce_nothing(cell, tmp_path):
+    cell("0", 0.928)
+    (tmp_path / "0" / "config.yaml").unlink()
+    assert reproduction_rows(tmp_path)[0]["verdict"] == "not the protocol: settings unknown, without config.yaml"
 
 
 def test_the_first_version_of_ptbxl_is_comparable(cell, tmp_path):
@@ -126,7 +135,9 @@ def test_the_command_trains_what_is_not_finished_and_compares(synthetic_root, tm
     assert "ckpt_path=last" in went_on["overrides"]
     (row,) = reproduction_rows(output)
     assert row["seeds"] == 2
-    refused = reproduce(1, "model.dropout=0.1")
+    assert reproduce(1, "hardware.accelerator=cpu").returncode == 0  # which changes nothing that was trained
+    refused = reproduce(3, "model.dropout=0.1")
+    assert not (output / "resnet1d_wang-superdiagnostic-2").exists()
     assert refused.returncode == 2
     assert "finished run of other settings (model.dropout=0.1)" in refused.stderr
 

@@ -396,6 +396,7 @@ def test_every_look_at_the_test_folds_is_kept(run, tmp_path, caplog):
     assert set(ledger["test_folds"]) == {10}
     assert told()[0] == 2
     assert "scored 2 times with this checkpoint" in told()[1]
+    assert evaluations.evaluate_run(tmp_path / "again", "test", None, 100)["times_test_scored"] == 2
     shutil.copy(checkpoint, tmp_path / "checkpoint.ckpt")  # in a folder that cannot be written to
     (tmp_path / "test_scored.csv").mkdir()
     run(tmp_path / "third", "train=false", f"ckpt_path={tmp_path}/checkpoint.ckpt")

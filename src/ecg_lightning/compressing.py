@@ -200,7 +200,8 @@ def _compress(
     if earlier := stages_of(described):
         result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")
     check_held_out(described, datamodule, f"ckpt_path={checkpoint}")
-    record_scoring(checkpoint, datamodule.folds["test"], len(datamodule.datasets["test"]), output_dir)
+    if "test" not in result.metrics:  # else the training of the same command has scored them, and kept count
+        record_scoring(checkpoint, datamodule.folds["test"], len(datamodule.datasets["test"]), output_dir)
     variants: list[Variant] = []
     latency = LatencyConfig(**plain(cfg.compression.latency))
     try:

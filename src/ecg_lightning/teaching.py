@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints import described_in, load_classifier
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
-from ecg_lightning.leakage import check_taught
+from ecg_lightning.leakage import check_taught, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs.results import read_config
@@ -35,8 +35,10 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
                 f"model.teacher={named} is a cross-validation, which knows records and nothing of augmented ones: set "
                 "model.teacher_sees=record"
             )
-        folds = {"train": sorted({fold for _, trained_on in held_out for fold in trained_on}), "val": []}
-        return HeldOutTeacher([predictions for predictions, _ in held_out], {"folds": folds})
+        seen = learned_from(described for _, described in held_out)
+        return HeldOutTeacher(
+            [predictions for predictions, _ in held_out], {"folds": seen[0], "learned_from": seen[1:]}
+        )
     if len(paths) > 1:
         raise ConfigError(
             f"model.teacher={named}: several checkpoints teach as one of model=ensemble; a list is of folders of "
@@ -47,8 +49,8 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
     return teacher
 
 
-def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, list[int]]:
-    """What the models of a cross-validation said of the folds that they were trained without, and all those folds."""
+def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, dict[str, Any]]:
+    """What the models of a cross-validation said of the folds that they were trained without; and what they saw."""
     what = f"model.teacher={folder}"
     config = read_config(folder)
     data = config.get("data") or {}
@@ -67,6 +69,8 @@ def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, l
         "folds": {"train": data["train_folds"], "val": []},
         "sampling_rate": datamodule.sampling_rate,  # what was predicted at another one serves as well
     }
+    models = [found for path in folder.glob("fold*/checkpoints/best.ckpt") if (found := described_in(path))]
+    described["learned_from"] = [folds for found in models for folds in found.get("learned_from", [])]
     check_taught(what, described, datamodule)
     predictions = read_predictions(folder / PREDICTIONS_FILE)["val"]
     if predictions.link != "sigmoid" or predictions.classes != datamodule.classes:
@@ -74,4 +78,4 @@ def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, l
             f"{what}: its models have a {predictions.link} over {', '.join(predictions.classes)}; independent "
             f"classes, {', '.join(datamodule.classes)}, are needed"
         )
-    return predictions, data["train_folds"]
+    return predictions, described

@@ -17,7 +17,7 @@ def f1_thresholds(probabilities_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) ->
     Of frequencies, the best threshold is half of the best F1 itself (Lipton et al. 2014, arXiv 1402.1892, theorem 1).
     So the probabilities are made frequencies by Platt's line, F1 is taken as those frequencies promise it, and the
     threshold is moved back to the probabilities as they are. Two numbers a class are fitted in place of a search for
-    the best of N thresholds, whose F1 on a few hundred records is 0.02 to 0.04 better there than on new ones and, on
+    the best of N thresholds, whose F1 on a few hundred records is 0.02 to 0.03 better there than on new ones and, on
     those, up to 0.01 worse than this one's (docs/results.md).
 
     Args:

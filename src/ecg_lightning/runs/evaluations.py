@@ -19,7 +19,7 @@ from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, 
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
 from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.ledger import LEDGER_FILE, times_scored
-from ecg_lightning.runs.recipes import by_recipe, recipes_of_the_sweep
+from ecg_lightning.runs.recipes import by_recipe, check_independent, recipes_of_the_sweep
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 
 Pair = tuple[Predictions, Predictions]
@@ -76,7 +76,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         "task": task,
         "label_rule": label_rule,
         "n_tried": _n_tried(run),
-        "times_test_scored": times_scored(run),
+        "times_test_scored": times_scored(run, config.get("ckpt_path")),
         **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
     }
     try:
@@ -270,13 +270,14 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
 
 def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> None:
     """A training that is named twice, or its copy, would pass for another seed, and make their spread too small."""
+    if len(trainings) < n_named:
+        raise DataError(f"{', '.join(map(str, trainings))}: one is named twice; name each run once")
     seen: dict[bytes, Path] = {}
     for folder, scored in trainings.items():
         first = seen.setdefault(scored.logits_NC[np.argsort(scored.ecg_ids)].tobytes(), folder)
         if first != folder:
             raise DataError(f"{folder} predicts exactly what {first} does: it is the same training; name it once")
-    if len(trainings) < n_named:
-        raise DataError(f"{', '.join(map(str, trainings))}: one is named twice; name each run once")
+    check_independent([*trainings])
 
 
 def _n_tried(run: Path) -> int:

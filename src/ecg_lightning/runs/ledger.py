@@ -37,10 +37,17 @@ def record_scoring(checkpoint: Path, folds: Sequence[int], n_records: int, run: 
         log.warning("%s cannot be written (%s): that the test folds were scored is in this log alone", ledger, error)
 
 
-def times_scored(run: Path) -> int:
-    """How often the test folds were scored with a run's own checkpoint; 0 where nobody kept count."""
+def times_scored(run: Path, ckpt_path: str | None = None) -> int:
+    """How often the test folds were scored with a run's checkpoint; 0 where nobody kept count.
+
+    Args:
+        run: its folder.
+        ckpt_path: the checkpoint that it evaluated or compressed, where it trained none.
+    """
+    own = run / "checkpoints" / "best.ckpt"
+    checkpoint = own if own.is_file() or not ckpt_path else Path(ckpt_path).expanduser()
     try:
-        with (run / "checkpoints" / LEDGER_FILE).open(newline="") as file:
-            return sum(row["checkpoint"] == "best.ckpt" for row in csv.DictReader(file))
+        with (checkpoint.parent / LEDGER_FILE).open(newline="") as file:
+            return sum(row["checkpoint"] == checkpoint.name for row in csv.DictReader(file))
     except (OSError, csv.Error, KeyError):
         return 0

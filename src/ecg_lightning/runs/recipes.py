@@ -43,19 +43,56 @@ def recipe_of(folder: Path) -> str:
         return str(folder)
     kept = without(config, _NOT_OF_A_RECIPE)
     if isinstance(model := kept.get("model"), dict):
-        for name in _LEARNED_FROM:
-            if named := model.get(name):
-                model[name] = sorted(_source(one) for one in ([named] if isinstance(named, str) else named))
+        model |= {name: sorted(_source(one) for one in named) for name, named in _sources(config).items()}
+    if not config.get("train") and (path := config.get("ckpt_path")):  # compressed, or evaluated
+        kept["ckpt_path"] = _source(path)
     precision = read_result(folder).get("host", {}).get("precision")
-    return f"{hash_config(kept)} {precision}"
+    return f"{hash_config(_in_force(kept))} {precision}"
 
 
 def recipes_of_the_sweep(folder: Path) -> int:
-    """How many recipes the sweep tried that a run is a cell of; 1 for a run of its own."""
+    """How many recipes the sweep tried that a run is a cell of; 1 for a run of its own.
+
+    What failed before it wrote its configuration was not tried.
+    """
     sweep = folder.absolute().parent
     if not (sweep / SWEEP_TABLE).is_file():
         return 1
-    return len({recipe_of(path.parent) for path in sweep.glob(f"*/{RESULT_FILE}")})
+    cells = [path.parent for path in sweep.glob(f"*/{RESULT_FILE}") if read_config(path.parent)]
+    return max(1, len({recipe_of(cell) for cell in cells}))
+
+
+def check_independent(runs: Sequence[Path]) -> None:
+    """Refuse runs of one recipe that are no trainings of their own: they would make the spread of seeds too small.
+
+    Raises:
+        DataError: two have the same seed and the same teacher, first weights and members, or share a member.
+    """
+    seen: dict[str, Path] = {}
+    for run in runs:
+        config = read_config(run)
+        if "seed" not in config:
+            continue
+        sources = _sources(config)
+        own = f"the seed {config['seed']}" + "".join(f", {name}={named}" for name, named in sources.items())
+        if not config.get("train"):
+            own += f", ckpt_path={config.get('ckpt_path')}"
+        for what in {own, *(f"the member {path}" for path in sources.get("members", []))}:
+            if (first := seen.setdefault(what, run)) != run:
+                raise DataError(f"{first} and {run} are of one recipe and share {what}: compare one of them alone")
+
+
+def _sources(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What the model of a configuration names to learn from."""
+    model = config.get("model")
+    named = {name: model.get(name) for name in _LEARNED_FROM} if isinstance(model, Mapping) else {}
+    return {name: [one] if isinstance(one, str) else list(one) for name, one in named.items() if one}
+
+
+def _in_force(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that are off, which an earlier version may not have known."""
+    kept = {name: _in_force(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
+    return {name: value for name, value in kept.items() if value}
 
 
 def _source(named: str) -> str:

@@ -76,12 +76,14 @@ def run_protocol(
     from ecg_lightning import launching  # Hydra
 
     cells = [(model, task, seed) for model in models for task in tasks for seed in range(seeds)]
+    folders = {cell: output / "-".join(map(str, cell)) for cell in cells}
+    data = override("data.root", str(root.expanduser().absolute()))
+    # All at once, so that it refuses before anything is trained.
+    missing = [cell for cell in cells if not _is_finished(folders[cell], [data, *settings])]
     failed = 0
-    for model, task, seed in cells:
-        folder = output / f"{model}-{task}-{seed}"
-        own = [f"model={model}", f"data.task={task}", f"seed={seed}", "data=ptbxl", override("data.root", str(root))]
-        if _is_finished(folder, [*own, *settings]):
-            continue
+    for model, task, seed in missing:
+        folder = folders[model, task, seed]
+        own = [f"model={model}", f"data.task={task}", f"seed={seed}", "data=ptbxl", data]
         go_on = ["ckpt_path=last"] if (folder / "checkpoints" / "last.ckpt").is_file() else []
         where = override("hydra.run.dir", str(folder))
         sys.argv = ["ecg-lightning reproduce", "experiment=benchmark", *own, *settings, *go_on, where]
@@ -97,12 +99,23 @@ def run_protocol(
 def _is_finished(folder: Path, settings: Sequence[str]) -> bool:
     if not (folder / RESULT_FILE).is_file() or (result := read_result(folder))["status"] != "ok":
         return False
-    there = {part for part in result["overrides"] if part not in ("experiment=benchmark", "ckpt_path=last")}
-    if other := sorted(there ^ {*settings}):
+    there, asked = _of_the_recipe(result["overrides"]), _of_the_recipe(settings)
+    if other := sorted(there ^ asked):
         raise ConfigError(
             f"{folder} holds a finished run of other settings ({', '.join(other)}): name another --output"
         )
     return True
+
+
+def _of_the_recipe(overrides: Sequence[str]) -> set[str]:
+    """Overrides that change what is trained, beyond the cell's own, and the data."""
+    keys = {part: part.lstrip("+~").partition("=")[0] for part in overrides}
+    cell = ("experiment", "model", "data", "hardware", "logger")
+    return {
+        part
+        for part, key in keys.items()
+        if key == "data.root" or not (key in (*cell, *_NOT_OF_THE_PROTOCOL) or key.startswith(("hydra.", "logger.")))
+    }
 
 
 def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
@@ -132,7 +145,10 @@ def _changed(config: Mapping[str, Any], model: str) -> list[str]:
     with initialize_config_dir(str(folder), version_base="1.3"):
         protocol = configuration.plain(compose("train", asked))
     own, theirs = (dict(_flat(without(settings, _NOT_OF_THE_PROTOCOL))) for settings in (config, protocol))
-    return sorted(f"{key}={own.get(key)}" for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
+    if not config:
+        return ["settings unknown, without config.yaml"]
+    # A run of an earlier version has not all settings.
+    return sorted(f"{key}={value}" for key, value in own.items() if value != theirs.get(key))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
