@@ -1,15 +1,17 @@
 """A teacher that never saw the records which it teaches: the predictions of cross-validations."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from tiny import TINY
 
 from ecg_lightning import cross_validation, training
 from ecg_lightning.building import build_datamodule
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import Predictions, read_predictions
 from ecg_lightning.models.held_out import HeldOutTeacher
@@ -75,6 +77,20 @@ def test_held_out_predictions_that_cannot_teach_are_refused(
         output_dir=tmp_path,
     )
     with pytest.raises(ConfigError, match=said):
+        training.run(cfg)
+
+
+def test_what_a_cross_validation_itself_learned_from_must_not_leak(
+    configure, synthetic_root, tmp_path, cross_validated
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(cross_validated[0], copy)
+    checkpoint = read_checkpoint(path := copy / "fold2" / "checkpoints" / "best.ckpt")
+    checkpoint["ecg_lightning"]["learned_from"] = [{"train": [9], "val": [8], "test": [10]}]  # of its first weights
+    torch.save(checkpoint, path)
+    settings = [*_short("resnet1d", synthetic_root), "model.teacher_sees=record", "data.train_folds=[1,2,3]"]
+    cfg = configure(*settings, f"model.teacher={copy}", output_dir=tmp_path / "taught")
+    with pytest.raises(ConfigError, match="learned from a model .*trained on fold 9, which this run holds out"):
         training.run(cfg)
 
 
