@@ -128,9 +128,9 @@ def test_tempo_stretches_time_about_the_middle():
     assert 0.03 < tempo.log2().std() < 0.2
     middle = 500.5
     expected = (torch.arange(1.0, 1001.0) - middle) * tempo[:, None] + middle
-    inside = (expected >= 1) & (expected <= 1000)
+    inside = (expected >= 1.5) & (expected <= 999.5)  # the tempo is read off with rounding
     assert torch.allclose(stretched[:, 3][inside], expected[inside], atol=0.1)
-    assert (stretched[:, 3][(expected < 0.9) | (expected > 1000.1)] == 0).all()
+    assert (stretched[:, 3][(expected < 0.5) | (expected > 1000.5)] == 0).all()
 
 
 def test_global_and_lead_statistics_take_their_own_shapes():

@@ -90,7 +90,7 @@ def test_what_a_cross_validation_itself_learned_from_must_not_leak(
     torch.save(checkpoint, path)
     settings = [*_short("resnet1d", synthetic_root), "model.teacher_sees=record", "data.train_folds=[1,2,3]"]
     cfg = configure(*settings, f"model.teacher={copy}", output_dir=tmp_path / "taught")
-    with pytest.raises(ConfigError, match="learned from a model .*trained on fold 9, which this run holds out"):
+    with pytest.raises(ConfigError, match=r"learned from a model .*trained on fold 9, which this run holds out"):
         training.run(cfg)
 
 

@@ -237,7 +237,7 @@ def test_folds_that_a_checkpoint_has_seen_are_told(run, trained, tmp_path):
     settings = ["train=false", f"ckpt_path={trained[0]}/checkpoints/best.ckpt"]
     assert run(tmp_path / "test", *settings).notes == []
     (note,) = run(tmp_path / "train", *settings, "data.test_folds=[1,2]").notes
-    assert note.startswith("evaluated on folds [1, 2], which the checkpoint was trained on")
+    assert note.startswith("evaluated on folds [1, 2], which the checkpoint, or what it learned from, was trained on")
     (note,) = run(tmp_path / "val", *settings, "data.test_folds=[9]").notes
     assert "[9], which the checkpoint, or what it learned from, was chosen by" in note
 

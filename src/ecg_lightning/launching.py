@@ -46,6 +46,15 @@ def compress() -> None:
     _launch(hydra.main(version_base="1.3", config_path=str(config.config_dir()), config_name="compress")(_compress_job))
 
 
+def compose_without_local(*overrides: str) -> dict[str, Any]:
+    """`conf/train.yaml` with overrides, without what the user's own `conf/local/default.yaml` sets."""
+    config.register()
+    folder = config.config_dir()
+    own = ["~local"] if (folder / "local" / "default.yaml").is_file() else []
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+        return config.plain(hydra.compose("train", [*overrides, *own, "paths.output_dir=unused"]))
+
+
 def _train_job(cfg: DictConfig) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         if cfg.cross_validation:

@@ -8,11 +8,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 
-from ecg_lightning import config as configuration
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.runs.recipes import without
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
@@ -137,13 +135,9 @@ def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
 
 def _changed(config: Mapping[str, Any], model: str) -> list[str]:
     """Settings of a run that are not the protocol's, whatever changed them: the command line or a file of one's own."""
-    configuration.register()
-    folder = configuration.config_dir()
-    asked = ["experiment=benchmark", f"model={model}", "data=ptbxl", "paths.output_dir=unused"]
-    if (folder / "local" / "default.yaml").is_file():
-        asked.append("~local")
-    with initialize_config_dir(str(folder), version_base="1.3"):
-        protocol = configuration.plain(compose("train", asked))
+    from ecg_lightning.launching import compose_without_local  # Hydra
+
+    protocol = compose_without_local("experiment=benchmark", f"model={model}", "data=ptbxl")
     own, theirs = (dict(_flat(without(settings, _NOT_OF_THE_PROTOCOL))) for settings in (config, protocol))
     if not config:
         return ["settings unknown, without config.yaml"]
