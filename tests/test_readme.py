@@ -49,7 +49,7 @@ def test_every_command_runs(synthetic_root, tmp_path):
         root = compressed if "variants" in line else run
         words = shlex.split(
             line.replace("DIR", str(synthetic_root))
-            .replace("OTHER_RUN", str(root))
+            .replace("OTHER_RUN", str(compressed))
             .replace("RUN", str(root))
             .replace("NAME", "quantize")
         )
@@ -69,7 +69,7 @@ def test_every_command_runs(synthetic_root, tmp_path):
 
 def _when(line):
     """After what it needs: a run, then what was compressed."""
-    return ("ckpt_path=" in line) + ("compress.py" in line) + 3 * ("variants" in line)
+    return ("ckpt_path=" in line) + ("compress.py" in line) + 3 * ("variants" in line or "OTHER_RUN" in line)
 
 
 def test_the_python_example_runs(synthetic_root):
