@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from _pooled import pooled
+from _pooled import halves, pooled
 
 from ecg_lightning.evaluation.uncertainty import conformal_sets, coverage
 
@@ -21,10 +21,8 @@ ALPHAS = (0.05, 0.1, 0.2)
 
 def measure(guesses, targets, patients, alpha):
     """(C, 3): share of positive and of negative records covered, and of undecided ones, means over the halves."""
-    random, everyone = np.random.default_rng(0), np.unique(patients)
     found = []
-    for _ in range(N_HALVES):
-        known = np.isin(patients, random.permutation(everyone)[: len(everyone) // 2])
+    for known in halves(patients, N_HALVES, np.random.default_rng(0)):
         sets = conformal_sets(guesses[known], targets[known], guesses[~known], alpha)
         found.append([one[:3] for one in coverage(sets, targets[~known])])
     return np.nanmean(found, axis=0)

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from _pooled import pooled
+from _pooled import halves, pooled
 
 from ecg_lightning.evaluation.calibration import fit_temperature, logit, probabilities
 from ecg_lightning.evaluation.thresholds import f1_thresholds
@@ -50,7 +50,7 @@ def macro_f1(guesses, targets, thresholds):
 
 def compare(guesses, targets, patients):
     """Macro F1 of each way, on the half that it was not chosen on, and on the one that it was."""
-    random, everyone = np.random.default_rng(0), np.unique(patients)
+    random = np.random.default_rng(0)
     ways = {
         "0.5": lambda guesses, targets: 0.5,
         "searched": searched,
@@ -59,8 +59,7 @@ def compare(guesses, targets, patients):
         "half of the expected F1, one temperature": after_one_temperature,
     }
     found = {name: [] for name in (*ways, "searched on the other half itself")}
-    for _ in range(N_HALVES):
-        chosen = np.isin(patients, random.permutation(everyone)[: len(everyone) // 2])
+    for chosen in halves(patients, N_HALVES, random):
         for name, choose in ways.items():
             thresholds = choose(guesses[chosen], targets[chosen])
             found[name].append([macro_f1(guesses[part], targets[part], thresholds) for part in (~chosen, chosen)])

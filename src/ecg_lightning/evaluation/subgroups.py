@@ -78,6 +78,8 @@ def subgroups(decided: Decided, split: Predictions, root: Path, n_resamples: int
         for (name, chosen_N), counts_C in zip(groups, counts, strict=True):
             positives_C = split.targets_NC[chosen_N].sum(axis=0).tolist()
             shared_C = common_C & counts_C
+            scores = _scores(decided, split, chosen_N, counts_C, n_resamples)
+            alike = np.array_equal(shared_C, counts_C)
             found.append(
                 Subgroup(
                     by,
@@ -85,9 +87,9 @@ def subgroups(decided: Decided, split: Predictions, root: Path, n_resamples: int
                     int(chosen_N.sum()),
                     dict(zip(split.classes, positives_C, strict=True)),
                     _names(split, counts_C),
-                    *_scores(decided, split, chosen_N, counts_C, n_resamples),
+                    *scores,
                     _names(split, shared_C),
-                    *_scores(decided, split, chosen_N, shared_C, n_resamples),
+                    *(scores if alike else _scores(decided, split, chosen_N, shared_C, n_resamples)),
                 )
             )
     return found

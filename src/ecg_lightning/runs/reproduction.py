@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -135,14 +136,21 @@ def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
 
 def _changed(config: Mapping[str, Any], model: str) -> list[str]:
     """Settings of a run that are not the protocol's, whatever changed them: the command line or a file of one's own."""
-    from ecg_lightning.launching import compose_without_local  # Hydra
-
-    protocol = compose_without_local("experiment=benchmark", f"model={model}", "data=ptbxl")
-    own, theirs = (dict(_flat(without(settings, _NOT_OF_THE_PROTOCOL))) for settings in (config, protocol))
     if not config:
         return ["settings unknown, without config.yaml"]
+    protocol = _protocol(model)
     # A run of an earlier version has not all settings.
-    return sorted(f"{key}={value}" for key, value in own.items() if value != theirs.get(key))
+    own = _flat(without(config, _NOT_OF_THE_PROTOCOL))
+    return sorted(f"{key}={value}" for key, value in own if value != protocol.get(key))
+
+
+@cache
+def _protocol(model: str) -> dict[str, Any]:
+    """Its settings for a model, flat; composed once, and not for every run."""
+    from ecg_lightning.launching import compose_without_local  # Hydra
+
+    settings = compose_without_local("experiment=benchmark", f"model={model}", "data=ptbxl")
+    return dict(_flat(without(settings, _NOT_OF_THE_PROTOCOL)))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
