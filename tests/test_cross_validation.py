@@ -15,11 +15,11 @@ from ecg_lightning.runs.evaluations import evaluate_run, read_run
 SMALL = [*TINY["resnet1d"], "model=resnet1d", "trainer.max_epochs=1", "logger=none", "hardware.threads=1"]
 
 
-def test_each_fold_is_held_out_once(configure, synthetic_root, tmp_path):
+def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root, tmp_path):
     data = ["data=ptbxl", f"data.root={synthetic_root}"]
-    cfg = configure(*data, *SMALL, "cross_validation=[5,7]", "data.train_folds=[4,5,6,7]", output_dir=tmp_path)
+    cfg = configure(*data, *SMALL, "cross_validation=[[4,5],7]", "data.train_folds=[4,5,6,7]", output_dir=tmp_path)
     result = cross_validation.run(cfg)
-    folds = {fold: json.loads((tmp_path / f"fold{fold}" / "fold.json").read_text()) for fold in (5, 7)}
+    folds = {held: json.loads((tmp_path / f"fold{held}" / "fold.json").read_text()) for held in ("4_5", "7")}
     scores = [one["score"] for one in folds.values()]
     assert "each epoch was chosen on the fold that scores it" in result.notes[1]
     assert result.score == pytest.approx(sum(scores) / 2)
@@ -29,22 +29,22 @@ def test_each_fold_is_held_out_once(configure, synthetic_root, tmp_path):
     )
     assert result.metrics["val"]["per_class"]["MI"]["auroc"] > 0
     assert "test" not in result.metrics
-    for fold, one in folds.items():
-        used = yaml.safe_load((tmp_path / f"fold{fold}" / "config.yaml").read_text())["data"]
-        assert used["train_folds"] == [other for other in (4, 5, 6, 7) if other != fold]
-        assert used["val_folds"] == [fold]
+    for held, one in folds.items():
+        used = yaml.safe_load((tmp_path / f"fold{held}" / "config.yaml").read_text())["data"]
+        assert used["val_folds"] == [int(fold) for fold in held.split("_")]
+        assert used["train_folds"] == [fold for fold in (4, 5, 6, 7) if fold not in used["val_folds"]]
         assert "test" not in one["metrics"]
     alone = configure(
-        *data, *SMALL, "data.train_folds=[4,6,7]", "data.val_folds=[5]", "test=false", output_dir=tmp_path / "alone"
+        *data, *SMALL, "data.train_folds=[6,7]", "data.val_folds=[4,5]", "test=false", output_dir=tmp_path / "alone"
     )
-    assert training.run(alone).score == scores[0]
+    assert training.run(alone).score == folds["4_5"]["score"]
     n_val = sum(one["data"]["n_val"] for one in folds.values())
     assert json.loads((tmp_path / "result.json").read_text())["data"]["n_val"] == n_val
     found = evaluate_run(tmp_path, "val", synthetic_root, 100)
     assert found["n_records"] == n_val
     assert found["scores"]["macro"]["auroc"][0] == result.evaluation["val"]["scores"]["macro"]["auroc"][0]
     val = read_run(tmp_path, "val")
-    floor = cohort.describe(*val, synthetic_root, [4, 6], "superdiagnostic", "benchmark", 100)["age_and_sex"]
+    floor = cohort.describe(*val, synthetic_root, [6], "superdiagnostic", "benchmark", 100)["age_and_sex"]
     assert found["age_and_sex"] == floor  # of the folds that nothing was scored on
 
 
@@ -54,6 +54,11 @@ def test_each_fold_is_held_out_once(configure, synthetic_root, tmp_path):
         (["cross_validation=[9]"], "give different folds of data.train_folds"),
         (["cross_validation=[]"], "give different folds"),
         (["cross_validation=[7,7]"], "give different folds"),
+        (["cross_validation=[[]]"], "give different folds"),
+        (["cross_validation=[[7,8],7]"], "give different folds"),
+        (["cross_validation=[[7,[8]]]"], "give different folds"),
+        (["cross_validation=[seven]"], "give different folds"),
+        (["cross_validation=[[1,2]]", "data.train_folds=[1,2]"], "leave at least one to train on"),
         (["cross_validation=[1]", "data.train_folds=[1]"], "leave at least one to train on"),
         (["cross_validation=[7]", "ckpt_path=last"], "trains anew for each fold"),
         (["cross_validation=[7]", "compression=prune"], "trains anew for each fold"),

@@ -524,7 +524,7 @@ class TrainConfig:
     monitor: str = field(default="val/f1_macro", metadata={"choices": MONITORED})
     scored_epoch: str = field(default="best", metadata={"choices": ("best", "last")})
     n_tried: int = field(default=1, metadata={"min": 1})  # configurations that this one was chosen among
-    cross_validation: list[int] | None = None  # folds of data.train_folds, each held out once
+    cross_validation: list[Any] | None = None  # folds of data.train_folds, or groups of them, each held out once
     data: DataConfig = field(default_factory=DataConfig)
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -719,14 +719,26 @@ def _check_student(stage: str, student: DictConfig) -> None:
             )
 
 
+def fold_groups(cross_validation: Iterable[int | Iterable[int]]) -> list[list[int]]:
+    """The folds that each training of a cross-validation holds out: `[7, [1, 2]]` → `[[7], [1, 2]]`."""
+    return [[one] if not isinstance(one, Iterable) else list(one) for one in cross_validation]
+
+
 def _check_cross_validation(cfg: DictConfig) -> None:
     if cfg.cross_validation is None:
         return
-    folds, train = list(cfg.cross_validation), list(cfg.data.train_folds)
-    if not folds or len({*folds}) < len(folds) or not {*folds} <= {*train} or len(train) < 2:
+    groups, train = fold_groups(cfg.cross_validation), list(cfg.data.train_folds)
+    folds = [fold for group in groups for fold in group]
+    if (
+        not (groups and all(groups))
+        or not all(isinstance(fold, int) for fold in folds)
+        or len({*folds}) < len(folds)
+        or not {*folds} <= {*train}
+        or any({*group} == {*train} for group in groups)
+    ):
         raise ConfigError(
-            f"cross_validation={folds}: give different folds of data.train_folds={train}, and leave at least one to "
-            "train on"
+            f"cross_validation={plain(cfg)['cross_validation']}: give different folds of data.train_folds={train}, or "
+            "lists of those that are held out together, and leave at least one to train on"
         )
     if not cfg.train or cfg.ckpt_path or cfg.compression.stages:
         raise ConfigError(

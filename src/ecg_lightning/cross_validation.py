@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import training
-from ecg_lightning.config import plain
+from ecg_lightning.config import fold_groups, plain
 from ecg_lightning.evaluation import report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
 from ecg_lightning.runs.results import RunResult
@@ -19,11 +19,11 @@ from ecg_lightning.runs.results import RunResult
 log = logging.getLogger(__name__)
 
 FOLD_FILE = "fold.json"
-"""The result of one fold's training, which is no run of its own to a sweep."""
+"""The result of one of its trainings, which is no run of its own to a sweep."""
 
 
 def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
-    """Train once for each fold of `cross_validation`, on the training folds without it, and score it there.
+    """Train once for each fold, or group of folds, of `cross_validation`, on the other training folds; score it there.
 
     Args:
         cfg: a checked configuration, see `config.TrainConfig`.
@@ -31,17 +31,18 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         overrides: the command line's settings, for the result.
 
     Returns:
-        The result, also written to `paths.output_dir`; its score and validation metrics are means over the folds, its
-        evaluation and the predictions beside it are of all held-out records together.
+        The result, also written to `paths.output_dir`; its score and validation metrics are means over the trainings,
+        its evaluation and the predictions beside it are of all held-out records together.
 
     Raises:
         UserError: something that the user can mend.
     """
     output_dir = Path(cfg.paths.output_dir)
+    groups = fold_groups(cfg.cross_validation)
     results = []
-    for fold in cfg.cross_validation:
-        log.info("cross-validation: fold %d of %s is held out", fold, list(cfg.cross_validation))
-        results.append(training.run(_without(cfg, fold), choices, overrides, result_file=FOLD_FILE))
+    for folds in groups:
+        log.info("cross-validation: %s of %s is held out", folds, groups)
+        results.append(training.run(_without(cfg, folds), choices, overrides, result_file=FOLD_FILE))
     result = results[0]
     scores = [one.score for one in results if one.score is not None]
     result.score = mean(scores) if scores else None
@@ -50,7 +51,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.data["n_val"] = sum(one.data["n_val"] for one in results)
     result.thresholds, result.variants, result.artifacts = {}, [], {"predictions": PREDICTIONS_FILE}
     held_out = pooled(
-        [read_predictions(output_dir / f"fold{fold}" / PREDICTIONS_FILE)["val"] for fold in cfg.cross_validation]
+        [read_predictions(output_dir / _folder_of(folds) / PREDICTIONS_FILE)["val"] for folds in groups]
     )
     write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
     result.evaluation = {"val": report.evaluate(held_out, held_out).as_dict()}
@@ -58,7 +59,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     best = cfg.scored_epoch == "best"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
-        f"cross-validation over folds {list(cfg.cross_validation)}: means{spread}",
+        f"cross-validation over folds {plain(cfg)['cross_validation']}: means{spread}",
         *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are too good"] * best),
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
@@ -66,17 +67,21 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     return result
 
 
-def _without(cfg: DictConfig, fold: int) -> DictConfig:
-    """The configuration that trains without a fold and validates on it; the test folds stay untouched."""
+def _without(cfg: DictConfig, folds: Sequence[int]) -> DictConfig:
+    """The configuration that trains without some folds and validates on them; the test folds stay untouched."""
     settings: dict[str, Any] = plain(cfg) | {"cross_validation": None, "test": False}
     settings["data"] |= {
-        "train_folds": [other for other in cfg.data.train_folds if other != fold],
-        "val_folds": [fold],
+        "train_folds": [other for other in cfg.data.train_folds if other not in folds],
+        "val_folds": list(folds),
     }
-    settings["paths"] |= {"output_dir": str(Path(cfg.paths.output_dir) / f"fold{fold}")}
+    settings["paths"] |= {"output_dir": str(Path(cfg.paths.output_dir) / _folder_of(folds))}
     own = OmegaConf.create(settings)
     assert isinstance(own, DictConfig)
     return own
+
+
+def _folder_of(folds: Sequence[int]) -> str:
+    return "fold" + "_".join(map(str, folds))
 
 
 def _means(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

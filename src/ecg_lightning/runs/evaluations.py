@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from ecg_lightning.config import fold_groups
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.bootstrap import Interval
@@ -80,8 +81,8 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
     }
     try:
-        table, held_out = root or Path(config["data"]["root"]), config.get("cross_validation") or ()
-        train_folds = [fold for fold in config["data"]["train_folds"] if fold not in held_out]
+        table, groups = root or Path(config["data"]["root"]), fold_groups(config.get("cross_validation") or ())
+        train_folds = [fold for fold in config["data"]["train_folds"] if not any(fold in group for group in groups)]
     except (KeyError, TypeError):
         reason = f"{run}/config.yaml does not say data.root and data.train_folds"
         if root:
