@@ -10,7 +10,7 @@ from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.evaluation.predictions import read_predictions
+from ecg_lightning.evaluation.predictions import averaged, read_predictions
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,9 @@ def test_probabilities_are_the_members_mean(run, members, tmp_path):
     assert not torch.equal(ensemble.thresholds, torch.full((5,), 0.5, dtype=torch.float64))
     predicted = read_predictions(tmp_path / "run" / "predictions.csv")
     assert set(predicted) == {"val", "test"}
-    singles = [read_predictions(path.parents[1] / "predictions.csv")["val"].probabilities() for path in members]
-    assert np.allclose(predicted["val"].spreads_NC, np.std(singles, axis=0), atol=1e-6)
+    singles = [read_predictions(path.parents[1] / "predictions.csv")["val"] for path in members]
+    assert np.allclose(predicted["val"].spreads_NC, np.std([one.probabilities() for one in singles], axis=0), atol=1e-6)
+    assert np.allclose(predicted["val"].logits_NC, averaged(singles).logits_NC, atol=1e-4)
     assert result.evaluation["test"]["abstention"].keys() == {"distance", "agreement"}
     (onnx,) = {one.path for one in export_float(ensemble.eval(), tmp_path) if one.runtime == "onnxruntime"}
     logits = open_runtime(onnx, "onnxruntime").logits((signals.numpy() * 1e-3).astype(np.float32))

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
 from ecg_lightning.data.labels import SUPERCLASSES
-from ecg_lightning.errors import DataError
+from ecg_lightning.errors import DataError, UserError
 from ecg_lightning.evaluation import paired, report
 from ecg_lightning.evaluation.decisions import decide
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
-from ecg_lightning.evaluation.predictions import Predictions, read_predictions, write_predictions
+from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions, write_predictions
 from ecg_lightning.evaluation.subgroups import subgroups
 
 
@@ -321,6 +321,40 @@ def test_a_training_that_is_named_twice_is_refused(tmp_path):
         done = _call("compare", one, again, "--resamples", 100)
         assert done.exit_code == DataError.exit_code
         assert re.search(reason, done.output)
+
+
+def test_the_average_of_runs_is_a_row_of_its_own(tmp_path):
+    runs = [
+        _run(tmp_path / f"depth{depth}", 1.6, draw=depth, config=f"seed: 0\nmodel: {{depth: {depth}}}\n")
+        for depth in range(3)
+    ]
+    *singles, average = json.loads(_call("compare", *runs, "--average", "--resamples", 200, "--json").stdout)
+    assert average["averaged"]
+    assert average["runs"] == [*map(str, runs)]
+    assert average["auroc_change"][1] > 0  # of independent mistakes
+    assert average["auroc"][0] > max(single["auroc"][0] for single in singles)
+    told = _call("compare", *runs, "--average", "--resamples", 100).stdout
+    assert "average of the 3 runs" in told
+    assert "more seed" not in told
+    alone = _call("compare", runs[0], "--average")
+    assert alone.exit_code == UserError.exit_code
+    assert "--average: one run has none" in alone.stderr
+
+
+def test_an_average_is_of_the_same_records_in_any_order():
+    one, other = predictions(1.4, draw=0), predictions(1.4, draw=1)
+    order = np.random.default_rng(0).permutation(len(other.ecg_ids))
+    fields = ("ecg_ids", "patient_ids", "targets_NC", "logits_NC")
+    shuffled = replace(other, **{name: getattr(other, name)[order] for name in fields})
+    mean = averaged([one, shuffled])
+    assert np.array_equal(mean.ecg_ids, one.ecg_ids)
+    assert np.allclose(mean.probabilities(), (one.probabilities() + other.probabilities()) / 2)
+    softmax = [replace(part, link="softmax") for part in (one, other)]
+    expected = (softmax[0].probabilities() + softmax[1].probabilities()) / 2
+    assert np.allclose(averaged(softmax).probabilities(), expected)
+    for unlike in (replace(other, targets_NC=~other.targets_NC), replace(other, ecg_ids=other.ecg_ids + 1), softmax[1]):
+        with pytest.raises(DataError, match="no average"):
+            averaged([one, unlike])
 
 
 def test_how_many_configurations_were_tried_is_told(tmp_path):

@@ -194,6 +194,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs of train.py; the first one is the reference.")],
     split: Annotated[str, typer.Option(help="test or val.")] = "test",
     resamples: Annotated[int, typer.Option(help="Of the bootstrap by patient.", min=100)] = 1000,
+    average: Annotated[bool, typer.Option("--average", help="A last row: the average of all of them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare runs on the same records: paired differences to the first one, with intervals and a verdict.
@@ -206,7 +207,9 @@ def compare(
 
     try:
         _check_split(split)
-        rows = compare_runs(runs, split, resamples)
+        if average and len(runs) < 2:
+            raise UserError("--average: one run has none; name two or more")
+        rows = compare_runs(runs, split, resamples, average)
     except UserError as error:
         _fail(error)
     if as_json:

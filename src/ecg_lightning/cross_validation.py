@@ -50,9 +50,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.timing = _means([one.timing for one in results])
     result.data["n_val"] = sum(one.data["n_val"] for one in results)
     result.thresholds, result.variants, result.artifacts = {}, [], {"predictions": PREDICTIONS_FILE}
-    held_out = pooled(
-        [read_predictions(output_dir / _folder_of(folds) / PREDICTIONS_FILE)["val"] for folds in groups]
-    )
+    held_out = pooled([read_predictions(output_dir / _folder_of(folds) / PREDICTIONS_FILE)["val"] for folds in groups])
     write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
     result.evaluation = {"val": report.evaluate(held_out, held_out).as_dict()}
     training.write_config(plain(cfg), output_dir, result)

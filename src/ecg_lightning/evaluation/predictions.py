@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 
 from ecg_lightning.data.labels import read_database
 from ecg_lightning.errors import DataError
-from ecg_lightning.evaluation.calibration import probabilities
+from ecg_lightning.evaluation.calibration import logit, probabilities
 
 PREDICTIONS_FILE = "predictions.csv"
 _KEYS = ("split", "ecg_id", "patient_id")
@@ -57,6 +57,30 @@ def pooled(parts: Sequence[Predictions]) -> Predictions:
             for name in ("ecg_ids", "patient_ids", "targets_NC", "logits_NC")
         ),
     )
+
+
+def averaged(parts: Sequence[Predictions]) -> Predictions:
+    """The mean probabilities of several models on the same records, in the order of the first one's; without spreads.
+
+    Raises:
+        DataError: their records or labels are not the same, or some know independent classes and others do not.
+    """
+    first = parts[0]
+    rows_of_first = np.argsort(np.argsort(first.ecg_ids))
+    of_models = []
+    for part in parts:
+        rows = np.argsort(part.ecg_ids)
+        if (part.classes, part.link) != (first.classes, first.link) or len(rows) != len(rows_of_first):
+            raise DataError("models of other classes, links or records have no average")
+        rows = rows[rows_of_first]
+        if not np.array_equal(part.ecg_ids[rows], first.ecg_ids) or not np.array_equal(
+            part.targets_NC[rows], first.targets_NC
+        ):
+            raise DataError("predictions of other records, or of other labels, have no average")
+        of_models.append(part.probabilities()[rows])
+    mean_NC = np.mean(of_models, axis=0)
+    logits_NC = logit(mean_NC) if first.link == "sigmoid" else np.log(np.maximum(mean_NC, np.finfo(np.float64).tiny))
+    return replace(first, logits_NC=logits_NC, spreads_NC=None)
 
 
 def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:

@@ -16,7 +16,7 @@ from ecg_lightning.config import fold_groups
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, averaged, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
 from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.ledger import LEDGER_FILE, times_scored
@@ -229,8 +229,16 @@ def _scores_table(found: dict[str, Any], title: str, cell: Callable[[Interval], 
     return table
 
 
-def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[dict[str, Any]]:
+def compare_runs(
+    folders: Sequence[Path], split: str, n_resamples: int, with_average: bool = False
+) -> list[dict[str, Any]]:
     """Scores of recipes, and each one's difference to the first; runs that differ in their seed alone are one recipe.
+
+    Args:
+        folders: of the runs; the first one is of the reference.
+        split: `test` or `val`.
+        n_resamples: of the bootstrap.
+        with_average: whether a last row is of the average of all runs, as `model=ensemble` would make it.
 
     Raises:
         DataError: a run has no predictions, or not of the same records.
@@ -239,22 +247,27 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
     like = pairs[folders[0]][1]
     rows: list[dict[str, Any]] = []
     reference: paired.Scores | None = None
-    for runs in by_recipe(folders):
+    recipes = [(runs, [pairs[run] for run in runs]) for runs in by_recipe(folders)]
+    for runs, _ in recipes:
         _check_no_repeats({run: pairs[run][1] for run in runs}, len(runs))
+    if with_average:
+        recipes.append(([*folders], [_average(list(pairs.values()))]))
+    for runs, trainings in recipes:
         try:
-            scores = paired.score([pairs[folder] for folder in runs], like, n_resamples)
+            scores = paired.score(trainings, like, n_resamples)
         except DataError as error:
             raise DataError(f"{runs[0]} and {folders[0]}: {error}") from None
         row: dict[str, Any] = {
             "run": str(runs[0]),
             "runs": [str(run) for run in runs],
+            "averaged": len(trainings) < len(runs),
             "n_records": len(like.ecg_ids),
             "code": sorted({_code_of(run) for run in runs}),
             "n_tried": max(_n_tried(_run_of(run)) for run in runs),
         }
         for metric, scores_SR in scores._asdict().items():
             row[metric] = paired.mean_interval(scores_SR)
-            row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(runs) > 1 else None
+            row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(trainings) > 1 else None
         if reference is None:
             reference = scores
         else:
@@ -267,6 +280,12 @@ def compare_runs(folders: Sequence[Path], split: str, n_resamples: int) -> list[
             }
         rows.append(row)
     return rows
+
+
+def _average(trainings: Sequence[Pair]) -> Pair:
+    """Of several runs; its thresholds come from the average on the validation fold."""
+    val, split = zip(*trainings, strict=True)
+    return averaged(val), averaged(split)
 
 
 def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> None:
@@ -297,7 +316,7 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
     table = Table()
     for heading in ("run", f"{split} F1", "Δ F1", "", "AUROC", "Δ AUROC", ""):
         table.add_column(heading, min_width=8 if heading == "run" else None, overflow="fold")
-    several = any(len(row["runs"]) > 1 for row in rows)
+    several = any(len(row["runs"]) > 1 and not row["averaged"] for row in rows)
     for row in rows:
         cells = []
         for metric in ("f1", "auroc"):
@@ -306,14 +325,15 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
             change = row.get(f"{metric}_change")
             cells += [_signed(change), row[f"{metric}_verdict"]] if change else ["–", ""]
         more = len(row["runs"]) - 1
-        table.add_row(row["run"] + (f" and {more} more seed{'s' if more > 1 else ''}" if more else ""), *cells)
+        seeds = f"{row['run']} and {more} more seed{'s' if more > 1 else ''}" if more else row["run"]
+        table.add_row(f"average of the {more + 1} runs" if row["averaged"] else seeds, *cells)
     console.print(table)
     if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
         console.print(
             f"made by different code, which a difference may come from, too: {'; '.join(codes)}", highlight=False
         )
     for row in rows:
-        if row["n_tried"] > 1:
+        if row["n_tried"] > 1 and not row["averaged"]:
             console.print(
                 f"{row['run']}: one of {row['n_tried']} configurations that were tried; the fold that chose it scores "
                 "it too high",
