@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.building import build, resolve
+from ecg_lightning.config import fold_groups
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.launching import explain
@@ -250,7 +251,7 @@ def test_search_spaces_are_of_keys_that_there_are(configure, space):
     for key in OmegaConf.load(space).hydra.sweeper.params:
         assert OmegaConf.select(cfg, key, default=missing) is not missing, key
     assert not cfg.test
-    assert {*cfg.cross_validation} <= {*cfg.data.train_folds}
+    assert {fold for group in fold_groups(cfg.cross_validation) for fold in group} <= {*cfg.data.train_folds}
 
 
 SEED_RECIPES = {  # (image, channels, dropout, drop path, loss), (optimizer, rate, decay, pretrained, early stopping)
