@@ -1,13 +1,16 @@
 """What a recipe changes in training alone: losses, mixup, the teacher's part."""
 
 import functools
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from omegaconf import OmegaConf
 from stages import ToyRecords
 from tiny import SIGNAL_MODELS, TINY, build_tiny
+from torch import nn
 
 from ecg_lightning import training
 from ecg_lightning.building import build_classifier
@@ -147,6 +150,21 @@ def test_a_teacher_that_sees_the_records_once(make):
         own = teacher(records.__getitems__(places.tolist()).signals)
     assert found == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, own.sigmoid())), rel=1e-5)
     assert len(calls) == 4  # this test's own
+
+
+def test_what_a_teacher_says_of_records_is_computed_in_the_training_s_precision(make, monkeypatch):
+    """In fp32 a teacher on windows costs more than some students' training does."""
+    student = make("resnet1d_wang", "model.teacher=FILE", "model.teacher_sees=record", teacher=make("resnet1d"))
+    datasets = {"train": ToyRecords(8)}
+    kinds = []
+    for plugin in (Precision(), MixedPrecision("bf16-mixed", "cpu")):
+        trainer = SimpleNamespace(precision_plugin=plugin, datamodule=SimpleNamespace(datasets=datasets))
+        monkeypatch.setattr(type(student), "trainer", trainer, raising=False)
+        head = next(m for m in student.distillation.teacher.modules() if isinstance(m, nn.Linear))
+        hook = head.register_forward_hook(lambda _, __, logits: kinds.append(logits.dtype))
+        student.on_fit_start()
+        hook.remove()
+    assert kinds == [torch.float32, torch.bfloat16]
 
 
 @pytest.mark.parametrize("sees", ["record", "augmented"])

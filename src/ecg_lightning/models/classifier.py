@@ -135,9 +135,11 @@ class ECGClassifier(L.LightningModule):
         return millivolts, targets, taught
 
     def on_fit_start(self) -> None:
-        """Bring the teacher to this model's device, and let it see the records where it sees them once."""
+        """Bring the teacher to the device; one that sees the records once does, in the training's precision."""
         if self.distillation:
-            self.distillation.prepare(cast(Any, self.trainer).datamodule.datasets["train"], self.device, self.link)
+            trainer = cast(Any, self.trainer)
+            with trainer.precision_plugin.forward_context():
+                self.distillation.prepare(trainer.datamodule.datasets["train"], self.device, self.link)
 
     def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
         """One step; refuses to go on from a loss that is not finite."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,8 @@ from ecg_lightning.models.held_out import HeldOutTeacher
 
 if TYPE_CHECKING:
     from ecg_lightning.models.classifier import ECGClassifier
+
+log = logging.getLogger(__name__)
 
 TEACHER_SEES = ("augmented", "record")
 
@@ -70,6 +73,7 @@ class Distillation:
             batches = [
                 range(first, min(first + batch_size, len(dataset))) for first in range(0, len(dataset), batch_size)
             ]
+            log.info("the teacher sees the %s training records once", f"{len(dataset):,}")
             with torch.no_grad():
                 seen = [self.teacher(dataset.__getitems__(batch).signals.to(device)) for batch in batches]
             self._taught_N2C = self._targets(torch.cat(seen), link)
