@@ -81,6 +81,6 @@ def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_roo
     assert len(results) == 4 > len(finished) > 0
     assert best["best_value"] == max(one["score"] for one in finished)
     assert 1e-3 <= best["best_params"]["model.optimizer.lr"] <= 2e-2
-    assert all("cross-validation over folds [[7, 8]]" in one["notes"][0] for one in finished)
+    assert all("cross-validation over folds [[5, 6], [7, 8]]" in one["notes"][0] for one in finished)
     assert not any("too good" in note for one in finished for note in one["notes"])  # the last epoch is scored
     assert "4 configurations were tried" in " ".join(done.stdout.split())
