@@ -53,14 +53,14 @@ def compare_trainings(recipe, reference, n_resamples=1000):
 
 
 def verdict(difference):
-    return paired.verdict(difference.auroc, difference.single)
+    return paired.verdict(difference.auroc, difference.of)
 
 
 def test_a_planted_difference_is_found_and_its_absence_is_not():
     weak, strong = model(1.6), model(1.2)
     difference = compare(strong, weak)
     assert verdict(difference) == "better (one run)"
-    assert paired.verdict(difference.f1, single=True) == "better (one run)"
+    assert paired.verdict(difference.f1, "one run") == "better (one run)"
     assert verdict(compare(weak, strong)) == "worse (one run)"
     same = compare(model(1.2), model(1.2, draw=1))
     assert verdict(same) == "no difference shown"
@@ -336,6 +336,13 @@ def test_the_average_of_runs_is_a_row_of_its_own(tmp_path):
     told = _call("compare", *runs, "--average", "--resamples", 100).stdout
     assert "average of the 3 runs" in told
     assert "more seed" not in told
+    assert average["auroc_verdict"] == "better (these runs)"
+    seeds = [_run(tmp_path / f"seed{seed}", 1.6, draw=seed, config=f"seed: {seed}\n") for seed in range(3)]
+    one, average = json.loads(_call("compare", *seeds, "--average", "--resamples", 200, "--json").stdout)
+    assert one["auroc_sd"] > 0
+    assert average["auroc_verdict"] == "better (these runs)"
+    value, low, _ = average["auroc_change"]
+    assert value - low < 2 * one["auroc_sd"]  # their luck moves both
     alone = _call("compare", runs[0], "--average")
     assert alone.exit_code == UserError.exit_code
     assert "--average: one run has none" in alone.stderr
@@ -352,8 +359,12 @@ def test_an_average_is_of_the_same_records_in_any_order():
     softmax = [replace(part, link="softmax") for part in (one, other)]
     expected = (softmax[0].probabilities() + softmax[1].probabilities()) / 2
     assert np.allclose(averaged(softmax).probabilities(), expected)
-    for unlike in (replace(other, targets_NC=~other.targets_NC), replace(other, ecg_ids=other.ecg_ids + 1), softmax[1]):
-        with pytest.raises(DataError, match="no average"):
+    for unlike, said in (
+        (replace(other, targets_NC=~other.targets_NC), "have other labels"),
+        (replace(other, ecg_ids=other.ecg_ids + 1), "records that are not the same"),
+        (softmax[1], "sigmoid and softmax have no average"),
+    ):
+        with pytest.raises(DataError, match=said):
             averaged([one, unlike])
 
 
@@ -435,7 +446,14 @@ def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):
 def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
     run, no_config = _run(tmp_path / "run", 1.3), _run(tmp_path / "no_config", 1.3)
     (no_config / "config.yaml").unlink()
+    of_others = _run(tmp_path / "of_others", 1.3, seed=1)
+    other_val = _run(tmp_path / "other_val", 1.3, draw=1)
+    val, test = predictions(1.3, seed=1), read_predictions(other_val / "predictions.csv")["test"]
+    write_predictions(other_val / "predictions.csv", {"val": val, "test": test})
+    assert _call("compare", run, other_val, "--resamples", 100).exit_code == 0
     for arguments, said in (
+        (("compare", run, of_others), f"{of_others} and {run}: 1500 and 1500 records that are not the same, or have"),
+        (("compare", run, other_val, "--average"), f"{other_val} and {run}: 1500 and 1500 records"),
         (("evaluate", tmp_path), "predictions.csv is not there"),
         (("evaluate", run, "--split", "train"), "--split train: allowed are test, val"),
         (("compare", run, tmp_path / "none"), "predictions.csv is not there"),

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats, Interval
-from ecg_lightning.evaluation.decisions import Decided, decide, macro_scores
-from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.decisions import decide, macro_scores
+from ecg_lightning.evaluation.predictions import Predictions, aligned, in_order
 
 Training = tuple[Predictions, Predictions]
 """A training's predictions of the validation fold and of the split to score."""
@@ -39,13 +38,13 @@ class Difference:
     Attributes:
         f1: of the means of macro F1.
         auroc: of the means of macro AUROC.
-        single: whether one of them was trained once, so that the intervals know nothing of its other seeds but what the
-            other recipe's say.
+        of: what alone the intervals hold for: `one run` where one of them was trained once, so that they know nothing
+            of its other seeds but what the other recipe's say, or `these runs`; empty where they hold for recipes.
     """
 
     f1: Interval
     auroc: Interval
-    single: bool
+    of: str
 
 
 def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1000) -> Scores:
@@ -59,24 +58,10 @@ def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1
     Raises:
         DataError: the trainings were not scored on the records of `like`, with its labels.
     """
-    in_order = np.argsort(like.ecg_ids)
-    weights_RN = bootstrap.patient_weights(like.patient_ids[in_order], n_resamples)
-    targets_NC = like.targets_NC[in_order]
-    scores = []
-    for val, split in trainings:
-        order = np.argsort(split.ecg_ids)
-        if (
-            split.classes != like.classes
-            or not np.array_equal(split.ecg_ids[order], like.ecg_ids[in_order])
-            or not np.array_equal(split.targets_NC[order], targets_NC)
-        ):
-            raise DataError(
-                f"{len(split.ecg_ids)} and {len(like.ecg_ids)} records that are not the same, or have other labels: "
-                "compare runs of the same folds, records and label rule"
-            )
-        decided = decide(val, split)
-        ordered = Decided(decided.probabilities_NC[order], decided.thresholds_C)
-        scores.append(macro_scores(ordered, targets_NC, weights_RN))
+    like = in_order(like)
+    weights_RN = bootstrap.patient_weights(like.patient_ids, n_resamples)
+    decided = (decide(val, aligned(split, like)) for val, split in trainings)
+    scores = [macro_scores(one, like.targets_NC, weights_RN) for one in decided]
     f1, auroc = zip(*scores, strict=True)
     return Scores(np.stack(f1), np.stack(auroc))
 
@@ -90,29 +75,32 @@ def mean_interval(scores_SR: Floats) -> Interval:
     return _with_seeds(bootstrap.interval(scores_SR.mean(axis=0)), [scores_SR])
 
 
-def compare(recipe: Scores, reference: Scores) -> Difference:
-    """Paired by patient; trainings of the two belong to no other's.
+def compare(recipe: Scores, reference: Scores, shared: bool = False) -> Difference:
+    """Paired by patient.
 
     Args:
         recipe: what `score` gave.
         reference: the same of the one it is compared with, on the same records.
+        shared: whether the recipe is an average that the reference's trainings are part of: their luck moves both, so
+            that the interval is over patients, of these trainings.
     """
     f1, auroc = (
-        _with_seeds(bootstrap.interval(own_SR.mean(axis=0) - its_SR.mean(axis=0)), [own_SR, its_SR])
+        _with_seeds(bootstrap.interval(own_SR.mean(axis=0) - its_SR.mean(axis=0)), [] if shared else [own_SR, its_SR])
         for own_SR, its_SR in zip(recipe, reference, strict=True)
     )
-    return Difference(f1, auroc, single=min(len(recipe.f1), len(reference.f1)) == 1)
+    single = min(len(recipe.f1), len(reference.f1)) == 1
+    return Difference(f1, auroc, of="these runs" if shared else "one run" if single else "")
 
 
-def verdict(interval: Interval, single: bool) -> str:
+def verdict(interval: Interval, of: str = "") -> str:
     """`better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`.
 
     Args:
         interval: of a difference.
-        single: whether a recipe was trained once: then it is the run that is better, of other seeds nothing is known.
+        of: see `Difference`; said with a difference that is shown.
     """
     said = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no difference shown"
-    return f"{said} (one run)" if single and said != "no difference shown" else said
+    return f"{said} ({of})" if of and said != "no difference shown" else said
 
 
 def _with_seeds(patients: Interval, recipes: Sequence[Floats]) -> Interval:

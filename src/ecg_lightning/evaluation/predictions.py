@@ -59,26 +59,51 @@ def pooled(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
+def aligned(part: Predictions, like: Predictions) -> Predictions:
+    """Predictions in the order of the records of others.
+
+    Raises:
+        DataError: they are not of the same classes, records and labels.
+    """
+    rows = np.argsort(part.ecg_ids)
+    if part.classes == like.classes and len(rows) == len(like.ecg_ids):
+        found = _of_rows(part, rows[np.argsort(np.argsort(like.ecg_ids))])
+        if np.array_equal(found.ecg_ids, like.ecg_ids) and np.array_equal(found.targets_NC, like.targets_NC):
+            return found
+    raise DataError(
+        f"{len(part.ecg_ids)} and {len(like.ecg_ids)} records that are not the same, or have other labels: take runs "
+        "of the same folds, records and label rule"
+    )
+
+
+def in_order(predictions: Predictions) -> Predictions:
+    """Predictions by record number."""
+    return _of_rows(predictions, np.argsort(predictions.ecg_ids))
+
+
+def _of_rows(predictions: Predictions, rows: npt.NDArray[np.int64]) -> Predictions:
+    spreads_NC = predictions.spreads_NC
+    return replace(
+        predictions,
+        ecg_ids=predictions.ecg_ids[rows],
+        patient_ids=predictions.patient_ids[rows],
+        targets_NC=predictions.targets_NC[rows],
+        logits_NC=predictions.logits_NC[rows],
+        spreads_NC=None if spreads_NC is None else spreads_NC[rows],
+    )
+
+
 def averaged(parts: Sequence[Predictions]) -> Predictions:
     """The mean probabilities of several models on the same records, in the order of the first one's; without spreads.
 
     Raises:
-        DataError: their records or labels are not the same, or some know independent classes and others do not.
+        DataError: they are not of the same classes, records and labels, or some know independent classes and others do
+            not.
     """
     first = parts[0]
-    rows_of_first = np.argsort(np.argsort(first.ecg_ids))
-    of_models = []
-    for part in parts:
-        rows = np.argsort(part.ecg_ids)
-        if (part.classes, part.link) != (first.classes, first.link) or len(rows) != len(rows_of_first):
-            raise DataError("models of other classes, links or records have no average")
-        rows = rows[rows_of_first]
-        if not np.array_equal(part.ecg_ids[rows], first.ecg_ids) or not np.array_equal(
-            part.targets_NC[rows], first.targets_NC
-        ):
-            raise DataError("predictions of other records, or of other labels, have no average")
-        of_models.append(part.probabilities()[rows])
-    mean_NC = np.mean(of_models, axis=0)
+    if len(links := {part.link for part in parts}) > 1:
+        raise DataError(f"models with {' and '.join(sorted(links))} have no average")
+    mean_NC = np.mean([aligned(part, first).probabilities() for part in parts], axis=0)
     logits_NC = logit(mean_NC) if first.link == "sigmoid" else np.log(np.maximum(mean_NC, np.finfo(np.float64).tiny))
     return replace(first, logits_NC=logits_NC, spreads_NC=None)
 

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import SignalDataset
-from ecg_lightning.errors import ConfigError
-from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.errors import ConfigError, DataError
+from ecg_lightning.evaluation.predictions import Predictions, averaged
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.losses import BinaryCrossEntropy
-from ecg_lightning.models.windows import logit_of_mean
 
 
 class HeldOutTeacher:
@@ -35,16 +34,14 @@ class HeldOutTeacher:
 
     def __init__(self, cross_validations: Sequence[Predictions], description: Mapping[str, Any]) -> None:
         self.description = description
-        self._first = first = cross_validations[0]
-        self._rows = {int(ecg_id): row for row, ecg_id in enumerate(first.ecg_ids)}
-        order = [_order(self._rows, one) for one in cross_validations]
-        logits_MNC = torch.stack(
-            [torch.from_numpy(one.logits_NC[rows]) for one, rows in zip(cross_validations, order, strict=True)]
-        )
+        try:
+            self._first = averaged(cross_validations)
+        except DataError as error:
+            raise ConfigError(f"model.teacher: the cross-validations do not go together: {error}") from None
+        self._rows = {int(ecg_id): row for row, ecg_id in enumerate(self._first.ecg_ids)}
         self.loss = BinaryCrossEntropy()
-        self._logits_NC = logit_of_mean(logits_MNC).float()
-        probabilities_NC = self.loss.probabilities(self._logits_NC).numpy()
-        self.thresholds = torch.from_numpy(f1_thresholds(probabilities_NC, first.targets_NC))
+        self._logits_NC = torch.from_numpy(self._first.logits_NC).float()
+        self.thresholds = torch.from_numpy(f1_thresholds(self._first.probabilities(), self._first.targets_NC))
 
     def to(self, device: torch.device) -> None:
         """Bring its thresholds to the device."""
@@ -69,13 +66,3 @@ class HeldOutTeacher:
                 "of other data"
             )
         return self._logits_NC[torch.tensor(rows)]
-
-
-def _order(rows: dict[int, int], predictions: Predictions) -> np.ndarray:
-    """Rows of `predictions` in the first one's order."""
-    own = {int(ecg_id): row for row, ecg_id in enumerate(predictions.ecg_ids)}
-    if own.keys() != rows.keys():
-        raise ConfigError(
-            "model.teacher: the cross-validations held out different records; name ones of the same folds"
-        )
-    return np.array([own[ecg_id] for ecg_id in rows])

@@ -16,7 +16,7 @@ from ecg_lightning.config import fold_groups
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, averaged, read_predictions
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
 from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.ledger import LEDGER_FILE, times_scored
@@ -243,25 +243,28 @@ def compare_runs(
     Raises:
         DataError: a run has no predictions, or not of the same records.
     """
-    pairs = {folder: read_trained(folder, split) for folder in folders}
-    like = pairs[folders[0]][1]
+    trained: dict[Path, Pair] = {}
+    for folder in folders:
+        val, scored = read_trained(folder, split)
+        first_val, first = trained.get(folders[0], (val, scored))
+        try:
+            trained[folder] = (aligned(val, first_val) if with_average else val), aligned(scored, first)
+        except DataError as error:
+            raise DataError(f"{folder} and {folders[0]}: {error}") from None
+    recipes = [(runs, [trained[run] for run in runs], False) for runs in by_recipe(folders)]
+    for runs, _, _ in recipes:
+        _check_no_repeats({run: trained[run][1] for run in runs}, len(runs))
+    if with_average:
+        recipes.append(([*folders], [_average([*trained.values()])], True))
     rows: list[dict[str, Any]] = []
     reference: paired.Scores | None = None
-    recipes = [(runs, [pairs[run] for run in runs]) for runs in by_recipe(folders)]
-    for runs, _ in recipes:
-        _check_no_repeats({run: pairs[run][1] for run in runs}, len(runs))
-    if with_average:
-        recipes.append(([*folders], [_average(list(pairs.values()))]))
-    for runs, trainings in recipes:
-        try:
-            scores = paired.score(trainings, like, n_resamples)
-        except DataError as error:
-            raise DataError(f"{runs[0]} and {folders[0]}: {error}") from None
+    for runs, trainings, is_average in recipes:
+        scores = paired.score(trainings, trained[folders[0]][1], n_resamples)
         row: dict[str, Any] = {
             "run": str(runs[0]),
             "runs": [str(run) for run in runs],
-            "averaged": len(trainings) < len(runs),
-            "n_records": len(like.ecg_ids),
+            "averaged": is_average,
+            "n_records": len(trainings[0][1].ecg_ids),
             "code": sorted({_code_of(run) for run in runs}),
             "n_tried": max(_n_tried(_run_of(run)) for run in runs),
         }
@@ -271,12 +274,12 @@ def compare_runs(
         if reference is None:
             reference = scores
         else:
-            difference = paired.compare(scores, reference)
+            difference = paired.compare(scores, reference, shared=is_average)
             row |= {
                 "f1_change": difference.f1,
-                "f1_verdict": paired.verdict(difference.f1, difference.single),
+                "f1_verdict": paired.verdict(difference.f1, difference.of),
                 "auroc_change": difference.auroc,
-                "auroc_verdict": paired.verdict(difference.auroc, difference.single),
+                "auroc_verdict": paired.verdict(difference.auroc, difference.of),
             }
         rows.append(row)
     return rows
@@ -316,6 +319,7 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
     table = Table()
     for heading in ("run", f"{split} F1", "Δ F1", "", "AUROC", "Δ AUROC", ""):
         table.add_column(heading, min_width=8 if heading == "run" else None, overflow="fold")
+    averages = any(row["averaged"] for row in rows)
     several = any(len(row["runs"]) > 1 and not row["averaged"] for row in rows)
     for row in rows:
         cells = []
@@ -349,6 +353,11 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
             "interval covers seeds, too."
             if several
             else " Of one run a recipe the intervals say nothing of other seeds."
+        )
+        + (
+            " The first row is part of the average: that difference is of these runs, over patients."
+            if averages
+            else ""
         ),
         style="dim",
         highlight=False,
