@@ -8,7 +8,7 @@ from test_sweep import start
 from tiny import TINY
 
 from ecg_lightning import cross_validation, training
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation import cohort
 from ecg_lightning.runs.evaluations import evaluate_run, read_run
 
@@ -48,6 +48,35 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     assert found["age_and_sex"] == floor  # of the folds that nothing was scored on
 
 
+def test_an_interrupted_cross_validation_goes_on(configure, synthetic_root, tmp_path, monkeypatch):
+    data = ["data=ptbxl", f"data.root={synthetic_root}", "data.train_folds=[4,5,6,7]", "cross_validation=[4,5,7]"]
+
+    def run(folder, *overrides):
+        overrides = [*SMALL, "trainer.max_epochs=2", *overrides]
+        return cross_validation.run(configure(*data, *overrides, output_dir=folder))
+
+    whole = run(tmp_path / "whole")
+    original = training.ECGClassifier.training_step
+
+    def stop(self, batch, batch_idx):
+        if self.current_epoch == 1 and (tmp_path / "cut" / "fold4" / "fold.json").is_file():
+            raise RuntimeError("pulled the plug")
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(training.ECGClassifier, "training_step", stop)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        run(tmp_path / "cut")
+    monkeypatch.undo()
+    assert (tmp_path / "cut" / "fold5" / "checkpoints" / "last.ckpt").is_file()
+    assert not (tmp_path / "cut" / "fold7").exists()
+    with pytest.raises(CheckpointError, match=r"model\.dropout"):
+        run(tmp_path / "cut", "ckpt_path=last", "model.dropout=0.4")
+    went_on = run(tmp_path / "cut", "ckpt_path=last")
+    assert went_on.metrics == whole.metrics
+    cut, uncut = ((tmp_path / name / "predictions.csv").read_text() for name in ("cut", "whole"))
+    assert cut == uncut
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -60,7 +89,10 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
         (["cross_validation=[seven]"], "give different folds"),
         (["cross_validation=[[1,2]]", "data.train_folds=[1,2]"], "leave at least one to train on"),
         (["cross_validation=[1]", "data.train_folds=[1]"], "leave at least one to train on"),
-        (["cross_validation=[7]", "ckpt_path=last"], "trains anew for each fold"),
+        (["cross_validation=[7]", "ckpt_path=best.ckpt"], "trains anew for each fold"),
+        (["cross_validation=[true]"], "whole numbers"),
+        (["cross_validation=[[true,2]]"], "whole numbers"),
+        (["cross_validation=[{7:8}]"], "whole numbers"),
         (["cross_validation=[7]", "compression=prune"], "trains anew for each fold"),
     ],
 )

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -719,9 +719,9 @@ def _check_student(stage: str, student: DictConfig) -> None:
             )
 
 
-def fold_groups(cross_validation: Iterable[int | Iterable[int]]) -> list[list[int]]:
+def fold_groups(cross_validation: Iterable[Any]) -> list[list[int]]:
     """The folds that each training of a cross-validation holds out: `[7, [1, 2]]` → `[[7], [1, 2]]`."""
-    return [[one] if not isinstance(one, Iterable) else list(one) for one in cross_validation]
+    return [list(one) if isinstance(one, Sequence) and not isinstance(one, str) else [one] for one in cross_validation]
 
 
 def _check_cross_validation(cfg: DictConfig) -> None:
@@ -731,18 +731,19 @@ def _check_cross_validation(cfg: DictConfig) -> None:
     folds = [fold for group in groups for fold in group]
     if (
         not (groups and all(groups))
-        or not all(isinstance(fold, int) for fold in folds)
+        or not all(type(fold) is int for fold in folds)  # True is 1
         or len({*folds}) < len(folds)
         or not {*folds} <= {*train}
         or any({*group} == {*train} for group in groups)
     ):
         raise ConfigError(
-            f"cross_validation={plain(cfg)['cross_validation']}: give different folds of data.train_folds={train}, or "
-            "lists of those that are held out together, and leave at least one to train on"
+            f"cross_validation={plain(cfg)['cross_validation']}: give different folds of data.train_folds={train}, "
+            "whole numbers or lists of those that are held out together, and leave at least one to train on"
         )
-    if not cfg.train or cfg.ckpt_path or cfg.compression.stages:
+    if not cfg.train or cfg.ckpt_path not in (None, "last") or cfg.compression.stages:
         raise ConfigError(
-            "cross_validation trains anew for each fold: leave train, ckpt_path and compression as they are"
+            "cross_validation trains anew for each fold: leave train and compression as they are; of ckpt_path "
+            "only last is allowed, which goes on with an interrupted one"
         )
 
 

@@ -26,13 +26,13 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     """Train once for each fold, or group of folds, of `cross_validation`, on the other training folds; score it there.
 
     Args:
-        cfg: a checked configuration, see `config.TrainConfig`.
+        cfg: a checked configuration, see `config.TrainConfig`; `ckpt_path=last` goes on with what was interrupted.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
 
     Returns:
-        The result, also written to `paths.output_dir`; its score and validation metrics are means over the trainings,
-        its evaluation and the predictions beside it are of all held-out records together.
+        The result, also written to `paths.output_dir`; its score, validation metrics and number of training records
+        are means over the trainings, its evaluation and the predictions beside it are of all held-out records together.
 
     Raises:
         UserError: something that the user can mend.
@@ -48,6 +48,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.score = mean(scores) if scores else None
     result.metrics = {"val": _means([one.metrics["val"] for one in results])}
     result.timing = _means([one.timing for one in results])
+    result.data["n_train"] = round(mean(one.data["n_train"] for one in results))
     result.data["n_val"] = sum(one.data["n_val"] for one in results)
     result.thresholds, result.variants, result.artifacts = {}, [], {"predictions": PREDICTIONS_FILE}
     held_out = pooled([read_predictions(output_dir / _folder_of(folds) / PREDICTIONS_FILE)["val"] for folds in groups])
@@ -57,7 +58,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     best = cfg.scored_epoch == "best"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
-        f"cross-validation over folds {plain(cfg)['cross_validation']}: means{spread}",
+        f"cross-validation over folds {plain(cfg)['cross_validation']}: means of {len(results)} trainings{spread}",
         *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are too good"] * best),
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
@@ -67,12 +68,18 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
 
 def _without(cfg: DictConfig, folds: Sequence[int]) -> DictConfig:
     """The configuration that trains without some folds and validates on them; the test folds stay untouched."""
-    settings: dict[str, Any] = plain(cfg) | {"cross_validation": None, "test": False}
+    folder = Path(cfg.paths.output_dir) / _folder_of(folds)
+    begun = (folder / "checkpoints" / "last.ckpt").is_file()  # only with ckpt_path=last is there anything
+    settings: dict[str, Any] = plain(cfg) | {
+        "cross_validation": None,
+        "test": False,
+        "ckpt_path": "last" if begun else None,
+    }
     settings["data"] |= {
         "train_folds": [other for other in cfg.data.train_folds if other not in folds],
         "val_folds": list(folds),
     }
-    settings["paths"] |= {"output_dir": str(Path(cfg.paths.output_dir) / _folder_of(folds))}
+    settings["paths"] |= {"output_dir": str(folder)}
     own = OmegaConf.create(settings)
     assert isinstance(own, DictConfig)
     return own

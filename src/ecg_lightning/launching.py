@@ -113,7 +113,7 @@ def _job(
             raise unfinished.cause from None
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
-        kept = (output_dir / "checkpoints" / "last.ckpt").is_file()
+        kept = any(output_dir.glob("checkpoints/last.ckpt")) or any(output_dir.glob("fold*/checkpoints/last.ckpt"))
         how = f"go on with ckpt_path=last hydra.run.dir={output_dir}" if kept else "no epoch was finished, start anew"
         if (output_dir / "variants").is_dir():
             how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
