@@ -218,6 +218,7 @@ def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tm
     taught = ["model.teacher_sees=record", "model.hard_share=0.5", f"model.teacher={checkpoint}", "frontend=strips"]
     shape = [*TINY["deit"], "frontend.size=[192,128]"]
     result = training.run(configure("model=deit", *shape, *taught, *data, output_dir=tmp_path / "deit"))
+    assert result.timing["teacher_s"] > 0
     heads = [result.metrics["test"][f"auroc_macro_{head}"] for head in ("class_head", "distillation_head")]
     assert all(0 < score < 1 for score in heads)
     assert heads[0] != heads[1]

@@ -635,6 +635,20 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError("model.hard_share and model.teacher_sees rule what a teacher gives: set model.teacher=FILE")
 
 
+def check_experiment(experiment: str | None, model: str) -> None:
+    """An experiment that is named after a model is of that one: another would take its rate and clipping unnoticed.
+
+    Raises:
+        ConfigError: it is combined with another one.
+    """
+    named = [path.stem for path in (config_dir() / "model").glob("*.yaml") if f"{experiment}".endswith(f"_{path.stem}")]
+    if named and model not in named:
+        raise ConfigError(
+            f"experiment={experiment} is of model={named[0]} and sets what that one needs, not model={model}: take "
+            f"another experiment, such as experiment=benchmark model={model}, or leave model out"
+        )
+
+
 def validate_compression(cfg: DictConfig) -> None:
     """The same for `CompressConfig`.
 

@@ -104,6 +104,7 @@ def _job(
         )
     failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
     try:
+        config.check_experiment(choices.get("experiment"), choices.get("model", ""))
         validate(cfg)
         OmegaConf.set_readonly(cfg, True)
         try:

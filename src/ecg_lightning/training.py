@@ -121,6 +121,8 @@ def run(
                 classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True
             )
             result.timing = _timing(trainer, datamodule.batch_size)
+            if classifier.distillation:
+                result.timing["teacher_s"] = classifier.distillation.prepared_in_s
             if not cfg.trainer.fast_dev_run:  # which writes no checkpoint
                 _back_to_best(classifier, output_dir, result)
         evaluator.validate(classifier, datamodule=datamodule, verbose=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,6 +39,9 @@ class Distillation:
         hard_share: h, from 0 (soft) to 1 (hard).
         teacher_sees: `augmented`: what the student sees, in every step; `record`: the records as they are, once before
             the training, which costs a step nothing.
+
+    Attributes:
+        prepared_in_s: seconds that the teacher took for the records, once, which are no part of the fit's.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Distillation:
         self.temperature = temperature
         self.hard_share = hard_share
         self.teacher_sees = teacher_sees
+        self.prepared_in_s = 0.0
         self._taught_N2C: Tensor | None = None
 
     def prepare(
@@ -66,6 +71,7 @@ class Distillation:
             link: the student's, from logits to probabilities.
             batch_size: records that the teacher sees at a time.
         """
+        begun = time.perf_counter()
         self.teacher.to(device)
         if isinstance(self.teacher, HeldOutTeacher):
             self._taught_N2C = self._targets(self.teacher.logits_of(dataset).to(device), link)
@@ -77,6 +83,7 @@ class Distillation:
             with torch.no_grad():
                 seen = [self.teacher(dataset.__getitems__(batch).signals.to(device)) for batch in batches]
             self._taught_N2C = self._targets(torch.cat(seen), link)
+        self.prepared_in_s = time.perf_counter() - begun
 
     def of_records(self, places_B: Tensor | None) -> Tensor | None:
         """(B, 2, C) as `of_signals`, of records by place in the training split; None where it was not shown them."""
