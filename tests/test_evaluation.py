@@ -399,7 +399,14 @@ def test_the_commands_print_tables_or_json(tmp_path):
     assert "abc123, torch 9.9" in told
     done = _call("evaluate", strong, "--resamples", 200)
     assert done.exit_code == 0, done.output
-    for text in ("label rule benchmark", "every class for every record", "ECE", "AUPRC", "sensitivity"):
+    for text in (
+        "label rule benchmark",
+        "every class, or none, for every record",
+        "│ every class │",
+        "ECE",
+        "AUPRC",
+        "sensitivity",
+    ):
         assert text in done.stdout, text
     assert "that were tried" not in done.stdout
     assert "does not say data.root and data.train_folds; name its PTB-XL folder" in done.stdout

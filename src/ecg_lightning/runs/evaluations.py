@@ -112,7 +112,8 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
         f"{found['task']}, label rule {found['label_rule']}; 95 % intervals by bootstrap of patients; {by}. Share "
-        "of positives: the AUPRC of a guess.",
+        "of positives: the AUPRC of a guess. Last rows: every class, or none, for every record; logistic regression on "
+        "age and sex alone.",
         style="dim",
         highlight=False,
     )
@@ -121,15 +122,6 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         console.print(
             f"too rare for some resamples, where macro means leave it out: {often}", style="dim", highlight=False
         )
-    baselines = ", ".join(f"{name} for every record {f1:.3f}" for name, f1 in found["baselines"].items())
-    console.print(f"macro F1 of trivial rules: {baselines}", highlight=False)
-    if floor := found.get("age_and_sex"):
-        said = ", ".join(
-            f"{label} {_with_interval(Interval(*floor[name]))}"
-            for name, label in (("auroc", "AUROC"), ("f1", "F1"))
-            if name in floor
-        )
-        console.print(f"age and sex alone, logistic regression: {said}", highlight=False)
     if chosen := found["chosen"]:
         thresholds = ", ".join(f"{name} {value:.3f}" for name, value in [*chosen["thresholds"].items()][:_MOST_CLASSES])
         console.print(f"temperature {chosen['temperature']:.3f}; thresholds after it: {thresholds}", highlight=False)
@@ -226,6 +218,12 @@ def _scores_table(found: dict[str, Any], title: str, cell: Callable[[Interval], 
         positive = found["positives"].get(name)
         share = "" if positive is None else f"{positive:,} ({positive / found['n_records']:.0%})"
         table.add_row(name, share, *(cell(Interval(*scores[metric])) for metric in report.METRICS))
+    table.add_section()
+    for name, f1 in found["baselines"].items():  # constants, which rank nothing
+        table.add_row(name, "", *({"f1": f"{f1:.3f}", "auroc": "0.500"}.get(metric, "–") for metric in report.METRICS))
+    if floor := found.get("age_and_sex"):
+        cells = (cell(Interval(*floor[metric])) if metric in floor else "–" for metric in report.METRICS)
+        table.add_row("age and sex", "", *cells)
     return table
 
 
