@@ -13,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.building import build, resolve
-from ecg_lightning.config import check_experiment, fold_groups
+from ecg_lightning.config import check_experiment
 from ecg_lightning.errors import ConfigError, UserError
+from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.launching import explain
 
@@ -255,15 +256,18 @@ def test_search_spaces_are_of_keys_that_there_are(configure, space):
 
 
 def test_an_experiment_that_is_named_after_a_model_is_of_that_one():
-    for experiment, model in (
-        (None, "lstm"), ("benchmark", "lstm"), ("benchmark_resnet1d_wang", "resnet1d_wang"), ("deit_224", "deit"),
-        ("seed_effnetv2_no_early_stopping", "effnetv2"),
-    ):  # fmt: skip
+    for experiment, model in ((None, "lstm"), ("benchmark", "lstm"), ("augmented", "s4d"), ("demo", "vit")):
         check_experiment(experiment, model)
-    with pytest.raises(ConfigError, match="such as experiment=benchmark model=lstm"):
-        check_experiment("benchmark_resnet1d_wang", "lstm")
-    with pytest.raises(ConfigError, match="is of model=resnet1d_wang"):
-        check_experiment("benchmark_resnet1d_wang", "resnet1d")
+    for experiment, own, other in (
+        ("benchmark_resnet1d_wang", "resnet1d_wang", "lstm"),
+        ("benchmark_resnet1d_wang", "resnet1d_wang", "resnet1d"),
+        ("deit_224", "deit", "vit"),
+        ("vit1d_stem", "vit1d", "resnet1d_wang"),
+        ("seed_effnetv2_no_early_stopping", "effnetv2", "convnext"),
+    ):
+        check_experiment(experiment, own)
+        with pytest.raises(ConfigError, match=f"experiment={experiment} is of model={own} .* not model={other}"):
+            check_experiment(experiment, other)
 
 
 SEED_RECIPES = {  # (image, channels, dropout, drop path, loss), (optimizer, rate, decay, pretrained, early stopping)

@@ -1,6 +1,7 @@
 """Cross-validation inside the training folds, and the search that uses it."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -67,12 +68,21 @@ def test_an_interrupted_cross_validation_goes_on(configure, synthetic_root, tmp_
     with pytest.raises(RuntimeError, match="pulled the plug"):
         run(tmp_path / "cut")
     monkeypatch.undo()
+    shutil.copytree(tmp_path / "cut", tmp_path / "begun")
     assert (tmp_path / "cut" / "fold5" / "checkpoints" / "last.ckpt").is_file()
     assert not (tmp_path / "cut" / "fold7").exists()
-    with pytest.raises(CheckpointError, match=r"model\.dropout"):
-        run(tmp_path / "cut", "ckpt_path=last", "model.dropout=0.4")
+    with pytest.raises(CheckpointError, match="holds no cross-validation that was begun"):
+        run(tmp_path / "elsewhere", "ckpt_path=last")
+    for other in ("scored_epoch=last", "trainer.max_epochs=3", "seed=1", "cross_validation=[[4,5],7]"):
+        with pytest.raises(CheckpointError, match=rf"other settings \({other.split('=')[0]}\)"):
+            run(tmp_path / "cut", "ckpt_path=last", other)
+    finished = (tmp_path / "cut" / "fold4" / "fold.json").stat().st_mtime_ns
     went_on = run(tmp_path / "cut", "ckpt_path=last")
     assert went_on.metrics == whole.metrics
+    assert (tmp_path / "cut" / "fold4" / "fold.json").stat().st_mtime_ns == finished
+    again = start("data=ptbxl", f"data.root={synthetic_root}", *SMALL, f"hydra.run.dir={tmp_path}/begun")
+    assert again.returncode == 2
+    assert "already holds a run" in again.stderr
     cut, uncut = ((tmp_path / name / "predictions.csv").read_text() for name in ("cut", "whole"))
     assert cut == uncut
 

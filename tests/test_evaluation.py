@@ -401,7 +401,7 @@ def test_the_commands_print_tables_or_json(tmp_path):
     assert done.exit_code == 0, done.output
     for text in (
         "label rule benchmark",
-        "every class, or none, for every record",
+        "say every class, or no class, of every record",
         "│ every class │",
         "ECE",
         "AUPRC",

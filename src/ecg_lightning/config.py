@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -19,6 +19,7 @@ from typing import Any, ClassVar, cast
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.folds import fold_groups
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 N_LEADS = 12
@@ -641,11 +642,12 @@ def check_experiment(experiment: str | None, model: str) -> None:
     Raises:
         ConfigError: it is combined with another one.
     """
-    named = [path.stem for path in (config_dir() / "model").glob("*.yaml") if f"{experiment}".endswith(f"_{path.stem}")]
-    if named and model not in named:
+    names = (path.stem for path in (config_dir() / "model").glob("*.yaml"))
+    named = max((name for name in names if f"_{name}_" in f"_{experiment}_"), key=len, default=model)
+    if model != named:
         raise ConfigError(
-            f"experiment={experiment} is of model={named[0]} and sets what that one needs, not model={model}: take "
-            f"another experiment, such as experiment=benchmark model={model}, or leave model out"
+            f"experiment={experiment} is of model={named} and sets what that one needs, not model={model}: take "
+            "another, such as experiment=augmented or benchmark for models on signals, or leave model out"
         )
 
 
@@ -731,11 +733,6 @@ def _check_student(stage: str, student: DictConfig) -> None:
                 f"{stage}.student.{name}={value} rules nothing: teacher, rate and schedule are the stage's: "
                 f"set {stage}.alpha, .temperature, .epochs or .lr"
             )
-
-
-def fold_groups(cross_validation: Iterable[Any]) -> list[list[int]]:
-    """The folds that each training of a cross-validation holds out: `[7, [1, 2]]` → `[[7], [1, 2]]`."""
-    return [list(one) if isinstance(one, Sequence) and not isinstance(one, str) else [one] for one in cross_validation]
 
 
 def _check_cross_validation(cfg: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import training
-from ecg_lightning.config import fold_groups, plain
+from ecg_lightning.config import plain
+from ecg_lightning.errors import CheckpointError
 from ecg_lightning.evaluation import report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
-from ecg_lightning.runs.results import RunResult
+from ecg_lightning.folds import fold_groups, folder_name
+from ecg_lightning.runs.recipes import changed_settings
+from ecg_lightning.runs.results import RunResult, read_config, read_training
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +43,20 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     """
     output_dir = Path(cfg.paths.output_dir)
     groups = fold_groups(cfg.cross_validation)
+    if cfg.ckpt_path == "last":
+        _check_same(cfg, output_dir)
+    begun = RunResult()
+    training.write_config(plain(cfg) | {"ckpt_path": None}, output_dir, begun)
     results = []
     for folds in groups:
+        folder = output_dir / folder_name(folds)
+        if (folder / FOLD_FILE).is_file():
+            log.info("cross-validation: the training without %s is finished", folds)
+            results.append(read_training(folder, FOLD_FILE))
+            continue
         log.info("cross-validation: %s of %s is held out", folds, groups)
-        results.append(training.run(_without(cfg, folds), choices, overrides, result_file=FOLD_FILE))
-    result = results[0]
+        results.append(training.run(_without(cfg, folds, folder), choices, overrides, result_file=FOLD_FILE))
+    result = dataclasses.replace(results[-1], config_hash=begun.config_hash)
     scores = [one.score for one in results if one.score is not None]
     result.score = mean(scores) if scores else None
     result.metrics = {"val": _means([one.metrics["val"] for one in results])}
@@ -51,10 +64,9 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.data["n_train"] = round(mean(one.data["n_train"] for one in results))
     result.data["n_val"] = sum(one.data["n_val"] for one in results)
     result.thresholds, result.variants, result.artifacts = {}, [], {"predictions": PREDICTIONS_FILE}
-    held_out = pooled([read_predictions(output_dir / _folder_of(folds) / PREDICTIONS_FILE)["val"] for folds in groups])
+    held_out = pooled([read_predictions(output_dir / folder_name(folds) / PREDICTIONS_FILE)["val"] for folds in groups])
     write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
     result.evaluation = {"val": report.evaluate(held_out, held_out).as_dict()}
-    training.write_config(plain(cfg), output_dir, result)
     best = cfg.scored_epoch == "best"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
@@ -66,10 +78,23 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     return result
 
 
-def _without(cfg: DictConfig, folds: Sequence[int]) -> DictConfig:
+def _check_same(cfg: DictConfig, output_dir: Path) -> None:
+    """Trainings of other settings must not be pooled."""
+    there = read_config(output_dir)
+    if not there.get("cross_validation"):
+        raise CheckpointError(
+            f"ckpt_path=last: {output_dir} holds no cross-validation that was begun; name its folder: hydra.run.dir=DIR"
+        )
+    if changed := changed_settings(there, plain(cfg)):
+        raise CheckpointError(
+            f"{output_dir} holds a cross-validation with other settings ({', '.join(changed)}): go on with the same "
+            "ones (they stand in its config.yaml), or name another folder"
+        )
+
+
+def _without(cfg: DictConfig, folds: Sequence[int], folder: Path) -> DictConfig:
     """The configuration that trains without some folds and validates on them; the test folds stay untouched."""
-    folder = Path(cfg.paths.output_dir) / _folder_of(folds)
-    begun = (folder / "checkpoints" / "last.ckpt").is_file()  # only with ckpt_path=last is there anything
+    begun = cfg.ckpt_path == "last" and (folder / "checkpoints" / "last.ckpt").is_file()
     settings: dict[str, Any] = plain(cfg) | {
         "cross_validation": None,
         "test": False,
@@ -83,10 +108,6 @@ def _without(cfg: DictConfig, folds: Sequence[int]) -> DictConfig:
     own = OmegaConf.create(settings)
     assert isinstance(own, DictConfig)
     return own
-
-
-def _folder_of(folds: Sequence[int]) -> str:
-    return "fold" + "_".join(map(str, folds))
 
 
 def _means(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

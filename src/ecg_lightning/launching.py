@@ -114,7 +114,7 @@ def _job(
             raise unfinished.cause from None
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
-        kept = any(output_dir.glob("checkpoints/last.ckpt")) or any(output_dir.glob("fold*/checkpoints/last.ckpt"))
+        kept = _has_checkpoints(output_dir)
         how = f"go on with ckpt_path=last hydra.run.dir={output_dir}" if kept else "no epoch was finished, start anew"
         if (output_dir / "variants").is_dir():
             how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
@@ -154,7 +154,12 @@ def _job(
 
 def _holds_a_run(folder: Path) -> bool:
     """Whether a folder holds something that another run would overwrite."""
-    return _is_finished(folder) or (folder / "checkpoints" / "last.ckpt").exists()
+    return _is_finished(folder) or _has_checkpoints(folder)
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    """Of a training, or of one of a cross-validation's."""
+    return any(any(folder.glob(pattern)) for pattern in ("checkpoints/last.ckpt", "fold*/checkpoints/last.ckpt"))
 
 
 def _is_finished(folder: Path) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.checkpoints import described_in, load_classifier
+from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from ecg_lightning.folds import fold_groups, folder_name
 from ecg_lightning.leakage import check_taught, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.held_out import HeldOutTeacher
@@ -69,7 +70,8 @@ def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, d
         "folds": {"train": data["train_folds"], "val": []},
         "sampling_rate": datamodule.sampling_rate,  # what was predicted at another one serves as well
     }
-    models = [found for path in folder.glob("fold*/checkpoints/best.ckpt") if (found := described_in(path))]
+    trainings = [folder / folder_name(folds) for folds in fold_groups(config["cross_validation"])]
+    models = [read_checkpoint(one / "checkpoints" / "best.ckpt")["ecg_lightning"] for one in trainings]
     described["learned_from"] = [folds for found in models for folds in found.get("learned_from", [])]
     check_taught(what, described, datamodule)
     predictions = read_predictions(folder / PREDICTIONS_FILE)["val"]

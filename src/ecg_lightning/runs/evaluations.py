@@ -12,12 +12,12 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from ecg_lightning.config import fold_groups
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
+from ecg_lightning.folds import fold_groups
 from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.ledger import LEDGER_FILE, times_scored
 from ecg_lightning.runs.recipes import by_recipe, check_independent, recipes_of_the_sweep
@@ -112,8 +112,8 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
         f"{found['task']}, label rule {found['label_rule']}; 95 % intervals by bootstrap of patients; {by}. Share "
-        "of positives: the AUPRC of a guess. Last rows: every class, or none, for every record; logistic regression on "
-        "age and sex alone.",
+        "of positives: the AUPRC of a guess. Last rows: rules that say every class, or no "
+        "class, of every record" + ("; logistic regression on age and sex alone." if "age_and_sex" in found else "."),
         style="dim",
         highlight=False,
     )
@@ -253,13 +253,13 @@ def compare_runs(
     for runs, _, _ in recipes:
         _check_no_repeats({run: trained[run][1] for run in runs}, len(runs))
     if with_average:
-        recipes.append(([*folders], [_average([*trained.values()])], True))
+        recipes.append(([*folders], [_average(trained)], True))
     rows: list[dict[str, Any]] = []
     reference: paired.Scores | None = None
     for runs, trainings, is_average in recipes:
         scores = paired.score(trainings, trained[folders[0]][1], n_resamples)
         row: dict[str, Any] = {
-            "run": str(runs[0]),
+            "run": "average" if is_average else str(runs[0]),
             "runs": [str(run) for run in runs],
             "averaged": is_average,
             "n_records": len(trainings[0][1].ecg_ids),
@@ -283,10 +283,13 @@ def compare_runs(
     return rows
 
 
-def _average(trainings: Sequence[Pair]) -> Pair:
+def _average(trained: Mapping[Path, Pair]) -> Pair:
     """Of several runs; its thresholds come from the average on the validation fold."""
-    val, split = zip(*trainings, strict=True)
-    return averaged(val), averaged(split)
+    val, split = zip(*trained.values(), strict=True)
+    try:
+        return averaged(val), averaged(split)
+    except DataError as error:
+        raise DataError(f"{', '.join(map(str, trained))}: {error}") from None
 
 
 def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> None:

@@ -118,9 +118,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def read_training(folder: Path) -> RunResult:
-    """The result of a training that cells of a sweep share."""
-    return RunResult(**json.loads((folder / TRAINING_FILE).read_text()))
+def read_training(folder: Path, name: str = TRAINING_FILE) -> RunResult:
+    """The result of a training that cells of a sweep share, or of one of a cross-validation's."""
+    return RunResult(**json.loads((folder / name).read_text()))
 
 
 def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
