@@ -50,7 +50,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     results = []
     for folds in groups:
         folder = output_dir / folder_name(folds)
-        if (folder / FOLD_FILE).is_file():
+        if cfg.ckpt_path == "last" and (folder / FOLD_FILE).is_file():
             log.info("cross-validation: the training without %s is finished", folds)
             results.append(read_training(folder, FOLD_FILE))
             continue

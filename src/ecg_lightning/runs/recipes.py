@@ -84,17 +84,17 @@ def check_independent(runs: Sequence[Path]) -> None:
 
 def changed_settings(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Keys of what makes a recipe, and the seed, in which two configurations differ."""
-    one, other = (
-        _flat(without(config, [key for key in _NOT_OF_A_RECIPE if key != "seed"])) for config in (there, asked)
-    )
-    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
+    ignored = [key for key in _NOT_OF_A_RECIPE if key != "seed"]
+    one, other = (flat(without(config, ignored)) for config in (there, asked))
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys, such as `data.root`."""
+    found: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
 def _sources(config: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.runs.recipes import without
+from ecg_lightning.runs.recipes import flat, without
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 from ecg_lightning.runs.sweep import override
 
@@ -140,8 +140,8 @@ def _changed(config: Mapping[str, Any], model: str) -> list[str]:
         return ["settings unknown, without config.yaml"]
     protocol = _protocol(model)
     # A run of an earlier version has not all settings.
-    own = _flat(without(config, _NOT_OF_THE_PROTOCOL))
-    return sorted(f"{key}={value}" for key, value in own if value != protocol.get(key))
+    own = flat(without(config, _NOT_OF_THE_PROTOCOL))
+    return sorted(f"{key}={value}" for key, value in own.items() if value != protocol.get(key))
 
 
 @cache
@@ -150,15 +150,7 @@ def _protocol(model: str) -> dict[str, Any]:
     from ecg_lightning.launching import compose_without_local  # Hydra
 
     settings = compose_without_local("experiment=benchmark", f"model={model}", "data=ptbxl")
-    return dict(_flat(without(settings, _NOT_OF_THE_PROTOCOL)))
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return flat(without(settings, _NOT_OF_THE_PROTOCOL))
 
 
 def _row(model: str, task: str, n_train: int, n_test: int, settings: str, values: Sequence[float]) -> dict[str, Any]:
