@@ -8,17 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, read_predictions
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, pooled, read_predictions
 
 
-def pooled(
-    run: Path,
-) -> tuple[tuple[str, ...], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Classes, (N, C) probabilities, (N, C) labels and (N,) patients of a run's validation and test records."""
-    splits = [*read_predictions(run / PREDICTIONS_FILE).values()]
-    guesses = np.concatenate([split.probabilities() for split in splits])
-    targets = np.concatenate([split.targets_NC for split in splits])
-    return splits[0].classes, guesses, targets, np.concatenate([split.patient_ids for split in splits])
+def unseen(run: Path) -> Predictions:
+    """A run's validation and test records together."""
+    return pooled([*read_predictions(run / PREDICTIONS_FILE).values()])
 
 
 def halves(

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from _pooled import halves, pooled
+from _pooled import halves, unseen
 
 from ecg_lightning.evaluation.uncertainty import conformal_sets, coverage
 
@@ -19,10 +19,11 @@ N_HALVES = 200
 ALPHAS = (0.05, 0.1, 0.2)
 
 
-def measure(guesses, targets, patients, alpha):
+def measure(records, alpha):
     """(C, 3): share of positive and of negative records covered, and of undecided ones, means over the halves."""
+    guesses, targets = records.probabilities(), records.targets_NC
     found = []
-    for known in halves(patients, N_HALVES, np.random.default_rng(0)):
+    for known in halves(records.patient_ids, N_HALVES, np.random.default_rng(0)):
         sets = conformal_sets(guesses[known], targets[known], guesses[~known], alpha)
         found.append([one[:3] for one in coverage(sets, targets[~known])])
     return np.nanmean(found, axis=0)
@@ -32,10 +33,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     for run in parser.parse_args().runs:
-        classes, guesses, targets, patients = pooled(run)
-        print(f"{run}: {len(guesses):,} records; covered of the positive / of the negative ones, undecided")
+        records = unseen(run)
+        print(f"{run}: {len(records.ecg_ids):,} records; covered of the positive / of the negative ones, undecided")
         for alpha in ALPHAS:
-            rows = zip(classes, measure(guesses, targets, patients, alpha), strict=True)
+            rows = zip(records.classes, measure(records, alpha), strict=True)
             shares = "  ".join(f"{name} {one[0]:.3f} / {one[1]:.3f}, {one[2]:.3f}" for name, one in rows)
             print(f"  promised {1 - alpha:.0%}: {shares}")
 

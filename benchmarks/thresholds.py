@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from _pooled import halves, pooled
+from _pooled import halves, unseen
 
 from ecg_lightning.evaluation.calibration import fit_temperature, logit, probabilities
 from ecg_lightning.evaluation.thresholds import f1_thresholds
@@ -48,8 +48,9 @@ def macro_f1(guesses, targets, thresholds):
     return np.mean(2 * (decided * targets).sum(axis=0) / np.maximum(decided.sum(axis=0) + targets.sum(axis=0), 1))
 
 
-def compare(guesses, targets, patients):
+def compare(records):
     """Macro F1 of each way, on the half that it was not chosen on, and on the one that it was."""
+    guesses, targets = records.probabilities(), records.targets_NC.astype(float)
     random = np.random.default_rng(0)
     ways = {
         "0.5": lambda guesses, targets: 0.5,
@@ -59,7 +60,7 @@ def compare(guesses, targets, patients):
         "half of the expected F1, one temperature": after_one_temperature,
     }
     found = {name: [] for name in (*ways, "searched on the other half itself")}
-    for chosen in halves(patients, N_HALVES, random):
+    for chosen in halves(records.patient_ids, N_HALVES, random):
         for name, choose in ways.items():
             thresholds = choose(guesses[chosen], targets[chosen])
             found[name].append([macro_f1(guesses[part], targets[part], thresholds) for part in (~chosen, chosen)])
@@ -72,9 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     for run in parser.parse_args().runs:
-        _, guesses, targets, patients = pooled(run)
-        print(f"{run}: {len(guesses):,} records; macro F1 on the other half (on the half that they were chosen on)")
-        for name, (other, own) in compare(guesses, targets.astype(float), patients).items():
+        records = unseen(run)
+        print(f"{run}: {len(records.ecg_ids):,} records; macro F1 on the other half (on the half chosen on)")
+        for name, (other, own) in compare(records).items():
             print(f"  {name:42} {other:.3f} ({own:.3f})")
 
 
