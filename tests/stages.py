@@ -65,12 +65,12 @@ class PlainFit:
 
 @functools.cache
 def describe_tiny(configure, model, *overrides):
-    cfg = configure(f"model={model}", *TINY[model], *overrides)
+    cfg = configure(f"model={model}", *TINY.get(model, []), *overrides)
     nodes = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("model", "frontend")}
     return {**nodes, "choices": {"model": model}, "n_samples": 1000, "seed": 0, "classes": list("ABCDE"), "stages": []}
 
 
-def build_described(description):
+def build_described(description, members=()):
     """As a checkpoint's model is built."""
     torch.manual_seed(0)
     classifier = build_classifier(
@@ -79,6 +79,7 @@ def build_described(description):
         n_samples=description["n_samples"],
         seed=description["seed"],
         classes=tuple(description["classes"]),
+        members=members,
     )
     classifier.description = description
     return plain_classifier(classifier)

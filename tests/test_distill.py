@@ -11,18 +11,20 @@ from ecg_lightning.compression.distill import Distill
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import MatrixFrontend, SignalFrontend
 
-STUDENTS = ["vit", "deit", "effnetv2", "convnext", "resnet18d", "repvgg_a0", "resnet1d"]
+SIGNAL_STUDENTS = ["resnet1d", "resnet1d_wang", "xresnet1d18", "inception1d", "lstm", "s4d", "vit1d"]
+STUDENTS = ["vit", "deit", "effnetv2", "convnext", "resnet18d", "repvgg_a0", *SIGNAL_STUDENTS]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def describe(configure):
     def make(model, *overrides):
-        return describe_tiny(configure, model, *(() if "1d" in model else ("frontend.size=[32,64]",)), *overrides)
+        size = () if model in (*SIGNAL_STUDENTS, "ensemble") else ("frontend.size=[32,64]",)
+        return describe_tiny(configure, model, *size, *overrides)
 
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def teacher(describe):
     """One that knows the toy's classes and has fitted its normalisation."""
     classifier = build_described(describe("effnetv2"))
@@ -66,6 +68,23 @@ def test_the_front_end_is_the_teachers_or_like_it(describe, teacher):
     assert type(back.frontend) is MatrixFrontend
     assert back.frontend.image_shape == (1, 64, 512)
     assert back.description["frontend"]["normalization"] == teachers["normalization"]
+
+
+def test_an_ensembles_student_sees_records_as_a_member_does(describe, teacher):
+    on_signals = build_described(describe("resnet1d", "frontend.normalization=global", "frontend.augmentation.noise_mv=0.5"))
+    on_signals.frontend.mean.fill_(0.25)
+    description = describe("ensemble") | {"members": [one.description for one in (teacher, on_signals)]}
+    ensemble = build_described(description, members=[teacher, on_signals])
+    for model, member in (("vit", teacher), ("resnet1d_wang", on_signals)):
+        student = _stage(describe, model, epochs=1).apply(ensemble, make_context(ensemble))
+        assert student.description["frontend"] == member.description["frontend"]
+        assert torch.equal(student.frontend.mean, member.frontend.mean)
+        assert "members" not in student.description
+    alone = build_described(description | {"members": [teacher.description]}, members=[teacher])
+    student = _stage(describe, "resnet1d_wang", epochs=0).apply(alone, make_context(alone))
+    assert student.description["frontend"]["augmentation"] == teacher.description["frontend"]["augmentation"]
+    assert student.description["frontend"]["normalization"] == teacher.description["frontend"]["normalization"]
+    assert torch.equal(student.frontend.std, teacher.frontend.std)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])

@@ -92,7 +92,8 @@ def test_a_run_leaves_what_the_schema_says(trained):
 
 
 def test_snapshots_are_kept_along_the_way(run, tmp_path):
-    run(tmp_path, "trainer.max_epochs=4", "callbacks.snapshots=2", "model.scheduler.cycles=2")
+    cycles = ["trainer.max_epochs=4", "callbacks.snapshots=2", "model.scheduler.cycles=2"]
+    run(tmp_path, *cycles, "+trainer.extra.check_val_every_n_epoch=3")  # which is not when they are kept
     steps = json.loads((tmp_path / "result.json").read_text())["data"]["n_train"] // 16
     names = {path.name for path in (tmp_path / "checkpoints").glob("snapshot*")}
     assert names == {f"snapshot{2 * steps:06d}.ckpt", f"snapshot{4 * steps:06d}.ckpt"}

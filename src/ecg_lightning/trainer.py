@@ -95,7 +95,7 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         # A second one: `save_last` of the first lags behind until the metric improves.
         # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
         ModelCheckpoint(filename="last", **every_epoch),
-        *_snapshots(cfg, common),
+        *_snapshots(cfg, every_epoch),
         ProgressLines(),
         Timer(cfg.trainer.max_time),  # its clock travels in the checkpoints
     ]
@@ -110,9 +110,9 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
     return callbacks + build_callbacks(plain(cfg.callbacks.extra))
 
 
-def _snapshots(cfg: DictConfig, common: Mapping[str, Any]) -> list[Callback]:
+def _snapshots(cfg: DictConfig, every_epoch: Mapping[str, Any]) -> list[Callback]:
     """Members of a snapshot ensemble, named by their step (Huang et al. 2017, arXiv 1704.00109)."""
     if not cfg.callbacks.snapshots:
         return []
-    every = cfg.trainer.max_epochs // cfg.callbacks.snapshots
-    return [ModelCheckpoint(filename="snapshot{step:06d}", every_n_epochs=every, save_top_k=-1, **common)]
+    every = {"every_n_epochs": cfg.trainer.max_epochs // cfg.callbacks.snapshots, "save_top_k": -1}
+    return [ModelCheckpoint(filename="snapshot{step:06d}", **{**every_epoch, **every})]

@@ -5,19 +5,20 @@ from __future__ import annotations
 import copy
 import dataclasses
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecg_lightning.building import build_classifier, resolve
 from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
 from ecg_lightning.config import FrontendConfig, MatrixConfig
-from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.frontend import Frontend, SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.distillation import Distillation
+from ecg_lightning.models.ensemble import EnsembleNetwork
 
 _SIGNAL = f"{SignalFrontend.__module__}.{SignalFrontend.__name__}"
 
@@ -26,8 +27,8 @@ class Distill(CompressionStage):
     """Trains a student with labels and the uncompressed model's probabilities, see `models.distillation`.
 
     The student gets the teacher's front end or, where one of them takes signals and the other an image, the default
-    one with the same normalisation and augmentation. Whatever stages came before this one change nothing: the teacher
-    is the model as trained.
+    one with the same normalisation and augmentation; of an ensemble, that of the first member that takes what the
+    student takes. Whatever stages came before this one change nothing: the teacher is the model as trained.
 
     Args:
         student: a `model` node.
@@ -72,7 +73,7 @@ class Distill(CompressionStage):
 
     def _build(self, teacher: ECGClassifier) -> ECGClassifier:
         description = teacher.description
-        frontend = self.frontend_for(description["frontend"])
+        frontend, fitted = self.frontend_for(teacher)
         with torch.random.fork_rng(devices=[]):  # the same student, whatever was drawn before
             torch.manual_seed(description["seed"])
             student = build_classifier(
@@ -82,10 +83,10 @@ class Distill(CompressionStage):
                 seed=description["seed"],
                 classes=tuple(description["classes"]),
             )
-        student.frontend.mean.copy_(teacher.frontend.mean)
-        student.frontend.std.copy_(teacher.frontend.std)
+        student.frontend.mean.copy_(fitted.mean)
+        student.frontend.std.copy_(fitted.std)
         student.description = {
-            **description,
+            **{name: value for name, value in description.items() if name != "members"},
             "model": self.student,
             "frontend": frontend,
             "choices": {
@@ -96,14 +97,29 @@ class Distill(CompressionStage):
         }
         return student
 
-    def frontend_for(self, teachers: Mapping[str, Any]) -> dict[str, Any]:
-        """The student's front-end node: the teacher's where it fits, else the default one of its kind."""
+    def frontend_for(self, teacher: ECGClassifier) -> tuple[dict[str, Any], Frontend]:
+        """The student's front-end node, and the front end whose mean and standard deviation it takes."""
         student = resolve(self.student["_target_"], ECGClassifier, "distill.student")
         takes_signals = typing.get_type_hints(student.__init__)["frontend"] is SignalFrontend
-        if takes_signals == (teachers["_target_"] == _SIGNAL):
-            return dict(teachers)
+        candidates = [*_front_ends(teacher.description, teacher.frontend, teacher.network)]
+        fitting = [one for one in candidates if isinstance(one[1], SignalFrontend) == takes_signals]
+        node, fitted = (fitting or candidates)[0]
+        if fitting:
+            return dict(node), fitted
         default = dataclasses.asdict(FrontendConfig(_target_=_SIGNAL) if takes_signals else MatrixConfig())
-        return default | {name: teachers[name] for name in ("normalization", "mean", "std", "augmentation")}
+        return default | {name: node[name] for name in ("normalization", "mean", "std", "augmentation")}, fitted
+
+
+def _front_ends(
+    description: Mapping[str, Any], frontend: nn.Module, network: nn.Module
+) -> Iterator[tuple[Mapping[str, Any], Frontend]]:
+    """A model's front end, described and fitted; an ensemble's, which only gives millivolts, are its members'."""
+    if "members" not in description:
+        yield description["frontend"], cast(Frontend, frontend)
+        return
+    ensemble = cast(EnsembleNetwork, network)
+    for member, *parts in zip(description["members"], ensemble.frontends, ensemble.networks, strict=True):
+        yield from _front_ends(member, *parts)
 
 
 def _option(frontend: Mapping[str, Any]) -> str:
