@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from _pooled import halves, unseen
 
-from ecg_lightning.evaluation.uncertainty import conformal_sets, coverage
+from ecg_lightning.evaluation.uncertainty import conformal_bounds, coverage
 
 N_HALVES = 200
 ALPHAS = (0.05, 0.1, 0.2)
@@ -24,8 +24,9 @@ def measure(records, alpha):
     guesses, targets = records.probabilities(), records.targets_NC
     found = []
     for known in halves(records.patient_ids, N_HALVES, np.random.default_rng(0)):
-        sets = conformal_sets(guesses[known], targets[known], guesses[~known], alpha)
-        found.append([one[:3] for one in coverage(sets, targets[~known])])
+        sets = conformal_bounds(guesses[known], targets[known], alpha).sets(guesses[~known])
+        whole = np.ones((1, len(guesses) - known.sum()))
+        found.append([[share.value for share in one[:3]] for one in coverage(sets, targets[~known], whole)])
     return np.nanmean(found, axis=0)
 
 

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from ecg_lightning.evaluation.calibration import (
-    brier_score,
+    brier_scores,
     expected_calibration_error,
     fit_platt,
     fit_temperature,
@@ -63,4 +63,4 @@ def test_the_brier_score_is_scikit_learns():
     random = np.random.default_rng(2)
     guesses, targets = random.random((50, 2)), random.random((50, 2)) < 0.4
     expected = np.mean([brier_score_loss(targets[:, column], guesses[:, column]) for column in range(2)])
-    assert brier_score(guesses, targets) == pytest.approx(expected)
+    assert brier_scores(guesses, targets).mean() == pytest.approx(expected)

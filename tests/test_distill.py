@@ -71,7 +71,8 @@ def test_the_front_end_is_the_teachers_or_like_it(describe, teacher):
 
 
 def test_an_ensembles_student_sees_records_as_a_member_does(describe, teacher):
-    on_signals = build_described(describe("resnet1d", "frontend.normalization=global", "frontend.augmentation.noise_mv=0.5"))
+    other = ("frontend.normalization=global", "frontend.augmentation.noise_mv=0.5")
+    on_signals = build_described(describe("resnet1d", *other))
     on_signals.frontend.mean.fill_(0.25)
     description = describe("ensemble") | {"members": [one.description for one in (teacher, on_signals)]}
     ensemble = build_described(description, members=[teacher, on_signals])

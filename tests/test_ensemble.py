@@ -72,6 +72,8 @@ def test_an_ensemble_teaches(run, members, tmp_path):
 def test_members_that_do_not_fit_are_refused(run, members, tmp_path):
     with pytest.raises(ConfigError, match=r"model\.members=\[\]: name the checkpoints"):
         run(tmp_path, "ensemble")
+    with pytest.raises(ConfigError, match=r"is named 2 times; name each member once"):
+        run(tmp_path, "ensemble", f"model.members=[{members[0]},{members[1]},{members[0]}]")
     with pytest.raises(ConfigError, match=r"model\.members=.*was trained on fold 8"):
         run(
             tmp_path, "ensemble", f"model.members=[{members[0]}]",
@@ -79,6 +81,24 @@ def test_members_that_do_not_fit_are_refused(run, members, tmp_path):
         )  # fmt: skip
     with pytest.raises(ConfigError, match=r"trained with data\.label_rule=benchmark, this run has ge50"):
         run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "data.label_rule=ge50")
+
+
+def test_windows_at_test_are_the_ensembles_to_choose(run, members, tmp_path):
+    on_images, on_windows = members
+    checkpoint, aggregates = tmp_path / "run" / "checkpoints" / "best.ckpt", {}
+    for aggregate in ("max", "mean"):
+        settings = [f"model.members=[{on_windows}]", "model.stride_s=2.5", f"model.aggregate={aggregate}"]
+        run(tmp_path / "run", "ensemble", *settings)
+        aggregates[aggregate] = load_classifier(checkpoint)
+    signals = torch.randint(-500, 500, (3, 12, 1000), dtype=torch.int16, generator=torch.Generator().manual_seed(0))
+    alone = load_classifier(on_windows)
+    with torch.inference_mode():
+        windows = alone.frontend(signals).unfold(2, 250, 250).permute(2, 0, 1, 3)
+        expected = torch.stack([alone.network.network(one).sigmoid() for one in windows])
+        for aggregate, found in (("max", expected.amax(dim=0)), ("mean", expected.mean(dim=0))):
+            assert torch.allclose(aggregates[aggregate].predict_probabilities(signals), found.double(), atol=1e-6)
+    with pytest.raises(ConfigError, match="the member ViT sees the whole record"):
+        run(tmp_path / "images", "ensemble", f"model.members=[{on_images}]", "model.aggregate=max")
 
 
 def test_mc_dropout_averages_passes_that_differ(run, tmp_path):

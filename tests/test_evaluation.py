@@ -151,12 +151,12 @@ def test_calibration_helps_a_model_that_is_too_sure():
         Predictions(one.classes, one.link, one.ecg_ids, one.patient_ids, one.targets_NC, 5 * one.logits_NC)
         for one in model(1.3)
     )
-    errors = report.calibration_errors(val, test)
+    errors = report.calibration_errors(val, test, np.ones((1, len(test.ecg_ids))))
     assert errors["platt"]["ece"] < 0.3 * errors["none"]["ece"]
     for one in errors.values():
         assert tuple(one["ece_by_class"]) == test.classes
         assert np.mean([*one["ece_by_class"].values()]) == pytest.approx(one["ece"])
-    assert errors["platt"]["brier"] < errors["temperature"]["brier"] < errors["none"]["brier"]
+    assert errors["platt"]["brier"].value < errors["temperature"]["brier"].value < errors["none"]["brier"].value
 
 
 def test_trivial_rules_stand_beside():
@@ -203,6 +203,8 @@ def test_files_are_read_as_written(tmp_path):
         lambda text: text.replace("logit/sigmoid", "logit/tanh"),
         lambda text: text + "val,1,1,0,0,0,0,0,a,b,c,d,e\n",
         lambda text: text + "val,1,1,0,0,0,0,0,nan,1,1,1,inf\n",
+        lambda text: text + "val,99999,,0,0,0,0,0,1,1,1,1,1\n",  # of no patient
+        lambda text: text + text.splitlines()[1] + "\n",
     ],
 )
 def test_damaged_files_are_refused(tmp_path, damage):
@@ -211,6 +213,18 @@ def test_damaged_files_are_refused(tmp_path, damage):
     path.write_text(damage(path.read_text()))
     with pytest.raises(DataError, match=r"predictions\.csv"):
         read_predictions(path)
+
+
+def test_a_table_that_was_cut_between_records_is_refused(tmp_path):
+    run = _run(tmp_path / "run", 1.3)
+    (run / "result.json").write_text(json.dumps({"data": {"label_rule": "benchmark", "n_val": 1500, "n_test": 1500}}))
+    read = _call("evaluate", run, "--resamples", 100)
+    assert read.exit_code == 0, read.output
+    lines = (run / "predictions.csv").read_text().splitlines(keepends=True)
+    (run / "predictions.csv").write_text("".join(lines[:-10]))
+    done = _call("evaluate", run, "--resamples", 100)
+    assert done.exit_code == DataError.exit_code
+    assert "holds 1,490 records of the split test, the run predicted 1,500" in " ".join(done.stderr.split())
 
 
 def _run(folder, noise, seed=0, draw=0, config=""):
@@ -343,6 +357,14 @@ def test_the_average_of_runs_is_a_row_of_its_own(tmp_path):
     assert average["auroc_verdict"] == "better (these runs)"
     value, low, _ = average["auroc_change"]
     assert value - low < 2 * one["auroc_sd"]  # their luck moves both
+    members = ", ".join(f"{run}/checkpoints/best.ckpt" for run in runs)
+    ensemble = _run(tmp_path / "ensemble", 1.2, draw=9, config=f"seed: 0\nmodel: {{members: [{members}]}}\n")
+    _, ensembles = json.loads(_call("compare", runs[0], ensemble, "--resamples", 200, "--json").stdout)
+    assert ensembles["shared"]
+    assert ensembles["auroc_verdict"] == "better (these runs)"
+    twice = _call("compare", *runs, ensemble, "--average", "--resamples", 100)
+    assert twice.exit_code == DataError.exit_code
+    assert "which would count twice" in " ".join(twice.stderr.split())
     alone = _call("compare", runs[0], "--average")
     assert alone.exit_code == UserError.exit_code
     assert "--average: one run has none" in alone.stderr
@@ -409,6 +431,7 @@ def test_the_commands_print_tables_or_json(tmp_path):
     ):
         assert text in done.stdout, text
     assert "that were tried" not in done.stdout
+    assert "configurations tried: this one alone" in done.stdout
     assert "does not say data.root and data.train_folds; name its PTB-XL folder" in done.stdout
     (tmp_path / "results.csv").touch()
     assert "one of 2 configurations that were tried" in _call("evaluate", strong, "--resamples", 200).stdout

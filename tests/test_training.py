@@ -345,6 +345,7 @@ def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained,
     "settings",
     [
         ["callbacks=ema", "callbacks.extra.ema.decay=0.9"],
+        ["callbacks=swa", "callbacks.extra.swa.start=0"],
         ["scored_epoch=last", "+trainer.extra.check_val_every_n_epoch=2", "callbacks.early_stopping=null"],
     ],
 )
@@ -358,9 +359,38 @@ def test_the_best_checkpoint_holds_the_thresholds_that_its_weights_were_scored_w
     again = run(tmp_path / "again", "train=false", f"ckpt_path={checkpoint}")
     for name in ("f1_macro", "f1_macro_tuned", "auroc_macro"):
         assert again.metrics["test"][name] == pytest.approx(result.metrics["test"][name], abs=1e-6)
-    if "callbacks=ema" in settings:
+    if settings[0].startswith("callbacks="):
         steps = read_checkpoint(checkpoint)["current_model_state"]
         assert not torch.equal(steps["network.head.weight"], state["network.head.weight"])
+
+
+def test_the_last_weights_are_averaged(run, tmp_path):
+    """Three epochs, of which the last one's steps count: their mean, whatever was before."""
+    settings = ["callbacks=swa", "callbacks.extra.swa.start=0.667", "scored_epoch=last", "trainer.max_epochs=3"]
+    run(tmp_path / "run", *settings, "model.optimizer.lr=0.01")
+    averaged = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    steps = json.loads((tmp_path / "run" / "result.json").read_text())["data"]["n_train"] // 16
+    assert averaged["averaging_state"]["n_averaged"] == steps
+    run(tmp_path / "whole", *settings, "model.optimizer.lr=0.01", "callbacks.extra.swa.start=0")
+    whole = read_checkpoint(tmp_path / "whole" / "checkpoints" / "last.ckpt")
+    assert whole["averaging_state"]["n_averaged"] == 3 * steps
+    weights = [one["state_dict"]["network.head.weight"] for one in (averaged, whole)]
+    last = [one["current_model_state"]["network.head.weight"] for one in (averaged, whole)]
+    assert torch.equal(*last)
+    assert (weights[0] - last[0]).norm() < (weights[1] - last[1]).norm()
+
+
+def test_averages_that_no_checkpoint_holds_are_refused(run, tmp_path):
+    callback = "{_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.01}"
+    with pytest.raises(ConfigError, match=r"callbacks\.extra\.mine: .* take callbacks=swa"):
+        run(tmp_path, f"+callbacks.extra.mine={callback}")
+
+
+def test_settings_of_the_model_do_not_reach_a_checkpoint(configure, trained, tmp_path):
+    settings = ["train=false", f"ckpt_path={trained[0]}/checkpoints/best.ckpt"]
+    cfg = configure(*settings, output_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"model\.dropout=0\.5 with train=false: .* changes nothing"):
+        training.run(cfg, overrides=[*settings, "model.dropout=0.5"])
 
 
 def test_fold_10_decides_nothing(run, trained, synthetic_root, tmp_path):

@@ -8,7 +8,7 @@ from ecg_lightning.evaluation.decisions import Decided
 from ecg_lightning.evaluation.uncertainty import (
     abstain,
     agreement_certainty,
-    conformal_sets,
+    conformal_bounds,
     coverage,
     distance_certainty,
 )
@@ -27,7 +27,9 @@ def test_coverage_is_as_promised(alpha):
     for seed in range(60):
         val, targets = _sample(400, seed)
         test, truth = _sample(2000, 1000 + seed)
-        found.append([one[:2] for one in coverage(conformal_sets(val, targets, test, alpha), truth)])
+        sets = conformal_bounds(val, targets, alpha).sets(test)
+        measured = coverage(sets, truth, np.ones((1, len(truth))))
+        found.append([[one.positive.value, one.negative.value] for one in measured])
     mean = np.mean(found, axis=0)
     assert (mean > 1 - alpha - 0.01).all()
     assert (mean < 1 - alpha + 0.03).all()  # and not by calling everything plausible
@@ -37,7 +39,7 @@ def test_too_few_records_promise_nothing_and_hold_everything():
     val, targets = _sample(100, 0)
     targets[:, 0] = False
     targets[:5, 0] = True  # six ranks cannot hold 95 %
-    sets = conformal_sets(val, targets, val, alpha=0.05)
+    sets = conformal_bounds(val, targets, alpha=0.05).sets(val)
     assert sets.present_NC[:, 0].all()
 
 
@@ -45,11 +47,12 @@ def test_counts_worked_by_hand():
     val = np.linspace(0.1, 0.9, 9)[:, None]
     targets = np.ones((9, 1), dtype=bool)
     # The 9th of 9 positives, ordered by 1 − p, at alpha = 0.1: ⌈10 · 0.9⌉ = 9, so p ≥ 0.1.
-    sets = conformal_sets(val, targets, np.array([[0.05], [0.1], [0.5]]), alpha=0.1)
+    sets = conformal_bounds(val, targets, alpha=0.1).sets(np.array([[0.05], [0.1], [0.5]]))
     assert sets.present_NC[:, 0].tolist() == [False, True, True]
     assert sets.absent_NC[:, 0].all()
-    (one,) = coverage(sets, np.array([[True], [True], [False]]))
-    assert one == (0.5, 1.0, pytest.approx(2 / 3), 2)
+    # The second resample holds the second record twice, and the first one never.
+    (one,) = coverage(sets, np.array([[True], [True], [False]]), np.array([[1.0, 1, 1], [0, 2, 1]]))
+    assert one == ((0.5, 1, 1), (1, 1, 1), (pytest.approx(2 / 3), 1, 1), 2)
 
 
 def test_surer_records_hold_fewer_mistakes_and_a_blind_certainty_holds_as_many():
@@ -63,9 +66,10 @@ def test_surer_records_hold_fewer_mistakes_and_a_blind_certainty_holds_as_many()
     assert [one.value for one in sure.wrong_records] == sorted((one.value for one in sure.wrong_records), reverse=True)
     assert sure.wrong_records[-1].high < sure.wrong_records[0].low
     assert sure.wrong_labels[-1].value < sure.wrong_labels[0].value < everyone
-    assert sure.aurc < 0.8 * everyone
+    assert sure.aurc.high < everyone
+    assert sure.aurc.low < sure.aurc.value < 0.8 * everyone
     blind = abstain(decided, truth, np.random.default_rng(0).random(5000), weights)
-    assert blind.aurc == pytest.approx(everyone, abs=0.02)
+    assert blind.aurc.low < everyone < blind.aurc.high
     assert blind.wrong_records[-1].low < everyone < blind.wrong_records[-1].high
 
 
@@ -77,4 +81,6 @@ def test_records_that_members_agree_on_are_kept_first():
     found = abstain(decided, targets, agreement_certainty(spreads), np.ones((2, 4)), (1.0, 0.75, 0.5))
     assert [one.value for one in found.wrong_records] == pytest.approx([2 / 4, 1 / 3, 0])
     assert [one.value for one in found.wrong_labels] == pytest.approx([3 / 8, 1 / 6, 0])
-    assert found.aurc == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
+    assert found.aurc.value == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
+    twice = abstain(decided, targets, agreement_certainty(spreads), np.array([[1.0, 1, 1, 1], [1, 1, 2, 0]]))
+    assert twice.aurc.low == pytest.approx((0 + 0 + 2 * 2 / 4) / 4)  # of the third record twice, and no fourth

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 
 from ecg_lightning.compression.stage import CompressionStage
@@ -155,8 +155,19 @@ def build_stage(node: Mapping[str, Any], key: str) -> CompressionStage:
 
 
 def build_callbacks(nodes: Mapping[str, Any]) -> list[Callback]:
-    """The callbacks of `callbacks.extra`."""
-    return [build(node, Callback, f"callbacks.extra.{name}") for name, node in nodes.items() if node]
+    """The callbacks of `callbacks.extra`.
+
+    Raises:
+        ConfigError: one cannot be built, or its work would be lost.
+    """
+    built = {name: build(node, Callback, f"callbacks.extra.{name}") for name, node in nodes.items() if node}
+    for name, callback in built.items():
+        if isinstance(callback, StochasticWeightAveraging):
+            raise ConfigError(
+                f"callbacks.extra.{name}: Lightning's StochasticWeightAveraging writes its average into no checkpoint, "
+                "so that other weights are scored; take callbacks=swa"
+            )
+    return [*built.values()]
 
 
 def build_loggers(nodes: Mapping[str, Any], save_dir: str) -> list[Logger]:

@@ -302,6 +302,8 @@ class EnsembleConfig(ModelConfig):
     mixup: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
     members: list[str] = field(default_factory=list)  # checkpoints
     mc_dropout: int = field(default=0, metadata={"min": 0})  # passes of each member with its dropout on
+    stride_s: float | None = field(default=None, metadata={"above": 0.0, "max": 10.0})  # null: as each was trained
+    aggregate: str | None = field(default=None, metadata={"choices": ("mean", "max")})  # null: as each was trained
 
 
 @dataclass

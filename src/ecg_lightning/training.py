@@ -95,6 +95,8 @@ def run(
     """
     output_dir = Path(cfg.paths.output_dir)
     device, result = begin(cfg, choices, overrides)
+    if not cfg.train:
+        _refuse_without_effect(overrides)
     resume = find_resume(cfg.ckpt_path, output_dir) if cfg.train else None
     classifier, datamodule = _prepare_training(cfg, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
     result.data = describe_data(datamodule)
@@ -199,6 +201,9 @@ def _prepare_training(
     weights = described_in(cfg.model.weights) if cfg.model.weights else None
     if weights:
         check_unseen(f"model.weights={cfg.model.weights}", weights, datamodule)
+    named = [Path(path).expanduser().resolve() for path in cfg.model.get("members", ())]
+    if again := [path for path in dict.fromkeys(named) if named.count(path) > 1]:
+        raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times; name each member once")
     members = [load_classifier(path) for path in cfg.model.get("members", ())]
     for path, member in zip(cfg.model.get("members", ()), members, strict=True):
         check_taught(f"model.members={path}", member.description, datamodule)
@@ -228,6 +233,17 @@ def _prepare_training(
     if classifier.distillation and isinstance(teacher, HeldOutTeacher):
         classifier.distillation.prepare(datamodule.datasets["train"], torch.device("cpu"), classifier.link)
     return classifier, datamodule
+
+
+def _refuse_without_effect(overrides: Sequence[str]) -> None:
+    """What is evaluated is a checkpoint's model, with the thresholds of its own windows and front end."""
+    for override in overrides:
+        if override.lstrip("+~").startswith(("model.", "frontend.")):
+            raise ConfigError(
+                f"{override} with train=false: the checkpoint's model and front end are evaluated, so this changes "
+                "nothing; leave it out. For other windows at test: model=ensemble model.members=[FILE] "
+                "model.stride_s=0.5 model.aggregate=max, which chooses its thresholds anew"
+            )
 
 
 def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:

@@ -100,9 +100,10 @@ def fit_logistic(
     return np.asarray(found.x)
 
 
-def brier_score(probabilities_NC: Floats, targets_NC: npt.ArrayLike) -> float:
-    """Mean squared difference of probability and label, over records and classes (Brier 1950)."""
-    return float(np.square(probabilities_NC - np.asarray(targets_NC, dtype=np.float64)).mean())
+def brier_scores(probabilities_NC: Floats, targets_NC: npt.ArrayLike) -> Floats:
+    """(N,) squared difference of probability and label, mean over the classes (Brier 1950)."""
+    scores_N: Floats = np.square(probabilities_NC - np.asarray(targets_NC, dtype=np.float64)).mean(axis=1)
+    return scores_N
 
 
 def expected_calibration_errors(probabilities_NC: Floats, targets_NC: npt.ArrayLike, n_bins: int = 15) -> Floats:

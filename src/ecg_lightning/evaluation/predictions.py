@@ -159,6 +159,10 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         or not np.isfinite(values.to_numpy()).all()
     ):
         raise DataError(f"{path} holds values that are no finite numbers; run the model again")
+    if table[["ecg_id", "patient_id"]].isna().any(axis=None):
+        raise DataError(f"{path} holds records without ecg_id or patient_id; run the model again")
+    if (again := table.duplicated(["split", "ecg_id"])).any():
+        raise DataError(f"{path} holds the record {table['ecg_id'][again].iloc[0]} twice; run the model again")
     return {
         str(split): Predictions(
             classes,

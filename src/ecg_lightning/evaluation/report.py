@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats, Interval
 from ecg_lightning.evaluation.calibration import (
-    brier_score,
+    brier_scores,
     expected_calibration_errors,
     fit_platt,
     fit_temperature,
@@ -22,10 +22,11 @@ from ecg_lightning.evaluation.decisions import Decided, decide
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import (
     Abstention,
+    Bounds,
     Coverage,
     abstain,
     agreement_certainty,
-    conformal_sets,
+    conformal_bounds,
     coverage,
     distance_certainty,
 )
@@ -48,7 +49,9 @@ class Report:
         calibration: expected calibration error, of each class, too, and Brier score, by `none`, `temperature` and
             `platt`.
         chosen: what the validation fold chose, for calibrated probabilities: `temperature`, by class the `thresholds`
-            on probabilities of that temperature, and `platt`, slope and offset of its logits; none without that fold.
+            on probabilities of that temperature, `conformal`, from which of these on the class belongs to the set of a
+            record at `ALPHA` and up to which its absence does, and `platt`, slope and offset of its logits; none
+            without that fold.
         baselines: macro F1 of calling every class, and none, for every record.
         conformal: measured coverage of each class's sets at `ALPHA`; none of the validation fold, which makes them.
         absent: by class, the share of the resamples that hold no positive or no negative record of it, where there are
@@ -107,14 +110,14 @@ def evaluate(
         certainties["agreement"] = agreement_certainty(split.spreads_NC)
     conformal = {}
     if val is not None and not np.array_equal(val.ecg_ids, split.ecg_ids):
-        sets = conformal_sets(decide(val, val).probabilities_NC, val.targets_NC, decided.probabilities_NC, ALPHA)
-        conformal = dict(zip(split.classes, coverage(sets, split.targets_NC), strict=True))
+        sets = _bounds(val).sets(decided.probabilities_NC)
+        conformal = dict(zip(split.classes, coverage(sets, split.targets_NC, weights_RN), strict=True))
     return Report(
         n_records=len(split.targets_NC),
         n_patients=len(np.unique(split.patient_ids)),
         positives=dict(zip(split.classes, split.targets_NC.sum(axis=0).tolist(), strict=True)),
         scores=scores,
-        calibration=calibration_errors(val, split),
+        calibration=calibration_errors(val, split, weights_RN),
         chosen={} if val is None else chosen_by(val, decided.thresholds_C),
         baselines={
             "every class": float(bootstrap.f1_macro(every, split.targets_NC, whole)[0]),
@@ -134,11 +137,16 @@ def chosen_by(val: Predictions, thresholds_C: Floats) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "temperature": fit_temperature(val.logits_NC, val.targets_NC, val.link),
         "thresholds": dict(zip(val.classes, thresholds_C.tolist(), strict=True)),
+        "conformal": dict(zip(val.classes, np.stack(_bounds(val), axis=1).tolist(), strict=True)),
     }
     if val.link == "sigmoid":
         lines_C2 = np.stack(fit_platt(val.logits_NC, val.targets_NC), axis=1)
         chosen["platt"] = dict(zip(val.classes, lines_C2.tolist(), strict=True))
     return chosen
+
+
+def _bounds(val: Predictions) -> Bounds:
+    return conformal_bounds(decide(val, val).probabilities_NC, val.targets_NC, ALPHA)
 
 
 def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> dict[str, Floats]:
@@ -162,18 +170,24 @@ def calibrated(val: Predictions | None, split: Predictions) -> dict[str, Floats]
     return ways
 
 
-def calibration_errors(val: Predictions | None, split: Predictions) -> dict[str, dict[str, Any]]:
-    """`ece`, `ece_by_class` and `brier` before and after calibration on the validation fold."""
+def calibration_errors(val: Predictions | None, split: Predictions, weights_RN: Floats) -> dict[str, dict[str, Any]]:
+    """`ece`, `ece_by_class` and the interval of `brier`, before and after calibration on the validation fold.
+
+    The expected calibration error is given without an interval: resamples repeat records, which moves it up by more
+    than chance moves it, so that its percentiles would not be one.
+    """
     return {
-        name: _calibration_error(guesses_NC, split.targets_NC, split.classes)
+        name: _calibration_error(guesses_NC, split.targets_NC, split.classes, weights_RN)
         for name, guesses_NC in calibrated(val, split).items()
     }
 
 
-def _calibration_error(guesses_NC: Floats, targets_NC: npt.NDArray[np.bool_], classes: Sequence[str]) -> dict[str, Any]:
+def _calibration_error(
+    guesses_NC: Floats, targets_NC: npt.NDArray[np.bool_], classes: Sequence[str], weights_RN: Floats
+) -> dict[str, Any]:
     errors_C = expected_calibration_errors(guesses_NC, targets_NC)
     return {
         "ece": float(errors_C.mean()),
         "ece_by_class": dict(zip(classes, errors_C.tolist(), strict=True)),
-        "brier": brier_score(guesses_NC, targets_NC),
+        "brier": bootstrap.interval(bootstrap.mean(brier_scores(guesses_NC, targets_NC), weights_RN)),
     }

@@ -32,8 +32,24 @@ class ConformalSets(NamedTuple):
     absent_NC: Flags
 
 
+class Bounds(NamedTuple):
+    """What makes conformal sets, on probabilities.
+
+    Attributes:
+        lowest_C: (C,) from which on a class is plausibly present.
+        highest_C: (C,) up to which it is plausibly absent.
+    """
+
+    lowest_C: Floats
+    highest_C: Floats
+
+    def sets(self, probabilities_NC: Floats) -> ConformalSets:
+        """Of records."""
+        return ConformalSets(probabilities_NC >= self.lowest_C, probabilities_NC <= self.highest_C)
+
+
 class Coverage(NamedTuple):
-    """How conformal sets did on records with known labels.
+    """How conformal sets did on records with known labels; intervals, NaN without such records.
 
     Attributes:
         positive: share of the positive records whose set holds `present`; promised is 1 − alpha.
@@ -42,13 +58,13 @@ class Coverage(NamedTuple):
         n_positive: records behind `positive`.
     """
 
-    positive: float
-    negative: float
-    undecided: float
+    positive: Interval
+    negative: Interval
+    undecided: Interval
     n_positive: int
 
 
-def conformal_sets(val_NC: Floats, targets_NC: Flags, probabilities_NC: Floats, alpha: float = 0.1) -> ConformalSets:
+def conformal_bounds(val_NC: Floats, targets_NC: Flags, alpha: float = 0.1) -> Bounds:
     """Split conformal prediction of every class on its own, conditional on the label.
 
     Among records exchangeable with the validation fold's, a positive record's set holds `present` with a probability of
@@ -58,23 +74,32 @@ def conformal_sets(val_NC: Floats, targets_NC: Flags, probabilities_NC: Floats, 
     Args:
         val_NC: (N, C) probabilities of the validation fold.
         targets_NC: its labels.
-        probabilities_NC: of the records to predict.
         alpha: share of the records that may be missed.
     """
     lowest_C, highest_C = np.zeros(val_NC.shape[1]), np.ones(val_NC.shape[1])
     for column, (scores_N, positive_N) in enumerate(zip(val_NC.T, targets_NC.T, strict=True)):
         lowest_C[column] = 1 - _quantile(1 - scores_N[positive_N], alpha)
         highest_C[column] = _quantile(scores_N[~positive_N], alpha)
-    return ConformalSets(probabilities_NC >= lowest_C, probabilities_NC <= highest_C)
+    return Bounds(lowest_C, highest_C)
 
 
-def coverage(sets: ConformalSets, targets_NC: Flags) -> list[Coverage]:
-    """Measured coverage of each class; NaN without such records."""
+def coverage(sets: ConformalSets, targets_NC: Flags, weights_RN: Floats) -> list[Coverage]:
+    """Measured coverage of each class.
+
+    Args:
+        sets: of N records.
+        targets_NC: their labels.
+        weights_RN: of `bootstrap.patient_weights`; the bounds of the sets are taken as they are.
+    """
+
+    def share(flags_N: Flags, of_N: Flags) -> Interval:
+        return bootstrap.interval(bootstrap.mean(flags_N[of_N].astype(np.float64), weights_RN[:, of_N]))
+
     return [
         Coverage(
-            positive=_share(present_N[positive_N]),
-            negative=_share(absent_N[~positive_N]),
-            undecided=_share(present_N & absent_N),
+            positive=share(present_N, positive_N),
+            negative=share(absent_N, ~positive_N),
+            undecided=share(present_N & absent_N, np.ones_like(positive_N)),
             n_positive=int(positive_N.sum()),
         )
         for present_N, absent_N, positive_N in zip(sets.present_NC.T, sets.absent_NC.T, targets_NC.T, strict=True)
@@ -100,14 +125,14 @@ class Abstention(NamedTuple):
         kept: share of the records, of each of the next two.
         wrong_labels: interval of the share of their labels that are decided wrongly.
         wrong_records: interval of the share of them with any label decided wrongly.
-        aurc: area under the curve of `wrong_records` over all shares (Geifman and El-Yaniv 2017, arXiv 1705.08500); of
-            a certainty that knows nothing it is about `wrong_records` of all.
+        aurc: interval of the area under the curve of `wrong_records` over all shares (Geifman and El-Yaniv 2017, arXiv
+            1705.08500); of a certainty that knows nothing it is about `wrong_records` of all.
     """
 
     kept: list[float]
     wrong_labels: list[Interval]
     wrong_records: list[Interval]
-    aurc: float
+    aurc: Interval
 
 
 def abstain(
@@ -131,16 +156,15 @@ def abstain(
         weights_RK = weights_RN[:, chosen]
         for curve, wrong_N in zip(curves, (wrong_labels_N, wrong_records_N), strict=True):
             curve.append(bootstrap.interval(bootstrap.mean(wrong_N[chosen], weights_RK)))
-    ranks_N = np.arange(1, len(surest_first) + 1)
-    aurc = float((np.cumsum(wrong_records_N[surest_first]) / ranks_N).mean())
-    return Abstention(list(kept), *curves, aurc)
+    weights_RN = weights_RN[:, surest_first]
+    n_kept_RN = weights_RN.cumsum(axis=1)
+    wrong_RN = (weights_RN * wrong_records_N[surest_first]).cumsum(axis=1)
+    risks_RN = np.divide(wrong_RN, n_kept_RN, out=np.zeros_like(wrong_RN), where=n_kept_RN > 0)
+    aurc_R = (risks_RN * weights_RN).sum(axis=1) / n_kept_RN[:, -1]
+    return Abstention(list(kept), *curves, bootstrap.interval(aurc_R))
 
 
 def _quantile(scores_N: Floats, alpha: float) -> float:
     """The ⌈(n + 1)(1 − alpha)⌉-th smallest score; 1, which holds everything, where there are too few."""
     rank = int(np.ceil((len(scores_N) + 1) * (1 - alpha)))
     return float(np.sort(scores_N)[rank - 1]) if rank <= len(scores_N) else 1.0
-
-
-def _share(flags_N: Flags) -> float:
-    return float(flags_N.mean()) if len(flags_N) else float("nan")

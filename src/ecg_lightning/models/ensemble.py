@@ -14,7 +14,7 @@ from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.recipe import Recipe
-from ecg_lightning.models.windows import logit_of_mean
+from ecg_lightning.models.windows import Windows, logit_of_mean
 
 
 class Ensemble(ECGClassifier):
@@ -29,6 +29,8 @@ class Ensemble(ECGClassifier):
         frontend: that gives millivolts as they are.
         members: trained classifiers.
         mc_dropout: passes of each member with dropout; 0: one pass without.
+        stride_s: seconds from one window to the next, of members on windows; None: as each was trained.
+        aggregate: `mean` or `max` of the probabilities of their windows; None: as each was trained.
         dropout: as every model's; not used, as the next three: nothing is trained, and the members are the weights.
         drop_path: not used.
         pretrained: not used.
@@ -44,6 +46,8 @@ class Ensemble(ECGClassifier):
         *,
         members: Sequence[ECGClassifier],
         mc_dropout: int = 0,
+        stride_s: float | None = None,
+        aggregate: str | None = None,
         dropout: float = 0.0,
         drop_path: float = 0.0,
         pretrained: bool = False,
@@ -56,6 +60,8 @@ class Ensemble(ECGClassifier):
             raise ConfigError(
                 "model.members: a member was trained with a softmax; only independent classes are averaged"
             )
+        if stride_s or aggregate:
+            _recut(members, stride_s, aggregate)
         for member in members if mc_dropout else ():
             alone = EnsembleNetwork([member], 1)
             millivolts = torch.linspace(-1, 1, frontend.n_samples).expand(2, frontend.n_leads, -1)
@@ -110,6 +116,19 @@ class EnsembleNetwork(nn.Module):
             represented = frontend.represent_as_is(millivolts_BCT)  # type: ignore[operator]
             logits += [network(represented) for _ in range(max(1, self.mc_dropout))]
         return torch.stack(logits)
+
+
+def _recut(members: Sequence[ECGClassifier], stride_s: float | None, aggregate: str | None) -> None:
+    """Give the members' windows another stride and another aggregation."""
+    for member in members:
+        windows = [module for module in member.network.modules() if isinstance(module, Windows)]
+        if not windows:
+            raise ConfigError(
+                f"model.stride_s and model.aggregate: the member {type(member).__name__} sees the whole record and has "
+                "no windows; leave them out, or take other members"
+            )
+        for one in windows:
+            one.stride_s, one.aggregate = stride_s or one.stride_s, aggregate or one.aggregate
 
 
 def _drops(module: nn.Module) -> bool:

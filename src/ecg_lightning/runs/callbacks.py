@@ -1,4 +1,4 @@
-"""Lightning callbacks of every run: progress as plain lines, and the collapse guard."""
+"""Lightning callbacks of runs: progress as plain lines, the collapse guard, the average of the last weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ecg_lightning.evaluation.metrics import is_collapsed
@@ -126,6 +126,33 @@ class CollapseGuard(Callback):
                 metrics["spread"],
                 metrics["auroc_macro"],
             )
+
+
+class StochasticWeightAverage(WeightAveraging):
+    """What is validated, kept and scored is the mean of the weights after each of the last steps (SWA).
+
+    Izmailov et al. 2018, arXiv 1803.05407, average once an epoch; here every step counts, the buffers of normalisations
+    included, and the recipe's own schedule goes on. Lightning's `StochasticWeightAveraging` writes its average into no
+    checkpoint.
+
+    Args:
+        start: share of the training's steps before the first that counts.
+    """
+
+    def __init__(self, start: float = 0.75) -> None:
+        if not 0 <= start < 1:
+            raise ValueError(f"start={start}: a share of the training, from 0 to below 1")
+        super().__init__()
+        self.start = start
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Up to the first step that counts, the average is the step's own weights."""
+        n_not_counted = self.start * trainer.estimated_stepping_batches
+        if self._average_model is not None and trainer.global_step <= n_not_counted + 1:
+            self._average_model.n_averaged.zero_()
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 def on_terminal() -> bool:

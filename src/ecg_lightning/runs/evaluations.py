@@ -20,7 +20,7 @@ from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.ledger import LEDGER_FILE, times_scored
-from ecg_lightning.runs.recipes import by_recipe, check_independent, recipes_of_the_sweep
+from ecg_lightning.runs.recipes import averages, by_recipe, check_independent, recipes_of_the_sweep
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 
 Pair = tuple[Predictions, Predictions]
@@ -30,9 +30,16 @@ def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]
     """A run's predictions of the validation fold, where it was predicted, and of a split.
 
     Raises:
-        DataError: there are none of the split.
+        DataError: there are none of the split, or not as many as the run made.
     """
     found = read_predictions(folder / PREDICTIONS_FILE)
+    made = read_result(_run_of(folder)).get("data", {})
+    for name, one in found.items():
+        if (n_made := made.get(f"n_{name}", len(one.ecg_ids))) != len(one.ecg_ids):
+            raise DataError(
+                f"{folder / PREDICTIONS_FILE} holds {len(one.ecg_ids):,} records of the split {name}, the run "
+                f"predicted {n_made:,}: it was cut; run the model again"
+            )
     if split not in found:
         raise DataError(
             f"{folder / PREDICTIONS_FILE} holds no predictions of the split {split} (it has {', '.join(found)}): name "
@@ -129,32 +136,38 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
         of_classes = errors["ece_by_class"]
         worst = ", ".join(f"{one} {of_classes[one]:.3f}" for one in nlargest(_MOST_CLASSES, of_classes, of_classes.get))
         console.print(
-            f"calibration {name}: ECE {errors['ece']:.4f} in 15 bins (most {worst}), Brier {errors['brier']:.4f}",
+            f"calibration {name}: ECE {errors['ece']:.4f} in 15 bins (most {worst}), "
+            f"Brier {_with_interval(Interval(*errors['brier']))}",
             highlight=False,
         )
     for name, one in found["conformal"].items():
         console.print(
-            f"conformal {name}: covers {one['positive']:.1%} of {one['n_positive']:,} positive and "
-            f"{one['negative']:.1%} of negative records (promised {1 - report.ALPHA:.0%}), undecided on "
-            f"{one['undecided']:.1%}",
+            f"conformal {name}: covers {_share(one['positive'])} of {one['n_positive']:,} positive and "
+            f"{_share(one['negative'])} of negative records (promised {1 - report.ALPHA:.0%}), undecided on "
+            f"{_share(one['undecided'])}",
+            highlight=False,
+        )
+    if found["chosen"] and not found["conformal"]:
+        console.print(
+            "no coverage of conformal sets: they are made of these very records; measure it on the split test",
             highlight=False,
         )
     for name, one in found["abstention"].items():
         curve = ", ".join(
-            f"{kept:.0%} {Interval(*wrong).value:.1%}"
-            for kept, wrong in zip(one["kept"], one["wrong_records"], strict=True)
+            f"{kept:.0%} {_share(wrong)}" for kept, wrong in zip(one["kept"], one["wrong_records"], strict=True)
         )
         console.print(
             f"records with a wrong class among the surest, {_SURE[name]}: {curve}; area under that curve (AURC) "
-            f"{one['aurc']:.3f}, at random {Interval(*one['wrong_records'][0]).value:.3f}",
+            f"{_with_interval(Interval(*one['aurc']))}, at random {Interval(*one['wrong_records'][0]).value:.3f}",
             highlight=False,
         )
-    if found["n_tried"] > 1:
-        console.print(
-            f"one of {found['n_tried']} configurations that were tried: chosen among them, its score is too good on "
-            "the fold that chose it",
-            highlight=False,
-        )
+    console.print(
+        f"one of {found['n_tried']} configurations that were tried: chosen among them, its score is too good on "
+        "the fold that chose it"
+        if found["n_tried"] > 1
+        else "configurations tried: this one alone, unless n_tried should have said more",
+        highlight=False,
+    )
     if found["split"] == "test" and (times := found["times_test_scored"]) > 1:
         console.print(
             f"the test folds were scored {times} times with this checkpoint (checkpoints/{LEDGER_FILE}): what was "
@@ -253,9 +266,16 @@ def compare_runs(
     for runs, _, _ in recipes:
         _check_no_repeats({run: trained[run][1] for run in runs}, len(runs))
     if with_average:
+        for folder in folders:
+            if parts := averages(folder, folders):
+                raise DataError(
+                    f"--average: {folder} averages {', '.join(map(str, parts))} itself, which would count twice; "
+                    "leave one of them out"
+                )
         recipes.append(([*folders], [_average(trained)], True))
     rows: list[dict[str, Any]] = []
     reference: paired.Scores | None = None
+    first_runs = recipes[0][0]
     for runs, trainings, is_average in recipes:
         scores = paired.score(trainings, trained[folders[0]][1], n_resamples)
         row: dict[str, Any] = {
@@ -272,8 +292,10 @@ def compare_runs(
         if reference is None:
             reference = scores
         else:
-            difference = paired.compare(scores, reference, shared=is_average)
+            shared = is_average or any(averages(run, first_runs) for run in runs)
+            difference = paired.compare(scores, reference, shared)
             row |= {
+                "shared": shared,
                 "f1_change": difference.f1,
                 "f1_verdict": paired.verdict(difference.f1, difference.of),
                 "auroc_change": difference.auroc,
@@ -320,7 +342,7 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
     table = Table()
     for heading in ("run", f"{split} F1", "Δ F1", "", "AUROC", "Δ AUROC", ""):
         table.add_column(heading, min_width=8 if heading == "run" else None, overflow="fold")
-    averages = any(row["averaged"] for row in rows)
+    any_shared = any(row.get("shared") for row in rows)
     several = any(len(row["runs"]) > 1 and not row["averaged"] for row in rows)
     for row in rows:
         cells = []
@@ -356,8 +378,8 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
             else " Of one run a recipe the intervals say nothing of other seeds."
         )
         + (
-            " The first row is part of the average: that difference is of these runs, over patients."
-            if averages
+            " The first row's runs are part of an average: that difference is of these runs, over patients."
+            if any_shared
             else ""
         ),
         style="dim",
@@ -382,6 +404,12 @@ def _with_interval(score: Interval) -> str:
     if score.value != score.value:  # nothing to count
         return "–"
     return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
+
+
+def _share(interval: Sequence[float]) -> str:
+    """Of records, in per cent."""
+    value, low, high = (100 * one for one in interval)
+    return "none" if value != value else f"{value:.1f} % [{low:.0f} %, {high:.0f} %]"
 
 
 def _value(score: Interval) -> str:

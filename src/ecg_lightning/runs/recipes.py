@@ -82,6 +82,12 @@ def check_independent(runs: Sequence[Path]) -> None:
                 raise DataError(f"{first} and {run} are of one recipe and share {what}: compare one of them alone")
 
 
+def averages(run: Path, others: Sequence[Path]) -> list[Path]:
+    """Those of other runs whose checkpoints a run averages, as an ensemble names them."""
+    members = [Path(path).expanduser().resolve() for path in _sources(read_config(run)).get("members", [])]
+    return [other for other in others if any(other.resolve() in member.parents for member in members)]
+
+
 def changed_settings(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Keys of what makes a recipe, and the seed, in which two configurations differ."""
     ignored = [key for key in _NOT_OF_A_RECIPE if key != "seed"]
