@@ -30,6 +30,8 @@ from ecg_lightning.errors import (
     TrainingDivergedError,
     UnsupportedModelError,
 )
+from ecg_lightning.evaluation import report
+from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import evaluations
@@ -253,6 +255,9 @@ def test_files_describe_themselves_and_give_what_was_scored(compress, checkpoint
     file = folder / "variants" / "prune" / "model.onnx"
     described = read_metadata(file)
     assert described.thresholds == pytest.approx(pruned["thresholds"])
+    predicted = read_predictions(file.parent / "predictions.csv")
+    chosen = report.evaluate(predicted["val"], predicted["test"], 100).chosen["conformal"]
+    assert np.allclose(described.conformal, [*chosen.values()])
     assert described.compression == ("PruneL1",)
     assert described.model == "deit"
     sums = (folder / "variants" / "prune" / "model.onnx.sha256").read_text().split()

@@ -124,6 +124,8 @@ def test_damaged_files_are_refused(exported, suffix, content, tmp_path):
         ({"thresholds": (0.5,)}, "1 thresholds for 5 classes"),
         ({"output_thresholds": ()}, "0 thresholds for 5 classes"),
         ({"link": "eval"}, "link 'eval'"),
+        ({"conformal": ((0.1, 0.9),)}, "1 conformal bounds for 5 classes"),
+        ({"conformal": ((0.1,),) * 5}, "pairs of numbers"),
         ({"sampling_rate": "100"}, "sampling_rate"),
         ({"leads": ("I",)}, "1 leads"),
     ],

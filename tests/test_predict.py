@@ -1,6 +1,7 @@
 """From recordings of any origin to calibrated probabilities, without PyTorch."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -243,6 +244,23 @@ def test_a_file_that_is_not_computed_in_int8_here_predicts_in_float_and_says_so(
     predictor = Predictor(path)
     assert predictor.notes == (f"runs in {runtime} fp32; the thresholds were chosen in {runtime} int8",)
     assert predictor.predict(signals(2)).shape == (2, 5)
+
+
+def test_classes_that_are_undecided_are_marked(exported, ptbxl_record, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported[1].read_bytes())
+    assert Predictor(path).undecided(np.full((2, 5), 0.5)).sum() == 0  # the file has no bounds
+    write_metadata(path, describe(conformal=((0.2, 0.6), (0.7, 0.3), (0.0, 1.0), (0.5, 0.5), (0.0, 0.0))))
+    found = Predictor(path).undecided(np.array([[0.2, 0.5, 0.9, 0.5, 0.5], [0.61, 0.3, 0.0, 0.4, 0.0]]))
+    assert found.tolist() == [[True, False, True, True, False], [False, False, True, False, True]]
+    done = json.loads(_call("predict", "--model", path, ptbxl_record, "--json").stdout)
+    (record,) = done["records"]
+    assert "MI" in record["undecided"]
+    assert "HYP" not in record["undecided"]
+    told = _call("predict", "--model", path, ptbxl_record).stdout
+    assert re.search(r"\d[* ]\?", told)
+    assert "? both its presence and its absence are plausible" in told
+    assert "?" not in _call("predict", "--model", exported[1], ptbxl_record).stdout
 
 
 def test_link_does_not_overflow():

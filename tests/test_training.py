@@ -405,7 +405,7 @@ def test_fold_10_decides_nothing(run, trained, synthetic_root, tmp_path):
     assert result.thresholds == trained[1].thresholds
     for split in ("val", "test"):
         chosen = result.evaluation[split]["chosen"]
-        assert chosen.keys() == {"temperature", "thresholds", "platt"}
+        assert chosen.keys() == {"temperature", "thresholds", "conformal", "platt"}
         assert chosen == trained[1].evaluation[split]["chosen"]
     assert result.metrics["test"] != trained[1].metrics["test"]
 

@@ -35,6 +35,7 @@ from ecg_lightning.evaluation.calibration import expected_calibration_error, fit
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.evaluation.thresholds import f1_thresholds
+from ecg_lightning.evaluation.uncertainty import conformal_bounds
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.processor import processor_has_int8
@@ -59,6 +60,7 @@ class Evaluation:
     Attributes:
         temperature: divides the logits.
         thresholds_C: on the calibrated probabilities.
+        conformal_C2: on the calibrated ones, of `uncertainty.conformal_bounds`.
         raw_thresholds_C: on the uncalibrated ones, as checkpoints hold them.
         metrics: by split, as in `result.json`.
         logits: by split, (N, C), as the file gives them.
@@ -67,6 +69,7 @@ class Evaluation:
 
     temperature: float
     thresholds_C: Array
+    conformal_C2: Array
     raw_thresholds_C: Array
     metrics: dict[str, dict[str, Any]]
     logits: dict[str, Array]
@@ -314,6 +317,7 @@ def _score(
     calibrated = {split: probabilities(values, temperature, link) for split, values in logits.items()}
     truth = targets["val"].numpy()
     thresholds = f1_thresholds(calibrated["val"], truth)
+    conformal = np.stack(conformal_bounds(calibrated["val"], truth.astype(bool)), axis=1)
     raw_thresholds = f1_thresholds(probabilities(logits["val"], link=link), truth)
     metrics: dict[str, dict[str, Any]] = {}
     for split, guesses in calibrated.items():
@@ -325,7 +329,7 @@ def _score(
     patient_ids = np.asarray(datamodule.datasets["test"].patient_ids, dtype=np.int64)
     decided = Decided(calibrated["test"], thresholds)
     metrics["test"]["ci95"] = macro_intervals(decided, targets["test"].numpy().astype(bool), patient_ids, n_resamples)
-    return Evaluation(temperature, thresholds, raw_thresholds, metrics, logits, calibrated)
+    return Evaluation(temperature, thresholds, conformal, raw_thresholds, metrics, logits, calibrated)
 
 
 def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha256: str) -> None:
@@ -379,6 +383,7 @@ def describe_file(
         precision=deployment.precision,
         runtime=deployment.runtime,
         int8_products=processor_has_int8(),
+        conformal=tuple(tuple(bounds) for bounds in evaluation.conformal_C2.tolist()),
         compression=tuple(stages_of(described)),
         data_licence=_LICENCES[data_option(described)],
     )

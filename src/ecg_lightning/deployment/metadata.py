@@ -39,6 +39,8 @@ class Metadata:
         runtime: that they were chosen in: `onnxruntime` or `openvino`.
         int8_products: whether the processor that they were chosen on sums products of int8 exactly (see `processor`);
             None where that is not known.
+        conformal: (C, 2) on calibrated probabilities: from which on a class is plausible, and up to which its absence
+            is, so that each misses `uncertainty.ALPHA` of the records at most; empty in files of earlier versions.
         compression: names of the stages that it went through.
         data_licence: licence of the training data.
         leads: the order of the input's leads.
@@ -60,6 +62,7 @@ class Metadata:
     precision: str
     runtime: str
     int8_products: bool | None = None
+    conformal: tuple[tuple[float, ...], ...] = ()
     compression: tuple[str, ...] = ()
     data_licence: str = ""
     leads: tuple[str, ...] = LEADS
@@ -126,7 +129,7 @@ def parse(values: Any) -> Metadata:
         raise TypeError("it is not a table")
     if values.get("format") != FORMAT:
         raise ValueError(f"format {values.get('format')!r}, this version ({__version__}) reads {FORMAT}")
-    values = {"int8_products": None, **values}  # which the first files did not say
+    values = {"int8_products": None, "conformal": [], **values}  # which the first files did not say
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
         raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names)))}")
@@ -144,6 +147,7 @@ def parse(values: Any) -> Metadata:
         precision=_text(values["precision"], "precision"),
         runtime=_text(values["runtime"], "runtime"),
         int8_products=_flag(values["int8_products"], "int8_products"),
+        conformal=_pairs(values["conformal"], "conformal"),
         compression=_texts(values["compression"], "compression"),
         data_licence=_text(values["data_licence"], "data_licence"),
         leads=_texts(values["leads"], "leads"),
@@ -157,6 +161,8 @@ def parse(values: Any) -> Metadata:
     for thresholds in (found.thresholds, found.output_thresholds):
         if not found.classes or len(thresholds) != len(found.classes):
             raise ValueError(f"{len(thresholds)} thresholds for {len(found.classes)} classes")
+    if found.conformal and len(found.conformal) != len(found.classes):
+        raise ValueError(f"{len(found.conformal)} conformal bounds for {len(found.classes)} classes")
     if not found.temperature > 0:
         raise ValueError(f"temperature {found.temperature} is not above 0")
     return found
@@ -222,6 +228,15 @@ def _numbers(value: Any, name: str) -> tuple[float, ...]:
     if not isinstance(value, list):
         raise TypeError(f"{name} is {value!r:.40}, expected a list")
     return tuple(_number(item, name) for item in value)
+
+
+def _pairs(value: Any, name: str) -> tuple[tuple[float, ...], ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is {value!r:.40}, expected a list")
+    pairs = tuple(_numbers(pair, name) for pair in value)
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{name} holds {value!r:.40}, expected pairs of numbers")
+    return pairs
 
 
 def _number(value: Any, name: str) -> float:

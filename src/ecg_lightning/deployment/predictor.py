@@ -16,6 +16,7 @@ from ecg_lightning.deployment.records import read_record
 from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
 from ecg_lightning.evaluation.calibration import probabilities
+from ecg_lightning.evaluation.uncertainty import Bounds
 from ecg_lightning.processor import available_cores, processor_has_bf16, processor_has_int8
 
 _BATCH = 32
@@ -111,6 +112,16 @@ class Predictor:
         """(B, C): which classes reach their threshold."""
         return probabilities_BC >= np.array(self.metadata.thresholds)
 
+    def undecided(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_]:
+        """(B, C): of which classes both presence and absence are plausible, see `uncertainty.conformal_bounds`.
+
+        None where the file is of an earlier version, which holds no such bounds.
+        """
+        if not self.metadata.conformal:
+            return np.zeros(probabilities_BC.shape, dtype=bool)
+        sets = Bounds(*np.array(self.metadata.conformal).T).sets(probabilities_BC)
+        return sets.present_NC & sets.absent_NC
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -120,6 +131,7 @@ class Prediction:
         record: its path, as given.
         probabilities: by class; None where the record was refused.
         positive: the classes that reach their threshold.
+        undecided: the classes whose conformal set holds both presence and absence.
         notes: what was converted on reading.
         error: why it was refused.
     """
@@ -127,6 +139,7 @@ class Prediction:
     record: str
     probabilities: dict[str, float] | None = None
     positive: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: UserError | None = None
 
@@ -163,19 +176,21 @@ def _predict_batch(
             refused[index] = error
     signals = [recording.millivolts_CT for recording in recordings.values()]
     probabilities = predictor.predict(np.stack(signals)) if signals else np.empty((0, len(about.classes)))
-    decisions = predictor.decisions(probabilities)
-    rows = dict(zip(recordings, zip(probabilities, decisions, strict=True), strict=True))
+    decisions, undecided = predictor.decisions(probabilities), predictor.undecided(probabilities)
+    rows = dict(zip(recordings, zip(probabilities, decisions, undecided, strict=True), strict=True))
     predictions = []
     for index, path in enumerate(paths):
         if index in refused:
             predictions.append(Prediction(str(path), error=refused[index]))
             continue
-        row, positive = rows[index]
+        row, *flags = rows[index]
+        positive, unsure = (tuple(name for name, yes in zip(about.classes, of, strict=True) if yes) for of in flags)
         predictions.append(
             Prediction(
                 str(path),
                 probabilities=dict(zip(about.classes, row.tolist(), strict=True)),
-                positive=tuple(name for name, yes in zip(about.classes, positive, strict=True) if yes),
+                positive=positive,
+                undecided=unsure,
                 notes=recordings[index].notes,
             )
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ecg_lightning.deployment.predictor import Prediction, Predictor
 from ecg_lightning.deployment.runtimes import by_precision
+from ecg_lightning.evaluation.uncertainty import ALPHA
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."
 
@@ -29,17 +30,19 @@ def predictions_as_json(model: Path, predictor: Predictor, predictions: Sequence
 
 
 def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction]) -> str:
-    """A row for each record that could be predicted; * marks a class that reaches its threshold."""
+    """A row for each record that could be predicted; * marks a class that reaches its threshold, ? an undecided one."""
     metadata = predictor.metadata
     usable = [prediction for prediction in predictions if prediction.probabilities]
     if not usable:
         return DISCLAIMER
     width = max([len("threshold"), *(len(prediction.record) for prediction in usable)])
-    column = max(9, *(len(name) + 2 for name in metadata.classes))
+    column = max(10, *(len(name) + 3 for name in metadata.classes))
     lines = ["record".ljust(width) + "".join(name.rjust(column) for name in metadata.classes) + "  positive"]
     for prediction in usable:
         cells = [
-            f"{probability:.3f}" + ("*" if name in prediction.positive else " ")
+            f"{probability:.3f}"
+            + ("*" if name in prediction.positive else " ")
+            + ("?" if name in prediction.undecided else " ")
             for name, probability in (prediction.probabilities or {}).items()
         ]
         lines.append(
@@ -47,7 +50,12 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
             + "".join(cell.rjust(column) for cell in cells)
             + f"  {', '.join(prediction.positive) or '–'}"
         )
-    lines.append("threshold".ljust(width) + "".join(f"{value:.3f} ".rjust(column) for value in metadata.thresholds))
+    lines.append("threshold".ljust(width) + "".join(f"{value:.3f}  ".rjust(column) for value in metadata.thresholds))
+    if any(prediction.undecided for prediction in usable):
+        lines.append(
+            f"? both its presence and its absence are plausible: conformal sets that miss {ALPHA:.0%} of records "
+            "like the validation fold's hold both"
+        )
     lines += [f"{prediction.record}: {note}" for prediction in usable for note in prediction.notes]
     return "\n".join([*lines, *predictor.notes, DISCLAIMER])
 

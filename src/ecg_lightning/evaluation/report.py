@@ -33,8 +33,6 @@ from ecg_lightning.evaluation.uncertainty import (
 
 METRICS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv", "npv")
 MACRO = "macro"
-ALPHA = 0.1
-"""Share of the records that conformal sets may miss."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,11 @@ class Report:
         calibration: expected calibration error, of each class, too, and Brier score, by `none`, `temperature` and
             `platt`.
         chosen: what the validation fold chose, for calibrated probabilities: `temperature`, by class the `thresholds`
-            on probabilities of that temperature, `conformal`, from which of these on the class belongs to the set of a
-            record at `ALPHA` and up to which its absence does, and `platt`, slope and offset of its logits; none
-            without that fold.
+            on probabilities of that temperature, `conformal`, from which of these on the class belongs to a record's
+            set and up to which its absence does, and `platt`, slope and offset of its logits; none without that fold.
         baselines: macro F1 of calling every class, and none, for every record.
-        conformal: measured coverage of each class's sets at `ALPHA`; none of the validation fold, which makes them.
+        conformal: measured coverage of each class's sets, which may miss `uncertainty.ALPHA`; none of the validation
+            fold, which makes them.
         absent: by class, the share of the resamples that hold no positive or no negative record of it, where there are
             such: there the macro means are over the other classes.
         abstention: mistakes in the records that the model is surest of, by what makes it sure: `distance` to the
@@ -146,7 +144,7 @@ def chosen_by(val: Predictions, thresholds_C: Floats) -> dict[str, Any]:
 
 
 def _bounds(val: Predictions) -> Bounds:
-    return conformal_bounds(decide(val, val).probabilities_NC, val.targets_NC, ALPHA)
+    return conformal_bounds(decide(val, val).probabilities_NC, val.targets_NC)
 
 
 def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> dict[str, Floats]:

@@ -16,6 +16,9 @@ from ecg_lightning.evaluation.decisions import Decided
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+ALPHA = 0.1
+"""Share of the records that conformal sets may miss."""
+
 RETAINED = (1.0, 0.9, 0.8, 0.7, 0.5)
 """Shares of the records that are kept."""
 
@@ -64,7 +67,7 @@ class Coverage(NamedTuple):
     n_positive: int
 
 
-def conformal_bounds(val_NC: Floats, targets_NC: Flags, alpha: float = 0.1) -> Bounds:
+def conformal_bounds(val_NC: Floats, targets_NC: Flags, alpha: float = ALPHA) -> Bounds:
     """Split conformal prediction of every class on its own, conditional on the label.
 
     Among records exchangeable with the validation fold's, a positive record's set holds `present` with a probability of

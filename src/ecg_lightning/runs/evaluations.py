@@ -17,6 +17,7 @@ from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
+from ecg_lightning.evaluation.uncertainty import ALPHA
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.ledger import LEDGER_FILE, times_scored
@@ -143,7 +144,7 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     for name, one in found["conformal"].items():
         console.print(
             f"conformal {name}: covers {_share(one['positive'])} of {one['n_positive']:,} positive and "
-            f"{_share(one['negative'])} of negative records (promised {1 - report.ALPHA:.0%}), undecided on "
+            f"{_share(one['negative'])} of negative records (promised {1 - ALPHA:.0%}), undecided on "
             f"{_share(one['undecided'])}",
             highlight=False,
         )
