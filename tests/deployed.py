@@ -31,6 +31,7 @@ def describe(**changes) -> Metadata:
         "thresholds": (0.5, 0.4, 0.3, 0.6, 0.5),
         "output_thresholds": (0.5, 0.35, 0.25, 0.65, 0.5),
         "temperature": 1.5,
+        "conformal": ((0.3, 0.6),) * 5,
         "sampling_rate": 100,
         "n_samples": 1000,
         "label_rule": "benchmark",

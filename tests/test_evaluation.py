@@ -362,6 +362,10 @@ def test_the_average_of_runs_is_a_row_of_its_own(tmp_path):
     _, ensembles = json.loads(_call("compare", runs[0], ensemble, "--resamples", 200, "--json").stdout)
     assert ensembles["shared"]
     assert ensembles["auroc_verdict"] == "better (these runs)"
+    _, part = json.loads(_call("compare", ensemble, runs[0], "--resamples", 200, "--json").stdout)
+    assert part["auroc_verdict"] == "worse (these runs)"
+    value, low, high = ensembles["auroc_change"]
+    assert part["auroc_change"] == pytest.approx([-value, -high, -low])
     twice = _call("compare", *runs, ensemble, "--average", "--resamples", 100)
     assert twice.exit_code == DataError.exit_code
     assert "which would count twice" in " ".join(twice.stderr.split())

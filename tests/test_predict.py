@@ -249,18 +249,22 @@ def test_a_file_that_is_not_computed_in_int8_here_predicts_in_float_and_says_so(
 def test_classes_that_are_undecided_are_marked(exported, ptbxl_record, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(exported[1].read_bytes())
-    assert Predictor(path).undecided(np.full((2, 5), 0.5)).sum() == 0  # the file has no bounds
+    write_metadata(path, describe(conformal=()))
+    assert Predictor(path).undecided(np.full((2, 5), 0.5)) is None
+    assert "what is undecided is not marked" in Predictor(path).notes[0]
+    (record,) = json.loads(_call("predict", "--model", path, ptbxl_record, "--json").stdout)["records"]
+    assert record["undecided"] is None
+    assert "?" not in _call("predict", "--model", path, ptbxl_record).stdout
     write_metadata(path, describe(conformal=((0.2, 0.6), (0.7, 0.3), (0.0, 1.0), (0.5, 0.5), (0.0, 0.0))))
     found = Predictor(path).undecided(np.array([[0.2, 0.5, 0.9, 0.5, 0.5], [0.61, 0.3, 0.0, 0.4, 0.0]]))
-    assert found.tolist() == [[True, False, True, True, False], [False, False, True, False, True]]
+    # Of the second class what lies between 0.3 and 0.7 has neither label.
+    assert found.tolist() == [[True, True, True, True, False], [False, False, True, False, True]]
     done = json.loads(_call("predict", "--model", path, ptbxl_record, "--json").stdout)
     (record,) = done["records"]
     assert "MI" in record["undecided"]
-    assert "HYP" not in record["undecided"]
     told = _call("predict", "--model", path, ptbxl_record).stdout
     assert re.search(r"\d[* ]\?", told)
-    assert "? both its presence and its absence are plausible" in told
-    assert "?" not in _call("predict", "--model", exported[1], ptbxl_record).stdout
+    assert "? undecided: conformal sets, which miss 10% of records" in told
 
 
 def test_link_does_not_overflow():
@@ -274,7 +278,9 @@ def test_a_description_that_does_not_fit_the_network_is_refused(exported, tmp_pa
     write_metadata(path, describe(n_samples=5000, sampling_rate=500))
     with pytest.raises(ModelFileError, match="takes 1000 samples a lead, its description says 5000"):
         Predictor(path)
-    write_metadata(path, describe(classes=CLASSES[:3], thresholds=(0.5,) * 3, output_thresholds=(0.5,) * 3))
+    write_metadata(
+        path, describe(classes=CLASSES[:3], thresholds=(0.5,) * 3, output_thresholds=(0.5,) * 3, conformal=())
+    )
     with pytest.raises(ModelFileError, match="gives 5 outputs, its description names 3 classes"):
         Predictor(path)
 

@@ -29,7 +29,7 @@ from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.models.optimization import learning_rate_factor
 from ecg_lightning.models.recipe import SchedulerConfig
 from ecg_lightning.runs import evaluations
-from ecg_lightning.runs.callbacks import CollapseGuard
+from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
 
@@ -378,6 +378,38 @@ def test_the_last_weights_are_averaged(run, tmp_path):
     last = [one["current_model_state"]["network.head.weight"] for one in (averaged, whole)]
     assert torch.equal(*last)
     assert (weights[0] - last[0]).norm() < (weights[1] - last[1]).norm()
+
+
+def test_steps_of_several_batches_are_averaged_once_each_and_a_stop_changes_nothing(run, tmp_path):
+    settings = [
+        "callbacks=swa",
+        "callbacks.extra.swa.start=0.5",
+        "scored_epoch=last",
+        "trainer.accumulate_grad_batches=2",
+    ]
+    run(tmp_path / "whole", *settings, "trainer.max_epochs=4")
+    whole = read_checkpoint(tmp_path / "whole" / "checkpoints" / "last.ckpt")
+    assert whole["averaging_state"]["n_averaged"] == whole["global_step"] / 2
+
+    def stop(self, trainer, pl_module):
+        if trainer.current_epoch == 3:
+            raise RuntimeError("stopped")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProgressLines, "on_train_epoch_start", stop)
+        with pytest.raises(RuntimeError, match="stopped"):
+            run(tmp_path / "stopped", *settings, "trainer.max_epochs=4")
+    run(tmp_path / "stopped", *settings, "trainer.max_epochs=4", "ckpt_path=last")
+    stopped = read_checkpoint(tmp_path / "stopped" / "checkpoints" / "last.ckpt")
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(stopped["state_dict"][name], value), name
+
+
+def test_an_epoch_that_is_scored_before_any_average_is_told(run, tmp_path):
+    for start, told in ((0.99, True), (0.5, False)):  # of 9 steps the last one alone is no average
+        settings = ["callbacks=swa", f"callbacks.extra.swa.start={start}", "trainer.max_epochs=1"]
+        result = run(tmp_path / str(start), *settings)
+        assert any("take scored_epoch=last" in note for note in result.notes) == told
 
 
 def test_averages_that_no_checkpoint_holds_are_refused(run, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.decisions import Decided
 from ecg_lightning.evaluation.uncertainty import (
+    Bounds,
     abstain,
     agreement_certainty,
     conformal_bounds,
@@ -52,7 +53,20 @@ def test_counts_worked_by_hand():
     assert sets.absent_NC[:, 0].all()
     # The second resample holds the second record twice, and the first one never.
     (one,) = coverage(sets, np.array([[True], [True], [False]]), np.array([[1.0, 1, 1], [0, 2, 1]]))
-    assert one == ((0.5, 1, 1), (1, 1, 1), (pytest.approx(2 / 3), 1, 1), 2)
+    assert (one.positive, one.undecided, one.n_positive) == ((0.5, 1, 1), (pytest.approx(2 / 3), 1, 1), 2)
+    assert one.negative == (1, pytest.approx(0.025), 1)  # one of one, by Clopper and Pearson
+
+
+def test_sets_of_both_labels_or_neither_are_undecided():
+    sets = Bounds(np.array([0.2, 0.8]), np.array([0.6, 0.3])).sets(np.array([[0.1, 0.1], [0.4, 0.5], [0.9, 0.9]]))
+    assert sets.undecided.tolist() == [[False, False], [True, True], [False, False]]
+
+
+def test_all_or_none_of_few_records_is_no_certainty():
+    sets = Bounds(np.array([0.0]), np.array([-1.0])).sets(np.full((20, 1), 0.5))
+    (one,) = coverage(sets, np.arange(20)[:, None] < 10, bootstrap.patient_weights(np.arange(20), 100))
+    assert one.positive == (1, pytest.approx(1 - 0.30850, abs=1e-5), 1)  # of ten: scipy.stats.beta.ppf(0.025, 10, 1)
+    assert one.negative == (0, 0, pytest.approx(0.30850, abs=1e-5))
 
 
 def test_surer_records_hold_fewer_mistakes_and_a_blind_certainty_holds_as_many():

@@ -69,10 +69,13 @@ def _umask() -> int:
 
 def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
     """What a checkpoint of this run must hold to be built again: plain values only."""
+    model = plain(cfg.model)
+    if "members" in model:  # comparisons know them by their files, from wherever they are made
+        model["members"] = [str(Path(path).expanduser().absolute()) for path in model["members"]]
     return {
         "format": _FORMAT,
         "version": __version__,
-        "model": plain(cfg.model),
+        "model": model,
         "frontend": plain(cfg.frontend),
         "choices": {name: choices[name] for name in ("model", "frontend") if name in choices},
         "classes": list(datamodule.classes),
@@ -159,7 +162,11 @@ def save_classifier(classifier: ECGClassifier, path: Path, deployed: Mapping[str
 
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: _as_list(value) for name, value in values.items()}
+
+
+def _as_list(value: Any) -> Any:
+    return [_as_list(one) for one in value] if isinstance(value, tuple) else value
 
 
 def load_classifier(path: str | Path) -> ECGClassifier:

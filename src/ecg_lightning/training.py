@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -238,11 +239,14 @@ def _prepare_training(
 def _refuse_without_effect(overrides: Sequence[str]) -> None:
     """What is evaluated is a checkpoint's model, with the thresholds of its own windows and front end."""
     for override in overrides:
-        if override.lstrip("+~").startswith(("model.", "frontend.")):
+        if re.match(r"[+~]*(model|frontend)[./=]", override):
+            windows = "stride_s" in override or "aggregate" in override
             raise ConfigError(
                 f"{override} with train=false: the checkpoint's model and front end are evaluated, so this changes "
-                "nothing; leave it out. For other windows at test: model=ensemble model.members=[FILE] "
-                "model.stride_s=0.5 model.aggregate=max, which chooses its thresholds anew"
+                "nothing; leave it out"
+                + windows
+                * ". For other windows at test: model=ensemble model.members=[FILE] model.stride_s=0.5 "
+                "model.aggregate=mean, which chooses its thresholds anew"
             )
 
 
@@ -344,6 +348,11 @@ def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult
     checkpoint = read_checkpoint(path)
     classifier.load_state_dict(checkpoint["state_dict"])
     result.timing["best_epoch"] = checkpoint["epoch"] + 1
+    if checkpoint.get("averaging_state", {}).get("n_averaged", 2) <= 1:
+        result.notes.append(
+            f"epoch {checkpoint['epoch'] + 1}, which is scored, came before the first step that is averaged, so its "
+            "weights are its own: take scored_epoch=last"
+        )
 
 
 def _keep_thresholds(classifier: ECGClassifier, path: Path) -> None:

@@ -14,6 +14,7 @@ from ecg_lightning import __version__
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import ModelFileError
+from ecg_lightning.evaluation.uncertainty import ALPHA
 
 KEY = "ecg_lightning"
 FORMAT = 1
@@ -40,7 +41,8 @@ class Metadata:
         int8_products: whether the processor that they were chosen on sums products of int8 exactly (see `processor`);
             None where that is not known.
         conformal: (C, 2) on calibrated probabilities: from which on a class is plausible, and up to which its absence
-            is, so that each misses `uncertainty.ALPHA` of the records at most; empty in files of earlier versions.
+            is; empty in files of earlier versions.
+        alpha: share of the records that each of these bounds may miss.
         compression: names of the stages that it went through.
         data_licence: licence of the training data.
         leads: the order of the input's leads.
@@ -63,6 +65,7 @@ class Metadata:
     runtime: str
     int8_products: bool | None = None
     conformal: tuple[tuple[float, ...], ...] = ()
+    alpha: float = ALPHA
     compression: tuple[str, ...] = ()
     data_licence: str = ""
     leads: tuple[str, ...] = LEADS
@@ -129,7 +132,7 @@ def parse(values: Any) -> Metadata:
         raise TypeError("it is not a table")
     if values.get("format") != FORMAT:
         raise ValueError(f"format {values.get('format')!r}, this version ({__version__}) reads {FORMAT}")
-    values = {"int8_products": None, "conformal": [], **values}  # which the first files did not say
+    values = {"int8_products": None, "conformal": [], "alpha": ALPHA, **values}  # which the first files did not say
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
         raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names)))}")
@@ -148,6 +151,7 @@ def parse(values: Any) -> Metadata:
         runtime=_text(values["runtime"], "runtime"),
         int8_products=_flag(values["int8_products"], "int8_products"),
         conformal=_pairs(values["conformal"], "conformal"),
+        alpha=_number(values["alpha"], "alpha"),
         compression=_texts(values["compression"], "compression"),
         data_licence=_text(values["data_licence"], "data_licence"),
         leads=_texts(values["leads"], "leads"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +51,14 @@ class Predictor:
         threads = threads or available_cores()
         self.runtime = self._open(path, runtime, threads)
         self.notes: tuple[str, ...] = ()
+        if not self.metadata.conformal:
+            self.notes = ("holds no bounds of conformal sets, so what is undecided is not marked; export it again",)
         scored = (self.metadata.runtime, self.metadata.precision)
         opened = (self.runtime.name, self.runtime.precision)
         if opened != scored:
-            self.notes = (f"runs in {' '.join(opened)}; the thresholds were chosen in {' '.join(scored)}",)
+            self.notes += (f"runs in {' '.join(opened)}; the thresholds were chosen in {' '.join(scored)}",)
         elif self.metadata.precision == "int8" and self.metadata.int8_products not in (None, processor_has_int8()):
-            self.notes = (
+            self.notes += (
                 "its int8 was scored on a processor of another kind (VNNI, AMX or I8MM there or here alone): "
                 "probabilities may differ a little from those that the thresholds were chosen on",
             )
@@ -112,15 +115,14 @@ class Predictor:
         """(B, C): which classes reach their threshold."""
         return probabilities_BC >= np.array(self.metadata.thresholds)
 
-    def undecided(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_]:
-        """(B, C): of which classes both presence and absence are plausible, see `uncertainty.conformal_bounds`.
+    def undecided(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_] | None:
+        """(B, C): which classes' conformal sets hold both presence and absence, or neither.
 
-        None where the file is of an earlier version, which holds no such bounds.
+        None where the file has no bounds, as files of earlier versions, and so does not know.
         """
         if not self.metadata.conformal:
-            return np.zeros(probabilities_BC.shape, dtype=bool)
-        sets = Bounds(*np.array(self.metadata.conformal).T).sets(probabilities_BC)
-        return sets.present_NC & sets.absent_NC
+            return None
+        return Bounds(*np.array(self.metadata.conformal).T).sets(probabilities_BC).undecided
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ class Prediction:
         record: its path, as given.
         probabilities: by class; None where the record was refused.
         positive: the classes that reach their threshold.
-        undecided: the classes whose conformal set holds both presence and absence.
+        undecided: the classes whose conformal set holds both presence and absence, or neither; None where the file
+            knows no such sets.
         notes: what was converted on reading.
         error: why it was refused.
     """
@@ -139,7 +142,7 @@ class Prediction:
     record: str
     probabilities: dict[str, float] | None = None
     positive: tuple[str, ...] = ()
-    undecided: tuple[str, ...] = ()
+    undecided: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     error: UserError | None = None
 
@@ -177,20 +180,19 @@ def _predict_batch(
     signals = [recording.millivolts_CT for recording in recordings.values()]
     probabilities = predictor.predict(np.stack(signals)) if signals else np.empty((0, len(about.classes)))
     decisions, undecided = predictor.decisions(probabilities), predictor.undecided(probabilities)
-    rows = dict(zip(recordings, zip(probabilities, decisions, undecided, strict=True), strict=True))
+    rows = dict(zip(recordings, range(len(signals)), strict=True))
     predictions = []
     for index, path in enumerate(paths):
         if index in refused:
             predictions.append(Prediction(str(path), error=refused[index]))
             continue
-        row, *flags = rows[index]
-        positive, unsure = (tuple(name for name, yes in zip(about.classes, of, strict=True) if yes) for of in flags)
+        row = rows[index]
         predictions.append(
             Prediction(
                 str(path),
-                probabilities=dict(zip(about.classes, row.tolist(), strict=True)),
-                positive=positive,
-                undecided=unsure,
+                probabilities=dict(zip(about.classes, probabilities[row].tolist(), strict=True)),
+                positive=tuple(itertools.compress(about.classes, decisions[row])),
+                undecided=None if undecided is None else tuple(itertools.compress(about.classes, undecided[row])),
                 notes=recordings[index].notes,
             )
         )

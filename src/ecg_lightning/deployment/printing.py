@@ -9,7 +9,6 @@ from typing import Any
 
 from ecg_lightning.deployment.predictor import Prediction, Predictor
 from ecg_lightning.deployment.runtimes import by_precision
-from ecg_lightning.evaluation.uncertainty import ALPHA
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."
 
@@ -42,7 +41,7 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
         cells = [
             f"{probability:.3f}"
             + ("*" if name in prediction.positive else " ")
-            + ("?" if name in prediction.undecided else " ")
+            + ("?" if name in (prediction.undecided or ()) else " ")
             for name, probability in (prediction.probabilities or {}).items()
         ]
         lines.append(
@@ -53,8 +52,8 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
     lines.append("threshold".ljust(width) + "".join(f"{value:.3f}  ".rjust(column) for value in metadata.thresholds))
     if any(prediction.undecided for prediction in usable):
         lines.append(
-            f"? both its presence and its absence are plausible: conformal sets that miss {ALPHA:.0%} of records "
-            "like the validation fold's hold both"
+            f"? undecided: conformal sets, which miss {metadata.alpha:.0%} of records like the validation fold's, hold "
+            "both its presence and its absence, or neither"
         )
     lines += [f"{prediction.record}: {note}" for prediction in usable for note in prediction.notes]
     return "\n".join([*lines, *predictor.notes, DISCLAIMER])

@@ -106,17 +106,20 @@ def evaluate(
     certainties = {"distance": distance_certainty(decided)}
     if split.spreads_NC is not None:
         certainties["agreement"] = agreement_certainty(split.spreads_NC)
-    conformal = {}
-    if val is not None and not np.array_equal(val.ecg_ids, split.ecg_ids):
-        sets = _bounds(val).sets(decided.probabilities_NC)
-        conformal = dict(zip(split.classes, coverage(sets, split.targets_NC, weights_RN), strict=True))
+    conformal, chosen = {}, {}
+    if val is not None:
+        bounds = conformal_bounds(decide(val, val).probabilities_NC, val.targets_NC)
+        chosen = chosen_by(val, decided.thresholds_C, bounds)
+        if not np.array_equal(val.ecg_ids, split.ecg_ids):
+            sets = bounds.sets(decided.probabilities_NC)
+            conformal = dict(zip(split.classes, coverage(sets, split.targets_NC, weights_RN), strict=True))
     return Report(
         n_records=len(split.targets_NC),
         n_patients=len(np.unique(split.patient_ids)),
         positives=dict(zip(split.classes, split.targets_NC.sum(axis=0).tolist(), strict=True)),
         scores=scores,
         calibration=calibration_errors(val, split, weights_RN),
-        chosen={} if val is None else chosen_by(val, decided.thresholds_C),
+        chosen=chosen,
         baselines={
             "every class": float(bootstrap.f1_macro(every, split.targets_NC, whole)[0]),
             "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
@@ -130,21 +133,17 @@ def evaluate(
     )
 
 
-def chosen_by(val: Predictions, thresholds_C: Floats) -> dict[str, Any]:
-    """`Report.chosen`, of the validation fold and the thresholds that `decide` took from it."""
+def chosen_by(val: Predictions, thresholds_C: Floats, bounds: Bounds) -> dict[str, Any]:
+    """`Report.chosen`, of the validation fold, the thresholds that `decide` took from it, and conformal bounds."""
     chosen: dict[str, Any] = {
         "temperature": fit_temperature(val.logits_NC, val.targets_NC, val.link),
         "thresholds": dict(zip(val.classes, thresholds_C.tolist(), strict=True)),
-        "conformal": dict(zip(val.classes, np.stack(_bounds(val), axis=1).tolist(), strict=True)),
+        "conformal": dict(zip(val.classes, np.stack(bounds, axis=1).tolist(), strict=True)),
     }
     if val.link == "sigmoid":
         lines_C2 = np.stack(fit_platt(val.logits_NC, val.targets_NC), axis=1)
         chosen["platt"] = dict(zip(val.classes, lines_C2.tolist(), strict=True))
     return chosen
-
-
-def _bounds(val: Predictions) -> Bounds:
-    return conformal_bounds(decide(val, val).probabilities_NC, val.targets_NC)
 
 
 def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> dict[str, Floats]:

@@ -34,6 +34,12 @@ class ConformalSets(NamedTuple):
     present_NC: Flags
     absent_NC: Flags
 
+    @property
+    def undecided(self) -> Flags:
+        """(N, C): whose set holds both labels, or neither."""
+        same: Flags = self.present_NC == self.absent_NC
+        return same
+
 
 class Bounds(NamedTuple):
     """What makes conformal sets, on probabilities.
@@ -57,7 +63,7 @@ class Coverage(NamedTuple):
     Attributes:
         positive: share of the positive records whose set holds `present`; promised is 1 − alpha.
         negative: share of the negative ones whose set holds `absent`; promised is 1 − alpha.
-        undecided: share of the records whose set holds both.
+        undecided: share of the records whose set holds both, or neither.
         n_positive: records behind `positive`.
     """
 
@@ -87,22 +93,25 @@ def conformal_bounds(val_NC: Floats, targets_NC: Flags, alpha: float = ALPHA) ->
 
 
 def coverage(sets: ConformalSets, targets_NC: Flags, weights_RN: Floats) -> list[Coverage]:
-    """Measured coverage of each class.
+    """Measured coverage of each class, for the bounds as they are: over validation folds the promise holds on average.
 
     Args:
         sets: of N records.
         targets_NC: their labels.
-        weights_RN: of `bootstrap.patient_weights`; the bounds of the sets are taken as they are.
+        weights_RN: of `bootstrap.patient_weights`.
     """
 
     def share(flags_N: Flags, of_N: Flags) -> Interval:
-        return bootstrap.interval(bootstrap.mean(flags_N[of_N].astype(np.float64), weights_RN[:, of_N]))
+        value, low, high = bootstrap.interval(bootstrap.mean(flags_N[of_N].astype(np.float64), weights_RN[:, of_N]))
+        # All or none: every resample has the same share, so Clopper and Pearson (1934) say how sure that is.
+        room = 1 - 0.025 ** (1 / of_N.sum()) if value in (0, 1) else 0.0
+        return Interval(value, min(low, 1 - room) if value == 1 else low, max(high, room) if value == 0 else high)
 
     return [
         Coverage(
             positive=share(present_N, positive_N),
             negative=share(absent_N, ~positive_N),
-            undecided=share(present_N & absent_N, np.ones_like(positive_N)),
+            undecided=share(present_N == absent_N, np.ones_like(positive_N)),
             n_positive=int(positive_N.sum()),
         )
         for present_N, absent_N, positive_N in zip(sets.present_NC.T, sets.absent_NC.T, targets_NC.T, strict=True)

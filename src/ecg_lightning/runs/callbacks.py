@@ -132,8 +132,8 @@ class StochasticWeightAverage(WeightAveraging):
     """What is validated, kept and scored is the mean of the weights after each of the last steps (SWA).
 
     Izmailov et al. 2018, arXiv 1803.05407, average once an epoch; here every step counts, the buffers of normalisations
-    included, and the recipe's own schedule goes on. Lightning's `StochasticWeightAveraging` writes its average into no
-    checkpoint.
+    included, and the recipe's own schedule goes on. An epoch before the first step that counts has its own weights.
+    Lightning's `StochasticWeightAveraging` writes its average into no checkpoint.
 
     Args:
         start: share of the training's steps before the first that counts.
@@ -150,7 +150,8 @@ class StochasticWeightAverage(WeightAveraging):
     ) -> None:
         """Up to the first step that counts, the average is the step's own weights."""
         n_not_counted = self.start * trainer.estimated_stepping_batches
-        if self._average_model is not None and trainer.global_step <= n_not_counted + 1:
+        is_step = trainer.global_step > self._latest_update_step  # and no batch of several whose gradients add up
+        if self._average_model is not None and is_step and trainer.global_step <= n_not_counted + 1:
             self._average_model.n_averaged.zero_()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 

@@ -142,15 +142,20 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
             highlight=False,
         )
     for name, one in found["conformal"].items():
+        if one["n_positive"] < MIN_POSITIVES:
+            console.print(
+                f"conformal {name}: {one['n_positive']} positive records are too few to tell", highlight=False
+            )
+            continue
         console.print(
             f"conformal {name}: covers {_share(one['positive'])} of {one['n_positive']:,} positive and "
-            f"{_share(one['negative'])} of negative records (promised {1 - ALPHA:.0%}), undecided on "
-            f"{_share(one['undecided'])}",
+            f"{_share(one['negative'])} of negative records (promised {1 - ALPHA:.0%}, over validation folds), "
+            f"undecided on {_share(one['undecided'])}",
             highlight=False,
         )
     if found["chosen"] and not found["conformal"]:
         console.print(
-            "no coverage of conformal sets: they are made of these very records; measure it on the split test",
+            "no coverage of conformal sets, which are made of these very records: it needs others, as the split test",
             highlight=False,
         )
     for name, one in found["abstention"].items():
@@ -293,7 +298,8 @@ def compare_runs(
         if reference is None:
             reference = scores
         else:
-            shared = is_average or any(averages(run, first_runs) for run in runs)
+            pairs = ((one, other) for one in runs for other in first_runs)
+            shared = is_average or any(averages(one, [other]) or averages(other, [one]) for one, other in pairs)
             difference = paired.compare(scores, reference, shared)
             row |= {
                 "shared": shared,
@@ -379,7 +385,7 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
             else " Of one run a recipe the intervals say nothing of other seeds."
         )
         + (
-            " The first row's runs are part of an average: that difference is of these runs, over patients."
+            " Where one row averages runs of the other, the difference is of these runs, over patients."
             if any_shared
             else ""
         ),
