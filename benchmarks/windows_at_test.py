@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints import TASK_KEYS, load_classifier
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.evaluation import paired
 from ecg_lightning.evaluation.predictions import Predictions, pooled
@@ -30,10 +30,12 @@ def held_out(run: Path, folds: tuple[int, ...], root: Path) -> dict[tuple[float,
     """By stride and aggregate, what one of the trainings says of its own held-out folds."""
     classifier = load_classifier(run / folder_name(folds) / "checkpoints" / "best.ckpt")
     others = [fold for fold in range(1, 9) if fold not in folds]
-    data = PTBXLDataModule(root=root, train_folds=others, val_folds=list(folds), test_folds=[10])
+    task = {name: classifier.description[name] for name in TASK_KEYS}
+    data = PTBXLDataModule(root=root, train_folds=others, val_folds=list(folds), test_folds=[10], **task)
     data.load(("val",))
     dataset, windows = data.datasets["val"], classifier.network
-    assert isinstance(windows, Windows)
+    if not isinstance(windows, Windows):
+        raise SystemExit(f"{run}: its models see the whole record; name a cross-validation of models on windows")
     windows.stride_s = FINEST_S
     with torch.inference_mode():
         batches = (dataset.__getitems__(rows.tolist()).signals for rows in torch.arange(len(dataset)).split(64))
