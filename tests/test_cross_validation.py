@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 from test_sweep import start
@@ -10,7 +11,9 @@ from tiny import TINY
 
 from ecg_lightning import cross_validation, training
 from ecg_lightning.errors import CheckpointError, ConfigError
-from ecg_lightning.evaluation import cohort
+from ecg_lightning.evaluation.decisions import decide, macro_scores
+from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
+from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.runs.evaluations import evaluate_run, read_run
 
 SMALL = [*TINY["resnet1d"], "model=resnet1d", "trainer.max_epochs=1", "logger=none", "hardware.threads=1"]
@@ -44,9 +47,16 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     found = evaluate_run(tmp_path, "val", synthetic_root, 100)
     assert found["n_records"] == n_val
     assert found["scores"]["macro"]["auroc"][0] == result.evaluation["val"]["scores"]["macro"]["auroc"][0]
-    val = read_run(tmp_path, "val")
-    floor = cohort.describe(*val, synthetic_root, [6], "superdiagnostic", "benchmark", 100)["age_and_sex"]
-    assert found["age_and_sex"] == floor  # of the folds that nothing was scored on
+    _, held_out = read_run(tmp_path, "val")
+    floor = age_and_sex_held_out(held_out, synthetic_root, [4, 5, 6, 7], [[7], [4, 5]], "superdiagnostic", "benchmark")
+    fold_7 = read_predictions(tmp_path / "fold7" / "predictions.csv")["val"]
+    (alone,) = age_and_sex_alone([fold_7], synthetic_root, [4, 5, 6], "superdiagnostic", "benchmark")
+    assert np.allclose(floor.logits_NC[np.isin(floor.ecg_ids, fold_7.ecg_ids)], alone.logits_NC)
+    decided = decide(floor, floor)
+    scores = macro_scores(decided, floor.targets_NC, np.ones((1, len(floor.ecg_ids))))
+    assert [found["age_and_sex"][name][0] for name in ("f1", "auroc")] == pytest.approx(
+        [float(one[0]) for one in scores]
+    )
 
 
 def test_an_interrupted_cross_validation_goes_on(configure, synthetic_root, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats
 from ecg_lightning.evaluation.decisions import decide, macro_scores
-from ecg_lightning.evaluation.demographics import age_and_sex_alone
+from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.subgroups import subgroups
 
@@ -26,6 +26,7 @@ def describe(
     label_rule: str,
     n_resamples: int = 1000,
     thresholds_C: Floats | None = None,
+    held_out: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
     """Subgroups, and the floor that a model of the signal must be above, as plain values.
 
@@ -33,24 +34,25 @@ def describe(
         val: of the validation fold; None where it was not predicted. The floor has no F1 then.
         split: of the same model.
         root: its PTB-XL folder, whose table knows the records.
-        train_folds: of the model; none of a cross-validation over all of them, which leaves no floor.
+        train_folds: of the model; of a cross-validation all of them.
         task: one of `labels.TASKS`.
         label_rule: of the labels.
         n_resamples: of the bootstrap by patient.
         thresholds_C: see `decisions.decide`.
+        held_out: groups of the training folds that a cross-validation held out, whose records are `val` and `split`.
 
     Returns:
-        `subgroups`, each a `subgroups.Subgroup`; and, where there are training folds, `age_and_sex`, intervals of `f1`
-        and `auroc`.
+        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`.
 
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
     groups = subgroups(decide(val, split, thresholds_C), split, root, n_resamples)
     found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
-    if not train_folds:
-        return found
-    *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], root, train_folds, task, label_rule)
+    if held_out:
+        floor_val = [floor := age_and_sex_held_out(split, root, train_folds, held_out, task, label_rule)]
+    else:
+        *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], root, train_folds, task, label_rule)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     never_C = np.ones(len(split.classes))
     decided = decide(floor_val[0] if floor_val else None, floor, never_C)

@@ -13,7 +13,7 @@ import pandas as pd
 from ecg_lightning.data.labels import label_targets, read_statements
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.calibration import fit_logistic
-from ecg_lightning.evaluation.predictions import Predictions, read_table_of
+from ecg_lightning.evaluation.predictions import Predictions, aligned, of_rows, pooled, read_table_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,6 +54,35 @@ def age_and_sex_alone(
     return [
         replace(split, link="sigmoid", logits_NC=_features(table.loc[split.ecg_ids]) @ weights_CF.T) for split in splits
     ]
+
+
+def age_and_sex_held_out(
+    split: Predictions,
+    root: Path,
+    train_folds: Sequence[int],
+    groups: Sequence[Sequence[int]],
+    task: str,
+    label_rule: str,
+) -> Predictions:
+    """The same of a cross-validation: each group of folds is predicted from the other training folds.
+
+    Args:
+        split: what the cross-validation predicted.
+        root: see `age_and_sex_alone`.
+        train_folds: all of them.
+        groups: of folds, each held out by one training.
+        task: see `age_and_sex_alone`.
+        label_rule: see `age_and_sex_alone`.
+
+    Raises:
+        DataError: see `age_and_sex_alone`.
+    """
+    fold_N = read_table_of([split], root).loc[split.ecg_ids, "strat_fold"].to_numpy()
+    parts = []
+    for group in groups:
+        others = [fold for fold in train_folds if fold not in group]
+        parts += age_and_sex_alone([of_rows(split, np.isin(fold_N, group))], root, others, task, label_rule)
+    return aligned(pooled(parts), split)
 
 
 def _features(rows: pd.DataFrame) -> Floats:

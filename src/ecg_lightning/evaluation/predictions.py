@@ -67,7 +67,7 @@ def aligned(part: Predictions, like: Predictions) -> Predictions:
     """
     rows = np.argsort(part.ecg_ids)
     if part.classes == like.classes and len(rows) == len(like.ecg_ids):
-        found = _of_rows(part, rows[np.argsort(np.argsort(like.ecg_ids))])
+        found = of_rows(part, rows[np.argsort(np.argsort(like.ecg_ids))])
         if np.array_equal(found.ecg_ids, like.ecg_ids) and np.array_equal(found.targets_NC, like.targets_NC):
             return found
     raise DataError(
@@ -78,10 +78,11 @@ def aligned(part: Predictions, like: Predictions) -> Predictions:
 
 def in_order(predictions: Predictions) -> Predictions:
     """Predictions by record number."""
-    return _of_rows(predictions, np.argsort(predictions.ecg_ids))
+    return of_rows(predictions, np.argsort(predictions.ecg_ids))
 
 
-def _of_rows(predictions: Predictions, rows: npt.NDArray[np.int64]) -> Predictions:
+def of_rows(predictions: Predictions, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Predictions:
+    """Predictions of some of the records: their places, or a flag for each."""
     spreads_NC = predictions.spreads_NC
     return replace(
         predictions,

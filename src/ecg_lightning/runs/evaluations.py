@@ -90,14 +90,14 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     }
     try:
         table, groups = root or Path(config["data"]["root"]), fold_groups(config.get("cross_validation") or ())
-        train_folds = [fold for fold in config["data"]["train_folds"] if not any(fold in group for group in groups)]
+        train_folds = config["data"]["train_folds"]
     except (KeyError, TypeError):
         reason = f"{run}/config.yaml does not say data.root and data.train_folds"
         if root:
             raise DataError(f"{reason}; run the model again") from None
         return found | {"left_out": reason}
     try:
-        found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples, thresholds_C)
+        found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples, thresholds_C, groups)
     except DataError as error:
         if root:
             raise
