@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ecg_lightning.checkpoints import TASK_KEYS, load_classifier
@@ -26,12 +25,12 @@ from ecg_lightning.training import predictions_of
 FINEST_S, STRIDES_S, REFERENCE = 0.25, (1.25, 2.5, 0.5, 0.25), (1.25, "mean")
 
 
-def held_out(run: Path, folds: tuple[int, ...], root: Path) -> dict[tuple[float, str], Predictions]:
+def held_out(run: Path, folds: list[int], root: Path) -> dict[tuple[float, str], Predictions]:
     """By stride and aggregate, what one of the trainings says of its own held-out folds."""
     classifier = load_classifier(run / folder_name(folds) / "checkpoints" / "best.ckpt")
     others = [fold for fold in range(1, 9) if fold not in folds]
     task = {name: classifier.description[name] for name in TASK_KEYS}
-    data = PTBXLDataModule(root=root, train_folds=others, val_folds=list(folds), test_folds=[10], **task)
+    data = PTBXLDataModule(root=root, train_folds=others, val_folds=folds, test_folds=[10], **task)
     data.load(("val",))
     dataset, windows = data.datasets["val"], classifier.network
     if not isinstance(windows, Windows):
@@ -56,11 +55,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     groups = fold_groups(read_config(arguments.run)["cross_validation"])
-    parts = [held_out(arguments.run, tuple(folds), arguments.root) for folds in groups]
+    parts = [held_out(arguments.run, folds, arguments.root) for folds in groups]
     ways = {way: pooled([part[way] for part in parts]) for way in parts[0]}
     like = ways[REFERENCE]
     scores = {way: paired.score([(one, one)], like) for way, one in ways.items()}
-    print(f"{len(np.unique(like.ecg_ids)):,} records; AUROC, Δ, F1, Δ")
+    print(f"{len(like.ecg_ids):,} records; AUROC, Δ, F1, Δ")
     for (stride_s, aggregate), one in scores.items():
         change = paired.compare(one, scores[REFERENCE])
         values = (paired.mean_interval(one.auroc), change.auroc, paired.mean_interval(one.f1), change.f1)

@@ -240,13 +240,15 @@ def _refuse_without_effect(overrides: Sequence[str]) -> None:
     """What is evaluated is a checkpoint's model, with the thresholds of its own windows and front end."""
     for override in overrides:
         if re.match(r"[+~]*(model|frontend)[./=]", override):
-            windows = "stride_s" in override or "aggregate" in override
+            recut = ""
+            if re.search("stride_s|aggregate", override):
+                recut = (
+                    ". For other windows at test: model=ensemble model.members=[FILE] model.stride_s=0.5 "
+                    "model.aggregate=mean, which chooses its thresholds anew"
+                )
             raise ConfigError(
                 f"{override} with train=false: the checkpoint's model and front end are evaluated, so this changes "
-                "nothing; leave it out"
-                + windows
-                * ". For other windows at test: model=ensemble model.members=[FILE] model.stride_s=0.5 "
-                "model.aggregate=mean, which chooses its thresholds anew"
+                f"nothing; leave it out{recut}"
             )
 
 

@@ -49,14 +49,14 @@ def auroc_macro(scores_NC: Floats, targets_NC: npt.NDArray[np.bool_], weights_RN
 
 def mean(values_N: Floats, weights_RN: Floats) -> Floats:
     """(R,) means of each resample; NaN where it holds none of the records."""
-    return _divide(weights_RN @ values_N, weights_RN.sum(axis=1), otherwise=np.nan)
+    return divide(weights_RN @ values_N, weights_RN.sum(axis=1), otherwise=np.nan)
 
 
 def macro(scores_RC: Floats) -> Floats:
     """(R,) means over the classes that have a score."""
     known_RC = ~np.isnan(scores_RC)
     sums_R = np.where(known_RC, scores_RC, 0.0).sum(axis=1)
-    return _divide(sums_R, known_RC.sum(axis=1), otherwise=np.nan)
+    return divide(sums_R, known_RC.sum(axis=1), otherwise=np.nan)
 
 
 def rates(
@@ -72,13 +72,13 @@ def rates(
     decided_RC, positives_RC = weights_RN @ decided, weights_RN @ true
     records_R1 = weights_RN.sum(axis=1, keepdims=True)
     rejected_RC = records_R1 - decided_RC - positives_RC + hits_RC
-    f1_RC = _divide(2 * hits_RC, decided_RC + positives_RC, otherwise=0.0)
+    f1_RC = divide(2 * hits_RC, decided_RC + positives_RC, otherwise=0.0)
     return {
         "f1": np.where(positives_RC > 0, f1_RC, np.nan),
-        "sensitivity": _divide(hits_RC, positives_RC, otherwise=np.nan),
-        "specificity": _divide(rejected_RC, records_R1 - positives_RC, otherwise=np.nan),
-        "ppv": _divide(hits_RC, decided_RC, otherwise=np.nan),
-        "npv": _divide(rejected_RC, records_R1 - decided_RC, otherwise=np.nan),
+        "sensitivity": divide(hits_RC, positives_RC, otherwise=np.nan),
+        "specificity": divide(rejected_RC, records_R1 - positives_RC, otherwise=np.nan),
+        "ppv": divide(hits_RC, decided_RC, otherwise=np.nan),
+        "npv": divide(rejected_RC, records_R1 - decided_RC, otherwise=np.nan),
     }
 
 
@@ -121,8 +121,8 @@ def _auprc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Float
     positives_P, _, ends_P, weights_NR = _ranked(-scores_N, targets_N, weights_NR)
     weights_PR = weights_NR[positives_P]
     hits_PR = _running(weights_PR)[np.searchsorted(positives_P, ends_P)]
-    precision_PR = _divide(hits_PR, _running(weights_NR)[ends_P], otherwise=0.0)
-    return _divide(_products(precision_PR, weights_PR), weights_PR.sum(axis=0), otherwise=np.nan)
+    precision_PR = divide(hits_PR, _running(weights_NR)[ends_P], otherwise=0.0)
+    return divide(_products(precision_PR, weights_PR), weights_PR.sum(axis=0), otherwise=np.nan)
 
 
 def _auroc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Floats) -> Floats:
@@ -136,7 +136,7 @@ def _auroc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Float
     if (firsts_P + 1 < ends_P).any():  # else the positive itself is alone with its score
         below_PR = (below_PR + below_NR[firsts_P]) / 2
     pairs_R = weights_PR.sum(axis=0) * n_negative_R
-    return _divide(_products(below_PR, weights_PR), pairs_R, otherwise=np.nan)
+    return divide(_products(below_PR, weights_PR), pairs_R, otherwise=np.nan)
 
 
 def _ranked(
@@ -168,7 +168,7 @@ def _products(one_PR: Floats, other_PR: Floats) -> Floats:
     return sums
 
 
-def _divide(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any], otherwise: float) -> Floats:
+def divide(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any], otherwise: float) -> Floats:
     """The quotient, or `otherwise` where the denominator is 0."""
     quotient: Floats = np.full(numerator.shape, otherwise)
     np.divide(numerator, denominator, out=quotient, where=denominator > 0)

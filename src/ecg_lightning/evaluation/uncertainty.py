@@ -111,10 +111,12 @@ def coverage(sets: ConformalSets, targets_NC: Flags, weights_RN: Floats) -> list
         Coverage(
             positive=share(present_N, positive_N),
             negative=share(absent_N, ~positive_N),
-            undecided=share(present_N == absent_N, np.ones_like(positive_N)),
+            undecided=share(undecided_N, np.ones_like(positive_N)),
             n_positive=int(positive_N.sum()),
         )
-        for present_N, absent_N, positive_N in zip(sets.present_NC.T, sets.absent_NC.T, targets_NC.T, strict=True)
+        for present_N, absent_N, undecided_N, positive_N in zip(
+            sets.present_NC.T, sets.absent_NC.T, sets.undecided.T, targets_NC.T, strict=True
+        )
     ]
 
 
@@ -171,7 +173,7 @@ def abstain(
     weights_RN = weights_RN[:, surest_first]
     n_kept_RN = weights_RN.cumsum(axis=1)
     wrong_RN = (weights_RN * wrong_records_N[surest_first]).cumsum(axis=1)
-    risks_RN = np.divide(wrong_RN, n_kept_RN, out=np.zeros_like(wrong_RN), where=n_kept_RN > 0)
+    risks_RN = bootstrap.divide(wrong_RN, n_kept_RN, otherwise=0.0)
     aurc_R = (risks_RN * weights_RN).sum(axis=1) / n_kept_RN[:, -1]
     return Abstention(list(kept), *curves, bootstrap.interval(aurc_R))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from heapq import nlargest
 from pathlib import Path
@@ -298,8 +299,8 @@ def compare_runs(
         if reference is None:
             reference = scores
         else:
-            pairs = ((one, other) for one in runs for other in first_runs)
-            shared = is_average or any(averages(one, [other]) or averages(other, [one]) for one, other in pairs)
+            pairs = ((one, first_runs) for one in runs), ((one, runs) for one in first_runs)
+            shared = is_average or any(averages(one, others) for one, others in itertools.chain(*pairs))
             difference = paired.compare(scores, reference, shared)
             row |= {
                 "shared": shared,
