@@ -1,6 +1,8 @@
 """Cross-validation inside the training folds, and the search that uses it."""
 
 import json
+import re
+import shlex
 import shutil
 
 import numpy as np
@@ -136,3 +138,12 @@ def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_roo
     assert all("cross-validation over folds [[5, 6], [7, 8]]" in one["notes"][0] for one in finished)
     assert not any("too good" in note for one in finished for note in one["notes"])  # the last epoch is scored
     assert "4 configurations were tried" in " ".join(done.stdout.split())
+    (command,) = re.findall(r"python train\.py (.*)", done.stdout)  # logger=none: no TensorBoard to open
+    assert "tensorboard" not in done.stdout
+    again = start(*shlex.split(command), f"hydra.run.dir={tmp_path}/again")
+    assert again.returncode == 0, again.stderr
+    trained = yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())
+    assert trained["model"]["optimizer"]["lr"] == best["best_params"]["model.optimizer.lr"]
+    assert (trained["cross_validation"], trained["scored_epoch"]) == (None, "last")
+    assert trained["n_tried"] == len(finished)  # what was refused was not tried
+    assert trained["callbacks"]["early_stopping"] is None

@@ -68,9 +68,10 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
     result.evaluation = {"val": report.evaluate(held_out, held_out).as_dict()}
     best = cfg.scored_epoch == "best"
+    trainings = "one training" if len(results) == 1 else f"means of {len(results)} trainings"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
-        f"cross-validation over folds {plain(cfg)['cross_validation']}: means of {len(results)} trainings{spread}",
+        f"cross-validation over folds {plain(cfg)['cross_validation']}: {trainings}{spread}",
         *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are too good"] * best),
         *dict.fromkeys(note for one in results for note in one.notes),
     ]

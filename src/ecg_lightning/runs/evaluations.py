@@ -22,7 +22,7 @@ from ecg_lightning.evaluation.uncertainty import ALPHA
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.runs.console import fits
 from ecg_lightning.runs.ledger import LEDGER_FILE, times_scored
-from ecg_lightning.runs.recipes import averages, by_recipe, check_independent, recipes_of_the_sweep
+from ecg_lightning.runs.recipes import averages, by_recipe, check_independent, n_tried
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 
 Pair = tuple[Predictions, Predictions]
@@ -85,7 +85,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         "split": split,
         "task": task,
         "label_rule": label_rule,
-        "n_tried": _n_tried(run),
+        "n_tried": n_tried(run),
         "times_test_scored": times_scored(run, config.get("ckpt_path")),
         **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
     }
@@ -291,7 +291,7 @@ def compare_runs(
             "averaged": is_average,
             "n_records": len(trainings[0][1].ecg_ids),
             "code": sorted({_code_of(run) for run in runs}),
-            "n_tried": max(_n_tried(_run_of(run)) for run in runs),
+            "n_tried": max(n_tried(_run_of(run)) for run in runs),
         }
         for metric, scores_SR in scores._asdict().items():
             row[metric] = paired.mean_interval(scores_SR)
@@ -332,11 +332,6 @@ def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> No
         if first != folder:
             raise DataError(f"{folder} predicts exactly what {first} does: it is the same training; name it once")
     check_independent([*trainings])
-
-
-def _n_tried(run: Path) -> int:
-    """Configurations that a run's was chosen among: those of its sweep, or as many as `n_tried` says."""
-    return max(int(read_config(run).get("n_tried") or 1), recipes_of_the_sweep(run))
 
 
 def _code_of(folder: Path) -> str:

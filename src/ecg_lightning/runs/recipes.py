@@ -62,6 +62,11 @@ def recipes_of_the_sweep(folder: Path) -> int:
     return max(1, len({recipe_of(cell) for cell in cells}))
 
 
+def n_tried(run: Path) -> int:
+    """Configurations that a run's was chosen among: those of its sweep, or as many as `n_tried` says."""
+    return max(int(read_config(run).get("n_tried") or 1), recipes_of_the_sweep(run))
+
+
 def check_independent(runs: Sequence[Path]) -> None:
     """Refuse runs of one recipe that are no trainings of their own: they would make the spread of seeds too small.
 

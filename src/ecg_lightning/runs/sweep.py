@@ -20,7 +20,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from ecg_lightning.runs.console import make_console
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
+from ecg_lightning.runs.recipes import n_tried
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_config, read_result
 from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
 from ecg_lightning.runs.variants import (
     PARETO_FILE,
@@ -128,20 +129,30 @@ def report_variants(folder: Path, console: Console) -> Figure | None:
 
 def _print_next(console: Console, folder: Path, best: Path | None) -> None:
     """Commands that run as printed."""
-    console.print("[bold]Next[/bold]")
-    if not any(folder.rglob("events.out.tfevents.*")) and best is None:
-        return
-    console.print(
-        f"  {_executable('tensorboard')} --logdir {shlex.quote(str(folder))}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    if best is None:
-        return
-    result = read_result(best)
-    for command in (*_next_with_checkpoint(best, result), *_next_with_files(best, result)):
+    commands = []
+    if any(folder.rglob("events.out.tfevents.*")):
+        commands.append(f"{_executable('tensorboard')} --logdir {shlex.quote(str(folder))}")
+    if best is not None:
+        result = read_result(best)
+        commands += _next_on_all_folds(best, result)
+        commands += [*_next_with_checkpoint(best, result), *_next_with_files(best, result)]
+    if commands:
+        console.print("[bold]Next[/bold]")
+    for command in commands:
         console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _next_on_all_folds(best: Path, result: dict[str, Any]) -> list[str]:
+    """Train the recipe of a cross-validation once, on all training folds, as a search trained its trials."""
+    config = read_config(best)
+    if not config.get("cross_validation"):
+        return []
+    kept = [part for part in result["overrides"] if not part.startswith(("cross_validation=", "hparams_search="))]
+    ways = [f"{name}={config[name]}" for name in ("monitor", "scored_epoch")]
+    if (config.get("callbacks") or {}).get("early_stopping") is None:
+        ways.append("callbacks.early_stopping=null")
+    settings = {part.partition("=")[0]: part for part in (*ways, f"n_tried={n_tried(best)}", *kept)}
+    return [" ".join([_program("train"), *map(shlex.quote, settings.values())])]
 
 
 def _next_with_checkpoint(best: Path, result: dict[str, Any]) -> list[str]:
