@@ -25,8 +25,9 @@ def measure(records, alpha):
     found = []
     for known in halves(records.patient_ids, N_HALVES, np.random.default_rng(0)):
         sets = conformal_bounds(guesses[known], targets[known], alpha).sets(guesses[~known])
-        whole = np.ones((1, len(guesses) - known.sum()))
-        found.append([[share.value for share in one[:3]] for one in coverage(sets, targets[~known], whole)])
+        weights = np.ones((1, len(guesses) - known.sum()))
+        measured = coverage(sets, targets[~known], records.patient_ids[~known], weights)
+        found.append([[share.value for share in one[:3]] for one in measured])
     return np.nanmean(found, axis=0)
 
 

@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ecg_lightning import config
+from ecg_lightning import config, validation
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
 config.register()
@@ -46,13 +46,13 @@ def ptbxl_root() -> Path:
 @pytest.fixture(scope="session")
 def configure() -> Callable[..., DictConfig]:
     """Compose `conf/train.yaml` with overrides, as the command line does, and check it."""
-    return _composer("train", config.validate)
+    return _composer("train", validation.validate)
 
 
 @pytest.fixture(scope="session")
 def configure_compression() -> Callable[..., DictConfig]:
     """The same for `conf/compress.yaml`."""
-    return _composer("compress", config.validate_compression)
+    return _composer("compress", validation.validate_compression)
 
 
 def _composer(root: str, validate: Callable[[DictConfig], None]) -> Callable[..., DictConfig]:

@@ -1,6 +1,9 @@
 """Every YAML of `conf/` composes; wrong keys, types and values are refused with a way out; the surface is frozen."""
 
 import ast
+import dataclasses
+import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -13,11 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.building import build, resolve
-from ecg_lightning.config import check_experiment
+from ecg_lightning.config import SCHEMAS
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.launching import explain
+from ecg_lightning.validation import check_experiment
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(
@@ -91,6 +95,16 @@ REFUSED = {
     "train=false": ["ckpt_path=FILE"],
     "train=false test=false": ["nothing to do"],
     "model.alpha=2": ["model.alpha=2", "at most 1"],
+    "model.alpha=0.3": ["model.alpha=0.3 rules what a teacher gives", "model.teacher=FILE"],
+    "frontend.mean=0.1": ["frontend.mean=0.1 is not used", "frontend.normalization=lead", "set it to fixed"],
+    "model=resnet1d model.window_s=2 model.stride_s=3": ["model.stride_s=3", "model.window_s=2", "at most as much"],
+    "model=ensemble model.loss=argmax_cross_entropy": ["model.loss=argmax_cross_entropy", "allowed are bce"],
+    "model=resnet1d_wang model.scheduler.warmup=1": ["model.scheduler.warmup=1", "below 1"],
+    "callbacks.early_stopping.monitor=val/loss": [
+        "monitor=val/loss with mode=max",
+        "callbacks.early_stopping.mode=min",
+    ],
+    "callbacks.early_stopping.mode=min": ["monitor=val/f1_macro with mode=min", "callbacks.early_stopping.mode=max"],
     "model=ensemble model.teacher=x.ckpt": ["model.teacher=x.ckpt", "trains nothing"],
     "model=vit model.hard_share=0.5": ["model.hard_share", "model.teacher=FILE"],
     "monitor=val/los": ["monitor=val/los", "val/f1_macro"],
@@ -317,6 +331,20 @@ TARGETS = [
     7,
     None,
 ]
+
+
+@pytest.mark.parametrize("schema", [one for group in ("model", "frontend") for one in SCHEMAS[group].values()])
+def test_a_schema_has_its_constructors_defaults(schema):
+    """An old checkpoint that lacks a setting is built with the one and compared with the other."""
+    target = pkgutil.resolve_name(schema._target_)
+    defaults = {}
+    for kind in target.__mro__:
+        for name, parameter in inspect.signature(vars(kind).get("__init__", object)).parameters.items():
+            defaults.setdefault(name, parameter.default)
+    for entry in dataclasses.fields(schema):
+        ours, theirs = getattr(schema(), entry.name), defaults.get(entry.name, inspect.Parameter.empty)
+        if theirs is not inspect.Parameter.empty and not dataclasses.is_dataclass(ours):
+            assert ours == (list(theirs) if isinstance(theirs, tuple) else theirs), entry.name
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -45,6 +45,7 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     )
     assert training.run(alone).score == folds["4_5"]["score"]
     n_val = sum(one["data"]["n_val"] for one in folds.values())
+    assert result.data["n_train"] == round(sum(one["data"]["n_train"] for one in folds.values()) / 2)
     assert json.loads((tmp_path / "result.json").read_text())["data"]["n_val"] == n_val
     found = evaluate_run(tmp_path, "val", synthetic_root, 100)
     assert found["n_records"] == n_val

@@ -79,6 +79,10 @@ def test_members_that_do_not_fit_are_refused(run, members, tmp_path):
             tmp_path, "ensemble", f"model.members=[{members[0]}]",
             "data.train_folds=[1,2,3,4,5,6,7]", "data.val_folds=[8]",
         )  # fmt: skip
+    with pytest.raises(ConfigError, match="takes millivolts as they are"):  # each member normalises
+        run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "frontend=signal")
+    with pytest.raises(ConfigError, match=r"model\.weights=w\.pth: an ensemble's weights are its members'"):
+        run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "model.weights=w.pth")
     with pytest.raises(ConfigError, match=r"trained with data\.label_rule=benchmark, this run has ge50"):
         run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "data.label_rule=ge50")
 

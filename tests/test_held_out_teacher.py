@@ -13,7 +13,8 @@ from ecg_lightning import cross_validation, training
 from ecg_lightning.building import build_datamodule
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.evaluation.predictions import Predictions, read_predictions
+from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions
+from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.teaching import load_teacher
@@ -49,6 +50,9 @@ def test_a_teacher_that_never_saw_what_it_teaches(configure, synthetic_root, tmp
     found = dict(
         zip(datamodule.datasets["train"].ecg_ids.tolist(), teacher.logits_of(datamodule.datasets["train"]), strict=True)
     )
+    held_out = averaged([read_predictions(folder / "predictions.csv")["val"] for folder in cross_validated])
+    expected = f1_thresholds(held_out.probabilities(), held_out.targets_NC)
+    assert teacher.thresholds.tolist() == pytest.approx(expected.tolist())  # what a hard teacher decides by
     for fold in (1, 2, 3):  # the mean of the two that did not train on it
         parts = [read_predictions(folder / f"fold{fold}" / "predictions.csv")["val"] for folder in cross_validated]
         for row, ecg_id in enumerate(parts[0].ecg_ids.tolist()):

@@ -11,7 +11,7 @@ from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.lstm import LSTMNetwork
-from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer
+from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer, make_scheduler
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 # An ensemble is made of others: tests/test_ensemble.py.
@@ -163,7 +163,7 @@ class TestConvNets:
     @pytest.mark.parametrize(
         ("settings", "said"),
         [
-            (["model.kernel_size=4"], "kernel_size=4: give an odd number"),
+            (["model.kernel_size=4"], "a kernel size of 4 samples: give odd ones"),
             (["model.blocks=[1,1]"], "one number a stage"),
             (["model.pretrained=true"], "nobody published"),
         ],
@@ -407,6 +407,23 @@ class TestOptimization:
         decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
         names = [name for name, p in classifier.named_parameters() if "state_space" in name and id(p) in decayed]
         assert {name.rpartition(".")[2] for name in names} == {"output_HN"}
+
+    def test_one_cycle_has_fastais_figures(self, make):
+        """The rate from 1/25 of its peak at 30 % of the steps down to 4e-6, the momentum the other way round."""
+        optimizer = make_optimizer(make("resnet1d_wang"), OptimizerConfig("adamw", 1e-2, 0.1))
+        scheduler = make_scheduler(optimizer, SchedulerConfig("one_cycle", warmup=0.3), 100)
+        rates, momenta = [], []
+        for _ in range(100):
+            rates.append(optimizer.param_groups[0]["lr"])
+            momenta.append(optimizer.param_groups[0]["betas"][0])
+            optimizer.step()
+            scheduler.step()
+        assert (rates[0], rates[29], rates[99]) == pytest.approx((4e-4, 1e-2, 4e-8))
+        assert (momenta[0], momenta[29], momenta[99]) == pytest.approx((0.95, 0.85, 0.95))
+
+    def test_sgd_has_nesterovs_momentum(self, make):
+        optimizer = make_optimizer(make("vit"), OptimizerConfig("sgd", 1e-3, 0.1))
+        assert all((group["momentum"], group["nesterov"]) == (0.9, True) for group in optimizer.param_groups)
 
     def test_plain_adam_is_the_seeds(self, make):
         optimizer = make_optimizer(make("vit"), OptimizerConfig("adam", 1e-4, 0.0))

@@ -13,9 +13,10 @@ from tiny import SIGNAL_MODELS, TINY, build_tiny
 from torch import nn
 
 from ecg_lightning import training
-from ecg_lightning.building import build_classifier
+from ecg_lightning.building import build_classifier, build_datamodule
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import make_loss
 from ecg_lightning.models.mixup import mix
@@ -217,8 +218,15 @@ def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tm
     assert not torch.equal(weights, torch.ones(5))  # of the training split
     taught = ["model.teacher_sees=record", "model.hard_share=0.5", f"model.teacher={checkpoint}", "frontend=strips"]
     shape = [*TINY["deit"], "frontend.size=[192,128]"]
-    result = training.run(configure("model=deit", *shape, *taught, *data, output_dir=tmp_path / "deit"))
+    cfg = configure("model=deit", *shape, *taught, *data, output_dir=tmp_path / "deit")
+    result = training.run(cfg)
     assert result.timing["teacher_s"] > 0
     heads = [result.metrics["test"][f"auroc_macro_{head}"] for head in ("class_head", "distillation_head")]
     assert all(0 < score < 1 for score in heads)
-    assert heads[0] != heads[1]
+    deit, datamodule = load_classifier(tmp_path / "deit" / "checkpoints" / "best.ckpt"), build_datamodule(cfg.data, 0)
+    datamodule.load(("test",))
+    (batch,) = datamodule.test_dataloader()
+    with torch.inference_mode():
+        logits = deit.network.head(deit.network.forward_features(deit.frontend(batch.signals))[:, 0])
+    own = superclass_metrics(logits.double().sigmoid(), batch.targets, deit.classes, deit.thresholds)["auroc_macro"]
+    assert heads[0] == pytest.approx(float(own), abs=1e-6) != heads[1]

@@ -29,7 +29,7 @@ def test_coverage_is_as_promised(alpha):
         val, targets = _sample(400, seed)
         test, truth = _sample(2000, 1000 + seed)
         sets = conformal_bounds(val, targets, alpha).sets(test)
-        measured = coverage(sets, truth, np.ones((1, len(truth))))
+        measured = coverage(sets, truth, np.arange(len(truth)), np.ones((1, len(truth))))
         found.append([[one.positive.value, one.negative.value] for one in measured])
     mean = np.mean(found, axis=0)
     assert (mean > 1 - alpha - 0.01).all()
@@ -52,9 +52,19 @@ def test_counts_worked_by_hand():
     assert sets.present_NC[:, 0].tolist() == [False, True, True]
     assert sets.absent_NC[:, 0].all()
     # The second resample holds the second record twice, and the first one never.
-    (one,) = coverage(sets, np.array([[True], [True], [False]]), np.array([[1.0, 1, 1], [0, 2, 1]]))
+    truth, weights = np.array([[True], [True], [False]]), np.array([[1.0, 1, 1], [0, 2, 1]])
+    (one,) = coverage(sets, truth, np.arange(3), weights)
     assert (one.positive, one.undecided, one.n_positive) == ((0.5, 1, 1), (pytest.approx(2 / 3), 1, 1), 2)
     assert one.negative == (1, pytest.approx(0.025), 1)  # one of one, by Clopper and Pearson
+
+
+def test_a_bound_holds_the_record_that_sets_it():
+    for seed in range(200):
+        val, targets = _sample(50, seed)
+        sets = conformal_bounds(val, targets, alpha=0.1).sets(val)
+        for holds_NC, of_NC in ((sets.present_NC, targets), (sets.absent_NC, ~targets)):
+            promised = np.ceil((of_NC.sum(axis=0) + 1) * 0.9)
+            assert ((holds_NC & of_NC).sum(axis=0) >= np.minimum(promised, of_NC.sum(axis=0))).all()
 
 
 def test_sets_of_both_labels_or_neither_are_undecided():
@@ -62,9 +72,10 @@ def test_sets_of_both_labels_or_neither_are_undecided():
     assert sets.undecided.tolist() == [[False, False], [True, True], [False, False]]
 
 
-def test_all_or_none_of_few_records_is_no_certainty():
-    sets = Bounds(np.array([0.0]), np.array([-1.0])).sets(np.full((20, 1), 0.5))
-    (one,) = coverage(sets, np.arange(20)[:, None] < 10, bootstrap.patient_weights(np.arange(20), 100))
+def test_all_or_none_of_few_patients_is_no_certainty():
+    sets = Bounds(np.array([0.0]), np.array([-1.0])).sets(np.full((60, 1), 0.5))
+    truth, patients = np.repeat(np.arange(20)[:, None] < 10, 3, axis=0), np.repeat(np.arange(20), 3)
+    (one,) = coverage(sets, truth, patients, bootstrap.patient_weights(patients, 100))
     assert one.positive == (1, pytest.approx(1 - 0.30850, abs=1e-5), 1)  # of ten: scipy.stats.beta.ppf(0.025, 10, 1)
     assert one.negative == (0, 0, pytest.approx(0.30850, abs=1e-5))
 

@@ -1,4 +1,4 @@
-"""Typed configuration: dataclass schemas, their registration with Hydra, and the checks that types cannot express.
+"""Typed configuration: dataclass schemas and their registration with Hydra; `validation` checks what types cannot.
 
 A field's metadata holds what is allowed: `choices`, `min`, `max`, `above` (exclusive minimum), `pattern` (and
 how it is called), `batches` (Lightning's number or share of batches). Nothing here imports PyTorch, so a wrong key,
@@ -7,19 +7,13 @@ type or value is refused in under a second.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import itertools
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, OmegaConf
 
-from ecg_lightning.errors import ConfigError
-from ecg_lightning.folds import fold_groups
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 N_LEADS = 12
@@ -147,6 +141,7 @@ class ViTConfig(ModelConfig):
     """`ViT`'s arguments."""
 
     _target_: str = "ecg_lightning.models.vit.ViT"
+    dropout: float = field(default=0.1, metadata={"min": 0.0, "max": 0.99})
     patch_size: int = field(default=8, metadata={"min": 1})
     dim: int = field(default=256, metadata={"min": 1})
     depth: int = field(default=6, metadata={"min": 1})
@@ -161,6 +156,7 @@ class DeiTConfig(ModelConfig):
     """`DeiT`'s arguments."""
 
     _target_: str = "ecg_lightning.models.deit.DeiT"
+    drop_path: float = field(default=0.1, metadata={"min": 0.0, "max": 0.99})
     variant: str = field(default="tiny", metadata={"choices": ("tiny", "small", "base")})
     patch_size: int = field(default=16, metadata={"min": 1})
     dim: int | None = field(default=None, metadata={"min": 1})
@@ -175,6 +171,8 @@ class EffNetV2Config(ModelConfig):
     """`EffNetV2`'s arguments."""
 
     _target_: str = "ecg_lightning.models.effnetv2.EffNetV2"
+    dropout: float = field(default=0.2, metadata={"min": 0.0, "max": 0.99})
+    drop_path: float = field(default=0.2, metadata={"min": 0.0, "max": 0.99})
     width: float = field(default=1.0, metadata={"above": 0.0})
     depth: float = field(default=1.0, metadata={"above": 0.0})
 
@@ -184,6 +182,7 @@ class ConvNeXtConfig(ModelConfig):
     """`ConvNeXt`'s arguments."""
 
     _target_: str = "ecg_lightning.models.convnext.ConvNeXt"
+    drop_path: float = field(default=0.1, metadata={"min": 0.0, "max": 0.99})
     channels: list[int] = field(default_factory=lambda: [96, 192, 384, 768])
     blocks: list[int] = field(default_factory=lambda: [3, 3, 9, 3])
 
@@ -213,6 +212,7 @@ class ResNet1dWangConfig(SignalModelConfig):
     """`ResNet1dWang`'s arguments."""
 
     _target_: str = "ecg_lightning.models.resnet1d_wang.ResNet1dWang"
+    dropout: float = field(default=0.5, metadata={"min": 0.0, "max": 0.99})
     channels: int = field(default=128, metadata={"min": 1})
     blocks: list[int] = field(default_factory=lambda: [1, 1, 1])
     kernel_sizes: list[int] = field(default_factory=lambda: [5, 3])
@@ -223,6 +223,7 @@ class XResNet1dConfig(SignalModelConfig):
     """`XResNet1d`'s arguments."""
 
     _target_: str = "ecg_lightning.models.xresnet1d.XResNet1d"
+    dropout: float = field(default=0.5, metadata={"min": 0.0, "max": 0.99})
     variant: str = field(default="101", metadata={"choices": ("18", "34", "50", "101")})
     width: float = field(default=1.0, metadata={"above": 0.0})
     kernel_size: int = field(default=5, metadata={"min": 1})
@@ -233,6 +234,7 @@ class Inception1dConfig(SignalModelConfig):
     """`Inception1d`'s arguments."""
 
     _target_: str = "ecg_lightning.models.inception1d.Inception1d"
+    dropout: float = field(default=0.5, metadata={"min": 0.0, "max": 0.99})
     filters: int = field(default=32, metadata={"min": 1})
     bottleneck: int = field(default=32, metadata={"min": 1})
     depth: int = field(default=6, metadata={"min": 3})
@@ -244,6 +246,7 @@ class LSTMConfig(SignalModelConfig):
     """`LSTM`'s arguments."""
 
     _target_: str = "ecg_lightning.models.lstm.LSTM"
+    dropout: float = field(default=0.5, metadata={"min": 0.0, "max": 0.99})
     drop_path: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})  # it has no shortcut
     hidden: int = field(default=256, metadata={"min": 1})
     depth: int = field(default=2, metadata={"min": 1})
@@ -256,6 +259,7 @@ class S4DConfig(SignalModelConfig):
     """`S4D`'s arguments."""
 
     _target_: str = "ecg_lightning.models.s4d.S4D"
+    dropout: float = field(default=0.2, metadata={"min": 0.0, "max": 0.99})
     channels: int = field(default=256, metadata={"min": 1})
     depth: int = field(default=4, metadata={"min": 1})
     states: int = field(default=8, metadata={"min": 1})
@@ -300,6 +304,7 @@ class EnsembleConfig(ModelConfig):
     label_smoothing: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
     class_weights: bool = field(default=False, metadata={"choices": (False,)})
     mixup: float = field(default=0.0, metadata={"min": 0.0, "max": 0.0})
+    loss: str = field(default="bce", metadata={"choices": ("bce",)})
     members: list[str] = field(default_factory=list)  # checkpoints
     mc_dropout: int = field(default=0, metadata={"min": 0})  # passes of each member with its dropout on
     stride_s: float | None = field(default=None, metadata={"above": 0.0, "max": 10.0})  # null: as each was trained
@@ -602,196 +607,6 @@ def register() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
 
 
-def validate(cfg: DictConfig) -> None:
-    """Check what types cannot express; cheap, and before anything is imported or written.
-
-    Raises:
-        ConfigError: names the key, its value and what is allowed.
-    """
-    _check_values(cfg)
-    _check_stages(cfg)
-    if cfg.train:  # else the front end is the checkpoint's
-        _check_frontend(cfg)
-    _check_folds(cfg)
-    _check_snapshots(cfg)
-    _check_cross_validation(cfg)
-    if not (cfg.train or cfg.test):
-        raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
-    if not cfg.train and not cfg.ckpt_path:
-        raise ConfigError("train=false needs a model to evaluate: set ckpt_path=FILE to a checkpoint of this project")
-    if cfg.compression.stages and not (cfg.train and cfg.test):
-        raise ConfigError(
-            "compression follows a training and is scored on the test folds: leave train and test true, or compress a "
-            "checkpoint by python compress.py ckpt_path=FILE"
-        )
-    _check_limits(cfg, [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())])
-    _check_devices(cfg)
-    _check_root(cfg.data)
-    named = cfg.model.teacher if isinstance(cfg.model.teacher, ListConfig) else [cfg.model.teacher]
-    if cfg.model.teacher is not None and not (named and all(isinstance(one, str) and one for one in named)):
-        raise ConfigError(
-            f"model.teacher={cfg.model.teacher}: name a checkpoint, or folders of cross-validations, [DIR,DIR]"
-        )
-    if cfg.model.teacher and "members" in cfg.model:
-        raise ConfigError(f"model.teacher={cfg.model.teacher}: model=ensemble trains nothing; name another model")
-    if not cfg.model.teacher and (cfg.model.hard_share or cfg.model.teacher_sees == "record"):
-        raise ConfigError("model.hard_share and model.teacher_sees rule what a teacher gives: set model.teacher=FILE")
-
-
-def check_experiment(experiment: str | None, model: str) -> None:
-    """An experiment that is named after a model is of that one: another would take its rate and clipping unnoticed.
-
-    Raises:
-        ConfigError: it is combined with another one.
-    """
-    names = (path.stem for path in (config_dir() / "model").glob("*.yaml"))
-    named = max((name for name in names if f"_{name}_" in f"_{experiment}_"), key=len, default=model)
-    if model != named:
-        raise ConfigError(
-            f"experiment={experiment} is of model={named} and sets what that one needs, not model={model}: take "
-            "another, such as experiment=augmented or benchmark for models on signals, or leave model out"
-        )
-
-
-def validate_compression(cfg: DictConfig) -> None:
-    """The same for `CompressConfig`.
-
-    Raises:
-        ConfigError: names the key, its value and what is allowed.
-    """
-    _check_values(cfg)
-    _check_stages(cfg)
-    _check_limits(cfg, ("train", "val", "test"))
-    for key, value, instead in (
-        ("trainer.max_epochs", cfg.trainer.max_epochs != TrainerConfig.max_epochs, "compression.fine_tune.epochs"),
-        ("monitor", cfg.monitor != cfg.compression.fine_tune.monitor, "compression.fine_tune.monitor"),
-        ("hardware.compile", cfg.hardware.compile, None),
-    ):
-        if value:
-            way_out = f"set {instead}" if instead else "stages change the network, and train it as it is"
-            raise ConfigError(f"{key} rules a training, and compress.py has none but its stages': {way_out}")
-    if not cfg.ckpt_path:
-        raise ConfigError("compress.py needs a trained model: set ckpt_path=FILE, such as RUN/checkpoints/best.ckpt")
-    _check_devices(cfg)
-    if "_target_" in cfg.data:
-        _check_root(cfg.data)
-
-
-def _check_values(cfg: DictConfig) -> None:
-    for key, value, metadata in _fields(cfg):
-        _check_value(key, value, metadata)
-
-
-def _check_limits(cfg: DictConfig, phases: Iterable[str]) -> None:
-    for phase in phases:
-        if cfg.trainer[f"limit_{phase}_batches"] == 0:
-            raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do; leave at least 1 batch")
-
-
-def _check_snapshots(cfg: DictConfig) -> None:
-    n_snapshots, n_epochs, schedule = cfg.callbacks.snapshots, cfg.trainer.max_epochs, cfg.model.scheduler
-    if n_snapshots and (n_epochs % n_snapshots or n_epochs == n_snapshots):
-        raise ConfigError(
-            f"callbacks.snapshots={n_snapshots}: trainer.max_epochs={n_epochs} must be twice or another multiple of "
-            "it, so that they are evenly spaced; change one of them"
-        )
-    if schedule.cycles > 1 and schedule.name != "cosine":
-        raise ConfigError(
-            f"model.scheduler.cycles={schedule.cycles}: only cosine repeats: set model.scheduler.name=cosine"
-        )
-    if schedule.cycles > 1 and schedule.warmup * schedule.cycles >= 1:
-        raise ConfigError(
-            f"model.scheduler.warmup={schedule.warmup} takes the whole first of model.scheduler.cycles="
-            f"{schedule.cycles}: keep it below {1 / schedule.cycles:.3g}"
-        )
-
-
-def _check_stages(cfg: DictConfig) -> None:
-    for name, stage in cfg.compression.stages.items():
-        if name == "baseline" or not re.fullmatch(r"\w+", str(name)):
-            raise ConfigError(f"compression.stages.{name}: name it with letters and digits, and not baseline")
-        if not isinstance(stage, DictConfig) or "_target_" not in stage:
-            raise ConfigError(f"compression.stages.{name}: not a stage; choose compression=NAME, such as prune_qat")
-        if "student" in stage and isinstance(stage.student, DictConfig):
-            _check_student(f"compression.stages.{name}", stage.student)
-    batches = list(cfg.compression.latency.batches)
-    if 1 not in batches or any(batch < 1 for batch in batches):
-        raise ConfigError(f"compression.latency.batches={batches}: give 1, by which variants are compared, and others")
-
-
-def _check_student(stage: str, student: DictConfig) -> None:
-    """Refuse settings of a student that its stage overrules: its teacher and its schedule are the stage's own."""
-    idle = {
-        name: getattr(ModelConfig, name) for name in ("teacher", "alpha", "temperature", "hard_share", "teacher_sees")
-    }
-    for part, default, used in (
-        ("optimizer", OptimizerConfig(), ("weight_decay",)),
-        ("scheduler", SchedulerConfig(), ()),
-    ):
-        idle |= {f"{part}.{name}": value for name, value in vars(default).items() if name not in used}
-    for name, default in idle.items():
-        if (value := OmegaConf.select(student, name, default=default)) != default:
-            raise ConfigError(
-                f"{stage}.student.{name}={value} rules nothing: teacher, rate and schedule are the stage's: "
-                f"set {stage}.alpha, .temperature, .epochs or .lr"
-            )
-
-
-def _check_cross_validation(cfg: DictConfig) -> None:
-    if cfg.cross_validation is None:
-        return
-    groups, train = fold_groups(cfg.cross_validation), list(cfg.data.train_folds)
-    folds = [fold for group in groups for fold in group]
-    if (
-        not (groups and all(groups))
-        or not all(type(fold) is int for fold in folds)  # True is 1
-        or len({*folds}) < len(folds)
-        or not {*folds} <= {*train}
-        or any({*group} == {*train} for group in groups)
-    ):
-        raise ConfigError(
-            f"cross_validation={plain(cfg)['cross_validation']}: give different folds of data.train_folds={train}, "
-            "whole numbers or lists of those that are held out together, and leave at least one to train on"
-        )
-    if not cfg.train or cfg.ckpt_path not in (None, "last") or cfg.compression.stages:
-        raise ConfigError(
-            "cross_validation trains anew for each fold: leave train and compression as they are; of ckpt_path "
-            "only last is allowed, which goes on with an interrupted one"
-        )
-
-
-def _check_devices(cfg: DictConfig) -> None:
-    if cfg.hardware.devices > 1:
-        raise ConfigError(
-            f"hardware.devices={cfg.hardware.devices}: this version trains on one device; for several, run several "
-            "cells of a sweep side by side"
-        )
-
-
-def _check_root(data: DictConfig) -> None:
-    if data.task in ("form", "rhythm", "all") and data.label_rule != "benchmark":
-        raise ConfigError(
-            f"data.task={data.task} data.label_rule={data.label_rule}: PTB-XL gives form and rhythm no likelihood (it "
-            "writes 0), so this rule would leave them out: use data.label_rule=benchmark"
-        )
-    if data.root is None and data._target_ == DataConfig._target_:
-        raise ConfigError(
-            "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv; or use data=synthetic"
-        )
-    if data._target_ == DataConfig._target_:
-        from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
-
-        check_root(Path(data.root).expanduser())
-    elif data.root and _holds_real_data(Path(data.root).expanduser()):
-        raise ConfigError(f"data.root={data.root} is not synthetic: to read it add data=ptbxl")
-
-
-def _holds_real_data(root: Path) -> bool:
-    from ecg_lightning.data.ptbxl import SYNTHETIC_MARKER, TABLES  # pandas, but not PyTorch
-
-    return (root / TABLES[0]).exists() and not (root / SYNTHETIC_MARKER).exists()
-
-
 def plain(node: Any) -> dict[str, Any]:
     """A configuration node as Python's own types, its interpolations resolved."""
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
@@ -811,92 +626,6 @@ def image_size(size: Any, multiple: int = 1) -> tuple[int, int]:
 
 def _nearest(pixels: int, multiple: int) -> int:
     return max(multiple, (2 * pixels + multiple) // (2 * multiple) * multiple)
-
-
-def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Key, value and metadata of every field of every dataclass in the tree."""
-    schema = OmegaConf.get_type(node)
-    if dataclasses.is_dataclass(schema):  # `+key=` may have added some
-        names = [entry.name for entry in dataclasses.fields(schema)]
-        if unknown := [str(name) for name in node if name not in names]:
-            raise ConfigError(f"{prefix}{unknown[0]}: there is no such key.{did_you_mean(unknown[0], names)}")
-    else:  # a dictionary, such as the stages
-        for name, value in node.items():
-            if isinstance(value, DictConfig):
-                yield from _fields(value, f"{prefix}{name!s}.")
-    for entry in dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else ():
-        key = f"{prefix}{entry.name}"
-        if OmegaConf.is_missing(node, entry.name):
-            if entry.name != "output_dir":
-                raise ConfigError(f"{key} is not set")
-            continue
-        value = node[entry.name]
-        if isinstance(value, DictConfig):
-            yield from _fields(value, f"{key}.")
-        elif value is not None:
-            yield key, value, dict(entry.metadata)
-
-
-def _check_value(key: str, value: Any, allowed: dict[str, Any]) -> None:
-    if "choices" in allowed and value not in allowed["choices"]:
-        names = [str(choice) for choice in allowed["choices"]]
-        raise ConfigError(f"{key}={value}: allowed are {', '.join(names)}.{did_you_mean(str(value), names)}")
-    if "min" in allowed and not value >= allowed["min"]:
-        raise ConfigError(f"{key}={value}: must be at least {allowed['min']}")
-    if "max" in allowed and not value <= allowed["max"]:
-        raise ConfigError(f"{key}={value}: must be at most {allowed['max']}")
-    if "above" in allowed and not value > allowed["above"]:
-        raise ConfigError(f"{key}={value}: must be greater than {allowed['above']}")
-    if "pattern" in allowed and not re.fullmatch(allowed["pattern"][0], value):
-        raise ConfigError(f"{key}={value}: must look like {allowed['pattern'][1]}")
-    if "batches" in allowed and not _is_batches(value):
-        raise ConfigError(f"{key}={value}: give a whole number of batches, or a share from 0.0 to 1.0")
-
-
-def _is_batches(value: Any) -> bool:
-    """Lightning reads 1 as one batch and 1.0 as all of them."""
-    return value >= 0 if isinstance(value, int) else isinstance(value, float) and 0 <= value <= 1
-
-
-def _check_frontend(cfg: DictConfig) -> None:
-    model, frontend = (cast(Any, OmegaConf.get_type(node)) for node in (cfg.model, cfg.frontend))
-    if model.takes != frontend.gives:
-        if model.takes == "image":
-            raise ConfigError("frontend=signal gives no image, but this model takes one: use frontend=matrix")
-        name = next(name for name, schema in SCHEMAS["model"].items() if schema is model)
-        raise ConfigError(f"model={name} takes signals: leave frontend out, or frontend=signal")
-    if frontend.gives == "image":
-        _check_size(cfg)
-
-
-def _check_size(cfg: DictConfig) -> None:
-    size = cfg.frontend.size
-    if size is None and cfg.frontend._target_ == StripsConfig._target_:
-        return
-    sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, ListConfig) else []
-    if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
-        raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")
-    patch = cfg.model.get("patch_size", 1)
-    rows = sides[0] // N_LEADS
-    if cfg.frontend._target_ == StripsConfig._target_ and (rows < patch or rows % patch):
-        raise ConfigError(
-            f"frontend.size={size}: strips give each of {N_LEADS} leads {rows} rows, and patches of "
-            f"model.patch_size={patch} would mix them: use frontend.size=[{N_LEADS * patch},{sides[1]}], or "
-            "smaller patches"
-        )
-
-
-def _check_folds(cfg: DictConfig) -> None:
-    used = [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())]
-    splits = {name: list(cfg.data[f"{name}_folds"]) for name in used}
-    for name, folds in splits.items():
-        if not folds or any(not 1 <= fold <= 10 for fold in folds):
-            raise ConfigError(f"data.{name}_folds={folds}: give at least one fold, each from 1 to 10")
-    for one, other in itertools.combinations(used, 2):
-        if shared := sorted(set(splits[one]) & set(splits[other])):
-            raise ConfigError(
-                f"data.{one}_folds and data.{other}_folds share fold {shared[0]}: splits must be disjoint"
-            )
 
 
 def config_dir() -> Path:

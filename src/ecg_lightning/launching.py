@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ecg_lightning import config
+from ecg_lightning import config, validation
 from ecg_lightning.errors import HardwareUnavailableError, UnsupportedModelError, UserError
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, UnfinishedError, read_result
 
@@ -72,7 +72,7 @@ def _train_job(cfg: DictConfig) -> float | None:
 
         return run(cfg, choices, overrides)
 
-    return _job(cfg, run, config.validate)
+    return _job(cfg, run, validation.validate)
 
 
 def _compress_job(cfg: DictConfig) -> float | None:
@@ -81,7 +81,7 @@ def _compress_job(cfg: DictConfig) -> float | None:
 
         return run(cfg, choices, overrides)
 
-    return _job(cfg, run, config.validate_compression)
+    return _job(cfg, run, validation.validate_compression)
 
 
 def _job(
@@ -104,7 +104,7 @@ def _job(
         )
     failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
     try:
-        config.check_experiment(choices.get("experiment"), choices.get("model", ""))
+        validation.check_experiment(choices.get("experiment"), choices.get("model", ""))
         validate(cfg)
         OmegaConf.set_readonly(cfg, True)
         try:

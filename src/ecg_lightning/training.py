@@ -334,8 +334,8 @@ def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
     timer = callbacks_of(trainer, Timer)[0]
     timing = {"fit_s": timer.time_elapsed(), "epochs": trainer.current_epoch}
     if timing["fit_s"]:
-        records = trainer.global_step * trainer.accumulate_grad_batches * batch_size
-        timing["samples_per_s"] = records / timing["fit_s"]
+        n_batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        timing["samples_per_s"] = n_batches * batch_size / timing["fit_s"]
     return timing
 
 

@@ -112,7 +112,9 @@ def evaluate(
         chosen = chosen_by(val, decided.thresholds_C, bounds)
         if not np.array_equal(val.ecg_ids, split.ecg_ids):
             sets = bounds.sets(decided.probabilities_NC)
-            conformal = dict(zip(split.classes, coverage(sets, split.targets_NC, weights_RN), strict=True))
+            conformal = dict(
+                zip(split.classes, coverage(sets, split.targets_NC, split.patient_ids, weights_RN), strict=True)
+            )
     return Report(
         n_records=len(split.targets_NC),
         n_patients=len(np.unique(split.patient_ids)),

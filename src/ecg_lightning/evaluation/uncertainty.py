@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -78,7 +79,7 @@ def conformal_bounds(val_NC: Floats, targets_NC: Flags, alpha: float = ALPHA) ->
 
     Among records exchangeable with the validation fold's, a positive record's set holds `present` with a probability of
     at least 1 − alpha, and a negative one's `absent` (Vovk et al. 2005, "Algorithmic Learning in a Random World",
-    ch. 4.5, Mondrian predictors).
+    ch. 4.5, Mondrian predictors): a bound is the ⌈(n + 1)(1 − alpha)⌉-th most typical score of its n records.
 
     Args:
         val_NC: (N, C) probabilities of the validation fold.
@@ -87,24 +88,30 @@ def conformal_bounds(val_NC: Floats, targets_NC: Flags, alpha: float = ALPHA) ->
     """
     lowest_C, highest_C = np.zeros(val_NC.shape[1]), np.ones(val_NC.shape[1])
     for column, (scores_N, positive_N) in enumerate(zip(val_NC.T, targets_NC.T, strict=True)):
-        lowest_C[column] = 1 - _quantile(1 - scores_N[positive_N], alpha)
-        highest_C[column] = _quantile(scores_N[~positive_N], alpha)
+        for bounds_C, of_N, order in ((lowest_C, positive_N, -1), (highest_C, ~positive_N, 1)):
+            ranked = np.sort(scores_N[of_N])[::order]  # most typical of its label first
+            rank = math.ceil((len(ranked) + 1) * (1 - alpha))
+            if rank <= len(ranked):  # else the bound holds everything
+                bounds_C[column] = ranked[rank - 1]
     return Bounds(lowest_C, highest_C)
 
 
-def coverage(sets: ConformalSets, targets_NC: Flags, weights_RN: Floats) -> list[Coverage]:
+def coverage(
+    sets: ConformalSets, targets_NC: Flags, patient_ids: npt.NDArray[np.int64], weights_RN: Floats
+) -> list[Coverage]:
     """Measured coverage of each class, for the bounds as they are: over validation folds the promise holds on average.
 
     Args:
         sets: of N records.
         targets_NC: their labels.
+        patient_ids: (N,) whose they are.
         weights_RN: of `bootstrap.patient_weights`.
     """
 
     def share(flags_N: Flags, of_N: Flags) -> Interval:
         value, low, high = bootstrap.interval(bootstrap.mean(flags_N[of_N].astype(np.float64), weights_RN[:, of_N]))
-        # All or none: every resample has the same share, so Clopper and Pearson (1934) say how sure that is.
-        room = 1 - 0.025 ** (1 / of_N.sum()) if value in (0, 1) else 0.0
+        # All or none: every resample has the same share; Clopper and Pearson (1934) say, of patients, how sure it is.
+        room = 1 - 0.025 ** (1 / len(np.unique(patient_ids[of_N]))) if value in (0, 1) else 0.0
         return Interval(value, min(low, 1 - room) if value == 1 else low, max(high, room) if value == 0 else high)
 
     return [
@@ -176,9 +183,3 @@ def abstain(
     risks_RN = bootstrap.divide(wrong_RN, n_kept_RN, otherwise=0.0)
     aurc_R = (risks_RN * weights_RN).sum(axis=1) / n_kept_RN[:, -1]
     return Abstention(list(kept), *curves, bootstrap.interval(aurc_R))
-
-
-def _quantile(scores_N: Floats, alpha: float) -> float:
-    """The ⌈(n + 1)(1 − alpha)⌉-th smallest score; 1, which holds everything, where there are too few."""
-    rank = int(np.ceil((len(scores_N) + 1) * (1 - alpha)))
-    return float(np.sort(scores_N)[rank - 1]) if rank <= len(scores_N) else 1.0

@@ -60,13 +60,20 @@ class Ensemble(ECGClassifier):
             raise ConfigError(
                 "model.members: a member was trained with a softmax; only independent classes are averaged"
             )
+        if weights:
+            raise ConfigError(f"model.weights={weights}: an ensemble's weights are its members'; leave it out")
+        probe = torch.linspace(-1, 1, frontend.n_samples).expand(2, frontend.n_leads, -1)
+        if frontend.normalization != "fixed" or not torch.equal(frontend.represent_as_is(probe), probe):
+            raise ConfigError(
+                "model=ensemble takes millivolts as they are, since its members have front ends of their own: leave "
+                "frontend out"
+            )
         if stride_s or aggregate:
             _recut(members, stride_s, aggregate)
         for member in members if mc_dropout else ():
             alone = EnsembleNetwork([member], 1)
-            millivolts = torch.linspace(-1, 1, frontend.n_samples).expand(2, frontend.n_leads, -1)
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                if torch.equal(alone(millivolts), alone(millivolts)):
+                if torch.equal(alone(probe), alone(probe)):
                     raise ConfigError(
                         f"model.mc_dropout={mc_dropout}: all passes of {type(member).__name__} are the same: it was "
                         "trained without dropout, or has none that can be kept on; take other members, or "

@@ -29,7 +29,7 @@ class HeldOutTeacher:
 
     Attributes:
         loss: how its logits become probabilities.
-        thresholds: (C,) float64, of its decisions: those with the best F1 on the held-out records.
+        thresholds: (C,) float64, of its decisions, see `f1_thresholds`, from the held-out records.
     """
 
     def __init__(self, cross_validations: Sequence[Predictions], description: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import SignalFrontend
 from ecg_lightning.models.signal_classifier import (
     ConcatPoolHead,
@@ -46,8 +47,8 @@ class Inception1d(SignalClassifier):
         drop_path: float = 0.0,
         **recipe: Unpack[SignalRecipe],
     ) -> None:
-        if depth % _BLOCKS_A_SHORTCUT or any(size % 2 == 0 for size in kernel_sizes):
-            raise ValueError(f"depth {depth} must be a multiple of 3, the kernel sizes {list(kernel_sizes)} odd")
+        if depth % _BLOCKS_A_SHORTCUT:
+            raise ConfigError(f"model.depth={depth}: give a multiple of {_BLOCKS_A_SHORTCUT}, the blocks of a shortcut")
         network = Inception1dNetwork(
             frontend.n_leads,
             len(recipe["classes"]),

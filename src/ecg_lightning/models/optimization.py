@@ -9,19 +9,12 @@ from torch import nn
 
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
-_NOT_DECAYED = (
-    *("pos_embed", "cls_token", "dist_token"),
-    *("log_step_H", "log_decay_HN", "frequency_HN", "direct_H"),  # a state space's poles have no neutral 0
-)
-"""Ends of the names of parameters that weight decay is kept off, whatever their shape."""
-
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Fused optimizer; with AdamW and SGD, weight decay is kept off `_NOT_DECAYED`, biases and norms.
+    """Fused optimizer; with AdamW and SGD, weight decay is kept off biases, norms and what a part of the network names.
 
-    `decay_norms` lets it at biases and norms.
-
-    Plain Adam decays everything, as PyTorch's does.
+    A part names parameters in `no_weight_decay()`, as timm's do. With `decay_norms` biases and norms decay, too. Plain
+    Adam decays everything, as PyTorch's does.
     """
     betas = (0.9, config.beta2)
     if config.name == "adam":
@@ -37,8 +30,8 @@ def make_scheduler(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Schedule over `n_steps` optimizer steps.
 
-    `one_cycle` is Smith & Topin 2019 (arXiv 1708.07120) with fastai's figures: the rate rises from 1/25 within the
-    warm-up and falls to 4e-6, the momentum goes from 0.95 to 0.85 and back.
+    `one_cycle` is Smith & Topin 2019 (arXiv 1708.07120) with fastai's figures: the rate rises from 1/25 of `lr` within
+    the warm-up and falls to 4e-6 of it, the momentum goes from 0.95 to 0.85 and back.
     """
     if config.name == "one_cycle":
         rates = [group["lr"] for group in optimizer.param_groups]
@@ -65,10 +58,17 @@ def learning_rate_factor(step: int, n_steps: int, config: SchedulerConfig) -> fl
 
 
 def _decay_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
+    spared = {
+        part.get_parameter(name)
+        for part in module.modules()
+        if (names := getattr(part, "no_weight_decay", None))
+        for name in names()
+        if getattr(part, name, None) is not None  # timm names what some of its networks lack
+    }
     kept = {"decay": [], "no_decay": []}  # type: dict[str, list[nn.Parameter]]
-    for name, parameter in module.named_parameters():
+    for parameter in module.parameters():
         if parameter.requires_grad:
-            plain = name.endswith(_NOT_DECAYED) or (parameter.ndim < 2 and not config.decay_norms)
+            plain = parameter in spared or (parameter.ndim < 2 and not config.decay_norms)
             kept["no_decay" if plain else "decay"].append(parameter)
     return [
         {"params": kept["decay"], "weight_decay": config.weight_decay},

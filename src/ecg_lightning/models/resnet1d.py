@@ -46,8 +46,6 @@ class ResNet1d(SignalClassifier):
             raise ConfigError(
                 f"model.channels={list(channels)}, model.blocks={list(blocks)}: one number a stage in each"
             )
-        if kernel_size % 2 == 0:
-            raise ConfigError(f"model.kernel_size={kernel_size}: give an odd number")
         network = ResNet1dNetwork(
             frontend.n_leads, len(recipe["classes"]), channels, blocks, kernel_size, dropout, drop_path
         )

@@ -99,7 +99,13 @@ def classifier_layers(features: int, n_classes: int, hidden: int, dropout: float
 
 
 def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution along time; two-dimensional, since quantizers and int8 kernels know Conv2d better than Conv1d."""
+    """A convolution along time; two-dimensional, since quantizers and int8 kernels know Conv2d better than Conv1d.
+
+    Raises:
+        ConfigError: the size is even, so that outputs lie between samples and do not fit to a shortcut's.
+    """
+    if kernel_size % 2 == 0:
+        raise ConfigError(f"a kernel size of {kernel_size} samples: give odd ones (model.kernel_size, kernel_sizes)")
     return nn.Conv2d(inputs, outputs, (1, kernel_size), (1, stride), (0, (kernel_size - 1) // 2), bias=False)
 
 

@@ -119,8 +119,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_training(folder: Path, name: str = TRAINING_FILE) -> RunResult:
-    """The result of a training that cells of a sweep share, or of one of a cross-validation's."""
-    return RunResult(**json.loads((folder / name).read_text()))
+    """The result of a training that cells of a sweep share, or of one of a cross-validation's.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return RunResult(**json.loads((folder / name).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{folder / name} cannot be read ({error}); remove {folder}, and it is trained anew") from None
 
 
 def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
