@@ -116,6 +116,7 @@ REFUSED = {
     "seed=5000000000": ["seed=5000000000", "at most"],
     "data.val_folds=9": ["data.val_folds=9", "list"],
     "trainer.fast_dev_run=abc": ["trainer.fast_dev_run=abc"],
+    "trainer.extra.limit=2": ["trainer.extra.limit: trainer.extra holds nothing yet", "+trainer.extra.limit=VALUE"],
     "trainer.max_time=2h": ["trainer.max_time=2h", "DD:HH:MM:SS"],
     "trainer.limit_val_batches=1.5": ["trainer.limit_val_batches=1.5", "share"],
     "model=resnet1d frontend=matrix": ["model=resnet1d takes signals", "frontend=signal"],

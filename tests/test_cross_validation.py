@@ -50,6 +50,8 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     found = evaluate_run(tmp_path, "val", synthetic_root, 100)
     assert found["n_records"] == n_val
     assert found["scores"]["macro"]["auroc"][0] == result.evaluation["val"]["scores"]["macro"]["auroc"][0]
+    assert result.evaluation["val"]["subgroups"]
+    assert result.evaluation["val"]["age_and_sex"]["auroc"][0] == found["age_and_sex"]["auroc"][0]
     _, held_out = read_run(tmp_path, "val")
     floor = age_and_sex_held_out(held_out, synthetic_root, [4, 5, 6, 7], [[7], [4, 5]], "superdiagnostic", "benchmark")
     fold_7 = read_predictions(tmp_path / "fold7" / "predictions.csv")["val"]

@@ -42,6 +42,8 @@ def test_probabilities_are_the_members_mean(run, members, tmp_path):
         copies[-1].write_bytes(path.read_bytes())
     result = run(tmp_path / "run", "ensemble", f"model.members=[{','.join(map(str, copies))}]")
     assert result.status == "ok"
+    ledger = (tmp_path / "test_scored.csv").read_text()  # beside the copies: each was scored once more
+    assert [ledger.count(copy.name) for copy in copies] == [1, 1]
     assert result.score == result.metrics["val"]["f1_macro"]
     for copy in copies:
         copy.unlink()  # the ensemble's checkpoint needs no other file

@@ -205,6 +205,9 @@ def test_files_are_read_as_written(tmp_path):
         lambda text: text + "val,1,1,0,0,0,0,0,nan,1,1,1,inf\n",
         lambda text: text + "val,99999,,0,0,0,0,0,1,1,1,1,1\n",  # of no patient
         lambda text: text + text.splitlines()[1] + "\n",
+        lambda text: text + "val,99999,1,7,0,0,0,0,1,1,1,1,1\n",
+        lambda text: text + "val,a,1,0,0,0,0,0,1,1,1,1,1\n",
+        lambda text: text + "val,99999.5,1,0,0,0,0,0,1,1,1,1,1\n",
     ],
 )
 def test_damaged_files_are_refused(tmp_path, damage):
@@ -215,9 +218,14 @@ def test_damaged_files_are_refused(tmp_path, damage):
         read_predictions(path)
 
 
-def test_a_table_that_was_cut_between_records_is_refused(tmp_path):
+def test_a_table_that_was_cut_between_records_classes_or_splits_is_refused(tmp_path):
     run = _run(tmp_path / "run", 1.3)
-    (run / "result.json").write_text(json.dumps({"data": {"label_rule": "benchmark", "n_val": 1500, "n_test": 1500}}))
+    made = {
+        "data": {"label_rule": "benchmark", "n_val": 1500, "n_test": 1500},
+        "metrics": {"val": {}, "test": {}},
+        "evaluation": {"val": {"positives": dict.fromkeys(SUPERCLASSES, 300)}},
+    }
+    (run / "result.json").write_text(json.dumps(made))
     read = _call("evaluate", run, "--resamples", 100)
     assert read.exit_code == 0, read.output
     lines = (run / "predictions.csv").read_text().splitlines(keepends=True)
@@ -225,6 +233,13 @@ def test_a_table_that_was_cut_between_records_is_refused(tmp_path):
     done = _call("evaluate", run, "--resamples", 100)
     assert done.exit_code == DataError.exit_code
     assert "holds 1,490 records of the split test, the run predicted 1,500" in " ".join(done.stderr.split())
+    (run / "predictions.csv").write_text("".join(line for line in lines if not line.startswith("val")))
+    said = " ".join(_call("evaluate", run).stderr.split())
+    assert "no predictions of the split val, which the run made" in said
+    table = pd.DataFrame([line.strip().split(",") for line in lines[1:]], columns=lines[0].strip().split(","))
+    table.loc[:, [name for name in table if not name.endswith("STTC")]].to_csv(run / "predictions.csv", index=False)
+    said = " ".join(_call("evaluate", run).stderr.split())
+    assert "holds the classes CD, HYP, MI, NORM, the run predicted CD, HYP, MI, NORM, STTC" in said
 
 
 def _run(folder, noise, seed=0, draw=0, config=""):
@@ -369,6 +384,12 @@ def test_the_average_of_runs_is_a_row_of_its_own(tmp_path):
     twice = _call("compare", *runs, ensemble, "--average", "--resamples", 100)
     assert twice.exit_code == DataError.exit_code
     assert "which would count twice" in " ".join(twice.stderr.split())
+    other = f"seed: 0\nmodel: {{members: [{runs[0]}/checkpoints/best.ckpt]}}\n"
+    overlapping = _run(tmp_path / "overlapping", 1.3, draw=8, config=other)
+    _, shared = json.loads(_call("compare", ensemble, overlapping, "--resamples", 100, "--json").stdout)
+    assert shared["shared"]
+    twice = _call("compare", ensemble, overlapping, "--average", "--resamples", 100)
+    assert "which would count twice" in " ".join(twice.stderr.split())
     alone = _call("compare", runs[0], "--average")
     assert alone.exit_code == UserError.exit_code
     assert "--average: one run has none" in alone.stderr
@@ -389,6 +410,7 @@ def test_an_average_is_of_the_same_records_in_any_order():
         (replace(other, targets_NC=~other.targets_NC), "have other labels"),
         (replace(other, ecg_ids=other.ecg_ids + 1), "records that are not the same"),
         (softmax[1], "sigmoid and softmax have no average"),
+        (replace(other, classes=("A", "B", "C", "D", "E")), r"predictions of A, B.*take runs of one data\.task"),
     ):
         with pytest.raises(DataError, match=said):
             averaged([one, unlike])
@@ -399,6 +421,9 @@ def test_how_many_configurations_were_tried_is_told(tmp_path):
     other = _run(tmp_path / "other", 1.6, config="seed: 0\nmodel: {depth: 2}\n")
     for done in (_call("evaluate", final, "--resamples", 100), _call("compare", other, final, "--resamples", 100)):
         assert "one of 12 configurations that were tried" in done.stdout
+    average = f"seed: 0\nmodel: {{members: ['{final}/checkpoints/best.ckpt', '{other}/checkpoints/best.ckpt']}}\n"
+    ensemble = _run(tmp_path / "ensemble", 1.1, config=average)
+    assert "one of 12 configurations that were tried" in _call("evaluate", ensemble, "--resamples", 100).stdout
     for name, seed in (("sweep/a", 0), ("sweep/b", 1), ("sweep/c", 0)):
         (tmp_path / "sweep").mkdir(exist_ok=True)
         depth = 3 if name.endswith("c") else 2
@@ -439,10 +464,14 @@ def test_the_commands_print_tables_or_json(tmp_path):
     assert "does not say data.root and data.train_folds; name its PTB-XL folder" in done.stdout
     (tmp_path / "results.csv").touch()
     assert "one of 2 configurations that were tried" in _call("evaluate", strong, "--resamples", 200).stdout
-    drawn = tmp_path / "reliability.png"
-    found = json.loads(_call("evaluate", strong, "--resamples", 200, "--json", "--reliability", drawn).stdout)
+    drawn = [tmp_path / f"{name}.png" for name in ("reliability", "abstention")]
+    asked = ["--reliability", drawn[0], "--abstention", drawn[1]]
+    found = json.loads(_call("evaluate", strong, "--resamples", 200, "--json", *asked).stdout)
     assert set(found["scores"]) == {*SUPERCLASSES, "macro"}
-    assert drawn.stat().st_size > 10_000
+    assert all(path.stat().st_size > 10_000 for path in drawn)
+    config = (strong / "config.yaml").read_text()
+    (strong / "config.yaml").write_text(config + "train: true\nscored_epoch: best\n")
+    assert "the epoch, thresholds (for F1)" in " ".join(_call("evaluate", strong, "--resamples", 100).stdout.split())
 
 
 def test_a_narrow_terminal_shows_classes_and_scores(tmp_path):
@@ -485,6 +514,9 @@ def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
     val, test = predictions(1.3, seed=1), read_predictions(other_val / "predictions.csv")["test"]
     write_predictions(other_val / "predictions.csv", {"val": val, "test": test})
     assert _call("compare", run, other_val, "--resamples", 100).exit_code == 0
+    unreadable, of_nothing = _run(tmp_path / "unreadable", 1.3, draw=2), _run(tmp_path / "of_nothing", 1.3, draw=3)
+    (unreadable / "config.yaml").write_text("data: [")
+    (of_nothing / "result.json").write_text("{}")
     for arguments, said in (
         (("compare", run, of_others), f"{of_others} and {run}: 1500 and 1500 records that are not the same, or have"),
         (("compare", run, other_val, "--average"), f"{other_val} and {run}: 1500 and 1500 records"),
@@ -493,6 +525,8 @@ def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
         (("compare", run, tmp_path / "none"), "predictions.csv is not there"),
         (("evaluate", run, "--root", tmp_path), "ptbxl_database.csv is not there"),
         (("evaluate", run, "--reliability", tmp_path / "none" / "a.png"), "cannot be written"),
+        (("evaluate", unreadable), "config.yaml cannot be read"),
+        (("evaluate", of_nothing), "does not say of which data the run is"),
         (("evaluate", run, "--root", synthetic_root), "has no record 5001: name the PTB-XL folder of this run"),
         (("evaluate", no_config, "--root", tmp_path), "config.yaml does not say data.root and data.train_folds"),
     ):

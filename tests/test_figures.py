@@ -13,7 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.runs.curves import pr_figure, reliability_figure, roc_figure
+from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.decisions import Decided
+from ecg_lightning.evaluation.uncertainty import abstain, distance_certainty
+from ecg_lightning.runs.curves import abstention_figure, pr_figure, reliability_figure, roc_figure
 from ecg_lightning.runs.figures import ecg_figure, log_figures, render
 
 CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
@@ -198,6 +201,20 @@ def test_log_figures_without_records(tmp_path: Path) -> None:
 def test_no_figure_stays_open(tmp_path: Path) -> None:
     log(tmp_path, *predictions(20))
     assert pyplot.get_fignums() == []
+
+
+def test_abstention_shows_the_mistakes_in_the_surest_records():
+    random = np.random.default_rng(0)
+    targets = random.random((400, 2)) < 0.4
+    probabilities = 1 / (1 + np.exp(-(2 * targets - 1 + random.normal(size=targets.shape))))
+    decided, weights = Decided(probabilities, np.full(2, 0.5)), bootstrap.patient_weights(np.arange(400), 100)
+    one = abstain(decided, targets, distance_certainty(decided), weights, kept=[0.25, 0.5, 1.0])
+    (axes,) = abstention_figure({"distance": one}, 400).axes
+    curve, everyone = axes.lines
+    assert curve.get_xdata().tolist() == one.kept
+    surest = np.argsort(-distance_certainty(decided))[:100]
+    assert curve.get_ydata()[0] == (decided.decisions[surest] != targets[surest]).any(axis=1).mean()
+    assert everyone.get_ydata()[0] == curve.get_ydata()[-1] == (decided.decisions != targets).any(axis=1).mean()
 
 
 def test_reliability_shows_shares_of_positives():

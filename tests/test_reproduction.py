@@ -142,6 +142,25 @@ def test_the_command_trains_what_is_not_finished_and_compares(synthetic_root, tm
     assert "finished run of other settings (model.dropout=0.1)" in refused.stderr
 
 
+def test_a_run_without_a_test_score_is_left_out(cell, tmp_path):
+    cell("0", 0.928)
+    result = json.loads((tmp_path / "0" / "result.json").read_text())
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "result.json").write_text(json.dumps(result | {"metrics": {"val": {}}}))
+    (row,) = reproduction_rows(tmp_path)
+    assert row["seeds"] == 1
+
+
+@pytest.mark.parametrize(
+    "setting", ["seed=7", "model=xresnet1d18", "data.root=x", "test=false", "cross_validation=[7]"]
+)
+def test_what_makes_a_cell_is_not_the_users_to_set(tmp_path, setting):
+    done = CliRunner().invoke(app, ["reproduce", "--root", "x", "--output", str(tmp_path / "o"), "--setting", setting])
+    assert done.exit_code == 2
+    assert f"--setting {setting}: " in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
 def test_what_was_not_published_is_refused():
     for option, value in (("--model", "vit"), ("--task", "quality")):
         done = CliRunner().invoke(app, ["reproduce", "--root", "x", "--output", "y", option, value])

@@ -30,6 +30,7 @@ from ecg_lightning.models.optimization import learning_rate_factor
 from ecg_lightning.models.recipe import SchedulerConfig
 from ecg_lightning.runs import evaluations
 from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines
+from ecg_lightning.runs.evaluation_tables import print_evaluation
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
 
@@ -446,7 +447,7 @@ def test_every_look_at_the_test_folds_is_kept(run, tmp_path, caplog):
     def told():
         evaluated = evaluations.evaluate_run(tmp_path / "out", "test", None, 100)
         console = Console(width=200, file=io.StringIO())
-        evaluations.print_evaluation(evaluated, console)
+        print_evaluation(evaluated, console)
         return evaluated["times_test_scored"], console.file.getvalue()
 
     run(tmp_path / "out", "trainer.max_epochs=1")

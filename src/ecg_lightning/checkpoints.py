@@ -122,9 +122,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise CheckpointError(
-            f"{path} is truncated or no checkpoint ({reason}); take another, such as last.ckpt"
-        ) from None
+        why = f" ({reason})" if zipfile.is_zipfile(file) else ""  # of another file it says nothing
+        raise CheckpointError(f"{path} is truncated or no checkpoint{why}; take another, such as last.ckpt") from None
     described = checkpoint.get("ecg_lightning") if isinstance(checkpoint, dict) else None
     if not isinstance(described, dict) or any(key not in described for key in _KEYS) or "state_dict" not in checkpoint:
         raise CheckpointError(

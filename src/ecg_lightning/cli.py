@@ -168,19 +168,22 @@ def evaluate(
     reliability: Annotated[
         Path | None, typer.Option(help="A .png file for the reliability diagram, before and after calibration.")
     ] = None,
+    abstention: Annotated[
+        Path | None, typer.Option(help="A .png file for the curve of mistakes in the surest records.")
+    ] = None,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap by patient.", min=100)] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score what a run predicted: every metric by class with its interval, calibration, baselines, subgroups."""
     from ecg_lightning.runs.console import make_console
-    from ecg_lightning.runs.evaluations import draw_reliability, evaluate_run, print_evaluation
+    from ecg_lightning.runs.evaluation_tables import print_evaluation
+    from ecg_lightning.runs.evaluations import draw, evaluate_run
     from ecg_lightning.runs.results import without_nan
 
     try:
         _check_split(split)
         found = evaluate_run(run, split, root, resamples)
-        if reliability:
-            draw_reliability(run, split, reliability)
+        draw(run, split, resamples, reliability, abstention)
     except UserError as error:
         _fail(error)
     if as_json:
@@ -202,7 +205,8 @@ def compare(
     Runs that differ in their seed alone count as one, by their mean.
     """
     from ecg_lightning.runs.console import make_console
-    from ecg_lightning.runs.evaluations import compare_runs, print_comparison
+    from ecg_lightning.runs.evaluation_tables import print_comparison
+    from ecg_lightning.runs.evaluations import compare_runs
     from ecg_lightning.runs.results import without_nan
 
     try:

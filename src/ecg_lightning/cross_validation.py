@@ -12,9 +12,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import training
+from ecg_lightning.building import build_datamodule
 from ecg_lightning.config import plain
-from ecg_lightning.errors import CheckpointError
-from ecg_lightning.evaluation import report
+from ecg_lightning.errors import CheckpointError, DataError
+from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
 from ecg_lightning.folds import fold_groups, folder_name
 from ecg_lightning.runs.recipes import changed_settings
@@ -66,13 +67,21 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.thresholds, result.variants, result.artifacts = {}, [], {"predictions": PREDICTIONS_FILE}
     held_out = pooled([read_predictions(output_dir / folder_name(folds) / PREDICTIONS_FILE)["val"] for folds in groups])
     write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
-    result.evaluation = {"val": report.evaluate(held_out, held_out).as_dict()}
+    evaluated, left_out = report.evaluate(held_out, held_out).as_dict(), []
+    table = {name: cfg.data[name] for name in ("train_folds", "task", "label_rule")}
+    try:
+        root = build_datamodule(plain(cfg.data), cfg.seed).root
+        evaluated |= cohort.describe(held_out, held_out, root, **table, held_out=groups)
+    except DataError as error:  # a table without ages, say: no reason to lose the trainings
+        left_out.append(f"without subgroups: {error}")
+    result.evaluation = {"val": evaluated}
     best = cfg.scored_epoch == "best"
     trainings = "one training" if len(results) == 1 else f"means of {len(results)} trainings"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
         f"cross-validation over folds {plain(cfg)['cross_validation']}: {trainings}{spread}",
         *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are too good"] * best),
+        *left_out,
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
     result.write(output_dir)

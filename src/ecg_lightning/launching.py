@@ -196,6 +196,10 @@ def _launch(main: Callable[[], object]) -> None:
         if wanted_trace:
             raise
         reason = " ".join(str(error).split())
+        if "No trials are completed yet" in reason:  # Optuna's
+            _fail(
+                "no trial of the search finished: the table above says why; run it again with what mends that", FAILED
+            )
         _fail(f"the configuration cannot be composed ({reason}); HYDRA_FULL_ERROR=1 shows where", UserError.exit_code)
 
 
@@ -256,6 +260,8 @@ def _explain_key(key: str) -> str:
             where = ".".join(parts[:depth])
             options = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
             full = f"{where}.{part}" if where else part
+            if isinstance(parent, DictConfig) and not options:  # an open one, such as trainer.extra
+                return f"{key}: {where} holds nothing yet; add to it with +{key}=VALUE"
             inside = f"{where} holds" if where else "known are"
             return f"{full}: there is no such key; {inside} {', '.join(options)}.{config.did_you_mean(part, options)}"
         parent = parent[part]
@@ -282,6 +288,8 @@ def _known_keys() -> dict[Any, Any]:
 def _quieten() -> None:
     """Leave out advice that does not fit here: workers only slow this loader down."""
     import warnings
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Optuna's storage speaks of its plugins
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler speaks on the terminal
     for notice in (

@@ -140,11 +140,13 @@ def run(
         log.info("the test folds %s are scored by the chosen checkpoint", list(datamodule.folds["test"]))
         evaluator.test(classifier, datamodule=datamodule, verbose=False)
         result.metrics["test"] = _metrics(evaluator, "test")
-        scored = output_dir / "checkpoints" / "best.ckpt" if cfg.train else Path(cfg.ckpt_path).expanduser()
-        if scored.is_file():  # trainer.fast_dev_run writes none
-            n_scored = len(classifier.scored["test"].targets)
-            is_new = cfg.train and resume is None
-            record_scoring(scored, datamodule.folds["test"], n_scored, output_dir, is_new=is_new)
+        own = output_dir / "checkpoints" / "best.ckpt" if cfg.train else Path(cfg.ckpt_path).expanduser()
+        members = [Path(path).expanduser() for path in (cfg.model.get("members", []) if cfg.train else [])]
+        for scored in (own, *members):
+            if scored.is_file():  # trainer.fast_dev_run writes none
+                n_scored = len(classifier.scored["test"].targets)
+                is_new = cfg.train and resume is None and scored == own
+                record_scoring(scored, datamodule.folds["test"], n_scored, output_dir, is_new=is_new)
     predictions = _predictions(classifier, datamodule)
     for split, one in predictions.items():
         decided = Decided(one.probabilities(), classifier.thresholds.cpu().numpy())

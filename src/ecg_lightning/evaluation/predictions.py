@@ -66,7 +66,11 @@ def aligned(part: Predictions, like: Predictions) -> Predictions:
         DataError: they are not of the same classes, records and labels.
     """
     rows = np.argsort(part.ecg_ids)
-    if part.classes == like.classes and len(rows) == len(like.ecg_ids):
+    if part.classes != like.classes:
+        raise DataError(
+            f"predictions of {', '.join(part.classes)} and {', '.join(like.classes)}: take runs of one data.task"
+        )
+    if len(rows) == len(like.ecg_ids):
         found = of_rows(part, rows[np.argsort(np.argsort(like.ecg_ids))])
         if np.array_equal(found.ecg_ids, like.ecg_ids) and np.array_equal(found.targets_NC, like.targets_NC):
             return found
@@ -160,8 +164,10 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         or not np.isfinite(values.to_numpy()).all()
     ):
         raise DataError(f"{path} holds values that are no finite numbers; run the model again")
-    if table[["ecg_id", "patient_id"]].isna().any(axis=None):
-        raise DataError(f"{path} holds records without ecg_id or patient_id; run the model again")
+    if not table[targets].isin([0, 1]).all(axis=None):
+        raise DataError(f"{path} holds targets other than 0 and 1; run the model again")
+    if not all(pd.api.types.is_integer_dtype(table[name]) for name in ("ecg_id", "patient_id")):
+        raise DataError(f"{path} holds an ecg_id or patient_id that is no whole number; run the model again")
     if (again := table.duplicated(["split", "ecg_id"])).any():
         raise DataError(f"{path} holds the record {table['ecg_id'][again].iloc[0]} twice; run the model again")
     return {

@@ -21,6 +21,7 @@ from ecg_lightning.evaluation.calibration import (
 from ecg_lightning.evaluation.decisions import Decided, decide
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import (
+    RETAINED,
     Abstention,
     Bounds,
     Coverage,
@@ -103,9 +104,6 @@ def evaluate(
     absent = dict(zip(split.classes, np.isnan(arrays["auroc"][1:]).mean(axis=0).tolist(), strict=True))
     whole = weights_RN[:1]
     every = np.ones_like(split.targets_NC)
-    certainties = {"distance": distance_certainty(decided)}
-    if split.spreads_NC is not None:
-        certainties["agreement"] = agreement_certainty(split.spreads_NC)
     conformal, chosen = {}, {}
     if val is not None:
         bounds = conformal_bounds(decide(val, val).probabilities_NC, val.targets_NC)
@@ -128,11 +126,29 @@ def evaluate(
         },
         conformal=conformal,
         absent={name: share for name, share in absent.items() if share},
-        abstention={
-            name: abstain(decided, split.targets_NC, certainty_N, weights_RN)
-            for name, certainty_N in certainties.items()
-        },
+        abstention=_abstentions(decided, split, weights_RN, RETAINED),
     )
+
+
+def abstentions(
+    val: Predictions | None,
+    split: Predictions,
+    thresholds_C: Floats | None,
+    n_resamples: int,
+    kept: Sequence[float],
+) -> dict[str, Abstention]:
+    """`Report.abstention`, of other shares of the records; arguments as for `evaluate`."""
+    weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
+    return _abstentions(decide(val, split, thresholds_C), split, weights_RN, kept)
+
+
+def _abstentions(
+    decided: Decided, split: Predictions, weights_RN: Floats, kept: Sequence[float]
+) -> dict[str, Abstention]:
+    certainties = {"distance": distance_certainty(decided)}
+    if split.spreads_NC is not None:
+        certainties["agreement"] = agreement_certainty(split.spreads_NC)
+    return {name: abstain(decided, split.targets_NC, one, weights_RN, kept) for name, one in certainties.items()}
 
 
 def chosen_by(val: Predictions, thresholds_C: Floats, bounds: Bounds) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Curves of a split's predictions, a line for each class: ROC, precision-recall, reliability.
+"""Curves of a split's predictions: ROC, precision-recall and reliability of each class, and abstention.
 
 They are drawn without pyplot, which would keep every figure of a long run open.
 """
@@ -21,6 +21,7 @@ from torchmetrics.functional.classification import (
 )
 
 from ecg_lightning.evaluation.calibration import expected_calibration_error
+from ecg_lightning.evaluation.uncertainty import Abstention
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,6 +105,29 @@ def reliability_figure(
     panels[0].set_ylabel(f"share of positive records, N = {len(targets_NC):,}")
     if panels[0].get_legend_handles_labels()[0]:
         panels[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def abstention_figure(abstentions: Mapping[str, Abstention], n_records: int) -> Figure:
+    """Share of the kept records with any wrong label against the share that is kept, with its interval.
+
+    Args:
+        abstentions: by the certainty that ranks the records.
+        n_records: of the split.
+    """
+    figure = new_figure(6.2, 4.6, layout="constrained")
+    axes = figure.subplots()
+    for color, (name, one) in zip(COLOURS, abstentions.items(), strict=False):
+        value, low, high = np.array(one.wrong_records).T
+        axes.plot(one.kept, value, color=color, linewidth=1.5, label=f"by {name}, area {one.aurc.value:.3f}")
+        axes.fill_between(one.kept, low, high, color=color, alpha=0.15, linewidth=0)
+    everyone = next(iter(abstentions.values())).wrong_records[-1].value
+    axes.axhline(everyone, color="0.6", linestyle=":", linewidth=1, label=f"at random {everyone:.3f}")
+    axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share of the records kept, the surest first")
+    axes.set_ylabel("share of them with a wrong label")
+    axes.set_title(f"Abstention, N = {n_records:,}; 95 % by patient", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -63,8 +63,14 @@ def recipes_of_the_sweep(folder: Path) -> int:
 
 
 def n_tried(run: Path) -> int:
-    """Configurations that a run's was chosen among: those of its sweep, or as many as `n_tried` says."""
-    return max(int(read_config(run).get("n_tried") or 1), recipes_of_the_sweep(run))
+    """Configurations that a run's was chosen among: those of its sweep, or as many as `n_tried` says.
+
+    An ensemble's is the most of its members'.
+    """
+    config = read_config(run)
+    said = config.get("n_tried")
+    of_members = [n_tried(Path(path).parent.parent) for path in _sources(config).get("members", [])]
+    return max(said if isinstance(said, int) else 1, recipes_of_the_sweep(run), *of_members)
 
 
 def check_independent(runs: Sequence[Path]) -> None:
@@ -87,10 +93,18 @@ def check_independent(runs: Sequence[Path]) -> None:
                 raise DataError(f"{first} and {run} are of one recipe and share {what}: compare one of them alone")
 
 
-def averages(run: Path, others: Sequence[Path]) -> list[Path]:
-    """Those of other runs whose checkpoints a run averages, as an ensemble names them."""
+def sharing_trainings(run: Path, others: Sequence[Path]) -> list[Path]:
+    """Those of other runs that are averages of a training that a run averages, or is."""
+    own = _trainings(run)
+    return [other for other in others if other.resolve() != run.resolve() and own & _trainings(other)]
+
+
+def _trainings(run: Path) -> set[Path]:
+    """Folders of the trainings that an ensemble averages, of its members' too; of another run its own."""
     members = [Path(path).expanduser().resolve() for path in _sources(read_config(run)).get("members", [])]
-    return [other for other in others if any(other.resolve() in member.parents for member in members)]
+    if not members:
+        return {run.resolve()}
+    return set[Path]().union(*(_trainings(member.parent.parent) for member in members))
 
 
 def changed_settings(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

@@ -41,6 +41,11 @@ N_RECORDS = {
 }
 """Labelled records of folds 1 to 8, and of fold 10, in PTB-XL 1.0.3."""
 
+_OWN_SETTINGS = ("experiment", "model", "seed", "data", "data.root", "data.task", "hydra.run.dir", "ckpt_path")
+"""What a cell of the table sets itself."""
+
+_OF_THE_TEST_FOLD = ("train", "test", "cross_validation")
+"""Without its score there is nothing to compare."""
 
 _NOT_OF_THE_PROTOCOL = (
     *("seed", "task_name", "logger", "paths", "ckpt_path", "n_tried", "compression", "data.root", "data.cache_dir"),
@@ -70,9 +75,16 @@ def run_protocol(
         The exit code of the last run that failed; 0 where none did.
 
     Raises:
-        ConfigError: a folder holds a finished run of other settings.
+        ConfigError: a folder holds a finished run of other settings, or they are not the user's to set.
     """
     from ecg_lightning import launching  # Hydra
+
+    for setting in settings:
+        key = setting.lstrip("+~").partition("=")[0]
+        if key in _OWN_SETTINGS:
+            raise ConfigError(f"--setting {setting}: this is reproduce's own; use --model, --task, --seeds or --root")
+        if key in _OF_THE_TEST_FOLD:
+            raise ConfigError(f"--setting {setting}: the published table is of models scored on fold 10; leave it out")
 
     cells = [(model, task, seed) for model in models for task in tasks for seed in range(seeds)]
     folders = {cell: output / "-".join(map(str, cell)) for cell in cells}
@@ -126,7 +138,7 @@ def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
     scores: dict[tuple[str, str, int, int, str], list[float]] = {}
     for path in sorted(folder.glob(f"*/{RESULT_FILE}")):
         result = read_result(path.parent)
-        if result["status"] == "ok":
+        if result["status"] == "ok" and "test" in result["metrics"]:
             model, data = result["choices"]["model"], result["data"]
             changed = " ".join(_changed(read_config(path.parent), model))
             key = (model, data["task"], data["n_train"], data["n_test"], changed)

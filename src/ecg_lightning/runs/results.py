@@ -110,11 +110,17 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What a run was configured as, its `config.yaml`; empty where that cannot be read."""
+    """What a run was configured as, its `config.yaml`; empty where there is none.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = folder / "config.yaml"
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    except (OSError, yaml.YAMLError, OmegaConfBaseException):
-        return {}
+        config: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} cannot be read ({reason}); run the model again, or name another folder") from None
     return config if isinstance(config, dict) else {}
 
 
