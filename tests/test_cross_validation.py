@@ -126,6 +126,17 @@ def test_folds_that_cannot_be_held_out_are_refused(configure, overrides, said):
         configure(*overrides)
 
 
+def test_a_search_without_a_finished_trial_says_so(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    done = start(
+        "hparams_search=signal_recipe", "hydra.sweeper.n_trials=1", "cross_validation=[9]", "model=resnet1d",
+        f"hydra.sweep.dir={tmp_path}/s",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "failed: cross_validation=[9]: give different folds" in done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1] == "error: no trial of the search finished: each one's reason stands above"
+
+
 def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_root, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["hparams_search=signal_recipe", "hydra.sweeper.n_trials=4", f"hydra.sweep.dir={tmp_path}/s"]
@@ -140,6 +151,7 @@ def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_roo
     assert 1e-3 <= best["best_params"]["model.optimizer.lr"] <= 2e-2
     assert all("cross-validation over folds [[5, 6], [7, 8]]" in one["notes"][0] for one in finished)
     assert not any("too good" in note for one in finished for note in one["notes"])  # the last epoch is scored
+    assert "alembic" not in done.stdout + done.stderr
     assert "4 configurations were tried" in " ".join(done.stdout.split())
     (command,) = re.findall(r"python train\.py (.*)", done.stdout)  # logger=none: no TensorBoard to open
     assert "tensorboard" not in done.stdout

@@ -177,6 +177,7 @@ def _launch(main: Callable[[], object]) -> None:
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # argparse stops at the first flag after an override
     wanted_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself, and in its own words
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, which lists its plugins
     try:
         main()
     except (HydraException, OmegaConfBaseException, UserError) as error:
@@ -197,9 +198,7 @@ def _launch(main: Callable[[], object]) -> None:
             raise
         reason = " ".join(str(error).split())
         if "No trials are completed yet" in reason:  # Optuna's
-            _fail(
-                "no trial of the search finished: the table above says why; run it again with what mends that", FAILED
-            )
+            _fail("no trial of the search finished: each one's reason stands above", FAILED)
         _fail(f"the configuration cannot be composed ({reason}); HYDRA_FULL_ERROR=1 shows where", UserError.exit_code)
 
 
@@ -288,8 +287,6 @@ def _known_keys() -> dict[Any, Any]:
 def _quieten() -> None:
     """Leave out advice that does not fit here: workers only slow this loader down."""
     import warnings
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # Optuna's storage speaks of its plugins
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler speaks on the terminal
     for notice in (
