@@ -142,7 +142,8 @@ def test_a_teacher_that_sees_the_records_once(make):
     calls = []
     teacher.register_forward_hook(lambda *_: calls.append(1))
     distillation = Distillation(teacher, 0.0, teacher_sees="record")
-    assert distillation.of_records(torch.tensor([7])) is None
+    with pytest.raises(RuntimeError, match=r"call prepare\(\) first"):
+        distillation.of_records(torch.tensor([7]))
     distillation.prepare(records, torch.device("cpu"), batch_size=8)
     assert len(calls) == 3
     logits, places = torch.randn(4, 5), torch.tensor([7, 0, 19, 3])
@@ -153,17 +154,17 @@ def test_a_teacher_that_sees_the_records_once(make):
     assert len(calls) == 4  # this test's own
 
 
-def test_what_a_teacher_says_of_records_is_computed_in_the_training_s_precision(make, monkeypatch):
+def test_what_a_teacher_says_of_records_is_computed_in_the_training_s_precision(make):
     """In fp32 a teacher on windows costs more than some students' training does."""
-    student = make("resnet1d_wang", "model.teacher=FILE", "model.teacher_sees=record", teacher=make("resnet1d"))
-    datasets = {"train": ToyRecords(8)}
     kinds = []
     for plugin in (Precision(), MixedPrecision("bf16-mixed", "cpu")):
-        trainer = SimpleNamespace(precision_plugin=plugin, datamodule=SimpleNamespace(datasets=datasets))
-        monkeypatch.setattr(type(student), "trainer", trainer, raising=False)
+        student = make("resnet1d_wang", "model.teacher=FILE", "model.teacher_sees=record", teacher=make("resnet1d"))
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        trainer = SimpleNamespace(precision_plugin=plugin, strategy=strategy)
         head = next(m for m in student.distillation.teacher.modules() if isinstance(m, nn.Linear))
         hook = head.register_forward_hook(lambda _, __, logits: kinds.append(logits.dtype))
-        student.on_fit_start()
+        student.prepare_teacher(trainer, ToyRecords(8))
+        student.prepare_teacher(trainer, ToyRecords(8))  # once is enough
         hook.remove()
     assert kinds == [torch.float32, torch.bfloat16]
 

@@ -38,7 +38,6 @@ from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
 from ecg_lightning.runs.callbacks import CollapseGuard
@@ -117,6 +116,7 @@ def run(
     evaluator = make_evaluator(cfg, device)
     if cfg.train:
         trainer = make_trainer(cfg, device, loggers)
+        classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
         announce(cfg, classifier, datamodule, device["precision"])
         tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
         if classifier.trainable:
@@ -232,9 +232,6 @@ def _prepare_training(
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)
-    # Before a step is timed: it knows records, and no batch of signals.
-    if classifier.distillation and isinstance(teacher, HeldOutTeacher):
-        classifier.distillation.prepare(datamodule.datasets["train"], torch.device("cpu"), classifier.link)
     return classifier, datamodule
 
 

@@ -147,7 +147,7 @@ def _check_idle(cfg: DictConfig) -> None:
     """Refuse settings that nothing brings into force."""
     model, frontend = cfg.model, cfg.frontend
     for part, node, keys, in_force, way_out in (
-        ("model", model, _TAUGHT, model.teacher, "rules what a teacher gives: set model.teacher=FILE, or leave it out"),
+        ("model", model, _TAUGHT, model.teacher is not None, "rules what a teacher gives: set model.teacher=FILE, or leave it out"),
         (
             *("frontend", frontend, ("mean", "std"), frontend.normalization == "fixed"),
             f"is not used: frontend.normalization={frontend.normalization} takes both from the training folds; set it "

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from ecg_lightning.data.datamodule import ECGBatch
+from ecg_lightning.data.datamodule import ECGBatch, SignalDataset
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError, TrainingDivergedError
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
@@ -134,12 +134,21 @@ class ECGClassifier(L.LightningModule):
             taught = self.distillation.of_signals(millivolts, self.link)
         return millivolts, targets, taught
 
-    def on_fit_start(self) -> None:
-        """Bring the teacher to the device; one that sees the records once does, in the training's precision."""
-        if self.distillation:
-            trainer = cast(Any, self.trainer)
+    def prepare_teacher(self, trainer: L.Trainer, dataset: SignalDataset) -> None:
+        """Bring the teacher to the device; one that sees the records once does, in the training's precision.
+
+        Args:
+            trainer: of the fit to come, which does this itself unless it was done before.
+            dataset: the training split.
+        """
+        if self.distillation and not self.distillation.is_prepared:
             with trainer.precision_plugin.forward_context():
-                self.distillation.prepare(trainer.datamodule.datasets["train"], self.device, self.link)
+                self.distillation.prepare(dataset, trainer.strategy.root_device, self.link)
+
+    def on_fit_start(self) -> None:
+        """See `prepare_teacher`."""
+        trainer = cast(Any, self.trainer)
+        self.prepare_teacher(trainer, trainer.datamodule.datasets["train"])
 
     def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
         """One step; refuses to go on from a loss that is not finite."""

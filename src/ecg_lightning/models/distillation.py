@@ -41,7 +41,8 @@ class Distillation:
             the training, which costs a step nothing.
 
     Attributes:
-        prepared_in_s: seconds that the teacher took for the records, once, which are no part of the fit's.
+        is_prepared: whether `prepare` was called.
+        prepared_in_s: seconds that it took, once, which are no part of the fit's.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Distillation:
         self.temperature = temperature
         self.hard_share = hard_share
         self.teacher_sees = teacher_sees
+        self.is_prepared = False
         self.prepared_in_s = 0.0
         self._taught_N2C: Tensor | None = None
 
@@ -83,12 +85,18 @@ class Distillation:
             with torch.no_grad():
                 seen = [self.teacher(dataset.__getitems__(batch).signals.to(device)) for batch in batches]
             self._taught_N2C = self._targets(torch.cat(seen), link)
-        self.prepared_in_s = time.perf_counter() - begun
+        self.is_prepared, self.prepared_in_s = True, time.perf_counter() - begun
 
     def of_records(self, places_B: Tensor | None) -> Tensor | None:
-        """(B, 2, C) as `of_signals`, of records by place in the training split; None where it was not shown them."""
-        if self._taught_N2C is None or places_B is None:
+        """(B, 2, C) as `of_signals`, of records by place in the training split; None of a teacher that sees signals.
+
+        Raises:
+            RuntimeError: it knows records, and `prepare` did not show it any, or the batch does not say which it holds.
+        """
+        if self.teacher_sees == "augmented":
             return None
+        if self._taught_N2C is None or places_B is None:
+            raise RuntimeError("teacher_sees=record: call prepare() first, and give batches with the records' places")
         return self._taught_N2C[places_B.to(self._taught_N2C.device)]
 
     @torch.no_grad()
