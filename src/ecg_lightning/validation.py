@@ -145,20 +145,20 @@ def _check_schedule(cfg: DictConfig) -> None:
 
 def _check_idle(cfg: DictConfig) -> None:
     """Refuse settings that nothing brings into force."""
-    model, frontend = cfg.model, cfg.frontend
-    for part, node, keys, in_force, way_out in (
-        ("model", model, _TAUGHT, model.teacher is not None, "rules what a teacher gives: set model.teacher=FILE, or leave it out"),
-        (
-            *("frontend", frontend, ("mean", "std"), frontend.normalization == "fixed"),
-            f"is not used: frontend.normalization={frontend.normalization} takes both from the training folds; set it "
-            "to fixed, or leave this out",
-        ),
+    taught, normalization = cfg.model.teacher is not None, cfg.frontend.normalization
+    of_a_teacher = "rules what a teacher gives: set model.teacher=FILE, or leave it out"
+    of_fixed = (
+        f"is not used: frontend.normalization={normalization} takes both from the training folds; set it to fixed, or "
+        "leave this out"
+    )
+    for group, keys, in_force, way_out in (
+        ("model", _TAUGHT, taught, of_a_teacher),
+        ("frontend", ("mean", "std"), normalization == "fixed", of_fixed),
     ):
-        schema = OmegaConf.get_type(node)
         for key in () if in_force else keys:
-            if node[key] != getattr(schema, key):
-                raise ConfigError(f"{part}.{key}={node[key]} {way_out}")
-    window_s, stride_s = model.get("window_s"), model.get("stride_s")
+            if (value := cfg[group][key]) != getattr(OmegaConf.get_type(cfg[group]), key):
+                raise ConfigError(f"{group}.{key}={value} {way_out}")
+    window_s, stride_s = cfg.model.get("window_s"), cfg.model.get("stride_s")
     if window_s and stride_s and stride_s > window_s:
         raise ConfigError(
             f"model.stride_s={stride_s} skips parts of a record between windows of model.window_s={window_s} seconds: "
