@@ -278,6 +278,7 @@ def test_an_experiment_that_is_named_after_a_model_is_of_that_one():
         ("benchmark_resnet1d_wang", "resnet1d_wang", "resnet1d"),
         ("deit_224", "deit", "vit"),
         ("vit1d_stem", "vit1d", "resnet1d_wang"),
+        ("ema_resnet1d_wang", "resnet1d_wang", "s4d"),
         ("seed_effnetv2_no_early_stopping", "effnetv2", "convnext"),
     ):
         check_experiment(experiment, own)

@@ -181,9 +181,13 @@ class TestConvNets:
 
 
 class TestWeights:
-    @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-    @pytest.mark.parametrize("channels", [1, 3])
-    @pytest.mark.parametrize("model", [*PUBLISHED, "vit"])
+    @pytest.mark.parametrize(
+        ("model", "channels", "suffix"),
+        [
+            ("vit", 1, "pth"),
+            *((model, channels, "safetensors") for model in (*PUBLISHED, "vit") for channels in (1, 3)),
+        ],
+    )
     def test_local_file_is_loaded_into_another_head_and_stem(self, make, model, channels, suffix, tmp_path):
         source = make(model, "frontend.channels=3").network
         source.reset_classifier(1000) if hasattr(source, "reset_classifier") else None
@@ -215,8 +219,13 @@ class TestWeights:
         one, three = (make(model, weights, f"frontend.channels={channels}").eval() for channels in (1, 3))
         assert torch.allclose(one(_batch().signals), three(_batch().signals), atol=1e-5)
 
-    @pytest.mark.parametrize("model", ["vit", "resnet1d", *PUBLISHED])
-    @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 half a zip"])
+    @pytest.mark.parametrize(
+        ("model", "content"),
+        [
+            *(("vit", content) for content in (b"", b"no weights")),
+            *((model, b"PK\x03\x04 half a zip") for model in ("vit", "resnet1d", *PUBLISHED)),
+        ],
+    )
     def test_damaged_or_missing_file_is_named(self, make, model, content, tmp_path):
         file = tmp_path / "weights.pth"
         with pytest.raises(CheckpointError, match=r"weights\.pth is not there"):
