@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware
@@ -88,7 +89,7 @@ def run(
         result_file: its name.
 
     Returns:
-        The result, also written to `paths.output_dir`; its score is the best checkpoint's monitored value.
+        The result, also written to `paths.output_dir`; its score is the monitored value of the epoch that is scored.
 
     Raises:
         UserError: something that the user can mend; before anything is trained where possible.
@@ -114,39 +115,12 @@ def run(
 
     loggers = build_loggers(plain(cfg.logger), str(output_dir))
     evaluator = make_evaluator(cfg, device)
+    n_steps = 0
     if cfg.train:
-        trainer = make_trainer(cfg, device, loggers)
-        classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
-        announce(cfg, classifier, datamodule, device["precision"])
-        tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
-        if classifier.trainable:
-            trainer.fit(
-                classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True
-            )
-            result.timing = _timing(trainer, datamodule.batch_size)
-            if classifier.distillation:
-                result.timing["teacher_s"] = classifier.distillation.prepared_in_s
-            if not cfg.trainer.fast_dev_run:  # which writes no checkpoint
-                _back_to_best(classifier, output_dir, result)
-        evaluator.validate(classifier, datamodule=datamodule, verbose=False)
-        _keep_thresholds(classifier, output_dir / "checkpoints" / "best.ckpt")
-        result.metrics["val"] = _metrics(evaluator, "val")
-        result.score = float(evaluator.callback_metrics[cfg.monitor]) if cfg.monitor.startswith("val/") else None
-        if not classifier.trainable:  # after the validation, which chose its thresholds
-            save_classifier(classifier, output_dir / "checkpoints" / "best.ckpt")
-        best_epoch = result.timing.get("best_epoch")
-        result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
+        n_steps = _fit(cfg, device, loggers, classifier, datamodule, resume, result)
+        _validate(cfg, evaluator, classifier, datamodule, result)
     if cfg.test:
-        log.info("the test folds %s are scored by the chosen checkpoint", list(datamodule.folds["test"]))
-        evaluator.test(classifier, datamodule=datamodule, verbose=False)
-        result.metrics["test"] = _metrics(evaluator, "test")
-        own = output_dir / "checkpoints" / "best.ckpt" if cfg.train else Path(cfg.ckpt_path).expanduser()
-        members = [Path(path).expanduser() for path in (cfg.model.get("members", []) if cfg.train else [])]
-        for scored in (own, *members):
-            if scored.is_file():  # trainer.fast_dev_run writes none
-                n_scored = len(classifier.scored["test"].targets)
-                is_new = cfg.train and resume is None and scored == own
-                record_scoring(scored, datamodule.folds["test"], n_scored, output_dir, is_new=is_new)
+        _test(cfg, evaluator, classifier, datamodule, result, is_new=cfg.train and resume is None)
     predictions = _predictions(classifier, datamodule)
     for split, one in predictions.items():
         decided = Decided(one.probabilities(), classifier.thresholds.cpu().numpy())
@@ -155,8 +129,9 @@ def run(
     train_folds = classifier.description["folds"]["train"]
     result.evaluation = evaluate_predictions(predictions, train_folds, datamodule, result)
     if cfg.train:
-        figures, step = cfg.callbacks.figures, trainer.global_step
-        tensorboard.log_final(loggers, step, classifier, datamodule, result, predictions, figures)
+        tensorboard.log_final(
+            loggers, n_steps, classifier, datamodule, result, predictions, figures=cfg.callbacks.figures
+        )
     # What was evaluated, where trainer.limit_* leaves records out.
     result.data |= {f"n_{phase}": len(classifier.scored[phase].targets) for phase in result.metrics}
     write_predictions(output_dir / PREDICTIONS_FILE, predictions)
@@ -164,6 +139,70 @@ def run(
     result.artifacts = _artifacts(output_dir)
     result.write(output_dir, result_file)
     return result
+
+
+def _fit(
+    cfg: DictConfig,
+    device: Mapping[str, Any],
+    loggers: list[Logger],
+    classifier: ECGClassifier,
+    datamodule: PTBXLDataModule,
+    resume: Resume | None,
+    result: RunResult,
+) -> int:
+    """Train, and go back to the epoch that is scored; gives the number of optimizer steps."""
+    trainer = make_trainer(cfg, device, loggers)
+    classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
+    announce(cfg, classifier, datamodule, device["precision"])
+    tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
+    if not classifier.trainable:
+        return 0
+    trainer.fit(classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True)
+    result.timing = _timing(trainer, datamodule.batch_size)
+    if classifier.distillation:
+        result.timing["teacher_s"] = classifier.distillation.prepared_in_s
+    if not cfg.trainer.fast_dev_run:  # which writes no checkpoint
+        _back_to_best(classifier, Path(cfg.paths.output_dir), result)
+    best_epoch = result.timing.get("best_epoch")
+    result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
+    return trainer.global_step
+
+
+def _validate(
+    cfg: DictConfig, evaluator: L.Trainer, classifier: ECGClassifier, datamodule: PTBXLDataModule, result: RunResult
+) -> None:
+    """Score the validation folds, and keep what they choose in the checkpoint."""
+    checkpoint = Path(cfg.paths.output_dir) / "checkpoints" / "best.ckpt"
+    evaluator.validate(classifier, datamodule=datamodule, verbose=False)
+    if classifier.trainable:
+        _keep_thresholds(classifier, checkpoint)
+    else:
+        save_classifier(classifier, checkpoint)
+    result.metrics["val"] = _metrics(evaluator, "val")
+    result.score = float(evaluator.callback_metrics[cfg.monitor])
+
+
+def _test(
+    cfg: DictConfig,
+    evaluator: L.Trainer,
+    classifier: ECGClassifier,
+    datamodule: PTBXLDataModule,
+    result: RunResult,
+    *,
+    is_new: bool,
+) -> None:
+    """Score the test folds, once, and write down that it was done: with this checkpoint, and an ensemble's members."""
+    folds = datamodule.folds["test"]
+    log.info("the test folds %s are scored by the chosen checkpoint", list(folds))
+    evaluator.test(classifier, datamodule=datamodule, verbose=False)
+    result.metrics["test"] = _metrics(evaluator, "test")
+    output_dir = Path(cfg.paths.output_dir)
+    own = output_dir / "checkpoints" / "best.ckpt" if cfg.train else Path(cfg.ckpt_path).expanduser()
+    members = [Path(path).expanduser() for path in (cfg.model.get("members", []) if cfg.train else [])]
+    n_scored = len(classifier.scored["test"].targets)
+    for scored in (own, *members):
+        if scored.is_file():  # trainer.fast_dev_run writes none
+            record_scoring(scored, folds, n_scored, output_dir, is_new=is_new and scored == own)
 
 
 def begin(
@@ -361,7 +400,7 @@ def _keep_thresholds(classifier: ECGClassifier, path: Path) -> None:
 
     Its own may be of other weights: of those before they were averaged, or of the last epoch that was validated.
     """
-    if not classifier.trainable or not path.is_file():
+    if not path.is_file():  # trainer.fast_dev_run writes none
         return
     checkpoint = read_checkpoint(path)
     if not torch.equal(checkpoint["state_dict"]["thresholds"], classifier.thresholds.cpu()):

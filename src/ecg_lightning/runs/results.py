@@ -44,9 +44,9 @@ class RunResult:
         host: the machine.
         data: root hash, label rule and number of records of each split.
         metrics: by split; `ci95` holds 95 % intervals of `f1_macro_tuned` and `auroc_macro`, by patient.
-        evaluation: by split, what `evaluation.report` says of it; empty where no validation fold was predicted.
-        thresholds: by class, from fold 9 alone.
-        score: the best checkpoint's monitored value; a sweep's objective.
+        evaluation: by split, what `evaluation.report` and `evaluation.cohort` say of it.
+        thresholds: by class, from the validation folds alone.
+        score: the monitored value of the epoch that is scored; a sweep's objective.
         variants: the model as trained (`baseline`), and what compression made of it.
         timing: seconds of the fit, records per second, epochs.
         artifacts: name → path relative to the run's folder.
