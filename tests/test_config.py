@@ -96,7 +96,6 @@ REFUSED = {
     "train=false test=false": ["nothing to do"],
     "model.alpha=2": ["model.alpha=2", "at most 1"],
     "model.alpha=0.3": ["model.alpha=0.3 rules what a teacher gives", "model.teacher=FILE"],
-    "frontend.mean=0.1": ["frontend.mean=0.1 is not used", "frontend.normalization=lead", "set it to fixed"],
     "model=resnet1d model.window_s=2 model.stride_s=3": ["model.stride_s=3", "model.window_s=2", "at most as much"],
     "model=ensemble model.loss=argmax_cross_entropy": ["model.loss=argmax_cross_entropy", "allowed are bce"],
     "model=resnet1d_wang model.scheduler.warmup=1": ["model.scheduler.warmup=1", "below 1"],

@@ -16,6 +16,7 @@ from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.decisions import decide, macro_scores
 from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
 from ecg_lightning.evaluation.predictions import read_predictions
+from ecg_lightning.runs import sweep
 from ecg_lightning.runs.evaluations import evaluate_run, read_run
 
 SMALL = [*TINY["resnet1d"], "model=resnet1d", "trainer.max_epochs=1", "logger=none", "hardware.threads=1"]
@@ -124,6 +125,24 @@ def test_an_interrupted_cross_validation_goes_on(configure, synthetic_root, tmp_
 def test_folds_that_cannot_be_held_out_are_refused(configure, overrides, said):
     with pytest.raises(ConfigError, match=said):
         configure(*overrides)
+
+
+def test_the_printed_training_is_of_all_folds_and_leaves_fold_10_alone(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "{cross_validation: [[1, 2]], monitor: val/f1_macro, scored_epoch: last, callbacks: {early_stopping: null}}"
+    )
+    overrides = [
+        "data.root=/a b",
+        "++cross_validation=[[1,2]]",
+        "ckpt_path=last",
+        "+hparams_search=x",
+        "model.dropout=0.1",
+    ]
+    (command,) = sweep._next_on_all_folds(tmp_path, {"overrides": overrides})
+    assert shlex.split(command)[2:] == [
+        "monitor=val/f1_macro", "scored_epoch=last", "callbacks.early_stopping=null", "test=false", "n_tried=1",
+        "data.root=/a b", "cross_validation=null", "model.dropout=0.1",
+    ]  # fmt: skip
 
 
 def test_a_search_without_a_finished_trial_says_so(tmp_path):

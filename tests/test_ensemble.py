@@ -44,6 +44,9 @@ def test_probabilities_are_the_members_mean(run, members, tmp_path):
     assert result.status == "ok"
     ledger = (tmp_path / "test_scored.csv").read_text()  # beside the copies: each was scored once more
     assert [ledger.count(copy.name) for copy in copies] == [1, 1]
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    run(tmp_path / "again", "vit", "train=false", f"ckpt_path={checkpoint}")
+    assert [(tmp_path / "test_scored.csv").read_text().count(copy.name) for copy in copies] == [2, 2]
     assert result.score == result.metrics["val"]["f1_macro"]
     for copy in copies:
         copy.unlink()  # the ensemble's checkpoint needs no other file

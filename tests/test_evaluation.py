@@ -424,11 +424,18 @@ def test_how_many_configurations_were_tried_is_told(tmp_path):
     average = f"seed: 0\nmodel: {{members: ['{final}/checkpoints/best.ckpt', '{other}/checkpoints/best.ckpt']}}\n"
     ensemble = _run(tmp_path / "ensemble", 1.1, config=average)
     assert "one of 12 configurations that were tried" in _call("evaluate", ensemble, "--resamples", 100).stdout
+    within = f"seed: 0\nmodel: {{members: ['{tmp_path}/own/members/a.ckpt', '{final}/variants/prune/model.ckpt']}}\n"
+    own = _run(tmp_path / "own", 1.1, config=within)  # its own folder holds a member, and a variant is another
+    assert "one of 12 configurations that were tried" in _call("evaluate", own, "--resamples", 100).stdout
+    _, shared = json.loads(_call("compare", final, own, "--resamples", 100, "--json").stdout)
+    assert shared["shared"]
     for name, seed in (("sweep/a", 0), ("sweep/b", 1), ("sweep/c", 0)):
         (tmp_path / "sweep").mkdir(exist_ok=True)
         depth = 3 if name.endswith("c") else 2
         cell = _run(tmp_path / name, 1.6, draw=seed, config=f"seed: {seed}\nmodel: {{depth: {depth}}}\n")
     (tmp_path / "sweep" / "results.csv").touch()
+    assert "one of 2 configurations that were tried" in _call("evaluate", cell, "--resamples", 100).stdout
+    (tmp_path / "sweep" / "b" / "config.yaml").write_text("data: [")  # a damaged cell is no reason to stop
     assert "one of 2 configurations that were tried" in _call("evaluate", cell, "--resamples", 100).stdout
     assert "on that fold itself scores are too good" in _call("compare", other, final, "--split", "val").stdout
 

@@ -585,7 +585,7 @@ def test_unknown_trainer_arguments_are_refused(run, tmp_path):
 
 @pytest.mark.parametrize("option", ["fdr", "limit", "overfit", "profiler"])
 def test_debug_options_run(run, tmp_path, option):
-    shorter = ["trainer.max_epochs=4", "trainer.accumulate_grad_batches=2"] if option == "overfit" else []
+    shorter = {"overfit": ["trainer.max_epochs=4"], "limit": ["trainer.accumulate_grad_batches=3"]}.get(option, [])
     result = run(tmp_path, f"debug={option}", "trainer.log_every_n_steps=1", *shorter)
 
     assert result.status == "ok"

@@ -99,6 +99,12 @@ def data_option(description: Mapping[str, Any]) -> str | None:
     return "synthetic" if target.endswith("SyntheticPTBXLDataModule") else "ptbxl"
 
 
+def members_of(described: Mapping[str, Any]) -> list[Path]:
+    """Checkpoints that an ensemble averages, its members' own too, where they were."""
+    own = [Path(path).expanduser() for path in described["model"].get("members") or []]
+    return own + [path for member in described.get("members", []) for path in members_of(member)]
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of this project, without running anything in it.
 

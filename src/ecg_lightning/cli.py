@@ -183,7 +183,8 @@ def evaluate(
     try:
         _check_split(split)
         found = evaluate_run(run, split, root, resamples)
-        draw(run, split, resamples, reliability, abstention)
+        if reliability or abstention:
+            draw(run, split, resamples, reliability, abstention)
     except UserError as error:
         _fail(error)
     if as_json:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware, training
 from ecg_lightning.building import build_datamodule, build_loggers, build_stage
-from ecg_lightning.checkpoints import data_option, read_checkpoint
+from ecg_lightning.checkpoints import data_option, members_of, read_checkpoint
 from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
@@ -201,7 +201,8 @@ def _compress(
         result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")
     check_held_out(described, datamodule, f"ckpt_path={checkpoint}")
     if "test" not in result.metrics:  # else the training of the same command has scored them, and kept count
-        record_scoring(checkpoint, datamodule.folds["test"], len(datamodule.datasets["test"]), output_dir)
+        n_records = len(datamodule.datasets["test"])
+        record_scoring(checkpoint, datamodule.folds["test"], n_records, output_dir, members_of(described))
     variants: list[Variant] = []
     latency = LatencyConfig(**plain(cfg.compression.latency))
     try:

@@ -259,8 +259,10 @@ def _explain_key(key: str) -> str:
             where = ".".join(parts[:depth])
             options = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
             full = f"{where}.{part}" if where else part
-            if isinstance(parent, DictConfig) and not options:  # an open one, such as trainer.extra
-                return f"{key}: {where} holds nothing yet; add to it with +{key}=VALUE"
+            if where == "trainer.extra":
+                return f"{key}: trainer.extra holds nothing yet; add to it with +{key}=VALUE"
+            if where == "callbacks.extra":
+                return f"{key}: no such callback was chosen; callbacks=ema and callbacks=swa bring one each"
             inside = f"{where} holds" if where else "known are"
             return f"{full}: there is no such key; {inside} {', '.join(options)}.{config.did_you_mean(part, options)}"
         parent = parent[part]

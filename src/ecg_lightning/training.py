@@ -28,6 +28,7 @@ from ecg_lightning.checkpoints import (
     described_in,
     find_resume,
     load_classifier,
+    members_of,
     read_checkpoint,
     save_classifier,
 )
@@ -197,12 +198,10 @@ def _test(
     evaluator.test(classifier, datamodule=datamodule, verbose=False)
     result.metrics["test"] = _metrics(evaluator, "test")
     output_dir = Path(cfg.paths.output_dir)
-    own = output_dir / "checkpoints" / "best.ckpt" if cfg.train else Path(cfg.ckpt_path).expanduser()
-    members = [Path(path).expanduser() for path in (cfg.model.get("members", []) if cfg.train else [])]
-    n_scored = len(classifier.scored["test"].targets)
-    for scored in (own, *members):
-        if scored.is_file():  # trainer.fast_dev_run writes none
-            record_scoring(scored, folds, n_scored, output_dir, is_new=is_new and scored == own)
+    scored = output_dir / "checkpoints" / "best.ckpt" if cfg.train else Path(cfg.ckpt_path).expanduser()
+    if scored.is_file():  # trainer.fast_dev_run writes none
+        n_records, members = len(classifier.scored["test"].targets), members_of(classifier.description)
+        record_scoring(scored, folds, n_records, output_dir, members, is_new=is_new)
 
 
 def begin(

@@ -38,11 +38,11 @@ def validate(cfg: DictConfig) -> None:
     """
     _check_values(cfg)
     _check_stages(cfg)
-    if cfg.train:  # else the front end is the checkpoint's
+    if cfg.train:  # else the model and its front end are the checkpoint's
         _check_frontend(cfg)
+        _check_idle(cfg)
     _check_folds(cfg)
     _check_schedule(cfg)
-    _check_idle(cfg)
     _check_cross_validation(cfg)
     if not (cfg.train or cfg.test):
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
@@ -144,25 +144,17 @@ def _check_schedule(cfg: DictConfig) -> None:
 
 
 def _check_idle(cfg: DictConfig) -> None:
-    """Refuse settings that nothing brings into force."""
-    taught, normalization = cfg.model.teacher is not None, cfg.frontend.normalization
-    of_a_teacher = "rules what a teacher gives: set model.teacher=FILE, or leave it out"
-    of_fixed = (
-        f"is not used: frontend.normalization={normalization} takes both from the training folds; set it to fixed, or "
-        "leave this out"
-    )
-    for group, keys, in_force, way_out in (
-        ("model", _TAUGHT, taught, of_a_teacher),
-        ("frontend", ("mean", "std"), normalization == "fixed", of_fixed),
-    ):
-        for key in () if in_force else keys:
-            if (value := cfg[group][key]) != getattr(OmegaConf.get_type(cfg[group]), key):
-                raise ConfigError(f"{group}.{key}={value} {way_out}")
+    """Refuse settings of a model that nothing brings into force, or that leave parts of a record out."""
+    for key in _TAUGHT if cfg.model.teacher is None else ():
+        if (value := cfg.model[key]) != getattr(ModelConfig, key):
+            raise ConfigError(
+                f"model.{key}={value} rules what a teacher gives: set model.teacher=FILE, or leave it out"
+            )
     window_s, stride_s = cfg.model.get("window_s"), cfg.model.get("stride_s")
     if window_s and stride_s and stride_s > window_s:
         raise ConfigError(
             f"model.stride_s={stride_s} skips parts of a record between windows of model.window_s={window_s} seconds: "
-            "choose at most as much"
+            "set model.stride_s to at most as much"
         )
 
 

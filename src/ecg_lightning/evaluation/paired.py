@@ -81,8 +81,8 @@ def compare(recipe: Scores, reference: Scores, shared: bool = False) -> Differen
     Args:
         recipe: what `score` gave.
         reference: the same of the one it is compared with, on the same records.
-        shared: whether the recipe is an average, or an ensemble, that the reference's trainings are part of: their
-            luck moves both, so that the interval is over patients, of these trainings.
+        shared: whether trainings are part of both, as of an average and one of its members: their luck moves both,
+            so that the interval is over patients, of these trainings.
     """
     f1, auroc = (
         _with_seeds(bootstrap.interval(own_SR.mean(axis=0) - its_SR.mean(axis=0)), [] if shared else [own_SR, its_SR])

@@ -66,7 +66,7 @@ class Ensemble(ECGClassifier):
         if frontend.normalization != "fixed" or not torch.equal(frontend.represent_as_is(probe), probe):
             raise ConfigError(
                 "model=ensemble takes millivolts as they are, since its members have front ends of their own: leave "
-                "frontend out"
+                "frontend out, and make a checkpoint anew that was made with one"
             )
         if stride_s or aggregate:
             _recut(members, stride_s, aggregate)

@@ -9,12 +9,17 @@ from torch import nn
 
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
+_NOT_DECAYED = (
+    *("pos_embed", "cls_token", "dist_token"),
+    *("log_step_H", "log_decay_HN", "frequency_HN", "direct_H"),  # a state space's poles have no neutral 0
+)
+"""Ends of the names of parameters that weight decay is kept off, whatever their shape; a traced graph keeps names."""
+
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Fused optimizer; with AdamW and SGD, weight decay is kept off biases, norms and what a part of the network names.
+    """Fused optimizer; with AdamW and SGD, weight decay is kept off `_NOT_DECAYED`, biases and norms.
 
-    A part names parameters in `no_weight_decay()`, as timm's do. With `decay_norms` biases and norms decay, too. Plain
-    Adam decays everything, as PyTorch's does.
+    With `decay_norms` biases and norms decay, too. Plain Adam decays everything, as PyTorch's does.
     """
     betas = (0.9, config.beta2)
     if config.name == "adam":
@@ -58,17 +63,10 @@ def learning_rate_factor(step: int, n_steps: int, config: SchedulerConfig) -> fl
 
 
 def _decay_groups(module: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
-    spared = {
-        part.get_parameter(name)
-        for part in module.modules()
-        if (names := getattr(part, "no_weight_decay", None))
-        for name in names()
-        if getattr(part, name, None) is not None  # timm names what some of its networks lack
-    }
     kept = {"decay": [], "no_decay": []}  # type: dict[str, list[nn.Parameter]]
-    for parameter in module.parameters():
+    for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            plain = parameter in spared or (parameter.ndim < 2 and not config.decay_norms)
+            plain = name.endswith(_NOT_DECAYED) or (parameter.ndim < 2 and not config.decay_norms)
             kept["no_decay" if plain else "decay"].append(parameter)
     return [
         {"params": kept["decay"], "weight_decay": config.weight_decay},

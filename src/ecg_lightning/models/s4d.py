@@ -108,10 +108,6 @@ class BidirectionalS4D(nn.Module):
         self.output_HN = nn.Parameter(torch.randn(2, channels, states, 2) * math.sqrt(0.5))  # real and imaginary part
         self.direct_H = nn.Parameter(torch.randn(channels, 1))
 
-    def no_weight_decay(self) -> set[str]:
-        """A state space's poles and step have no neutral 0."""
-        return {"log_step_H", "log_decay_HN", "frequency_HN", "direct_H"}
-
     def impulse_responses(self, n_samples: int) -> Tensor:
         """(2, H, T): forwards and backwards; in real arithmetic, which every exporter knows."""
         step_H = self.log_step_H.exp()

@@ -89,8 +89,8 @@ def print_evaluation(found: dict[str, Any], console: Console) -> None:
     )
     if found["split"] == "test" and (times := found["times_test_scored"]) > 1:
         console.print(
-            f"the test folds were scored {times} times with this checkpoint (checkpoints/{LEDGER_FILE}): what was "
-            "chosen by such a score was chosen on them",
+            f"the test folds were scored {times} times with this checkpoint, or an average of it "
+            f"(checkpoints/{LEDGER_FILE}): what was chosen by such a score was chosen on them",
             highlight=False,
         )
     if "subgroups" in found:

@@ -14,7 +14,7 @@ from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.runs.ledger import times_scored
-from ecg_lightning.runs.recipes import by_recipe, check_independent, n_tried, sharing_trainings
+from ecg_lightning.runs.recipes import by_recipe, check_independent, n_tried, sharing_trainings, trainings_of
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 
 Pair = tuple[Predictions, Predictions]
@@ -93,7 +93,10 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         "label_rule": label_rule,
         "n_tried": n_tried(run),
         "times_test_scored": times_scored(run, config.get("ckpt_path")),
-        "chose_epoch": bool(config.get("train")) and config.get("scored_epoch") == "best",
+        "chose_epoch": any(
+            one.get("train") and one.get("scored_epoch", "best") == "best"
+            for one in map(read_config, trainings_of(run))
+        ),
         **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
     }
     try:
@@ -128,10 +131,9 @@ def draw(folder: Path, split: str, n_resamples: int, reliability: Path | None, a
     """
     from ecg_lightning.runs import curves  # matplotlib: only where there is something to draw
 
-    val, scored = read_run(folder, split)
+    val, scored = read_trained(folder, split) if reliability else read_run(folder, split)
     figures = {}
     if reliability:
-        val, scored = read_trained(folder, split)
         calibrated = report.calibrated(val, scored)
         figures["reliability", reliability] = curves.reliability_figure(calibrated, scored.targets_NC, scored.classes)
     if abstention:

@@ -16,21 +16,34 @@ LEDGER_FILE = "test_scored.csv"
 _COLUMNS = ("time", "checkpoint", "test_folds", "n_records", "run", "git")
 
 
-def record_scoring(checkpoint: Path, folds: Sequence[int], n_records: int, run: Path, *, is_new: bool = False) -> None:
-    """Add a line; where the checkpoint's folder cannot be written to, only the log has it.
+def record_scoring(
+    checkpoint: Path,
+    folds: Sequence[int],
+    n_records: int,
+    run: Path,
+    members: Sequence[Path] = (),
+    *,
+    is_new: bool = False,
+) -> None:
+    """Add a line, beside an ensemble's members, too; where a folder cannot be written to, only the log has it.
 
     Args:
         checkpoint: that was scored.
         folds: test folds.
         n_records: that were scored.
         run: folder of the result.
+        members: checkpoints that it averages, of which those that are still there get a line.
         is_new: the checkpoint was just trained, and lines that are there are of another one that it replaced.
     """
-    ledger = checkpoint.parent / LEDGER_FILE
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    row = (now, checkpoint.name, " ".join(map(str, folds)), n_records, run.absolute(), git_revision() or "")
+    rest = (" ".join(map(str, folds)), n_records, run.absolute(), git_revision() or "")
+    for scored in (checkpoint, *(member for member in members if member.is_file())):
+        _add(scored.parent / LEDGER_FILE, (now, scored.name, *rest), begins=is_new and scored == checkpoint)
+
+
+def _add(ledger: Path, row: Sequence[object], *, begins: bool) -> None:
     try:
-        begins = is_new or not ledger.exists()
+        begins = begins or not ledger.exists()
         with ledger.open("w" if begins else "a", newline="") as file:
             csv.writer(file).writerows([_COLUMNS, row] if begins else [row])
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,9 @@ def recipe_of(folder: Path) -> str:
         return str(folder)
     kept = without(config, _NOT_OF_A_RECIPE)
     if isinstance(model := kept.get("model"), dict):
-        model |= {name: sorted(_source(one) for one in named) for name, named in _sources(config).items()}
+        model |= {name: sorted(_source(one, folder) for one in named) for name, named in _sources(config).items()}
     if not config.get("train") and (path := config.get("ckpt_path")):  # compressed, or evaluated
-        kept["ckpt_path"] = _source(path)
+        kept["ckpt_path"] = _source(path, folder)
     precision = read_result(folder).get("host", {}).get("precision")
     return f"{hash_config(_in_force(kept))} {precision}"
 
@@ -58,19 +59,24 @@ def recipes_of_the_sweep(folder: Path) -> int:
     sweep = folder.absolute().parent
     if not (sweep / SWEEP_TABLE).is_file():
         return 1
-    cells = [path.parent for path in sweep.glob(f"*/{RESULT_FILE}") if read_config(path.parent)]
-    return max(1, len({recipe_of(cell) for cell in cells}))
+    recipes = set()
+    for path in sweep.glob(f"*/{RESULT_FILE}"):
+        with contextlib.suppress(DataError):  # a damaged cell is none that counts
+            recipes |= {recipe_of(path.parent)} if read_config(path.parent) else set()
+    return max(1, len(recipes))
 
 
 def n_tried(run: Path) -> int:
     """Configurations that a run's was chosen among: those of its sweep, or as many as `n_tried` says.
 
-    An ensemble's is the most of its members'.
+    An ensemble's is the most of those of the trainings that it averages.
     """
-    config = read_config(run)
-    said = config.get("n_tried")
-    of_members = [n_tried(Path(path).parent.parent) for path in _sources(config).get("members", [])]
-    return max(said if isinstance(said, int) else 1, recipes_of_the_sweep(run), *of_members)
+    counts = [1]
+    for training in trainings_of(run) | {run}:
+        with contextlib.suppress(DataError):  # moved or damaged: what the others say counts
+            said = read_config(training).get("n_tried")
+            counts += [said if isinstance(said, int) else 1, recipes_of_the_sweep(training)]
+    return max(counts)
 
 
 def check_independent(runs: Sequence[Path]) -> None:
@@ -94,17 +100,28 @@ def check_independent(runs: Sequence[Path]) -> None:
 
 
 def sharing_trainings(run: Path, others: Sequence[Path]) -> list[Path]:
-    """Those of other runs that are averages of a training that a run averages, or is."""
-    own = _trainings(run)
-    return [other for other in others if other.resolve() != run.resolve() and own & _trainings(other)]
+    """Other runs that share a training with a run: that average it, or are it."""
+    own = trainings_of(run)
+    return [other for other in others if other.resolve() != run.resolve() and own & trainings_of(other)]
 
 
-def _trainings(run: Path) -> set[Path]:
-    """Folders of the trainings that an ensemble averages, of its members' too; of another run its own."""
-    members = [Path(path).expanduser().resolve() for path in _sources(read_config(run)).get("members", [])]
-    if not members:
-        return {run.resolve()}
-    return set[Path]().union(*(_trainings(member.parent.parent) for member in members))
+def trainings_of(run: Path) -> set[Path]:
+    """Folders of the trainings that an ensemble averages, of its members' too; of another run its own.
+
+    A member that lies in no run's folder is a training of its own.
+    """
+    found: set[Path] = set()
+    waiting, seen = [run.resolve()], set()
+    while waiting:
+        one = waiting.pop()
+        if one in seen:  # an ensemble's own folder may hold its members
+            continue
+        seen.add(one)
+        members = [Path(path).expanduser().resolve() for path in _sources(read_config(one)).get("members", [])]
+        runs = [next((up for up in path.parents if (up / RESULT_FILE).is_file()), path) for path in members]
+        waiting += runs
+        found |= set() if members else {one}
+    return found
 
 
 def changed_settings(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
@@ -135,12 +152,12 @@ def _in_force(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value}
 
 
-def _source(named: str) -> str:
-    """The recipe of the run that a checkpoint, or the folder of a cross-validation, belongs to; else its path."""
+def _source(named: str, asked: Path) -> str:
+    """The recipe of another run that a checkpoint, or the folder of a cross-validation, belongs to; else its path."""
     path = Path(named).expanduser()
     run = path if path.is_dir() else path.parent.parent
     try:
-        return recipe_of(run) if read_config(run) else named
+        return recipe_of(run) if run.resolve() != asked.resolve() and read_config(run) else named
     except DataError:  # it did not finish, or its result was moved
         return named
 

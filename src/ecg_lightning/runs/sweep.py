@@ -147,12 +147,19 @@ def _next_on_all_folds(best: Path, result: dict[str, Any]) -> list[str]:
     config = read_config(best)
     if not config.get("cross_validation"):
         return []
-    kept = [part for part in result["overrides"] if not part.startswith(("cross_validation=", "hparams_search="))]
     ways = [f"{name}={config[name]}" for name in ("monitor", "scored_epoch")]
     if (config.get("callbacks") or {}).get("early_stopping") is None:
         ways.append("callbacks.early_stopping=null")
-    settings = {part.partition("=")[0]: part for part in (*ways, f"n_tried={n_tried(best)}", *kept)}
+    # Fold 10 is scored where the command line says so, or by a training after it.
+    settings = {_key(part): part for part in (*ways, "test=false", f"n_tried={n_tried(best)}", *result["overrides"])}
+    for name in ("hparams_search", "ckpt_path", "paths.output_dir"):
+        settings.pop(name, None)
+    settings["cross_validation"] = "cross_validation=null"  # an experiment may set it
     return [" ".join([_program("train"), *map(shlex.quote, settings.values())])]
+
+
+def _key(setting: str) -> str:
+    return setting.lstrip("+~").partition("=")[0]
 
 
 def _next_with_checkpoint(best: Path, result: dict[str, Any]) -> list[str]:
