@@ -303,7 +303,8 @@ class TestDistillation:
     @pytest.mark.parametrize("loss", ["bce", "argmax_cross_entropy"])
     def test_total_is_alpha_hard_plus_rest_soft(self, make, loss):
         teacher = _opinionated(make("effnetv2", "frontend.size=32", f"model.loss={loss}"))
-        student = make("deit", "model.alpha=0.3", "model.temperature=2", teacher=teacher).eval()
+        settings = ["model.teacher=FILE", "model.alpha=0.3", "model.temperature=2"]
+        student = make("deit", *settings, teacher=teacher).eval()
         batch = _batch()
         class_logits, distilled = student._both_heads(student.frontend(batch.signals))
         taught = teacher(batch.signals) / 2
