@@ -118,8 +118,7 @@ def trainings_of(run: Path) -> set[Path]:
             continue
         seen.add(one)
         members = [Path(path).expanduser().resolve() for path in _sources(read_config(one)).get("members", [])]
-        runs = [next((up for up in path.parents if (up / RESULT_FILE).is_file()), path) for path in members]
-        waiting += runs
+        waiting += [next((up for up in path.parents if (up / RESULT_FILE).is_file()), path) for path in members]
         found |= set() if members else {one}
     return found
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.runs.recipes import flat, without
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
-from ecg_lightning.runs.sweep import override
+from ecg_lightning.runs.sweep import key_of, override
 
 TOLERANCE = 0.005
 """Of macro AUROC; a full fold 10 leaves ± 0.0065 to chance (95 %)."""
@@ -80,7 +80,7 @@ def run_protocol(
     from ecg_lightning import launching  # Hydra
 
     for setting in settings:
-        key = setting.lstrip("+~").partition("=")[0]
+        key = key_of(setting)
         if key in _OWN_SETTINGS:
             raise ConfigError(f"--setting {setting}: this is reproduce's own; use --model, --task, --seeds or --root")
         if key in _OF_THE_TEST_FOLD:
@@ -120,7 +120,7 @@ def _is_finished(folder: Path, settings: Sequence[str]) -> bool:
 
 def _of_the_recipe(overrides: Sequence[str]) -> set[str]:
     """Overrides that change what is trained, beyond the cell's own, and the data."""
-    keys = {part: part.lstrip("+~").partition("=")[0] for part in overrides}
+    keys = {part: key_of(part) for part in overrides}
     cell = ("experiment", "model", "data", "hardware", "logger")
     return {
         part

@@ -151,15 +151,11 @@ def _next_on_all_folds(best: Path, result: dict[str, Any]) -> list[str]:
     if (config.get("callbacks") or {}).get("early_stopping") is None:
         ways.append("callbacks.early_stopping=null")
     # Fold 10 is scored where the command line says so, or by a training after it.
-    settings = {_key(part): part for part in (*ways, "test=false", f"n_tried={n_tried(best)}", *result["overrides"])}
+    settings = {key_of(part): part for part in (*ways, "test=false", f"n_tried={n_tried(best)}", *result["overrides"])}
     for name in ("hparams_search", "ckpt_path", "paths.output_dir"):
         settings.pop(name, None)
     settings["cross_validation"] = "cross_validation=null"  # an experiment may set it
     return [" ".join([_program("train"), *map(shlex.quote, settings.values())])]
-
-
-def _key(setting: str) -> str:
-    return setting.lstrip("+~").partition("=")[0]
 
 
 def _next_with_checkpoint(best: Path, result: dict[str, Any]) -> list[str]:
@@ -193,6 +189,11 @@ def override(key: str, value: str) -> str:
     if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
         return f"{key}={value}"
     return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def key_of(setting: str) -> str:
+    """The key of an override of Hydra's command line, whatever it does to it: `+key=…`, `~key`."""
+    return setting.lstrip("+~").partition("=")[0]
 
 
 def _program(main: str) -> str:
