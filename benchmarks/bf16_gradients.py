@@ -1,9 +1,10 @@
-"""How far bfloat16 turns the first gradients of the one-dimensional networks.
+"""How far bfloat16, and on a CUDA device TF32, turn the first gradients of the one-dimensional networks.
 
-    python benchmarks/bf16_gradients.py --root DIR
+    python benchmarks/bf16_gradients.py --root DIR [--accelerator cuda]
 
-The cosine between the gradients of all weights for one batch of training records, in fp32 and with bfloat16's products;
-untrained weights, no dropout, one crop for both.
+The cosine between the gradients of all weights for one batch of training records, in fp32 and with bfloat16's or
+TF32's products; untrained weights, no dropout, one crop for all. The last column is fp32 once more: what the order of
+sums does.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ MODELS = ("resnet1d_wang", "xresnet1d18", "xresnet1d50", "xresnet1d101", "incept
 N_RECORDS = 64
 
 
-def gradients(classifier: ECGClassifier, batch: ECGBatch, bf16: bool) -> torch.Tensor:
+def gradients(classifier: ECGClassifier, batch: ECGBatch, products: str) -> torch.Tensor:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = products == "tf32"
     torch.manual_seed(0)
     classifier.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.autocast(batch.signals.device.type, torch.bfloat16, enabled=products == "bf16"):
         loss, _ = classifier.loss_and_logits(batch)
     loss.backward()
     return torch.cat([one.grad.flatten() for one in classifier.parameters() if one.grad is not None]).double()
@@ -34,19 +36,25 @@ def gradients(classifier: ECGClassifier, batch: ECGBatch, bf16: bool) -> torch.T
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", required=True, help="PTB-XL's folder")
-    root = parser.parse_args().root
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
+    arguments = parser.parse_args()
+    ways = ("bf16", "fp32") if arguments.accelerator == "cpu" else ("bf16", "tf32", "fp32")
+    print(f"{'cosine to fp32':15}", *ways)
     for model in MODELS:
         cfg = composed(
-            f"model={model}", "data=ptbxl", f"data.root={root}", "frontend/augmentation=none",
+            f"model={model}", "data=ptbxl", f"data.root={arguments.root}", "frontend/augmentation=none",
             "model.dropout=0", "model.drop_path=0",
         )  # fmt: skip
         datamodule = build_datamodule(plain(cfg.data), cfg.seed)
         datamodule.load(("train",))
         classifier = build_classifier(plain(cfg.model), plain(cfg.frontend), n_samples=datamodule.n_samples, seed=0)
         classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
-        batch = datamodule.datasets["train"].__getitems__(list(range(N_RECORDS)))
-        fp32, bf16 = (gradients(classifier.train(), batch, precise) for precise in (False, True))
-        print(f"{model:15} {torch.cosine_similarity(fp32, bf16, dim=0).item():.3f}")
+        classifier.train().to(arguments.accelerator)
+        loaded = datamodule.datasets["train"].__getitems__(list(range(N_RECORDS)))
+        batch = ECGBatch(loaded.signals.to(arguments.accelerator), loaded.targets.to(arguments.accelerator))
+        fp32 = gradients(classifier, batch, "fp32")
+        cosines = [torch.cosine_similarity(fp32, gradients(classifier, batch, way), dim=0).item() for way in ways]
+        print(f"{model:15}", *(f"{cosine:.3f}" for cosine in cosines))
 
 
 if __name__ == "__main__":

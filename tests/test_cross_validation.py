@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import sqlite3
 import shutil
 
 import numpy as np
@@ -159,6 +160,7 @@ def test_a_search_without_a_finished_trial_says_so(tmp_path):
 def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_root, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["hparams_search=signal_recipe", "hydra.sweeper.n_trials=4", f"hydra.sweep.dir={tmp_path}/s"]
+    search += ["hydra.sweeper.study_name=kept", f'hydra.sweeper.storage="sqlite:///{tmp_path}/search.db"']
     failing = '+hydra.sweeper.params={data.batch_size: "choice(-3,8)"}'
     done = start(*search, failing, *SMALL, "data=ptbxl", f"data.root={synthetic_root}")
     assert done.returncode == 1, done.stderr
@@ -167,6 +169,8 @@ def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_roo
     finished = [one for one in results if one["status"] == "ok"]
     assert len(results) == 4 > len(finished) > 0
     assert best["best_value"] == max(one["score"] for one in finished)
+    kept = sqlite3.connect(tmp_path / "search.db").execute("SELECT value FROM trial_values")
+    assert sorted(value for (value,) in kept) == sorted(one["score"] for one in finished)
     assert 1e-3 <= best["best_params"]["model.optimizer.lr"] <= 2e-2
     assert all("cross-validation over folds [[5, 6], [7, 8]]" in one["notes"][0] for one in finished)
     assert not any("too good" in note for one in finished for note in one["notes"])  # the last epoch is scored

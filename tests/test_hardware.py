@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from ecg_lightning.hardware import to_channels_last
+from ecg_lightning.hardware import prepare, to_channels_last
+
+
+def test_fp32_is_fp32_on_a_device_too(monkeypatch, configure):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    device = prepare(configure("hardware=cuda", "hardware.precision=32-true", "hardware.threads=1").hardware)
+    assert (device["accelerator"], device["precision"]) == ("cuda", "32-true")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def prepare(hardware: DictConfig) -> dict[str, Any]:
             "hardware=cuda: this machine has no CUDA device that PyTorch can use; use hardware=cpu"
         )
     torch.set_num_threads(hardware.threads or available_cores())
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is to be what it says: in training, and in every score
     return {
         "accelerator": hardware.accelerator,
         "devices": hardware.devices,

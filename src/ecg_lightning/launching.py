@@ -196,7 +196,7 @@ def _launch(main: Callable[[], object]) -> None:
     except Exception as error:  # a job's own never come here: this is Hydra's composition
         if wanted_trace:
             raise
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
         if "No trials are completed yet" in reason:  # Optuna's
             _fail("no trial of the search finished: each one's reason stands above", FAILED)
         _fail(f"the configuration cannot be composed ({reason}); HYDRA_FULL_ERROR=1 shows where", UserError.exit_code)
