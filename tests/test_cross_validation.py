@@ -3,8 +3,8 @@
 import json
 import re
 import shlex
-import sqlite3
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
