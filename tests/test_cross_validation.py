@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -169,8 +170,9 @@ def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_roo
     finished = [one for one in results if one["status"] == "ok"]
     assert len(results) == 4 > len(finished) > 0
     assert best["best_value"] == max(one["score"] for one in finished)
-    kept = sqlite3.connect(tmp_path / "search.db").execute("SELECT value FROM trial_values")
-    assert sorted(value for (value,) in kept) == sorted(one["score"] for one in finished)
+    with closing(sqlite3.connect(tmp_path / "search.db")) as kept:
+        values = kept.execute("SELECT value FROM trial_values").fetchall()
+    assert sorted(value for (value,) in values) == sorted(one["score"] for one in finished)
     assert 1e-3 <= best["best_params"]["model.optimizer.lr"] <= 2e-2
     assert all("cross-validation over folds [[5, 6], [7, 8]]" in one["notes"][0] for one in finished)
     assert not any("too good" in note for one in finished for note in one["notes"])  # the last epoch is scored
