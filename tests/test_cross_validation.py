@@ -147,15 +147,28 @@ def test_the_printed_training_is_of_all_folds_and_leaves_fold_10_alone(tmp_path)
     ]  # fmt: skip
 
 
-def test_a_search_without_a_finished_trial_says_so(tmp_path):
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_search_without_a_finished_trial_says_so(kept, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    storage = [f'hydra.sweeper.storage="sqlite:///{tmp_path}/search.db"'] if kept else []
     done = start(
         "hparams_search=signal_recipe", "hydra.sweeper.n_trials=1", "cross_validation=[9]", "model=resnet1d",
-        f"hydra.sweep.dir={tmp_path}/s",
+        f"hydra.sweep.dir={tmp_path}/s", *storage,
     )  # fmt: skip
     assert done.returncode == 1
     assert "failed: cross_validation=[9]: give different folds" in done.stdout + done.stderr
     assert done.stderr.splitlines()[-1] == "error: no trial of the search finished: each one's reason stands above"
+
+
+def test_a_search_that_cannot_be_kept_is_refused(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    done = start(
+        "hparams_search=signal_recipe", "model=resnet1d", f"hydra.sweep.dir={tmp_path}/s",
+        f'hydra.sweeper.storage="sqlite:///{tmp_path}/missing/search.db"',
+    )  # fmt: skip
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "hydra.sweeper.storage cannot be opened" in done.stderr
+    assert "unable to open database file" in done.stderr
 
 
 def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_root, tmp_path):

@@ -197,8 +197,15 @@ def _launch(main: Callable[[], object]) -> None:
         if wanted_trace:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        if "No trials are completed yet" in reason:  # Optuna's
+        if "No trials are completed yet" in reason or reason == "Record does not exist.":  # Optuna's, of a kept search
             _fail("no trial of the search finished: each one's reason stands above", FAILED)
+        if type(error).__module__.startswith("sqlalchemy"):
+            reason = reason.split(" (Background on this error")[0]
+            _fail(
+                f"hydra.sweeper.storage cannot be opened ({reason}): name a file in a folder that is there, as in "
+                'hydra.sweeper.storage="sqlite:///FILE"',
+                UserError.exit_code,
+            )
         _fail(f"the configuration cannot be composed ({reason}); HYDRA_FULL_ERROR=1 shows where", UserError.exit_code)
 
 
