@@ -13,6 +13,7 @@ import argparse
 
 import torch
 from _common import composed
+from lightning.fabric.utilities import move_data_to_device
 
 from ecg_lightning.building import build_classifier, build_datamodule
 from ecg_lightning.config import plain
@@ -51,7 +52,7 @@ def main() -> None:
         classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
         classifier.train().to(arguments.accelerator)
         loaded = datamodule.datasets["train"].__getitems__(list(range(N_RECORDS)))
-        batch = ECGBatch(loaded.signals.to(arguments.accelerator), loaded.targets.to(arguments.accelerator))
+        batch = move_data_to_device(loaded, torch.device(arguments.accelerator))
         fp32 = gradients(classifier, batch, "fp32")
         cosines = [torch.cosine_similarity(fp32, gradients(classifier, batch, way), dim=0).item() for way in ways]
         print(f"{model:15}", *(f"{cosine:.3f}" for cosine in cosines))

@@ -32,13 +32,18 @@ def prepare(hardware: DictConfig) -> dict[str, Any]:
             "hardware=cuda: this machine has no CUDA device that PyTorch can use; use hardware=cpu"
         )
     torch.set_num_threads(hardware.threads or available_cores())
-    torch.backends.cudnn.allow_tf32 = False  # fp32 is to be what it says: in training, and in every score
+    turn_tf32_off()
     return {
         "accelerator": hardware.accelerator,
         "devices": hardware.devices,
         "strategy": hardware.strategy,
         "precision": resolve_precision(hardware.precision, hardware.accelerator),
     }
+
+
+def turn_tf32_off() -> None:
+    """fp32 is to be what it says, trained, scored or timed; convolutions on a device default to TF32."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:

@@ -13,6 +13,7 @@ from torch import nn
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.runtimes import Floats, Kernel, counted
 from ecg_lightning.errors import HardwareUnavailableError
+from ecg_lightning.hardware import turn_tf32_off
 from ecg_lightning.models.classifier import ECGClassifier
 
 _MODES = {"cuda-eager": None, "cuda-compile": "max-autotune-no-cudagraphs", "cuda-graphs": "reduce-overhead"}
@@ -43,7 +44,7 @@ class CudaRuntime:
         self.n_samples: int = classifier.description["n_samples"]
         self._device = device
         self._dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        torch.backends.cudnn.allow_tf32 = False  # fp32 is to be what it says
+        turn_tf32_off()
         own = copy.deepcopy(classifier).eval().to(device)
         self._frontend = own.frontend
         network = own.network.to(self._dtype).to(memory_format=torch.channels_last)
