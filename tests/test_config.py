@@ -16,11 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.building import build, resolve
+from ecg_lightning.composition_errors import explain
 from ecg_lightning.config import SCHEMAS
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend import Frontend
-from ecg_lightning.launching import explain
 from ecg_lightning.validation import check_experiment
 
 CONF = ROOT / "conf"

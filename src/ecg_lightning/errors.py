@@ -1,10 +1,18 @@
 """Errors that a user can act on: each message names the file or key, the value, the reason and the way out."""
 
+import sys
+from typing import NoReturn
+
+from ecg_lightning.text import printable
+
 
 class UserError(Exception):
     """A mistake in what the user gave; printed as one sentence, without a traceback."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(UserError):
@@ -57,3 +65,9 @@ class TrainingDivergedError(UserError):
     """The loss stopped being a finite number."""
 
     exit_code = 5
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print `error: message` and end the process with `code`."""
+    print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(code)

@@ -78,6 +78,7 @@ def run_protocol(
         ConfigError: a folder holds a finished run of other settings, or they are not the user's to set.
     """
     from ecg_lightning import launching  # Hydra
+    from ecg_lightning.job import FAILED
 
     for setting in settings:
         key = key_of(setting)
@@ -101,7 +102,7 @@ def run_protocol(
         try:
             launching.train()
         except SystemExit as stop:  # a failed cell must not hide the others
-            failed = stop.code if isinstance(stop.code, int) else launching.FAILED
+            failed = stop.code if isinstance(stop.code, int) else FAILED
             if failed > 128:  # stopped by the user or the system
                 break
     return failed
