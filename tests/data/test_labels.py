@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,6 +222,11 @@ def test_database_is_indexed_by_whole_numbers(pristine: Path, table: pd.DataFram
         ("patient_id", None, r"patient_id is nan, expected a whole number"),
         ("patient_id", "inf", r"patient_id is inf, expected a whole number"),
         ("ecg_id", "x7", r"ecg_id is x7, expected a whole number"),
+        ("ecg_id", "9" * 400, r"ecg_id is 9{40}, expected a whole number of at most 15 digits"),
+        ("ecg_id", "9999999999999999999", r"ecg_id is 9999999999999999999, expected a whole number"),
+        ("patient_id", "-99999999999999999999", r"patient_id is -99999999999999999999, expected a whole number"),
+        ("patient_id", "1e999", r"patient_id is 1e999, expected a whole number"),
+        ("strat_fold", "9" * 400, r"strat_fold is 9{40}, expected a fold from 1 to 10"),
         ("scp_codes", None, "scp_codes is empty"),
         ("filename_lr", None, "filename_lr is empty"),
         ("filename_hr", None, "filename_hr is empty"),
@@ -228,7 +234,7 @@ def test_database_is_indexed_by_whole_numbers(pristine: Path, table: pd.DataFram
 )
 def test_bad_value(ptbxl: Path, edit_table: EditTable, column: str, value: object, says: str) -> None:
     edit_table(ptbxl, lambda rows: rows.__setitem__(column, [*rows[column][:5], value, *rows[column][6:]]))
-    with pytest.raises(DataError, match=rf"ptbxl_database\.csv, line 7: {says}; restore the file"):
+    with pytest.raises(DataError, match=rf"ptbxl_database\.csv, line 7: {says}.*; restore the file"):
         read_database(ptbxl / "ptbxl_database.csv")
 
 
@@ -312,14 +318,89 @@ def test_a_file_that_is_listed_twice_is_refused(ptbxl: Path, edit_table: EditTab
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(",HYP,", ",BIG,"), (",HYP,", ",MI,"), (",HYP,", ",,"), (",1.0,,,", ",0.0,,,")],
-    ids=["unknown class", "four classes", "class empty", "no diagnostic code"],
+    [(",HYP,", ",BIG,"), (",HYP,", ",MI,"), (",1.0,,,", ",0.0,,,")],
+    ids=["unknown class", "four classes", "no diagnostic code"],
 )
 def test_wrong_statements(ptbxl: Path, old: str, new: str) -> None:
     path = ptbxl / "scp_statements.csv"
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match=r"scp_statements\.csv: its diagnostic classes are .* from the same PTB-XL"):
         read_statements(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (",HYP,", ",,", "code LVH has diagnostic 1 and no diagnostic_class"),
+        ("NORM,normal ECG,1.0,", "NORM,normal ECG,x,", "code NORM has diagnostic x, expected 1 or nothing"),
+        ("NORM,normal ECG,1.0,", f"NORM,normal ECG,{'9' * 400},", "code NORM has diagnostic 9{40}, expected 1"),
+        ("IMI,inferior", "NORM,inferior", "code NORM stands twice"),
+    ],
+    ids=["flag without class", "no flag", "400 digits", "two rows"],
+)
+def test_statements_that_contradict_themselves(ptbxl: Path, old: str, new: str, says: str) -> None:
+    path = ptbxl / "scp_statements.csv"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DataError, match=rf"scp_statements\.csv: {says}.*; restore the file"):
+        read_statements(path)
+
+
+@pytest.mark.parametrize("likelihood", ["-5", "100.5", "1e999", "9" * 400])
+def test_likelihoods_beyond_a_percentage_are_refused(pristine: Path, likelihood: str) -> None:
+    statements = read_statements(pristine / "scp_statements.csv")
+    with pytest.raises(DataError, match=r"record 1: SCP code 'NORM' has likelihood .*, expected 0 to 100 %"):
+        label_targets([f"{{'NORM': {likelihood}}}"], statements)
+
+
+def test_ages_without_sense_are_not_known(ptbxl: Path, edit_table: EditTable) -> None:
+    edit_table(ptbxl, lambda rows: rows.__setitem__("age", ["9" * 400, "inf", "-1e999", "old", *rows["age"][4:]]))
+    ages = read_database(ptbxl / "ptbxl_database.csv")["age"]
+    assert ages[:4].isna().all()
+    assert np.isfinite(ages[4:]).all()
+
+
+HEADER = b"ecg_id,patient_id,scp_codes,strat_fold,filename_lr,filename_hr\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"x" * 2**20, "its first line does not end"),
+        (b'"a\n",' * 100, "its first line does not end"),
+        (HEADER + b"1," * 6_000_000, "more than 5,000,000 cells"),
+        (HEADER + b"1\n" * 1_000_000, "more than 5,000,000 cells"),
+        (HEADER + b"1\r" * 1_000_000, "more than 5,000,000 cells"),
+    ],
+    ids=["one line", "quoted line ends", "long second line", "many rows", "many rows of old Macs"],
+)
+def test_tables_that_would_fill_the_memory_are_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "some.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"cannot be read as a table .*{says}"):
+        read_database(tmp_path / "some.csv")
+
+
+def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"cannot be read as a table \(it is a named pipe"):
+        read_database(path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"cannot be read as a table \(it is a device"):
+        read_database(path)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(3 * 2**30)
+    with pytest.raises(DataError, match=r"it holds 3,221,225,472 bytes, at most 67,108,864 are read"):
+        read_database(path)
+
+
+def test_file_names_with_backslashes_are_read(ptbxl: Path, pristine: Path) -> None:
+    """As a table that was edited on Windows holds them."""
+    path = ptbxl / "ptbxl_database.csv"
+    path.write_text(path.read_text().replace("records100/00000/", "records100\\00000\\"))
+    names = read_database(path)["filename_lr"]
+    assert names.tolist() == read_database(pristine / "ptbxl_database.csv")["filename_lr"].tolist()
 
 
 def test_tasks_name_their_own_classes(tmp_path: Path) -> None:

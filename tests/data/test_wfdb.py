@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +263,28 @@ def test_missing_samples(tmp_path: Path, write_record: WriteRecord) -> None:
 def test_missing_file(folder: Path, suffix: str) -> None:
     (folder / f"{NAME}{suffix}").unlink()
     with pytest.raises(FileNotFoundError, match=re.escape(f"{NAME}{suffix}")):
+        read(folder)
+
+
+@pytest.mark.parametrize("suffix", [".hea", ".dat"])
+@pytest.mark.parametrize("kind", ["a named pipe", "a device", "a directory"])
+def test_only_regular_files_are_read(folder: Path, suffix: str, kind: str) -> None:
+    path = folder / f"{NAME}{suffix}"
+    path.unlink()
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(OSError, match=f"its {suffix} is {kind}, not a regular file|Is a directory"):
+        read(folder)
+
+
+def test_header_without_end(folder: Path) -> None:
+    with (folder / f"{NAME}.hea").open("ab") as header:
+        header.write(b"# \n" * 30_000)
+    with pytest.raises(RecordError, match=r"its header holds more than 65,536 bytes"):
         read(folder)
 
 

@@ -8,14 +8,17 @@ from PTB-XL" (JBHI 2021, doi 10.1109/JBHI.2020.3022989).
 from __future__ import annotations
 
 import ast
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.errors import DataError
 
 SUPERCLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
@@ -42,8 +45,16 @@ LABEL_RULES: dict[str, Callable[[float], bool]] = {
 SPLITS: dict[str, tuple[int, ...]] = {"train": tuple(range(1, 9)), "val": (9,), "test": (10,)}
 """The official folds (`strat_fold`) of each split."""
 
+MAX_TABLE_BYTES = 64 * 2**20
+"""Size up to which a table is read; PTB-XL's is 6.6 MB."""
+
+_MAX_CELLS = 5_000_000  # PTB-XL's table has 0.6 million
+_MAX_HEADER = 65_536
+_MAX_CODES = 10_000  # characters; PTB-XL's longest have 128
 _DATABASE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_lr", "filename_hr")
 _STATEMENT_COLUMNS = ("diagnostic", "diagnostic_class")
+_WHOLE_NUMBER = r"\s*\d{1,15}(?:\.0*)?\s*"  # a float64 holds 15 digits exactly
+_FLAGS = {"1": True, "1.0": True, "0": False, "0.0": False, "": False}
 _CODES = re.compile(r"\{(?:'[^'\\]+': [0-9.]+(?:, )?)*\}")
 _CODE = re.compile(r"'([^']+)': ([0-9.]+)")
 
@@ -54,32 +65,36 @@ def read_database(path: Path) -> pd.DataFrame:
     Raises:
         DataError: the file is missing or is no such table, or a row holds a value that cannot be used.
     """
-    table = _read_csv(path, _DATABASE_COLUMNS, "PTB-XL's ptbxl_database.csv")
+    table = _read_csv(path, _DATABASE_COLUMNS, "PTB-XL's ptbxl_database.csv", as_text=_DATABASE_COLUMNS)
     if table.empty:
         raise DataError(f"{path} holds no record; take PTB-XL's own ptbxl_database.csv")
     for column in ("ecg_id", "patient_id", "strat_fold"):
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        bad = numbers.isna() | (numbers % 1 != 0)
-        if column == "strat_fold":
-            bad |= (numbers < 1) | (numbers > 10)
+        whole = table[column].str.fullmatch(_WHOLE_NUMBER).fillna(False).astype(bool)
+        numbers = table[column].where(whole, "0").astype(float).astype(np.int64)
+        bad = ~whole | ((column == "strat_fold") & ~numbers.between(1, 10))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            allowed = "a fold from 1 to 10" if column == "strat_fold" else "a whole number"
+            allowed = "a fold from 1 to 10" if column == "strat_fold" else "a whole number of at most 15 digits"
             raise DataError(
-                f"{path}, line {row + 2}: {column} is {table[column].iloc[row]}, expected {allowed}; "
+                f"{path}, line {row + 2}: {column} is {str(table[column].iloc[row])[:40]}, expected {allowed}; "
                 "restore the file from PTB-XL"
             )
-        table[column] = numbers.astype(np.int64)
+        table[column] = numbers
     if (twice := table["ecg_id"].duplicated()).any():
         raise DataError(f"{path}: ecg_id {table['ecg_id'][twice].iloc[0]} stands twice; restore the file from PTB-XL")
     for column in ("scp_codes", "filename_lr", "filename_hr"):
         if (empty := table[column].isna()).any():
             row = int(np.flatnonzero(empty)[0])
             raise DataError(f"{path}, line {row + 2}: {column} is empty; restore the file from PTB-XL")
-        if column != "scp_codes" and (twice := table[column].duplicated()).any():
+        if column == "scp_codes":
+            continue
+        table[column] = table[column].str.replace("\\", "/")  # as editors on Windows write them
+        if (twice := table[column].duplicated()).any():
             raise DataError(
                 f"{path}: {column} {table[column][twice].iloc[0]} stands twice; restore the file from PTB-XL"
             )
+    for column in {"age", "sex"} & {*table.columns}:
+        table[column] = _finite_numbers(table[column])
     return table.set_index("ecg_id")
 
 
@@ -95,13 +110,17 @@ def read_statements(path: Path, task: str = "superdiagnostic") -> dict[str, str 
     """
     flag, column = TASKS[task]
     needed = (*_STATEMENT_COLUMNS, *(name for name in (flag, column) if name and name not in _STATEMENT_COLUMNS))
-    table = _read_csv(path, needed, "PTB-XL's scp_statements.csv")
-    codes = table.iloc[:, 0]
-    counts = pd.Series(True, table.index) if flag is None else pd.to_numeric(table[flag], errors="coerce") == 1.0
+    table = _read_csv(path, needed, "PTB-XL's scp_statements.csv", as_text=needed)
+    codes = table.iloc[:, 0].astype(str)
+    if (twice := codes.duplicated()).any():
+        raise DataError(f"{path}: code {codes[twice].iloc[0]} stands twice; restore the file from PTB-XL")
+    chosen = pd.Series(True, table.index) if flag is None else _flags(table[flag], codes, path)
     names = table[column] if column else codes
-    classes = {
-        str(code): str(name) if chosen else None for code, name, chosen in zip(codes, names, counts, strict=True)
-    }
+    if (nameless := chosen & names.isna()).any():
+        raise DataError(
+            f"{path}: code {codes[nameless].iloc[0]} has {flag} 1 and no {column}; restore the file from PTB-XL"
+        )
+    classes = {code: str(name) if one else None for code, name, one in zip(codes, names, chosen, strict=True)}
     if task != "superdiagnostic":
         if not any(classes.values()):
             raise DataError(f"{path} has no code for the task {task}; take PTB-XL's own scp_statements.csv")
@@ -151,6 +170,11 @@ def label_targets(
                     f"{where}, record {row + 1}: SCP code {code!r} has no row in scp_statements.csv; take both files "
                     "from the same PTB-XL version"
                 )
+            if not 0 <= likelihood <= 100:
+                raise DataError(
+                    f"{where}, record {row + 1}: SCP code {code!r} has likelihood {likelihood:g}, expected 0 to 100 %; "
+                    "restore the file from PTB-XL"
+                )
             if (index := column[code]) is not None and counts(likelihood):
                 targets[row, index] = 1
     return targets
@@ -169,8 +193,8 @@ def counts_by_split(targets: npt.NDArray[np.uint8], folds: npt.NDArray[np.int64]
 def _parse_codes(text: str, where: str) -> list[tuple[str, float]]:
     try:
         if _CODES.fullmatch(text):  # 59 times faster than literal_eval, and PTB-XL's files hold nothing else
-            return [(code, float(likelihood)) for code, likelihood in _CODE.findall(text)]
-        codes = ast.literal_eval(text)
+            return [(code, float(likelihood)) for code, likelihood in dict(_CODE.findall(text)).items()]
+        codes: dict[str, float] = ast.literal_eval(text if len(text) <= _MAX_CODES else "")
         return [(str(code), float(likelihood)) for code, likelihood in codes.items()]
     except (ValueError, SyntaxError, AttributeError, TypeError, OverflowError, MemoryError, RecursionError):
         raise DataError(
@@ -179,13 +203,45 @@ def _parse_codes(text: str, where: str) -> list[tuple[str, float]]:
         ) from None
 
 
-def _read_csv(path: Path, columns: Sequence[str], what: str) -> pd.DataFrame:
+def _flags(column: pd.Series[str], codes: pd.Series[str], path: Path) -> pd.Series[bool]:
+    """Which codes have a flag, 1 or nothing in PTB-XL."""
+    text = column.fillna("").str.strip()
+    if (unknown := ~text.isin(list(_FLAGS))).any():
+        raise DataError(
+            f"{path}: code {codes[unknown].iloc[0]} has {column.name} {text[unknown].iloc[0][:40]}, expected 1 or "
+            "nothing; restore the file from PTB-XL"
+        )
+    return text.map(_FLAGS).astype(bool)
+
+
+def _finite_numbers(column: pd.Series[Any]) -> pd.Series[float]:
+    """Numbers of a column that no label depends on; NaN for what is none."""
+    numbers = pd.to_numeric(column.astype(str), errors="coerce").astype(float)  # of text: whole numbers may overflow
+    return numbers.where(np.isfinite(numbers))
+
+
+def _read_csv(path: Path, columns: Sequence[str], what: str, as_text: Sequence[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path)
+        content = read_regular(path, MAX_TABLE_BYTES)
+        _check_shape(content)
+        table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(as_text, str))
     except FileNotFoundError:
         raise DataError(f"{path} is not there; it should be {what}") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{path} cannot be read as a table ({str(error).strip()}); it should be {what}") from None
+        raise DataError(f"{path} cannot be read as a table ({str(error).strip()[:300]}); it should be {what}") from None
     if missing := [name for name in columns if name not in table.columns]:
         raise DataError(f"{path} has no column {', '.join(missing)}; it should be {what}")
     return table
+
+
+def _check_shape(content: bytes) -> None:
+    """Refuse what would take pandas minutes and gigabytes: a line without end, or very many cells."""
+    header = content[: _MAX_HEADER + 1].splitlines()[:1]
+    if not header:
+        return
+    if len(header[0]) > _MAX_HEADER or header[0].count(b'"') % 2:
+        raise ValueError("its first line does not end")
+    n_columns = header[0].count(b",") + 1
+    n_lines = content.count(b"\n") + content.count(b"\r")
+    if max(content.count(b","), n_columns * n_lines) > _MAX_CELLS:
+        raise ValueError(f"it has more than {_MAX_CELLS:,} cells")

@@ -245,10 +245,14 @@ def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:
         raise DataError(
             f"{root} holds no signal file at {sampling_rate} Hz, but at {other} Hz: set data.sampling_rate={other}"
         )
-    raise DataError(
-        f"{root} holds no signal file of these folds, neither at 100 nor at 500 Hz (looked for "
-        f"{table[FILENAME_COLUMN[sampling_rate]].iloc[0]}.dat first); copy records{sampling_rate}/ there"
-    )
+    first = table[FILENAME_COLUMN[sampling_rate]].iloc[0]
+    looked = f"{root} holds no signal file of these folds, neither at 100 nor at 500 Hz (looked for {first}.dat first)"
+    if (root / f"records{sampling_rate}").is_dir():
+        raise DataError(
+            f"{looked}. records{sampling_rate}/ is there: compare its file names with {FILENAME_COLUMN[sampling_rate]} "
+            f"in {TABLES[0]}"
+        )
+    raise DataError(f"{looked}; copy records{sampling_rate}/ there")
 
 
 def _any_file(root: Path, table: pd.DataFrame, sampling_rate: int) -> bool:

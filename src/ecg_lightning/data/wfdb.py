@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.data.regular_files import OPEN_FLAGS, check_regular
+
 LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
 DURATION_S = 10
 MILLIVOLTS_PER_UNIT = 1e-3
@@ -55,6 +57,7 @@ class RecordReader:
 
         Raises:
             FileNotFoundError: the header or the signal file is missing.
+            OSError: a file cannot be read, or is a directory, a pipe or a device.
             RecordError: the record is not what its header, or PTB-XL's shape, says.
         """
         header = self._read_header(record) if self.verify else None
@@ -65,25 +68,27 @@ class RecordReader:
 
     def fits(self, record: str) -> bool:
         """Whether the record's header is one of PTB-XL's at this rate; its signals are not looked at."""
-        return self._header.match(_read_bytes(record + ".hea", _MAX_HEADER_BYTES)) is not None
+        return self._header.match(_read_header_file(record)) is not None
 
     def _read_header(self, record: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """First sample and checksum of each lead, from a header that says nothing unexpected."""
-        header = _read_bytes(record + ".hea", _MAX_HEADER_BYTES)
+        header = _read_header_file(record)
         match = self._header.match(header)
         name = record.rpartition("/")[2]
         if match is None or {*match.group(*_NAME_GROUPS)} != {name.encode()}:
+            check_regular(record + ".hea", "its .hea")  # here and not before: 21,799 calls would take a moment
             raise RecordError(_explain_header(header, name, self.sampling_rate))
         numbers = np.array([*map(int, match.group(*_NUMBER_GROUPS))])
         return numbers[0::2], numbers[1::2]
 
     def _read_frames(self, record: str) -> None:
-        descriptor = os.open(record + ".dat", os.O_RDONLY)
+        descriptor = os.open(record + ".dat", OPEN_FLAGS)
         try:
             size = os.readv(descriptor, [self._target, self._excess])
         finally:
             os.close(descriptor)
         if size != len(self._target):
+            check_regular(record + ".dat", "its .dat")
             found = os.stat(record + ".dat").st_size  # noqa: PTH116 - as above
             raise RecordError(
                 f"its .dat holds {found} bytes, expected {len(self._target)} (12 leads × {self.n_samples})"
@@ -170,12 +175,16 @@ def _explain_signal_line(line: str, lead: str, name: str) -> str | None:
     return None
 
 
-def _read_bytes(path: str, limit: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
+def _read_header_file(record: str) -> bytes:
+    descriptor = os.open(record + ".hea", OPEN_FLAGS)
     try:
-        return os.read(descriptor, limit)
+        header = os.read(descriptor, _MAX_HEADER_BYTES + 1)
     finally:
         os.close(descriptor)
+    if len(header) > _MAX_HEADER_BYTES:
+        check_regular(record + ".hea", "its .hea")
+        raise RecordError(f"its header holds more than {_MAX_HEADER_BYTES:,} bytes")
+    return header
 
 
 def record_path(root: Path, relative: str) -> str:

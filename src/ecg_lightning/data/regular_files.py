@@ -1,0 +1,47 @@
+"""Regular files within a limit: a stranger's folder may hold a pipe, a link to a device, or a file without end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK
+"""Flags for `os.open`: without `O_NONBLOCK`, opening a pipe waits for a writer. Regular files ignore it."""
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_regular(file: int | str, name: str = "it") -> None:
+    """Refuse anything but a regular file.
+
+    Args:
+        file: its descriptor or path.
+        name: the file in the error's sentence.
+
+    Raises:
+        OSError: it is a directory, a pipe or a device, or is not there.
+    """
+    kind = stat.S_IFMT(os.stat(file).st_mode)  # noqa: PTH116 - a descriptor, too
+    if kind != stat.S_IFREG:
+        raise OSError(f"{name} is {_KINDS.get(kind, 'a special file')}, not a regular file")
+
+
+def read_regular(path: str | Path, limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: the file cannot be read, is not a regular one, or is larger than `limit`.
+    """
+    with os.fdopen(os.open(path, OPEN_FLAGS), "rb") as file:
+        check_regular(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(limit + 1) if size <= limit else b""
+    if max(size, len(content)) > limit:
+        raise OSError(f"it holds {max(size, len(content)):,} bytes, at most {limit:,} are read")
+    return content
