@@ -5,18 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
+import re
 import shutil
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ecg_lightning.data import cache
-from ecg_lightning.data.cache import SignalCache, default_cache_dir, open_cache
+from ecg_lightning.data.cache import default_cache_dir, open_cache
+from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import RecordReader
 from ecg_lightning.errors import DataError
 
@@ -41,6 +46,10 @@ def files(cache_dir: Path) -> dict[str, tuple[int, int]]:
 
 def signals_file(cache_dir: Path) -> Path:
     return next(cache_dir.rglob("signals-*.npy"))
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")  # the mode of a folder does not stop root
 
 
 def touch(path: Path, content: bytes) -> None:
@@ -223,45 +232,141 @@ def test_concurrent_processes_build_once(pristine: Path, names: list[str], cache
 # --- damaged, interrupted, blocked --------------------------------------------------------------------------------
 
 
-def open_then(damage: object, root: Path, names: list[str], cache_dir: Path) -> SignalCache:
-    open_cache(root, names, 100, cache_dir)
-    damage(signals_file(cache_dir))
-    return open_cache(root, names, 100, cache_dir)
-
-
 def flip_last_bit(signals: Path) -> None:
     content = bytearray(signals.read_bytes())
     content[-1] ^= 1
     signals.write_bytes(content)
 
 
-def replace_index(signals: Path, text: str) -> None:
-    signals.with_name(signals.name.replace("signals-", "index-")).with_suffix(".json").write_text(text)
+def index_of(signals: Path) -> Path:
+    return signals.with_name(signals.name.replace("signals-", "index-")).with_suffix(".json")
+
+
+def change_index(signals: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(index_of(signals).read_text())
+    change(content)
+    index_of(signals).write_text(json.dumps(content))
+
+
+def cut_header(signals: Path) -> None:
+    content = signals.read_bytes()
+    signals.write_bytes(content.replace(b"}", b" ", 1))  # `np.load` raises tokenize.TokenError
+
+
+def become_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (flip_last_bit, "were damaged"),
-        (lambda signals: os.truncate(signals, 5000), "cannot be read"),
-        (lambda signals: signals.write_bytes(b""), "cannot be read"),
-        (Path.unlink, "cannot be read"),
-        (lambda signals: np.save(signals, np.zeros((3, 12, 1000), np.int16)), "were damaged"),
-        (lambda signals: replace_index(signals, '{"format": 1, "rec'), "cannot be read"),
-        (lambda signals: replace_index(signals, "{}"), "cannot be read"),
-        (lambda signals: replace_index(signals, "[1, 2]"), "cannot be read"),
+        (flip_last_bit, "signals-.* does not match its checksum"),
+        (cut_header, "its header was changed"),
+        (lambda signals: signals.write_bytes(signals.read_bytes().replace(b"<i2", b">i2")), "its header was changed"),
+        (lambda signals: os.truncate(signals, 5000), "it holds 5,000 bytes"),
+        (lambda signals: signals.write_bytes(b""), "it holds 0 bytes"),
+        (Path.unlink, "signals-.* cannot be read"),
+        (lambda signals: np.save(signals, np.zeros((4, 12, 1000), np.int16)), "it holds"),
+        (lambda signals: index_of(signals).write_text('{"format": 1, "rec'), "index-.* cannot be read"),
+        (lambda signals: index_of(signals).write_text("{}"), "index-.* cannot be read"),
+        (lambda signals: index_of(signals).write_text("[" * 100_000), "index-.* cannot be read"),
+        (lambda signals: become_a_pipe(index_of(signals)), "it is a named pipe"),
+        (lambda signals: change_index(signals, lambda index: index["records"].reverse()), "not match its digest"),
+        (lambda signals: change_index(signals, lambda index: index["bad"].update({"7": "x"})), "not match its digest"),
+        (lambda signals: change_index(signals, lambda index: index.pop("sha256")), "not match its digest"),
     ],
-    ids=["bit flip", "truncated", "empty", "gone", "other array", "half an index", "empty index", "index is a list"],
+    ids=[
+        *("bit flip", "cut header", "byte order", "truncated", "empty", "gone", "other array"),
+        *("half an index", "empty index", "deep index", "index is a pipe"),
+        *("records reversed", "bad record added", "no digest"),
+    ],
 )
-def test_damaged_cache_is_refused_with_the_way_out(
-    pristine: Path, names: list[str], cache_dir: Path, damage: object, says: str
+def test_damaged_cache_is_made_anew(
+    pristine: Path,
+    names: list[str],
+    cache_dir: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], object],
+    says: str,
 ) -> None:
-    with pytest.raises(DataError, match=rf"{says}.*; remove that folder, it is made anew") as refused:
-        open_then(damage, pristine, names, cache_dir)
-    folder = signals_file(cache_dir).parent if says == "were damaged" else next(cache_dir.rglob("index-*")).parent
-    assert str(folder) in str(refused.value)
-    shutil.rmtree(folder)
-    np.testing.assert_array_equal(open_cache(pristine, names, 100, cache_dir).signals_NCT, sources(pristine, names))
+    few = names[:3]
+    first = open_cache(pristine, few, 100, cache_dir)
+    damage(signals_file(cache_dir))
+    again = open_cache(pristine, few, 100, cache_dir)
+    np.testing.assert_array_equal(again.signals_NCT, sources(pristine, few))
+    assert (again.row_of, again.bad, again.content_hash) == (first.row_of, {}, first.content_hash)
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert re.search(rf"the signal cache in .*100hz is made anew: .*{says}", said)
+    assert len(files(cache_dir)) == 2
+
+
+def test_no_flipped_bit_is_used(
+    pristine: Path, names: list[str], cache_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two hundred flips, in the index, the array's header and the signals."""
+    few = names[:2]
+    open_cache(pristine, few, 100, cache_dir)
+    signals = signals_file(cache_dir)
+    index = index_of(signals)
+    flips = [(index, place) for place in range(0, len(index.read_bytes()), 3)]
+    flips += [(signals, place) for place in range(0, 128, 2)]
+    flips += [(signals, place) for place in range(128, 128 + 48_000, 1_000)]
+    assert len(flips) >= 200
+    for number, (path, place) in enumerate(flips):
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1 << number % 8
+        path.write_bytes(content)
+        caplog.clear()
+        opened = open_cache(pristine, few, 100, cache_dir)
+        assert "is made anew" in caplog.text, f"byte {place} of {path.name}"
+        np.testing.assert_array_equal(opened.signals_NCT, sources(pristine, few))
+        assert opened.row_of == {0: 0, 1: 1}
+
+
+def test_index_of_other_records_is_noticed(
+    pristine: Path, names: list[str], cache_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_cache(pristine, names[:3], 100, cache_dir)
+    others = {path: path.read_bytes() for path in cache_dir.rglob("*-*.*") if path.is_file()}
+    open_cache(pristine, names[2::-1], 100, cache_dir)
+    for path, content in others.items():  # the others' content by this one's name
+        next(path.parent.glob(f"{path.name.partition('-')[0]}-*")).write_bytes(content)
+    opened = open_cache(pristine, names[2::-1], 100, cache_dir)
+    np.testing.assert_array_equal(opened.signals_NCT, sources(pristine, names[2::-1]))
+    assert "is made anew" in caplog.text
+
+
+def test_cache_without_a_digest_is_made_anew_with_a_note(
+    tmp_path: Path, cache_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Revision 6647fd0 wrote this cache, of two synthetic records whose files had this time and mode."""
+    root = tmp_path / "two"
+    write_synthetic_ptbxl(root, n_records=2)
+    for path in root.glob("records100/00000/*"):
+        os.utime(path, ns=(10**18, 10**18))
+        path.chmod(0o644)
+    few = [f"records100/00000/0000{number}_lr" for number in (1, 2)]
+    open_cache(root, few, 100, cache_dir)
+    folder = signals_file(cache_dir).parent
+    for path in (signals_file(cache_dir), index_of(signals_file(cache_dir))):
+        path.unlink()
+    for path in (Path(__file__).parents[1] / "fixtures_6647fd0/cache").iterdir():
+        shutil.copy(path, folder)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        opened = open_cache(root, few, 100, cache_dir)
+    assert "is of an earlier version and has no digest: made anew" in caplog.text
+    assert opened.content_hash == "a6dd877b926a2d202a58dbcd4fb6dc7966c796773c7b5797dd48238d1afb8da3"
+    assert len(files(cache_dir)) == 2, "the old files were not removed"
+
+
+def test_cache_that_may_only_be_read_is_read(
+    pristine: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_cache(pristine, names, 100, cache_dir)
+    monkeypatch.setattr(cache.filelock, "FileLock", refuse)
+    assert len(open_cache(pristine, names, 100, cache_dir).row_of) == len(names)
 
 
 def test_interrupted_build_leaves_nothing(
@@ -303,9 +408,6 @@ def test_blocked_cache_folder(pristine: Path, names: list[str], cache_dir: Path)
 def test_unwritable_cache_folder(
     pristine: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")  # the mode of a folder does not stop root
-
     monkeypatch.setattr(cache.tempfile, "mkstemp", refuse)
     with pytest.raises(DataError, match=r"cannot be written \(.*Permission denied\); free some space, or name another"):
         open_cache(pristine, names, 100, cache_dir)
@@ -323,10 +425,26 @@ def test_full_disk_is_an_error_and_not_a_crash(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(DataError, match="No space left on device"):
+    needed = 2 * len(names) * 12 * 1000
+    with pytest.raises(DataError, match=rf"cannot be written: it needs {needed:,} bytes, .*free on .*data\.cache_dir"):
         open_cache(pristine, names, 100, cache_dir)
     assert [(offset, size > len(names) * 24_000) for offset, size in asked] == [(0, True)]
     assert files(cache_dir) == {}
+
+
+@pytest.mark.parametrize("at", ["the signals", "the index"])
+def test_full_disk_within_a_build_leaves_nothing(
+    pristine: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_take_space" if at == "the signals" else "_sealed", full)
+        with pytest.raises(DataError, match="it needs 72,000 bytes"):
+            open_cache(pristine, names[:3], 100, cache_dir)
+    assert files(cache_dir) == {}
+    assert len(open_cache(pristine, names[:3], 100, cache_dir).row_of) == 3
 
 
 def test_folder_with_headers_missing_everywhere(ptbxl: Path, names: list[str], cache_dir: Path) -> None:

@@ -2,32 +2,44 @@
 
 Layout: `<cache>/<folder name>-<hash of its path>/<rate>hz/` holds `signals-<key>.npy` (N, 12, T) in units of 1 µV
 and `index-<key>.json`. The key changes with any source file's size, time or mode, so a changed source is read anew.
+The index carries a checksum of the signals and a digest of itself, and both files are compared byte by byte with what
+they must be: a cache that was damaged is made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
+import math
 import os
 import tempfile
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.data.wfdb import DURATION_S, LEADS, RecordError, RecordReader, record_path
+from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import DataError
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
+_WITHOUT_DIGEST = 1  # the format of versions up to 0.1
+_MAX_INDEX_BYTES = 2**30
 _CHUNK = 512  # records hashed at a time
+_MISSING = "missing"
+_DTYPE = "<i2"
 
 
 @dataclass(frozen=True)
@@ -56,33 +68,110 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecg_lightning"
 
 
+class _DamagedError(Exception):
+    """What is wrong with the cache's files."""
+
+
 def open_cache(root: Path, records: Sequence[str], sampling_rate: int, cache_dir: Path) -> SignalCache:
     """Open the cache of `records` (names relative to `root`, without suffix), reading them first where needed.
 
-    Concurrent processes build it once: the first one builds, the others wait and open the same file. At least one
-    record must be there.
+    Concurrent processes build it once: the first one builds, the others wait and open the same file. A cache that was
+    damaged, or has no digest, is built anew. At least one record must be there.
 
     Raises:
-        DataError: the cache folder cannot be written, or a cached file was damaged.
+        DataError: the cache folder cannot be written.
     """
     stamps = [_stamp(root, record) for record in records]
-    missing = [index for index, stamp in enumerate(stamps) if stamp == "missing"]
-    key = _digest([str(_FORMAT), str(sampling_rate), *(f"{r} {s}" for r, s in zip(records, stamps, strict=True))])[:16]
     resolved = root.resolve()
     folder = cache_dir / f"{resolved.name}-{_digest([str(resolved)])[:8]}" / f"{sampling_rate}hz"
-    index_path = folder / f"index-{key}.json"
+    wanted = _Wanted(folder, list(records), stamps, sampling_rate)
+    try:
+        return _open(wanted)
+    except (_DamagedError, FileNotFoundError):
+        pass  # another process may be building it
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".lock"):
-            if not index_path.exists():
-                present = [index for index, stamp in enumerate(stamps) if stamp != "missing"]
-                _build(root, records, present, sampling_rate, folder, key)
+            try:
+                return _open(wanted)
+            except _DamagedError as damaged:
+                log.warning("the signal cache in %s is made anew: %s", folder, damaged)
+            except FileNotFoundError:
+                if (folder / f"index-{wanted.key_in(_WITHOUT_DIGEST)}.json").exists():
+                    log.info("the signal cache in %s is of an earlier version and has no digest: made anew", folder)
+            _build(root, wanted)
+            return _open(wanted)
     except OSError as error:
+        if is_full(error):
+            raise DataError(f"{explain_full(folder, 2 * math.prod(wanted.shape))} (data.cache_dir=DIR)") from None
         raise DataError(
             f"the signal cache in {folder} cannot be written ({error}); free some space, or name another folder "
             "with data.cache_dir=DIR"
         ) from None
-    return _open(index_path, missing)
+    except _DamagedError as damaged:
+        raise DataError(
+            f"the signal cache in {folder} was written just now and is damaged already: {damaged}. Check that disk, "
+            "or name another folder with data.cache_dir=DIR"
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The cache of some records: where it lies, and what its files must say.
+
+    Attributes:
+        folder: of its files.
+        records: names, relative to the root.
+        stamps: of each record's files, see `_stamp`.
+        rate: sampling rate in Hz.
+    """
+
+    folder: Path
+    records: list[str]
+    stamps: list[str]
+    rate: int
+
+    def key_in(self, version: int) -> str:
+        """Return the part of the file names that changes with the sources, for a format of the cache."""
+        sources = (f"{record} {stamp}" for record, stamp in zip(self.records, self.stamps, strict=True))
+        return _digest([str(version), str(self.rate), *sources])[:16]
+
+    @cached_property
+    def key(self) -> str:
+        """The part of the file names that changes with the sources."""
+        return self.key_in(_FORMAT)
+
+    @cached_property
+    def present(self) -> list[int]:
+        """Indices of the records whose files are there, in the order of the signals' rows."""
+        return [index for index, stamp in enumerate(self.stamps) if stamp != _MISSING]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, 12, T) of the signals."""
+        return len(self.present), len(LEADS), DURATION_S * self.rate
+
+    @property
+    def signals(self) -> Path:
+        """The file of the signals."""
+        return self.folder / f"signals-{self.key}.npy"
+
+    @property
+    def index(self) -> Path:
+        """The file of the index."""
+        return self.folder / f"index-{self.key}.json"
+
+    def content(self, bad: dict[str, str], crc32: int) -> dict[str, Any]:
+        """Return what the index must say."""
+        return {
+            "format": _FORMAT,
+            "sampling_rate": self.rate,
+            "key": self.key,
+            "records": self.present,
+            "bad": bad,
+            "crc32": crc32,
+            "content_hash": _digest([str(self.rate), str(crc32), *(self.records[index] for index in self.present)]),
+        }
 
 
 def _stamp(root: Path, record: str) -> str:
@@ -93,50 +182,48 @@ def _stamp(root: Path, record: str) -> str:
     try:
         files = [os.stat(path + suffix) for suffix in (".hea", ".dat")]  # noqa: PTH116 - 44,000 of them
     except (FileNotFoundError, NotADirectoryError):
-        return "missing"
+        return _MISSING
     except OSError:
         return "refused"
     # The mode, so that a record that was refused for lack of permission is read once it may be.
     return " ".join(f"{file.st_size} {file.st_mtime_ns} {file.st_mode}" for file in files)
 
 
-def _build(root: Path, records: Sequence[str], present: list[int], rate: int, folder: Path, key: str) -> None:
+def _build(root: Path, wanted: _Wanted) -> None:
     """Read and verify every present record into a temporary file, then give it its name; the index comes last."""
+    present, rate, folder = wanted.present, wanted.rate, wanted.folder
     log.info("reading and verifying %d records at %d Hz from %s (once; cached in %s)", len(present), rate, root, folder)
     started = time.perf_counter()
     reader = RecordReader(rate)
-    bad: dict[int, str] = {}
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".signals-", suffix=".tmp")
-    os.close(descriptor)
+    bad: dict[str, str] = {}
+    temporary = [_temporary(folder, prefix) for prefix in (".signals-", ".index-")]
     try:
-        shape = (len(present), len(LEADS), DURATION_S * rate)
-        signals_NCT = np.lib.format.open_memmap(temporary, mode="w+", dtype="<i2", shape=shape)
-        _take_space(Path(temporary))
+        signals_NCT = np.lib.format.open_memmap(temporary[0], mode="w+", dtype=_DTYPE, shape=wanted.shape)
+        _take_space(temporary[0])
         for row, index in enumerate(present):
             try:
-                reader.read_into(record_path(root, records[index]), signals_NCT[row])
+                reader.read_into(record_path(root, wanted.records[index]), signals_NCT[row])
             except (RecordError, OSError) as error:
-                bad[index] = str(error)  # its row stays, and is never looked at
-        checksum = _crc32(signals_NCT)
+                bad[str(index)] = str(error)  # its row stays, and is never looked at
+        temporary[1].write_text(_sealed(wanted.content(bad, _crc32(signals_NCT))))
         signals_NCT.flush()
         del signals_NCT
-        Path(temporary).replace(folder / f"signals-{key}.npy")
+        for source, target in zip(temporary, (wanted.signals, wanted.index), strict=True):
+            source.replace(target)
     finally:
-        Path(temporary).unlink(missing_ok=True)
-    content = {
-        "format": _FORMAT,
-        "sampling_rate": rate,
-        "records": present,
-        "bad": bad,
-        "crc32": checksum,
-        "content_hash": _digest([str(rate), str(checksum), *(records[index] for index in present)]),
-    }
-    _write_atomically(folder / f"index-{key}.json", json.dumps(content))
+        for path in temporary:
+            path.unlink(missing_ok=True)
     # Other keys' files, and what killed builds left: nobody else builds while the lock is held.
     for stale in (*folder.glob("signals-*.npy"), *folder.glob("index-*.json"), *folder.glob(".*.tmp")):
-        if key not in stale.name or stale.suffix == ".tmp":
+        if stale not in (wanted.signals, wanted.index):
             stale.unlink(missing_ok=True)
     log.info("read and verified %d records in %.1f s", len(present), time.perf_counter() - started)
+
+
+def _temporary(folder: Path, prefix: str) -> Path:
+    descriptor, path = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=".tmp")
+    os.close(descriptor)
+    return Path(path)
 
 
 def _take_space(path: Path) -> None:
@@ -146,27 +233,54 @@ def _take_space(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _open(index_path: Path, missing: list[int]) -> SignalCache:
+def _open(wanted: _Wanted) -> SignalCache:
+    """Open both files where they are exactly what they must be.
+
+    Raises:
+        _DamagedError: a byte of them is not.
+        FileNotFoundError: there is no index.
+    """
     try:
-        index = json.loads(index_path.read_text())
-        signals = np.load(
-            index_path.with_name(index_path.name.replace("index-", "signals-")).with_suffix(".npy"),
-            mmap_mode="c",
-            allow_pickle=False,
-        )
-        intact = len(signals) == len(index["records"]) and _crc32(signals) == index["crc32"]
-    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{index_path} cannot be read ({error}); remove that folder, it is made anew") from None
-    if not intact:
-        raise DataError(f"the cached signals beside {index_path} were damaged; remove that folder, it is made anew")
-    bad = {int(record): reason for record, reason in index["bad"].items()}
+        text = read_regular(wanted.index, _MAX_INDEX_BYTES).decode()
+        index = json.loads(text)
+        bad, crc32 = index["bad"], index["crc32"]
+        sealed = _sealed(wanted.content(bad, crc32))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise _DamagedError(f"{wanted.index.name} cannot be read ({error})") from None
+    if text != sealed:
+        raise _DamagedError(f"{wanted.index.name} does not match its digest")
+    try:
+        signals = _map_signals(wanted.signals, wanted.shape)
+    except (OSError, ValueError) as error:
+        raise _DamagedError(f"{wanted.signals.name} cannot be read ({error})") from None
+    if _crc32(signals) != crc32:
+        raise _DamagedError(f"{wanted.signals.name} does not match its checksum")
+    reasons = {int(record): reason for record, reason in bad.items()}
     return SignalCache(
         signals_NCT=signals,
-        row_of={record: row for row, record in enumerate(index["records"]) if record not in bad},
-        missing=missing,
-        bad=bad,
+        row_of={record: row for row, record in enumerate(wanted.present) if record not in reasons},
+        missing=[index for index, stamp in enumerate(wanted.stamps) if stamp == _MISSING],
+        bad=reasons,
         content_hash=index["content_hash"],
     )
+
+
+def _map_signals(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
+    """Map the file into memory; its header is compared with what it must be, and never parsed."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": np.lib.format.dtype_to_descr(np.dtype(_DTYPE)), "fortran_order": False, "shape": shape}
+    )
+    expected, n_values = header.getvalue(), math.prod(shape)
+    size = path.stat().st_size
+    if size != len(expected) + 2 * n_values:
+        raise ValueError(f"it holds {size:,} bytes, expected {len(expected) + 2 * n_values:,}")
+    with path.open("rb") as file:
+        if file.read(len(expected)) != expected:
+            raise ValueError("its header was changed")
+    return np.memmap(path, dtype=_DTYPE, mode="c", offset=len(expected), shape=shape)
 
 
 def _crc32(signals: npt.NDArray[np.int16]) -> int:
@@ -180,7 +294,6 @@ def _digest(parts: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+def _sealed(content: Mapping[str, Any]) -> str:
+    """Return the index's text: its content, and a digest over it."""
+    return json.dumps({**content, "sha256": _digest([json.dumps(content)])})
