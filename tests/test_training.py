@@ -486,7 +486,9 @@ def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):
     other_folds = ("data.train_folds=[1]", "data.val_folds=[2]", "trainer.max_epochs=1")
     leaked = r"learned from a model \(teacher, .*trained on fold 3, which this run holds out"
     checkpoint = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
-    assert checkpoint["ecg_lightning"]["learned_from"] == [{"train": [*range(1, 9)], "val": [9], "test": [10]}]
+    assert checkpoint["ecg_lightning"]["learned_from"] == [
+        {"train": [*range(1, 9)], "val": [9], "test": [10], "dataset": "synthetic, seed 0"}
+    ]
     checkpoint["ecg_lightning"]["folds"]["train"] = [1]  # a student of one fold, and of a teacher of eight
     torch.save(checkpoint, tmp_path / "student.ckpt")
     for key in ("teacher", "weights"):

@@ -85,6 +85,7 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
         "label_rule": datamodule.label_rule,
         "task": datamodule.task,
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
+        "dataset": datamodule.dataset,
         # A folder of real data is only read; one of synthetic data would be written, on another machine, too.
         "data": plain(cfg.data) | ({"root": str(datamodule.root.absolute())} if cfg.data.root else {}),
         "seed": cfg.seed,

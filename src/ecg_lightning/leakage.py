@@ -1,37 +1,72 @@
-"""A model may not be judged by what it, its teacher or its weights have seen."""
+"""A model may not be judged by what it, its teacher or its weights have seen.
+
+Folds are compared within one data set: fold 9 of another one holds other patients.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from ecg_lightning.checkpoints import TASK_KEYS
+from ecg_lightning.checkpoints import TASK_KEYS, data_option
 from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.data.identity import dataset_name, synthetic_name
+from ecg_lightning.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+Seen = dict[str, Any]
+"""Folds of each split (`train`, `val`, `test`), and the name of their `dataset`, None where it is not known."""
 
 
-def learned_from(
-    sources: Iterable[Mapping[str, Any]], begun: Iterable[dict[str, list[int]]] = ()
-) -> list[dict[str, list[int]]]:
-    """`folds` of all that a model learns from: teachers, first weights, members, and what these learned from.
+def learned_from(sources: Iterable[Mapping[str, Any]], begun: Iterable[Seen] = ()) -> list[Seen]:
+    """List what a model learns from: the folds of teachers, first weights and members, and of what these learned from.
 
     Args:
         sources: the descriptions of their checkpoints.
         begun: what the model had learned from before it went on.
     """
     found = list(begun)
-    for folds in (folds for described in sources for folds in _seen(described)):
-        if folds not in found:
-            found.append(folds)
+    for seen in (seen for described in sources for seen in _seen(described)):
+        if seen not in found:
+            found.append(seen)
     return found
 
 
-def _seen(described: Mapping[str, Any]) -> list[dict[str, list[int]]]:
-    return [described["folds"], *described.get("learned_from", [])]
+def dataset_of(described: Mapping[str, Any]) -> str | None:
+    """Return the name of the data set that a checkpoint was trained on, None where it cannot be known.
+
+    A checkpoint of version 0.1 or earlier holds no name: it follows from the checkpoint's `data` settings.
+    """
+    if "dataset" in described:
+        name: str | None = described["dataset"]
+        return name
+    option, settings = data_option(described), described.get("data", {})
+    if option == "synthetic":
+        return synthetic_name(settings.get("data_seed", 0))
+    root = settings.get("root") if option == "ptbxl" else None
+    return _name_of_folder(root) if isinstance(root, str) else None
+
+
+@cache
+def _name_of_folder(root: str) -> str | None:
+    log.info("a checkpoint without the name of its data set was trained on data.root=%s: looking there for it", root)
+    try:
+        return dataset_name(Path(root))
+    except DataError:
+        return None
+
+
+def is_other_data(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> bool:
+    """Return whether a checkpoint is known to be of another data set than this run's."""
+    return _is_other(dataset_of(described), datamodule)
 
 
 def check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
-    """A model of other labels knows another task; one that saw this run's held-out folds would leak them."""
+    """Refuse a teacher or member of another label task, or one that has seen folds which this run holds out."""
     for name in TASK_KEYS:
         if taught[name] != (own := getattr(datamodule, name)):
             raise ConfigError(
@@ -42,14 +77,15 @@ def check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModu
 
 
 def check_unseen(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
-    """One that saw the folds which this run holds out, or was chosen by those that it tests on, would leak them."""
+    """Refuse a checkpoint that saw folds which this run holds out, or was chosen by those that it tests on."""
     check_held_out(taught, datamodule, what)
-    chosen_by = {fold for folds in _seen(taught) for fold in folds["val"]}
-    if chosen := sorted(chosen_by & {*datamodule.folds["test"]}):
-        raise ConfigError(
-            f"{what}, or what it learned from, was chosen by fold {chosen[0]}, which this run tests on: take a "
-            "checkpoint of other folds, or other data.test_folds"
-        )
+    tested = {*datamodule.folds["test"]}
+    for seen in _seen_here(taught, datamodule):
+        if chosen := sorted(tested & {*seen["val"]}):
+            raise ConfigError(
+                f"{what}, or what it learned from, was chosen by fold {chosen[0]}, which this run tests on: take a "
+                f"checkpoint of other folds, or other data.test_folds{_if_unknown(seen)}"
+            )
 
 
 def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, what: str) -> None:
@@ -61,24 +97,26 @@ def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, wh
         what: key and value that name the checkpoint.
     """
     held_out = {*datamodule.folds["val"], *datamodule.folds["test"]}
-    if leaked := sorted(held_out & {*described["folds"]["train"]}):
-        raise ConfigError(
-            f"{what} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
-            f"(data.train_folds={described['folds']['train']}), or take another one"
-        )
-    taught_on = {fold for folds in _seen(described)[1:] for fold in folds["train"]}
-    if leaked := sorted(held_out & taught_on):
+    own = _own(described)
+    for seen in _seen_here(described, datamodule):
+        if not (leaked := sorted(held_out & {*seen["train"]})):
+            continue
+        if seen == own:
+            raise ConfigError(
+                f"{what} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
+                f"(data.train_folds={seen['train']}), or take another one{_if_unknown(seen)}"
+            )
         raise ConfigError(
             f"{what} learned from a model (teacher, first weights, members) that was trained on fold {leaked[0]}, "
-            "which this run holds out: take another one, or hold other folds out"
+            f"which this run holds out: take another one, or hold other folds out{_if_unknown(seen)}"
         )
 
 
 def fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> list[str]:
-    """What an evaluation on folds that the checkpoint has seen must say."""
+    """Return what an evaluation on folds that the checkpoint has seen must say."""
     tested = {*datamodule.folds["test"]}
     seen = {
-        split: sorted(tested & {fold for folds in _seen(described) for fold in folds[split]})
+        split: sorted(tested & {fold for seen in _seen_here(described, datamodule) for fold in seen[split]})
         for split in ("train", "val")
     }
     what = {"train": "trained on", "val": "chosen by"}
@@ -88,3 +126,26 @@ def fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> lis
         for split, folds in seen.items()
         if folds
     ]
+
+
+def _own(described: Mapping[str, Any]) -> Seen:
+    return {**described["folds"], "dataset": dataset_of(described)}
+
+
+def _seen(described: Mapping[str, Any]) -> list[Seen]:
+    return [_own(described), *described.get("learned_from", [])]
+
+
+def _seen_here(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> Iterator[Seen]:
+    """What a checkpoint has seen of this run's data set, or of one that cannot be told from it."""
+    return (seen for seen in _seen(described) if not _is_other(seen.get("dataset"), datamodule))
+
+
+def _is_other(name: str | None, datamodule: PTBXLDataModule) -> bool:
+    return name is not None and name != datamodule.dataset
+
+
+def _if_unknown(seen: Seen) -> str:
+    if seen.get("dataset") is not None:
+        return ""
+    return ". Its checkpoint does not say which data set that was, so it counts as this run's"

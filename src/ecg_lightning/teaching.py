@@ -11,7 +11,7 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.folds import fold_groups, folder_name
-from ecg_lightning.leakage import check_taught, learned_from
+from ecg_lightning.leakage import check_taught, dataset_of, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs.results import read_config
@@ -38,7 +38,8 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
             )
         seen = learned_from(described for _, described in held_out)
         return HeldOutTeacher(
-            [predictions for predictions, _ in held_out], {"folds": seen[0], "learned_from": seen[1:]}
+            [predictions for predictions, _ in held_out],
+            {"folds": seen[0], "dataset": seen[0]["dataset"], "learned_from": seen[1:]},
         )
     if len(paths) > 1:
         raise ConfigError(
@@ -72,7 +73,8 @@ def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, d
     }
     trainings = [folder / folder_name(folds) for folds in fold_groups(config["cross_validation"])]
     models = [read_checkpoint(one / "checkpoints" / "best.ckpt")["ecg_lightning"] for one in trainings]
-    described["learned_from"] = [folds for found in models for folds in found.get("learned_from", [])]
+    described["dataset"] = dataset_of(models[0])
+    described["learned_from"] = [seen for found in models for seen in found.get("learned_from", [])]
     check_taught(what, described, datamodule)
     predictions = read_predictions(folder / PREDICTIONS_FILE)["val"]
     if predictions.link != "sigmoid" or predictions.classes != datamodule.classes:

@@ -423,10 +423,8 @@ def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:
 def describe_data(datamodule: PTBXLDataModule) -> dict[str, Any]:
     """Which records a run had, as `result.json` holds it."""
     counts = {f"n_{split}": len(dataset) for split, dataset in datamodule.datasets.items()}
-    described = {
-        name: getattr(datamodule, name) for name in ("root_hash", "version", "task", "label_rule", "n_left_out")
-    }
-    return described | counts
+    names = ("dataset", "root_hash", "version", "task", "label_rule", "n_left_out")
+    return {name: getattr(datamodule, name) for name in names} | counts
 
 
 def _baseline(classifier: ECGClassifier, result: RunResult) -> dict[str, Any]:

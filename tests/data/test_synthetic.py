@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import json
 import multiprocessing
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -160,12 +162,16 @@ def test_other_parameters_and_missing_files_are_refused(tmp_path: Path) -> None:
         write_synthetic_ptbxl(root, n_records=2)
 
 
-def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(*args: object) -> None:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.ENOSPC, "it needs 56,192 bytes, and .* are free on"), (errno.EACCES, "Permission denied; free some space")],
+)
+def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("ecg_lightning.data.synthetic._write_csv", full_disk)
-    with pytest.raises(DataError, match="No space left"):
+    monkeypatch.setattr("ecg_lightning.data.synthetic._write_csv", fail)
+    with pytest.raises(DataError, match=rf"{tmp_path}/s.*{says}"):
         write_synthetic_ptbxl(tmp_path / "s", n_records=2)
     assert not list(tmp_path.iterdir())
 

@@ -22,7 +22,7 @@ from ecg_lightning.compression.variant import Variant, deploy, describe_files, e
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.checksum import sha256_of
-from ecg_lightning.leakage import learned_from
+from ecg_lightning.leakage import is_other_data, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 
@@ -78,9 +78,11 @@ class Pipeline:
         node = plain(self.cfg.compression.stages[name]) | stage.found
         described["stages"] = [*described.get("stages", []), node]
         folds = {split: list(folds) for split, folds in self.datamodule.folds.items()}
-        trained_on = {*self.trained.description["folds"]["train"], *folds["train"]}
-        described["learned_from"] = learned_from([self.trained.description])
-        described["folds"] = folds | {"train": sorted(trained_on)}
+        trained = self.trained.description
+        before = [] if is_other_data(trained, self.datamodule) else trained["folds"]["train"]
+        described["learned_from"] = learned_from([trained])
+        described["folds"] = folds | {"train": sorted({*before, *folds["train"]})}
+        described["dataset"] = self.datamodule.dataset
         if data_option(described) != "ptbxl":  # whose licence stays, whatever followed
             described["data"] = plain(self.cfg.data) if "_target_" in self.cfg.data else described.get("data", {})
         return classifier

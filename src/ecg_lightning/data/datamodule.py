@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ecg_lightning.data.cache import default_cache_dir
+from ecg_lightning.data.identity import N_PTBXL, PTBXL, dataset_name, synthetic_name
 from ecg_lightning.data.labels import LABEL_RULES, SPLITS, TASKS
 from ecg_lightning.data.ptbxl import (
     FILENAME_COLUMN,
     Records,
     check_learnable,
     check_patients,
+    check_root,
     check_scorable,
     read_classes,
     read_ptbxl,
@@ -169,6 +171,12 @@ class PTBXLDataModule(L.LightningDataModule):
             self._prepare()
         return read_classes(self.root, self.task)
 
+    @cached_property
+    def dataset(self) -> str:
+        """The data set's name, see `identity.dataset_name`."""
+        check_root(self.root)
+        return dataset_name(self.root)
+
     @property
     def n_samples(self) -> int:
         """Samples a lead."""
@@ -192,6 +200,8 @@ class PTBXLDataModule(L.LightningDataModule):
             on_bad_record=self.on_bad_record,
             cache_dir=self.cache_dir,
         )
+        if self.root_hash is None:
+            self._log_part(len(records.cache.row_of))
         for split, folds in wanted.items():
             chosen = np.isin(records.folds, folds)
             if not chosen.any():
@@ -209,6 +219,11 @@ class PTBXLDataModule(L.LightningDataModule):
         if "train" in wanted:
             check_learnable(records.targets[np.isin(records.folds, wanted["train"])], self.classes)
         self.root_hash, self.version, self.n_left_out = records.root_hash, records.version, records.n_left_out
+
+    def _log_part(self, n_records: int) -> None:
+        """Say that PTB-XL is not complete here: files may be missing, or rows of the table."""
+        if self.dataset == PTBXL and n_records < N_PTBXL:
+            log.info("%s holds %s of the %s records of PTB-XL", self.root, f"{n_records:,}", f"{N_PTBXL:,}")
 
     def _prepare(self) -> None:
         """Nothing: the folder is the user's."""
@@ -275,6 +290,11 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
         )
         self.n_records = n_records
         self.data_seed = data_seed
+
+    @property
+    def dataset(self) -> str:  # known before the folder is written
+        """The data set's name."""
+        return synthetic_name(self.data_seed)
 
     def _prepare(self) -> None:
         """Write the folder where it is not there yet; it is then read as PTB-XL."""

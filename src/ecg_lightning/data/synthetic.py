@@ -37,11 +37,13 @@ from ecg_lightning.data.heart_model import (
     qrs_axis_deg,
 )
 from ecg_lightning.data.ptbxl import SYNTHETIC_MARKER
+from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import DataError
 
 _GENERATOR_VERSION = 1  # raise it whenever the same arguments give other bytes
 _SUMS_NAME = "SHA256SUMS.txt"
 _RATE_SUFFIX = {100: "lr", 500: "hr"}
+_FILE_BYTES = 4096  # that a header takes of the disk
 _MAX_RECORDS = 99_999  # file names have five digits
 
 _CLASSES_RAREST_FIRST = ("HYP", "CD", "STTC", "MI", "NORM")
@@ -187,6 +189,9 @@ def write_synthetic_ptbxl(
         _write_folder(building, n_records, seed, rates, marker)
         _move(building, root, marker)
     except OSError as error:
+        if is_full(error):
+            needed = n_records * sum(2 * len(LEADS) * round(DURATION_S * rate) + _FILE_BYTES for rate in rates)
+            raise DataError(explain_full(root, needed)) from error
         raise DataError(
             f"The synthetic data set cannot be written to {root}: {error.strerror or error}; "
             "free some space or choose another folder."

@@ -1,0 +1,151 @@
+"""What a model has seen is compared with what a run holds out, fold by fold within one data set."""
+
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.data.identity import dataset_name
+from ecg_lightning.data.synthetic import write_synthetic_ptbxl
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.leakage import (
+    check_held_out,
+    check_taught,
+    check_unseen,
+    dataset_of,
+    fold_notes,
+    is_other_data,
+    learned_from,
+)
+
+TASK = {"sampling_rate": 100, "label_rule": "benchmark", "task": "superdiagnostic"}
+FOLDS = {"train": [*range(1, 9)], "val": [9], "test": [10]}
+TARGETS = {name: f"ecg_lightning.data.{name}DataModule" for name in ("PTBXL", "SyntheticPTBXL")}
+
+
+def run_on(dataset, train=(1, 2, 3), val=(4,), test=(5,)):
+    return SimpleNamespace(dataset=dataset, folds={"train": train, "val": val, "test": test}, **TASK)
+
+
+def checkpoint(dataset="PTB-XL", folds=FOLDS, **more):
+    return {"folds": folds, "dataset": dataset, **TASK, **more}
+
+
+def old_checkpoint(target, **settings):
+    """As revision 6647fd0 described one: without the name of its data set."""
+    data = {"_target_": TARGETS[target], **settings}
+    return {"folds": FOLDS, "data": data, **TASK}
+
+
+@pytest.mark.parametrize("check", [check_taught, check_unseen, lambda what, seen, run: check_held_out(seen, run, what)])
+def test_folds_leak_within_a_data_set_alone(check):
+    with pytest.raises(ConfigError, match=r"^FILE was trained on fold 4, which this run holds out.*another one$"):
+        check("FILE", checkpoint(), run_on("PTB-XL"))
+    check("FILE", checkpoint("synthetic, seed 0"), run_on("PTB-XL"))
+    check("FILE", checkpoint(), run_on("synthetic, seed 0"))
+
+
+def test_a_checkpoint_chosen_by_a_tested_fold_leaks_within_a_data_set_alone():
+    run = run_on("PTB-XL", train=(1,), val=(2,), test=(9,))
+    taught = checkpoint(folds={"train": [1], "val": [9], "test": [10]})
+    with pytest.raises(ConfigError, match="was chosen by fold 9, which this run tests on"):
+        check_unseen("FILE", taught, run)
+    check_unseen("FILE", taught | {"dataset": "table 0123456789ab"}, run)
+
+
+def test_what_a_teacher_learned_from_leaks_within_a_data_set_alone():
+    own = {"train": [1], "val": [2], "test": [3]}
+    for dataset, leaks in (("PTB-XL", True), ("synthetic, seed 0", False)):
+        taught = checkpoint(folds=own, learned_from=learned_from([checkpoint(dataset)]))
+        if leaks:
+            with pytest.raises(ConfigError, match=r"learned from a model .* that was trained on fold 4, .*folds out$"):
+                check_unseen("FILE", taught, run_on("PTB-XL"))
+        else:
+            check_unseen("FILE", taught, run_on("PTB-XL"))
+
+
+def test_what_is_learned_from_keeps_its_data_set_over_generations():
+    first = checkpoint("synthetic, seed 3")
+    second = checkpoint("synthetic, seed 4", learned_from=learned_from([first]))
+    third = checkpoint("PTB-XL", learned_from=learned_from([second, second]))
+    assert [seen["dataset"] for seen in learned_from([third])] == ["PTB-XL", "synthetic, seed 4", "synthetic, seed 3"]
+    with pytest.raises(ConfigError, match="learned from a model"):
+        check_unseen("FILE", third, run_on("synthetic, seed 3"))
+
+
+def test_an_unknown_data_set_counts_as_the_runs_own():
+    own = {"train": [1], "val": [2], "test": [3]}
+    described = {"folds": FOLDS, **TASK}
+    said = "does not say which data set that was, so it counts as this run's"
+    with pytest.raises(ConfigError, match=rf"was trained on fold 4, .*{said}"):
+        check_unseen("FILE", described, run_on("PTB-XL"))
+    earlier = checkpoint("synthetic, seed 0", own, learned_from=[{"train": [4], "val": [6], "test": [7]}])
+    with pytest.raises(ConfigError, match=rf"learned from a model .*{said}"):
+        check_unseen("FILE", earlier, run_on("PTB-XL"))
+    assert not is_other_data(described, run_on("PTB-XL"))
+
+
+def test_evaluation_on_seen_folds_is_noted_within_a_data_set_alone():
+    run = run_on("PTB-XL", test=(1, 9))
+    notes = [note.partition(",")[0] for note in fold_notes(checkpoint(), run)]
+    assert notes == ["evaluated on folds [1]", "evaluated on folds [9]"]
+    assert fold_notes(checkpoint("synthetic, seed 0"), run) == []
+
+
+def test_the_name_of_an_earlier_checkpoint_follows_from_its_data(synthetic_root, tmp_path):
+    assert dataset_of(old_checkpoint("SyntheticPTBXL", root=None, data_seed=7)) == "synthetic, seed 7"
+    assert dataset_of(old_checkpoint("PTBXL", root=str(synthetic_root))) == "synthetic, seed 0"
+    assert dataset_of(old_checkpoint("PTBXL", root=str(tmp_path / "gone"))) is None
+    assert dataset_of({"folds": FOLDS}) is None
+
+
+# --- names of data sets -------------------------------------------------------------------------------------------
+
+
+def test_a_synthetic_data_set_is_named_by_its_seed(synthetic_root, tmp_path):
+    """The number of records changes neither a record nor its fold: fewer of them are a part of the same data set."""
+    write_synthetic_ptbxl(tmp_path / "few", n_records=20, seed=0)
+    write_synthetic_ptbxl(tmp_path / "other", n_records=20, seed=1)
+    names = [dataset_name(root) for root in (synthetic_root, tmp_path / "few", tmp_path / "other")]
+    assert names == ["synthetic, seed 0", "synthetic, seed 0", "synthetic, seed 1"]
+    assert SyntheticPTBXLDataModule(tmp_path / "none", data_seed=5).dataset == "synthetic, seed 5"
+    folds = [pd.read_csv(root / "ptbxl_database.csv")["strat_fold"][:20] for root in (synthetic_root, tmp_path / "few")]
+    assert folds[0].equals(folds[1])
+
+
+@pytest.mark.parametrize("marker", [None, b"{", b"[" * 9_999, b"[1]", b'{"seed": "1"}', b"\xff"])
+def test_other_data_sets_are_named_by_their_records_and_patients(synthetic_root, tmp_path, marker):
+    root = tmp_path / "other"
+    root.mkdir()
+    for name in ("ptbxl_database.csv", "scp_statements.csv"):
+        shutil.copy(synthetic_root / name, root)
+    if marker is not None:
+        (root / "SYNTHETIC.json").write_bytes(marker)
+    name = PTBXLDataModule(root).dataset
+    assert name.startswith("table ")
+    table = pd.read_csv(root / "ptbxl_database.csv")
+    table.iloc[::-1].drop(columns="age").to_csv(root / "ptbxl_database.csv", index=False)  # of the same records
+    assert dataset_name(root) == name
+    table.assign(patient_id=table["patient_id"] + 1).to_csv(root / "ptbxl_database.csv", index=False)
+    assert dataset_name(root) != name
+
+
+def test_ptbxl_is_known_by_its_patients(synthetic_root, tmp_path):
+    """Patients of PTB-XL's first records (Wagner et al. 2020); one of them is edited."""
+    patients = [15709, 13243, 20372, 17014, 17448, 19005, 16193, 11275, 18792, 9456, 11243, 99]
+    table = pd.read_csv(synthetic_root / "ptbxl_database.csv")[: len(patients)]
+    shutil.copy(synthetic_root / "scp_statements.csv", tmp_path)
+    table.assign(patient_id=patients).to_csv(tmp_path / "ptbxl_database.csv", index=False)
+    assert dataset_name(tmp_path) == "PTB-XL"
+    table.assign(patient_id=patients, ecg_id=np.arange(30_001, 30_013)).to_csv(
+        tmp_path / "ptbxl_database.csv", index=False
+    )
+    assert dataset_name(tmp_path).startswith("table ")
+
+
+@pytest.mark.real_data
+def test_the_real_folder_is_known(ptbxl_root):
+    assert dataset_name(ptbxl_root) == "PTB-XL"
