@@ -103,6 +103,27 @@ def synthesize(
 
 
 @app.command()
+def verify(
+    root: Annotated[Path, typer.Argument(help="PTB-XL's folder, whole or in part; it is only read.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check a PTB-XL folder: checksums, tables, every record, patients and labels. Exit code 3 if anything is wrong."""
+    from ecg_lightning.data.verify import verify_folder
+    from ecg_lightning.data.verify_printing import print_report, track
+
+    try:
+        report = verify_folder(root, track)
+    except UserError as error:
+        _fail(error)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        print_report(report)
+    if not report.ok:
+        raise typer.Exit(3)
+
+
+@app.command()
 def predict(
     records: Annotated[list[Path], typer.Argument(help="WFDB records (with or without .hea), .csv or .npy files.")],
     model: Annotated[Path, typer.Option(help="An exported .onnx or .xml file.")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -151,6 +152,22 @@ def test_left_out_records_are_counted(ptbxl: Path, table: pd.DataFrame) -> None:
     module.setup()
     assert set(module.datasets) == {"train", "val", "test"}
     assert module.n_left_out == 2
+
+
+def test_a_part_of_ptbxl_says_how_many_records_it_holds(
+    part_of_ptbxl: Path, pristine: Path, table: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "of the 21,799 records of PTB-XL"
+    with caplog.at_level(logging.INFO):
+        PTBXLDataModule(pristine).setup()
+        assert said not in caplog.text
+        PTBXLDataModule(part_of_ptbxl).setup()
+        assert caplog.text.count(f"{part_of_ptbxl} holds 120 {said}") == caplog.text.count(said) == 1
+        PTBXLDataModule(part_of_ptbxl).load(("test",))  # as an evaluation does
+        assert caplog.text.count(f"holds 120 {said}") == 2
+        (part_of_ptbxl / f"{table['filename_lr'][2]}.dat").unlink()
+        PTBXLDataModule(part_of_ptbxl, on_bad_record="skip").setup()
+        assert f"holds 119 {said}" in caplog.text
 
 
 def test_a_loader_before_setup_says_so(pristine: Path) -> None:
