@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -34,7 +33,6 @@ _PACKAGES = {
     "hydra/launcher/submitit_local": "hydra-submitit-launcher",
     "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
     "hydra/launcher/ray": "hydra-ray-launcher",
-    "hydra/launcher/ray_aws": "hydra-ray-launcher",
 }
 """What to install for an option of Hydra's, as pip takes it."""
 
