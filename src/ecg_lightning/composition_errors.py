@@ -1,96 +1,164 @@
-"""Sentences for errors of Hydra's composition: the key, its value, and the nearest known name."""
+"""Sentences for errors of Hydra's composition: the key, its value, and the nearest known name.
+
+They are made of the fields of the exceptions, never of their messages.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import sys
-from pathlib import Path
+import types
+import typing
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from ecg_lightning import config
 from ecg_lightning.errors import UserError
+from ecg_lightning.quoting import quoted
+from ecg_lightning.safe_composition import ConfigFileError
 
 _TRAINING_ALONE = ("model", "frontend", "train", "test", "experiment")
+_OF_A_SEARCH = ("n_trials", "n_jobs", "direction", "storage", "study_name", "max_failure_rate", "sampler")
+_PACKAGES = {
+    "hydra/sweeper/optuna": "'ecg-lightning[search]'",
+    "hydra/launcher/joblib": "hydra-joblib-launcher",
+    "hydra/launcher/submitit_local": "hydra-submitit-launcher",
+    "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
+    "hydra/launcher/ray": "hydra-ray-launcher",
+}
+"""What to install for an option of Hydra's, as pip takes it."""
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def explain(error: BaseException) -> str:
-    """One sentence for an error of Hydra's composition or of this package, with the nearest known name."""
-    if isinstance(error, UserError):
-        return str(error)
-    messages: list[str] = []
+def explain(error: BaseException, program: str = "train") -> str:
+    """Return one sentence for an error of Hydra's composition or of this package.
+
+    Args:
+        error: what was raised.
+        program: `train` or `compress`; some keys belong to one of them.
+    """
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, UserError):
+            return str(link)
+        if isinstance(link, OverrideParseException):
+            return _explain_grammar(link.override)
+        if isinstance(link, MissingConfigException):
+            return _explain_missing(link)
+    where = next((f"{link.config_path}.yaml: " for link in chain if isinstance(link, ConfigFileError)), "")
+    if where.startswith("schema/"):
+        group, _, option = where.removeprefix("schema/").removesuffix(".yaml: ").partition("/")
+        return f"{group}={option}: this program cannot use that option; --help lists its own"
+    for link in chain:
+        if isinstance(link, OmegaConfBaseException) and link.full_key:
+            if isinstance(link, ConfigAttributeError | ConfigKeyError):
+                return where + _explain_key(link, program)
+            if isinstance(link, InterpolationResolutionError):
+                return f"{where}{link.full_key}: {str(link).splitlines()[0]}"
+            if isinstance(link, ValidationError):
+                return where + _explain_value(link)
+    return where + " ".join(str(error).split())
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
-    while link is not None and len(messages) < 5:
-        messages.append(str(link))
+    while link is not None:
+        yield link
         link = link.__cause__ or link.__context__
-    text = "\n".join(messages)
-    if match := re.search(r"Key '([^']+)' (?:is not in struct|not in '\w+')(?:.|\n)*?full_key: (\S+)", text):
-        return _explain_key(match.group(2))
-    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return f"{match.group(1)}: several values are a sweep: add -m"
-    if match := re.search(r"Could not override '([^']+)'", text):
-        detail = re.search(r"(Value '.*?' of type '.*?' could not be converted to \w+|Invalid value .*)", text)
-        if detail:
-            return f"{match.group(1)}: {detail.group(1)}"
-        return _explain_key(match.group(1))
-    if match := re.search(r"(Value '.*?' of type '.*?' could not be converted to \w+)(?:.|\n)*?full_key: (\S+)", text):
-        return f"{match.group(2)}: {match.group(1)}"
-    if match := re.search(
-        r"(?:In '.*?': )?Could not find '([\w/]+)/([^'/]+)'(?:.|\n)*?Available options in '.*?':\n((?:\t\S+\n?)+)", text
-    ):
-        group, option, options = match.group(1), match.group(2), match.group(3).split()
-        if (group, option) == ("hydra/sweeper", "optuna"):
-            return "hydra-optuna-sweeper is not installed; install it with: pip install 'ecg-lightning[search]'"
-        return f"{group}={option}: allowed are {', '.join(options)}.{config.did_you_mean(option, options)}"
-    if match := re.search(r"In 'schema/(\w+)/(\w+)'(?:.|\n)*?is not a subclass of", text):
-        return f"{match.group(1)}={match.group(2)}: this program cannot use that option; --help lists its own"
-    told = messages[:2] if messages[0].startswith("Error merging override") else messages[:1]
-    return re.sub(r"\s+", " ", ": ".join(told)).strip()
 
 
-def _explain_key(key: str) -> str:
+def _explain_grammar(override: str) -> str:
+    if "=" not in override:
+        return f"{override}: there is no such command; settings are written as key=value"
+    if override.partition("=")[2].lstrip().startswith(("[", "{")):
+        return f"{override}: brackets and quotes inside of a list must match, as in 'data.val_folds=[8,9]'"
+    if (way_out := quoted(override)) is None:
+        return f"{override}: this cannot be read as key=value; docs: hydra.cc/docs/advanced/override_grammar/basic"
+    return f"{override}: a value with spaces or special characters needs quotes. Write it as {way_out}"
+
+
+def _explain_missing(error: MissingConfigException) -> str:
+    named = error.missing_cfg_file or ""
+    group, _, option = named.rpartition("/")
+    if package := _PACKAGES.get(named):
+        return f"{group}={option} is not installed; install it with: pip install {package}"
+    if not error.options:
+        return f"{named or 'the configuration'}: there is no such file in the configuration's folders"
+    options = list(error.options)
+    return f"{group}={option}: allowed are {', '.join(options)}.{config.did_you_mean(option, options)}"
+
+
+def _explain_value(error: ValidationError) -> str:
+    """What a value of the wrong type should be; or the option of a group, where its name was given as a value."""
+    key, value, wanted = str(error.full_key), error.value, _wanted(error)
+    if dataclasses.is_dataclass(wanted):
+        folder = key.replace(".", "/")
+        if isinstance(value, str) and (config.config_dir() / folder / f"{value}.yaml").is_file():
+            return f"{key}={value}: this names an option. Choose it with a slash: {folder}={value}"
+        names = [entry.name for entry in dataclasses.fields(wanted)]
+        return f"{key}={value}: holds {', '.join(names)}. Set one of them, as in {key}.{names[0]}=VALUE"
+    shown = "null" if value is None else value
+    if typing.get_origin(wanted) is list:
+        return f"{key}={shown}: must be a list, as in {key}=[{shown}]"
+    if typing.get_origin(wanted) is dict:
+        return f"{key}={shown}: must be a mapping, as in {key}={{NAME:VALUE}}"
+    return f"{key}={shown}: must be {_WORDS.get(wanted, 'of another type')}"
+
+
+def _wanted(error: ValidationError) -> Any:
+    """The type that a value should have had: of a dataclass's field, or of the entries of a list or dictionary."""
+    owner = error.object_type
+    if dataclasses.is_dataclass(owner):
+        wanted = typing.get_type_hints(owner).get(str(error.key))
+    else:
+        wanted = (typing.get_args(error.ref_type) or (None,))[-1]
+    if typing.get_origin(wanted) in (types.UnionType, typing.Union):  # of something and None
+        wanted = next(one for one in typing.get_args(wanted) if one is not type(None))
+    return wanted
+
+
+def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str) -> str:
     """The deepest known part of an unknown key, what it holds, and the nearest name."""
-    if key.startswith("hydra."):
-        return f"{key}: Hydra has no such setting; those of this project are hydra.run.dir and hydra.sweep.dir"
-    if match := re.fullmatch(r"compression\.stages\.\w+(?:\.(\w+))?", key):
-        names = {entry.name for schema in config.SCHEMAS["stage"].values() for entry in dataclasses.fields(schema)}
+    key, name = str(error.full_key), str(error.key)
+    where = key.removesuffix(name).rstrip(".")
+    known = [str(one) for one in error.parent_node or () if one not in ("_target_", "hydra")]
+    group = key.split(".")[0]
+    if "/" in key:
+        groups = sorted(str(path.relative_to(config.config_dir())) for path in _folders())
+        return f"{key}: there is no such group; known are {', '.join(groups)}.{config.did_you_mean(key, groups)}"
+    if where == "hydra.sweeper" and name in _OF_A_SEARCH:
+        return f"{key}: only a search by Optuna has this key. Add hydra/sweeper=optuna, or choose an hparams_search"
+    if program == "compress" and group in _TRAINING_ALONE:
+        return f"{key}: compress.py takes it from the checkpoint; train.py has it"
+    if where == "trainer.extra":
+        return f"{key}: trainer.extra holds nothing yet; add to it with +{key}=VALUE"
+    if where == "callbacks.extra":
+        return f"{key}: no such callback was chosen; callbacks=ema and callbacks=swa bring one each"
+    if key.startswith("compression.stages."):
         return (
             f"{key}: the chosen compression has no such stage, or the stage no such key; python compress.py "
-            f"compression=NAME --cfg job shows them.{config.did_you_mean(match.group(1) or '', sorted(names))}"
+            f"compression=NAME --cfg job shows them.{config.did_you_mean(name, known)}"
         )
-    if "compress" in Path(sys.argv[0].split()[-1]).stem and key.split(".")[0] in _TRAINING_ALONE:
-        return f"{key}: compress.py takes it from the checkpoint; train.py has it"
-    known = OmegaConf.create(_known_keys())
-    parent, parts = known, key.lstrip("+").split(".")
-    for depth, part in enumerate(parts):
-        if not isinstance(parent, DictConfig) or part not in parent:
-            where = ".".join(parts[:depth])
-            options = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
-            full = f"{where}.{part}" if where else part
-            if where == "trainer.extra":
-                return f"{key}: trainer.extra holds nothing yet; add to it with +{key}=VALUE"
-            if where == "callbacks.extra":
-                return f"{key}: no such callback was chosen; callbacks=ema and callbacks=swa bring one each"
-            inside = f"{where} holds" if where else "known are"
-            return f"{full}: there is no such key; {inside} {', '.join(options)}.{config.did_you_mean(part, options)}"
-        parent = parent[part]
-    group, _, name = key.partition(".")
-    having = [
-        option
-        for option, schema in config.SCHEMAS.get(group, {}).items()
-        if name.split(".")[0] in {entry.name for entry in dataclasses.fields(schema)}
-    ]
-    return f"{key}: the chosen {group} has no such key; these options have it: {', '.join(having) or 'none'}"
+    if having := [one for one in _options_with(group, key.removeprefix(f"{group}.")) if where == group]:
+        return f"{key}: the chosen {group} has no such key; these options have it: {', '.join(having)}"
+    inside = f"{where} holds" if where else "known are"
+    return f"{key}: there is no such key; {inside} {', '.join(known) or 'nothing'}.{config.did_you_mean(name, known)}"
 
 
-def _known_keys() -> dict[Any, Any]:
-    """Every key of the schemas; a group's options are merged, since the error does not say which one was chosen."""
-    known = OmegaConf.to_container(OmegaConf.structured(config.TrainConfig), throw_on_missing=False)
-    assert isinstance(known, dict)
-    for group, options in config.SCHEMAS.items():
-        for schema in options.values() if group in known else ():
-            known[group] |= OmegaConf.to_container(OmegaConf.structured(schema), throw_on_missing=False)
-    known["callbacks"]["early_stopping"] = OmegaConf.to_container(OmegaConf.structured(config.EarlyStoppingConfig))
-    return known
+def _options_with(group: str, name: str) -> Sequence[str]:
+    """The options of a group whose settings have a name."""
+    schemas = config.SCHEMAS.get(group, {}).items()
+    return [option for option, schema in schemas if name in {entry.name for entry in dataclasses.fields(schema)}]
+
+
+def _folders() -> Iterator[Any]:
+    return (path for path in config.config_dir().rglob("*") if path.is_dir())

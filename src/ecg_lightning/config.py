@@ -454,6 +454,7 @@ class CompressionConfig:
     fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
     margin: float = field(default=0.01, metadata={"min": 0.0, "max": 1.0})  # macro F1 that may be lost
     n_resamples: int = field(default=1000, metadata={"min": 100})  # of the bootstrap
+    deploy: bool = True  # export the model and each stage's result, time and score them; false: training alone
     pt2: bool = False  # write PyTorch's own .pt2 files, too
     latency: LatencyConfig = field(default_factory=LatencyConfig)
 
@@ -527,6 +528,7 @@ class TrainConfig:
     task_name: str = "train"
     train: bool = True
     test: bool = True
+    for_model: str | None = None  # an experiment's: the one model that its settings are for
     ckpt_path: str | None = None
     seed: int = field(default=0, metadata={"min": 0, "max": 2**32 - 1})
     monitor: str = field(default="val/f1_macro", metadata={"choices": MONITORED})
@@ -596,9 +598,12 @@ SCHEMAS: dict[str, dict[str, type]] = {
 
 
 def register() -> None:
-    """Tell Hydra the schemas."""
+    """Tell Hydra the schemas, and let it compose with the checks of `safe_composition`."""
     from hydra.core.config_store import ConfigStore
 
+    from ecg_lightning import safe_composition
+
+    safe_composition.install()
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="compress_schema", node=CompressConfig)

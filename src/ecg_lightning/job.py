@@ -47,7 +47,7 @@ def run_job(
         )
     failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
     try:
-        validation.check_experiment(choices.get("experiment"), choices.get("model", ""))
+        validation.check_experiment(cfg.get("for_model"), choices)
         validate(cfg)
         OmegaConf.set_readonly(cfg, True)
         try:

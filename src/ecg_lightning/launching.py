@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 import yaml
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -19,32 +22,48 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import config, validation
 from ecg_lightning.composition_errors import explain
-from ecg_lightning.errors import UserError, fail
+from ecg_lightning.errors import ConfigError, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
 from ecg_lightning.runs.results import RunResult
+from ecg_lightning.safe_composition import check_control_characters
 
 log = logging.getLogger(__name__)
 
+_FULL_ERROR = "HYDRA_FULL_ERROR"
 
-def train() -> None:
-    """`python train.py …` and `ecg-lightning train …`."""
+
+def train(arguments: Sequence[str] | None = None) -> None:
+    """Run `python train.py …` and `ecg-lightning train …`.
+
+    Args:
+        arguments: the command line; None: this process's.
+    """
+    _launch(_train_job, "train", arguments)
+
+
+def compress(arguments: Sequence[str] | None = None) -> None:
+    """Run `python compress.py …` and `ecg-lightning compress …`; arguments as of `train`."""
+    _launch(_compress_job, "compress", arguments)
+
+
+def compose(*overrides: str) -> dict[str, Any]:
+    """Compose `conf/train.yaml` with overrides, without running anything.
+
+    Raises:
+        ConfigError: it cannot be composed.
+    """
     config.register()
-    _launch(hydra.main(version_base="1.3", config_path=str(config.config_dir()), config_name="train")(_train_job))
-
-
-def compress() -> None:
-    """`python compress.py …` and `ecg-lightning compress …`."""
-    config.register()
-    _launch(hydra.main(version_base="1.3", config_path=str(config.config_dir()), config_name="compress")(_compress_job))
+    try:
+        with hydra.initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+            return config.plain(hydra.compose("train", [*overrides, "paths.output_dir=unused"]))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from None
 
 
 def compose_without_local(*overrides: str) -> dict[str, Any]:
-    """`conf/train.yaml` with overrides, without what the user's own `conf/local/default.yaml` sets."""
-    config.register()
-    folder = config.config_dir()
-    own = ["~local"] if (folder / "local" / "default.yaml").is_file() else []
-    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
-        return config.plain(hydra.compose("train", [*overrides, *own, "paths.output_dir=unused"]))
+    """Compose the same without what the user's own `conf/local/default.yaml` sets."""
+    has_local = (config.config_dir() / "local" / "default.yaml").is_file()
+    return compose(*overrides, *(["~local"] if has_local else []))
 
 
 def _train_job(cfg: DictConfig) -> float | None:
@@ -55,7 +74,7 @@ def _train_job(cfg: DictConfig) -> float | None:
             return run(cfg, choices, overrides)
         settings = HydraConfig.get()
         in_sweep = settings.mode == RunMode.MULTIRUN
-        if cfg.compression.stages or any(part.startswith("compression=") for part in overrides):
+        if cfg.compression.deploy:
             from ecg_lightning.compressing import run_after_training
 
             shared = Path(settings.sweep.dir) / "trainings" if in_sweep else None
@@ -76,20 +95,19 @@ def _compress_job(cfg: DictConfig) -> float | None:
     return run_job(cfg, run, validation.validate_compression)
 
 
-def _launch(main: Callable[[], object]) -> None:
+def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Sequence[str] | None) -> None:
     """Run Hydra's main; a user's mistake becomes one sentence and an exit code."""
-    sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # argparse stops at the first flag after an override
-    wanted_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself, and in its own words
+    wants_trace = os.environ.get(_FULL_ERROR) == "1"
     logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, which lists its plugins
     try:
-        main()
+        with _errors_raised():
+            _run_hydra_main(job, name, sys.argv[1:] if arguments is None else arguments)
     except (HydraException, OmegaConfBaseException, UserError) as error:
-        if wanted_trace:
+        if wants_trace:
             raise
-        fail(explain(error), UserError.exit_code)
+        fail(explain(error, name), UserError.exit_code)
     except yaml.YAMLError as error:
-        fail(f"a file of the configuration is no YAML: {' '.join(str(error).split())}", UserError.exit_code)
+        fail(f"a file of the configuration cannot be read: {' '.join(str(error).split())}", UserError.exit_code)
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,7 +116,7 @@ def _launch(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     except Exception as error:  # a job's own never come here: this is Hydra's composition
-        if wanted_trace:
+        if wants_trace:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         if "No trials are completed yet" in reason or reason == "Record does not exist.":  # Optuna's, of a kept search
@@ -111,6 +129,33 @@ def _launch(main: Callable[[], object]) -> None:
                 UserError.exit_code,
             )
         fail(f"the configuration cannot be composed ({reason}); HYDRA_FULL_ERROR=1 shows where", UserError.exit_code)
+
+
+def _run_hydra_main(job: Callable[[DictConfig], float | None], name: str, arguments: Sequence[str]) -> None:
+    """Do what `hydra.main` does, with arguments that need not be this process's."""
+    config.register()
+    check_control_characters([*arguments], "argument")
+    version.setbase("1.3")
+    parser = get_args_parser()
+    parsed = parser.parse_args(sorted(arguments, key=_is_override))  # argparse stops at a flag after an override
+    if parsed.experimental_rerun is not None:
+        raise ConfigError(
+            "--experimental-rerun reads a pickle, which can run code. Repeat the run with the settings of its "
+            ".hydra/overrides.yaml"
+        )
+    _run_hydra(parsed, parser, job, str(config.config_dir()), name)
+
+
+@contextmanager
+def _errors_raised() -> Iterator[None]:
+    """Let Hydra raise its errors, which it would print in its own words and end the process."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_FULL_ERROR)
+        os.environ.update({} if before is None else {_FULL_ERROR: before})
 
 
 def _is_override(argument: str) -> bool:

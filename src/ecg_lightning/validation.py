@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,6 @@ from ecg_lightning.config import (
     ModelConfig,
     StripsConfig,
     TrainerConfig,
-    config_dir,
     did_you_mean,
     plain,
 )
@@ -28,6 +28,8 @@ from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 _TAUGHT = ("alpha", "temperature", "hard_share", "teacher_sees")
 """Settings of a model that rule what its teacher gives."""
+
+_LARGEST = 2**63 - 1
 
 
 def validate(cfg: DictConfig) -> None:
@@ -48,10 +50,15 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
     if not cfg.train and not cfg.ckpt_path:
         raise ConfigError("train=false needs a model to evaluate: set ckpt_path=FILE to a checkpoint of this project")
-    if cfg.compression.stages and not (cfg.train and cfg.test):
+    if cfg.compression.deploy and not (cfg.train and cfg.test):
         raise ConfigError(
             "compression follows a training and is scored on the test folds: leave train and test true, or compress a "
             "checkpoint by python compress.py ckpt_path=FILE"
+        )
+    if cfg.compression.stages and not cfg.compression.deploy:
+        raise ConfigError(
+            f"compression.deploy=false leaves out compression.stages.{next(iter(cfg.compression.stages))}. Set "
+            "compression.deploy=true, or choose compression=off"
         )
     _check_limits(cfg, [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())])
     _check_devices(cfg)
@@ -65,18 +72,21 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError(f"model.teacher={cfg.model.teacher}: model=ensemble trains nothing; name another model")
 
 
-def check_experiment(experiment: str | None, model: str) -> None:
-    """An experiment that is named after a model is of that one: another would take its rate and clipping unnoticed.
+def check_experiment(for_model: str | None, choices: Mapping[str, str]) -> None:
+    """Refuse an experiment for one model with another one, which would get its rate and clipping unnoticed.
+
+    Args:
+        for_model: the model that the experiment is for, as its file says; None: for any.
+        choices: the option chosen in each config group.
 
     Raises:
-        ConfigError: it is combined with another one.
+        ConfigError: another model was chosen.
     """
-    names = (path.stem for path in (config_dir() / "model").glob("*.yaml"))
-    named = max((name for name in names if f"_{name}_" in f"_{experiment}_"), key=len, default=model)
-    if model != named:
+    model = choices.get("model")
+    if for_model is not None and model != for_model:
         raise ConfigError(
-            f"experiment={experiment} is of model={named} and sets what that one needs, not model={model}: take "
-            "another, such as experiment=augmented or benchmark for models on signals, or leave model out"
+            f"`experiment={choices.get('experiment')}` configures `model={for_model}` and cannot be combined with "
+            f"`model={model}`. Drop `model=`, or choose another experiment"
         )
 
 
@@ -97,6 +107,11 @@ def validate_compression(cfg: DictConfig) -> None:
         if value:
             way_out = f"set {instead}" if instead else "stages change the network, and train it as it is"
             raise ConfigError(f"{key} rules a training, and compress.py has none but its stages': {way_out}")
+    if not cfg.compression.deploy:
+        raise ConfigError(
+            "compression.deploy=false leaves compress.py nothing to do. Choose compression=none to export and time the "
+            "model as it is"
+        )
     if not cfg.ckpt_path:
         raise ConfigError("compress.py needs a trained model: set ckpt_path=FILE, such as RUN/checkpoints/best.ckpt")
     _check_devices(cfg)
@@ -203,7 +218,7 @@ def _check_cross_validation(cfg: DictConfig) -> None:
             f"cross_validation={plain(cfg)['cross_validation']}: give different folds of data.train_folds={train}, "
             "whole numbers or lists of those that are held out together, and leave at least one to train on"
         )
-    if not cfg.train or cfg.ckpt_path not in (None, "last") or cfg.compression.stages:
+    if not cfg.train or cfg.ckpt_path not in (None, "last") or cfg.compression.deploy:
         raise ConfigError(
             "cross_validation trains anew for each fold: leave train and compression as they are; of ckpt_path "
             "only last is allowed, which goes on with an interrupted one"
@@ -267,6 +282,11 @@ def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict
 
 
 def _check_value(key: str, value: Any, allowed: dict[str, Any]) -> None:
+    for one in value if isinstance(value, ListConfig) else [value]:
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ConfigError(f"{key}={value}: must be a finite number")
+        if isinstance(one, int) and abs(one) > _LARGEST:
+            raise ConfigError(f"{key}: must be between -2^63 and 2^63")
     if "choices" in allowed and value not in allowed["choices"]:
         names = [str(choice) for choice in allowed["choices"]]
         raise ConfigError(f"{key}={value}: allowed are {', '.join(names)}.{did_you_mean(str(value), names)}")

@@ -11,9 +11,9 @@ from ecg_lightning.errors import DataError
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_config, read_result
 
 _NOT_OF_A_RECIPE = (
-    *("seed", "task_name", "logger", "paths", "ckpt_path", "train", "test", "n_tried"),
+    *("seed", "task_name", "for_model", "logger", "paths", "ckpt_path", "train", "test", "n_tried"),
     *("hardware.threads", "hardware.compile", "data.root", "data.cache_dir", "data.num_workers"),
-    *("compression.latency", "compression.pt2", "compression.n_resamples"),
+    *("compression.deploy", "compression.latency", "compression.pt2", "compression.n_resamples"),
     *("callbacks.figures", "callbacks.collapse_guard", "trainer.log_every_n_steps", "trainer.profiler"),
 )
 """Settings that leave a training what it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -48,12 +48,16 @@ _OF_THE_TEST_FOLD = ("train", "test", "cross_validation")
 """Without its score there is nothing to compare."""
 
 _NOT_OF_THE_PROTOCOL = (
-    *("seed", "task_name", "logger", "paths", "ckpt_path", "n_tried", "compression", "data.root", "data.cache_dir"),
-    *("data.num_workers", "data.on_bad_record", "data.task", "hardware.accelerator", "hardware.devices"),
-    *("hardware.strategy", "hardware.threads", "hardware.channels_last", "hardware.compile"),
+    *("seed", "task_name", "for_model", "logger", "paths", "ckpt_path", "n_tried", "compression"),
+    *("data.root", "data.cache_dir", "data.num_workers", "data.on_bad_record", "data.task"),
+    *("hardware.accelerator", "hardware.devices", "hardware.strategy"),
+    *("hardware.threads", "hardware.channels_last", "hardware.compile"),
     *("callbacks.figures", "callbacks.collapse_guard", "trainer.log_every_n_steps", "trainer.profiler"),
 )
 """Settings that leave a run the benchmark's."""
+
+_NOT_TRAINED = tuple(key for key in _NOT_OF_THE_PROTOCOL if key not in ("data.root", "data.task"))
+"""Settings that leave a run what it is, of the same data."""
 
 
 def run_protocol(
@@ -87,20 +91,20 @@ def run_protocol(
         if key in _OF_THE_TEST_FOLD:
             raise ConfigError(f"--setting {setting}: the published table is of models scored on fold 10; leave it out")
 
-    cells = [(model, task, seed) for model in models for task in tasks for seed in range(seeds)]
-    folders = {cell: output / "-".join(map(str, cell)) for cell in cells}
     data = override("data.root", str(root.expanduser().absolute()))
-    # All at once, so that it refuses before anything is trained.
-    missing = [cell for cell in cells if not _is_finished(folders[cell], [data, *settings])]
+    missing: dict[Path, list[str]] = {}  # all of them, so that a setting is refused before anything is trained
+    for model, task in itertools.product(models, tasks):
+        recipe = ["experiment=benchmark", f"model={model}", f"data.task={task}", "data=ptbxl", data, *settings]
+        asked = launching.compose(*recipe)
+        for seed in range(seeds):
+            folder = output / f"{model}-{task}-{seed}"
+            if not _is_finished(folder, asked):
+                missing[folder] = [*recipe, f"seed={seed}"]
     failed = 0
-    for model, task, seed in missing:
-        folder = folders[model, task, seed]
-        own = [f"model={model}", f"data.task={task}", f"seed={seed}", "data=ptbxl", data]
+    for folder, recipe in missing.items():
         go_on = ["ckpt_path=last"] if (folder / "checkpoints" / "last.ckpt").is_file() else []
-        where = override("hydra.run.dir", str(folder))
-        sys.argv = ["ecg-lightning reproduce", "experiment=benchmark", *own, *settings, *go_on, where]
         try:
-            launching.train()
+            launching.train([*recipe, *go_on, override("hydra.run.dir", str(folder))])
         except SystemExit as stop:  # a failed cell must not hide the others
             failed = stop.code if isinstance(stop.code, int) else FAILED
             if failed > 128:  # stopped by the user or the system
@@ -108,26 +112,23 @@ def run_protocol(
     return failed
 
 
-def _is_finished(folder: Path, settings: Sequence[str]) -> bool:
-    if not (folder / RESULT_FILE).is_file() or (result := read_result(folder))["status"] != "ok":
+def _is_finished(folder: Path, asked: Mapping[str, Any]) -> bool:
+    """Return whether a folder holds a finished run of these settings.
+
+    Raises:
+        ConfigError: it holds one of other settings.
+    """
+    if not (folder / RESULT_FILE).is_file() or read_result(folder)["status"] != "ok":
         return False
-    there, asked = _of_the_recipe(result["overrides"]), _of_the_recipe(settings)
-    if other := sorted(there ^ asked):
+    ours = flat(without(asked, _NOT_TRAINED))
+    there = flat(without(read_config(folder), _NOT_TRAINED))  # of an earlier version, it lacks some settings
+    if other := sorted(
+        f"{key}={there[key]}, not {ours[key]}" for key in there.keys() & ours.keys() if there[key] != ours[key]
+    ):
         raise ConfigError(
-            f"{folder} holds a finished run of other settings ({', '.join(other)}): name another --output"
+            f"{folder} holds a finished run of other settings ({'; '.join(other)}): name another --output"
         )
     return True
-
-
-def _of_the_recipe(overrides: Sequence[str]) -> set[str]:
-    """Overrides that change what is trained, beyond the cell's own, and the data."""
-    keys = {part: key_of(part) for part in overrides}
-    cell = ("experiment", "model", "data", "hardware", "logger")
-    return {
-        part
-        for part, key in keys.items()
-        if key == "data.root" or not (key in (*cell, *_NOT_OF_THE_PROTOCOL) or key.startswith(("hydra.", "logger.")))
-    }
 
 
 def reproduction_rows(folder: Path) -> list[dict[str, Any]]:

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from ecg_lightning import bounded_yaml
 from ecg_lightning.errors import DataError
 
 RESULT_FILE = "result.json"
@@ -117,8 +116,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.yaml"
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        config = bounded_yaml.load(path) if path.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); run the model again, or name another folder") from None
     return config if isinstance(config, dict) else {}

@@ -1,0 +1,205 @@
+"""What Hydra's own node may say: a stranger's file must not make Hydra run code or write outside of a run's folder.
+
+Everything is compared with lists of what is known, as it is written: nothing is imported to look at it. A name that
+leads to a known class by another way is refused, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ecg_lightning.errors import ConfigError
+
+_CALLBACKS = {"sweep_report": {"_target_": "ecg_lightning.runs.sweep.SweepReport"}}
+_LAUNCHERS = {
+    "process": "hydra_plugins.ecg_lightning_process_launcher.ProcessLauncher",
+    "basic": "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "joblib": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    "submitit_local": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
+    "submitit_slurm": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+    "ray": "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher",
+}
+_COMMANDS = ("setup", "python", "srun_args", "additional_parameters")
+"""Settings of the submitit launchers that the scheduler runs."""
+
+_RAY_INIT = ("num_cpus", "num_gpus", "include_dashboard")
+_SWEEPERS = {
+    "basic": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "optuna": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
+}
+_CMA_ES = "optuna.samplers.CmaEsSampler"
+_SAMPLERS = {
+    "tpe": "optuna.samplers.TPESampler",
+    "random": "optuna.samplers.RandomSampler",
+    "grid": "optuna.samplers.GridSampler",
+    "cmaes": _CMA_ES,
+    "nsgaii": "optuna.samplers.NSGAIISampler",
+    "motpe": "optuna.samplers.MOTPESampler",
+}
+_LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
+_LOGGING_KEYS = ("version", "formatters", "handlers", "root", "loggers", "disable_existing_loggers")
+_LOGGER_KEYS = ("level", "handlers", "propagate")
+_FORMATTER_KEYS = ("format", "datefmt", "style", "validate")
+_HANDLERS: dict[str, dict[str, tuple[Any, ...] | None]] = {  # by class: its keys, and their values unless any will do
+    "logging.StreamHandler": {"stream": ("ext://sys.stdout", "ext://sys.stderr"), "formatter": None, "level": None},
+    "logging.FileHandler": {
+        "filename": (_LOG_FILE,),
+        "mode": ("a", "w"),
+        "encoding": ("utf-8",),
+        "delay": (True, False),
+        "formatter": None,
+        "level": None,
+    },
+}
+_ENVIRONMENT = re.compile(r"(OMP|MKL|OPENBLAS|NUMEXPR)_NUM_THREADS|CUDA_VISIBLE_DEVICES")
+_TEXT = re.compile(r"\$\{(hydra[.:](job|sweep|run|runtime)\.|oc\.env:|now:)")
+"""Interpolations that stand for text, whatever they are."""
+
+
+def check_hydra_node(node: Mapping[str, Any]) -> None:
+    """Refuse what Hydra's own node could do beyond running this program: by each key's text, nothing is imported.
+
+    Args:
+        node: `hydra` of a composed configuration, its interpolations as they are written.
+
+    Raises:
+        ConfigError: names the key, its value and the way out.
+    """
+    for name, callback in _mapping(node.get("callbacks"), "hydra.callbacks").items():
+        if _CALLBACKS.get(name) != callback:
+            raise _refusal(f"hydra.callbacks.{name}", callback, "the only callback of Hydra is sweep_report")
+    _check_launcher(node.get("launcher"))
+    _check_sweeper(node.get("sweeper"))
+    for key in ("job_logging", "hydra_logging"):
+        _check_logging(f"hydra.{key}", node.get(key))
+    job = _mapping(node.get("job"), "hydra.job")
+    if not re.fullmatch(r"[\w-][\w.-]*", str(job.get("name"))):
+        raise _refusal("hydra.job.name", job.get("name"), "it names the log file; letters, digits, - and _ are allowed")
+    for name, value in _mapping(job.get("env_set"), "hydra.job.env_set").items():
+        if not _ENVIRONMENT.fullmatch(str(name)):
+            raise _refusal(
+                f"hydra.job.env_set.{name}",
+                value,
+                "only OMP_NUM_THREADS and the like, and CUDA_VISIBLE_DEVICES, may be set here; set it in the shell",
+            )
+    subdir = node.get("output_subdir")
+    if subdir is not None and not re.fullmatch(r"[\w.-]*[\w-][\w.-]*", str(subdir)):
+        raise _refusal("hydra.output_subdir", subdir, "it is a folder inside the run's; name it without slashes")
+
+
+def _check_launcher(node: Any) -> None:
+    key = "hydra.launcher"
+    _check_plugin(key, node, _LAUNCHERS)
+    for name in _COMMANDS:
+        if command := _mapping(node, key).get(name):
+            raise _refusal(f"{key}.{name}", command, "the scheduler would run it. Set it in the shell, before sbatch")
+    ray = _mapping(_mapping(node, key).get("ray"), f"{key}.ray")
+    _check_keys(f"{key}.ray.init", ray.get("init"), _RAY_INIT)
+    for inner, text in _strings(node, key):
+        if "\n" in text:  # a further line of the scheduler's script
+            raise _refusal(inner, text, "write it on one line")
+
+
+def _check_plugin(key: str, node: Any, known: Mapping[str, str], inside: tuple[str, ...] = ()) -> None:
+    """Refuse a plugin that is none of the known ones, and anything that is built inside of it."""
+    target = _mapping(node, key).get("_target_")
+    if node is not None and target not in known.values():
+        raise _refusal(
+            f"{key}._target_", target, f"known are {', '.join(known)}: choose one as {key.replace('.', '/')}=NAME"
+        )
+    for found, value in _targets(node, key):
+        if found not in (f"{key}._target_", *inside):
+            raise _refusal(found, value, "nothing is built there, and nothing is looked up")
+
+
+def _check_sweeper(node: Any) -> None:
+    sampler_key = "hydra.sweeper.sampler"
+    _check_plugin("hydra.sweeper", node, _SWEEPERS, inside=(f"{sampler_key}._target_", f"{sampler_key}._partial_"))
+    sweeper = _mapping(node, "hydra.sweeper")
+    sampler = sweeper.get("sampler")
+    _check_plugin(sampler_key, sampler, _SAMPLERS, inside=(f"{sampler_key}._partial_",))
+    if (extender := sweeper.get("custom_search_space")) is not None:
+        raise _refusal("hydra.sweeper.custom_search_space", extender, "it would be run; use hydra.sweeper.params")
+    storage = sweeper.get("storage")
+    if storage is not None and not str(storage).startswith("sqlite:///"):
+        raise _refusal("hydra.sweeper.storage", storage, 'only a file is used, as in "sqlite:///FILE"')
+    if storage is not None and sampler is not None and sampler["_target_"] == _CMA_ES:
+        raise _refusal("hydra.sweeper.storage", storage, "sampler=cmaes would unpickle it; choose sampler=tpe")
+
+
+def _check_logging(key: str, node: Any) -> None:
+    """Refuse handlers, formatters, filters and factories that are not Python's own, and files elsewhere."""
+    settings = _mapping(node, key)
+    _check_keys(key, settings, _LOGGING_KEYS)
+    for name, formatter in _mapping(settings.get("formatters"), f"{key}.formatters").items():
+        _check_keys(f"{key}.formatters.{name}", formatter, _FORMATTER_KEYS)
+    for name, handler in _mapping(settings.get("handlers"), f"{key}.handlers").items():
+        inner = f"{key}.handlers.{name}"
+        kind = str(_mapping(handler, inner).get("class"))
+        if kind not in _HANDLERS:
+            raise _refusal(f"{inner}.class", kind, f"allowed are {', '.join(_HANDLERS)}")
+        _check_keys(inner, handler, ("class", *_HANDLERS[kind]))
+        for name, allowed in _HANDLERS[kind].items():
+            if allowed is not None and name in handler and handler[name] not in allowed:
+                raise _refusal(f"{inner}.{name}", handler[name], f"allowed are {', '.join(map(str, allowed))}")
+        if kind == "logging.FileHandler" and "filename" not in handler:
+            raise _refusal(f"{inner}.filename", None, f"allowed is {_LOG_FILE}")
+    loggers = _mapping(settings.get("loggers"), f"{key}.loggers")
+    _check_keys(f"{key}.root", settings.get("root"), _LOGGER_KEYS)
+    for name, logger in loggers.items():
+        _check_keys(f"{key}.loggers.{name}", logger, _LOGGER_KEYS)
+    for inner, text in _strings(settings, key):
+        is_known = inner.endswith((".stream", ".filename"))
+        if not is_known and (re.match(r"\w+://", text) or "${" in text):  # which would be imported or looked up
+            raise _refusal(inner, text, "write it out")
+
+
+def _check_keys(key: str, node: Any, known: tuple[str, ...]) -> None:
+    for name, value in _mapping(node, key).items():
+        if name not in known:
+            raise _refusal(f"{key}.{name}", value, f"allowed are {', '.join(known)}")
+
+
+def _mapping(node: Any, key: str) -> Mapping[Any, Any]:
+    """Return a node as a mapping, an absent one as an empty one.
+
+    Raises:
+        ConfigError: it is something else, such as an interpolation, which would bring in what was not checked.
+    """
+    if node is None or node == "???":
+        return {}
+    if not isinstance(node, Mapping):
+        raise _refusal(key, node, "it must be written out, as a mapping")
+    return node
+
+
+def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield the key and value of everything that Hydra's `instantiate` obeys or looks up, at any depth."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            if name in ("_target_", "_args_", "_partial_"):
+                yield f"{key}.{name}", value
+            yield from _targets(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _targets(value, f"{key}[{index}]")
+    elif isinstance(node, str) and re.match(r"\s*\$\{", node) and not _TEXT.match(node):
+        yield key, node  # an interpolation may stand for a whole node
+
+
+def _strings(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _strings(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _strings(value, f"{key}[{index}]")
+    elif isinstance(node, str):
+        yield key, node
+
+
+def _refusal(key: str, value: Any, way_out: str) -> ConfigError:
+    shown = repr(value) if not isinstance(value, str) else value
+    return ConfigError(f"{key}={shown[:200]} is refused, since it could run code or write files: {way_out}")

@@ -1,0 +1,93 @@
+"""Bounds for what the interpolations of a composed configuration stand for: `${key}` in a value, such as `${monitor}`.
+
+Thirty settings that each name the one before twice stand for 2^30 copies of the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ecg_lightning.errors import ConfigError
+
+MAX_SIZE = 1_000_000
+"""Characters and nodes that a configuration may stand for; one of this project has about 15,000."""
+
+_MAX_LINKS = 20
+_INNERMOST = re.compile(r"(?<!\\)\$\{([^${}]*)\}")
+_RESOLVED = "\0"
+_OF_A_KEY = re.compile(r"(hydra|oc\.select|oc\.deprecated|oc\.dict\.\w+):([^,]*)")
+"""Resolvers whose first argument is a key."""
+
+
+def check_interpolations(config: Mapping[str, Any]) -> None:
+    """Refuse interpolations that name no setting, refer to themselves, or stand for too much.
+
+    Args:
+        config: all of it, as it is written.
+
+    Raises:
+        ConfigError: names the key and its value.
+    """
+    sizes = _Sizes(config)
+    sizes.of((), {name: node for name, node in config.items() if name != "hydra"}, ())
+    sizes.of(("hydra",), {name: node for name, node in config["hydra"].items() if name != "overrides"}, ())
+
+
+class _Sizes:
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        self._known: dict[tuple[str, ...], int] = {}
+
+    def of(self, path: tuple[str, ...], node: Any, links: tuple[tuple[str, ...], ...]) -> int:
+        """Return the size of a node with its interpolations written out.
+
+        Args:
+            path: keys that lead to the node.
+            node: what is there.
+            links: the nodes whose interpolations have led here.
+        """
+        if path not in self._known:
+            size = 1
+            if isinstance(node, Mapping | list):
+                parts = node.items() if isinstance(node, Mapping) else enumerate(node)
+                size += sum(self.of((*path, str(name)), part, links) for name, part in parts)
+            elif isinstance(node, str):
+                size += len(node) + sum(self._linked(path, node, key, links) for key in _keys(node))
+            if size > MAX_SIZE:
+                raise ConfigError(f"{'.'.join(path)}: its interpolations stand for more than {MAX_SIZE:,} characters")
+            self._known[path] = size
+        return self._known[path]
+
+    def _linked(self, path: tuple[str, ...], text: str, key: str, links: tuple[tuple[str, ...], ...]) -> int:
+        shown = f"{'.'.join(path)}={text[:100]}"
+        if path in links or len(links) > _MAX_LINKS:
+            raise ConfigError(f"{shown}: its interpolations refer to each other more than {_MAX_LINKS} times")
+        if _RESOLVED in key:
+            raise ConfigError(f"{shown}: the key of an interpolation cannot be another one. Write it out")
+        target = tuple(re.findall(r"[^.\[\]]+", key))
+        if up := len(key) - len(key.lstrip(".")):
+            target = (*path[: len(path) - up], *target)
+        node: Any = self._config
+        for name in target:
+            try:
+                node = node[int(name) if isinstance(node, list) else name]
+            except (KeyError, ValueError, IndexError, TypeError):
+                if target[0] == "hydra":  # set while it runs
+                    return len(text)
+                raise ConfigError(f"{shown}: there is no setting {key}. Write the value out") from None
+        return self.of(target, node, (*links, path))
+
+
+def _keys(text: str) -> list[str]:
+    """The keys that the interpolations in a text name."""
+    keys = []
+    while match := _INNERMOST.search(text):
+        inside = match.group(1).strip()
+        if named := _OF_A_KEY.fullmatch(inside.partition(",")[0]):
+            keys.append(f"hydra.{named.group(2)}" if named.group(1) == "hydra" else named.group(2))
+        elif ":" not in inside:
+            keys.append(inside)
+        text = text[: match.start()] + _RESOLVED + text[match.end() :]
+    return keys

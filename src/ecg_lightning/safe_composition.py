@@ -1,0 +1,171 @@
+"""Hydra's composition of configurations that may hold a stranger's files: its own node is checked before it is used.
+
+Hydra instantiates callbacks, the sweeper and the launcher, sets up logging and sets environment variables from the
+node `hydra`, before the program is asked. Any YAML file of a group, such as an experiment, can change that node. Each
+composition passes through `CheckedConfigLoader`, of a run, of a sweep and of each of its cells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, MutableSequence
+from typing import Any
+
+import hydra._internal.hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra.core.default_element import ResultDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Sweep
+from hydra.errors import ConfigCompositionException
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ecg_lightning import bounded_yaml
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.hydra_node import check_hydra_node
+from ecg_lightning.interpolations import check_interpolations
+from ecg_lightning.quoting import quoted
+
+_OWN_PACKAGES = ("hydra", "hydra_plugins", "ecg_lightning")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
+_MAX_FILES = 2_000
+"""Files of one composition, each time that one is named; ours take less than a hundred."""
+
+
+def install() -> None:
+    """Make Hydra compose with the checks and the bounds, on the command line as by its `compose`."""
+    bounded_yaml.install()
+    hydra._internal.hydra.ConfigLoaderImpl = CheckedConfigLoader  # type: ignore[attr-defined]
+
+
+class ConfigFileError(ConfigCompositionException):
+    """A file of the configuration that does not fit; its cause says why.
+
+    Args:
+        config_path: its path below the configuration's folders, without `.yaml`.
+    """
+
+    def __init__(self, config_path: str) -> None:
+        super().__init__(config_path)
+        self.config_path = config_path
+
+
+class CheckedConfigLoader(ConfigLoaderImpl):
+    """Hydra's loader, which refuses a composition whose own node would run code or write elsewhere."""
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose and check.
+
+        Raises:
+            ConfigError: a key would run code, write outside of the run's folder, or hold a control character.
+        """
+        cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        written: Any = OmegaConf.to_container(cfg, resolve=False)
+        check_control_characters(written)
+        check_interpolations(written)
+        check_hydra_node(written["hydra"])
+        return cfg
+
+    @staticmethod
+    def validate_sweep_overrides_legal(overrides: list[Override], run_mode: RunMode, from_shell: bool) -> None:
+        """Refuse several values where one is needed.
+
+        Raises:
+            ConfigError: names the override.
+        """
+        for override in overrides:
+            if override.is_sweep_override() and run_mode == RunMode.RUN:
+                is_path = str(override.key_or_group).endswith(("path", "dir", "root"))
+                text = f"; or write a path as {quoted(str(override.input_line))}" if is_path else ""
+                raise ConfigError(f"{override.input_line}: several values are a sweep: add -m{text}")
+            if override.is_sweep_override() and override.is_hydra_override():
+                raise ConfigError(f"{override.input_line}: Hydra's own settings cannot be swept. Give one value")
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        try:
+            return super()._compose_config_from_defaults_list(defaults, repo)
+        except ConfigCompositionException as error:
+            raise ConfigFileError(self._loading) from error
+
+    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
+        self._loading = str(default.config_path)
+        return super()._load_single_config(default, repo)
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], CachingConfigRepository]:
+        parsed = OverridesParser.create().parse_overrides(overrides=overrides)
+        repository = _BoundedRepository(self.repository)
+        self._process_config_searchpath(config_name, parsed, repository)
+        for override in parsed:
+            is_name = override.is_delete() or isinstance(override.value(), str | list | Sweep)
+            if not is_name and repository.group_exists(override.key_or_group):
+                raise ConfigError(f"{override.input_line}: name an option, as in model=vit, or leave it out")
+        return parsed, repository
+
+    def _process_config_searchpath(
+        self, config_name: str | None, parsed_overrides: list[Override], repo: CachingConfigRepository
+    ) -> None:
+        """Refuse packages: to look into one imports it, which runs its code."""
+        loaded = repo.load_config(config_name) if config_name else None
+        named = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded else None
+        for override in parsed_overrides:
+            if override.get_key_element() == "hydra.searchpath":
+                named = override.value()
+        for path in named if isinstance(named, MutableSequence) else ():
+            scheme, separator, package = str(path).partition("://")
+            if separator and scheme != "file" and not (scheme == "pkg" and _is_own(package)):
+                raise ConfigError(
+                    f"hydra.searchpath={path}: only folders are searched, since a package would be run. "
+                    "Name a folder, as in hydra.searchpath=[file:///DIR]"
+                )
+        super()._process_config_searchpath(config_name, parsed_overrides, repo)
+
+
+class _BoundedRepository(CachingConfigRepository):
+    """The files of one composition, each read once; their lists of defaults may name each other without end."""
+
+    def __init__(self, delegate: Any) -> None:
+        super().__init__(delegate)
+        self._named = 0
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        self._named += 1
+        if self._named > _MAX_FILES:
+            raise ConfigError(f"{config_path}: the lists of defaults name more than {_MAX_FILES:,} files")
+        try:
+            return super().load_config(config_path)
+        except UnicodeDecodeError:
+            raise ConfigError(f"{config_path}.yaml is not UTF-8. Save it with this encoding") from None
+
+
+def _is_own(package: str) -> bool:
+    return re.split(r"[./]", package)[0] in _OWN_PACKAGES
+
+
+def check_control_characters(node: Any, key: str = "") -> None:
+    """Refuse keys and values that a terminal would obey; they are printed, logged and used as file names.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if isinstance(node, str) and _CONTROL.search(node):
+        raise ConfigError(f"{key}={node[:80]!r} holds a control character. Remove it")
+    parts: Iterator[tuple[Any, Any]] = iter(())
+    if isinstance(node, Mapping):
+        parts = iter(node.items())
+    elif isinstance(node, list):
+        parts = iter(enumerate(node))
+    for name, value in parts:
+        inner = f"{key}.{name}" if key else str(name)
+        check_control_characters(str(name), inner)
+        check_control_characters(value, inner)
