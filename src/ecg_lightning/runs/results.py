@@ -19,6 +19,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 
 RESULT_FILE = "result.json"
@@ -76,10 +77,8 @@ class RunResult:
 
     def write(self, folder: Path, name: str = RESULT_FILE) -> None:
         """Write `result.json` into `folder`, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{name}.tmp"
-        temporary.write_text(json.dumps(without_nan(dataclasses.asdict(self)), indent=2, allow_nan=False) + "\n")
-        temporary.replace(folder / name)
+        content = json.dumps(without_nan(dataclasses.asdict(self)), indent=2, allow_nan=False)
+        write_whole(folder / name, content + "\n")
 
 
 class UnfinishedError(Exception):
