@@ -7,7 +7,15 @@
 All settings: python compress.py --help
 """
 
-from ecg_lightning.launching import compress
+from ecg_lightning import stopping
+
+
+def main() -> None:
+    """Import what takes long only once signals are answered."""
+    from ecg_lightning.launching import compress
+
+    compress()
+
 
 if __name__ == "__main__":
-    compress()
+    stopping.run_stoppable(main)

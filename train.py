@@ -8,7 +8,15 @@
 All settings: python train.py --help
 """
 
-from ecg_lightning.launching import train
+from ecg_lightning import stopping
+
+
+def main() -> None:
+    """Import what takes long only once signals are answered."""
+    from ecg_lightning.launching import train
+
+    train()
+
 
 if __name__ == "__main__":
-    train()
+    stopping.run_stoppable(main)

@@ -1,25 +1,22 @@
-"""Checkpoints that explain themselves, are written whole or not at all, and never run code."""
+"""Checkpoints that explain themselves: what a classifier is, and how it is built again."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import tempfile
-import warnings
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from lightning.fabric.plugins import TorchCheckpointIO
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ecg_lightning import __version__
 from ecg_lightning.building import build_classifier, build_stage
+from ecg_lightning.checkpoint_description import KEYS, check_description, check_state
+from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
 from ecg_lightning.compression.stage import plain_classifier
-from ecg_lightning.config import SCHEMAS, plain
+from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
@@ -29,42 +26,6 @@ TASK_KEYS = ("sampling_rate", "label_rule", "task")
 """Settings of the data that make a checkpoint's task what it is."""
 
 _FORMAT = 1
-_FREE_ON_RESUME = ("weights", "pretrained")  # they gave the first weights, which the checkpoint has replaced
-_KEYS = (
-    *("format", "seed", "model", "frontend", "choices", "classes"),
-    *("sampling_rate", "n_samples", "batch_size", "label_rule", "folds"),
-)
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a full disk or a killed run leaves the previous file whole.
-
-    Lightning's own save goes through `$TMPDIR`, and is a plain copy where that is another file system.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save to `path`; on any failure the file that was there stays."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-", suffix=".tmp")
-        try:
-            torch.save(checkpoint, temporary)  # by name: a Ctrl-C while it writes to a file object aborts the process
-            os.fsync(descriptor)
-            Path(temporary).chmod(0o666 & ~_umask())  # as any other file; a temporary one is for its owner alone
-            Path(temporary).replace(target)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-            raise CheckpointError(
-                f"{target} cannot be written ({error}); free some space. The file that was there before is kept"
-            ) from error
-        finally:
-            os.close(descriptor)
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's; the system tells it only by setting another."""
-    os.umask(mask := os.umask(0o077))
-    return mask
 
 
 def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
@@ -92,6 +53,24 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
     }
 
 
+def check_classes(what: str, described: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
+    """Refuse a checkpoint whose classes are not those of the data.
+
+    Args:
+        what: key and value that name the checkpoint.
+        described: its description.
+        datamodule: of the same task.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    if (known := tuple(described["classes"])) != datamodule.classes:
+        raise CheckpointError(
+            f"{what} predicts {', '.join(known[:10])}, but data.task={datamodule.task} in {datamodule.root} has "
+            f"{', '.join(datamodule.classes[:10])}: name another checkpoint, or the data that it was trained on"
+        )
+
+
 def data_option(description: Mapping[str, Any]) -> str | None:
     """`ptbxl` or `synthetic`: what a checkpoint was trained on; None where it does not say."""
     target = description.get("data", {}).get("_target_")
@@ -110,29 +89,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of this project, without running anything in it.
 
     Raises:
-        CheckpointError: it is not there, damaged, holds code, or is not from this project.
+        CheckpointError: it is not there, damaged, holds code, is not from this project, or says impossible things.
     """
     file = Path(path).expanduser()
-    if file.is_dir():
-        raise CheckpointError(f"{path} is a folder; name the checkpoint in it, such as {path}/checkpoints/best.ckpt")
-    if not file.is_file():
-        raise CheckpointError(f"{path} is not there; name a checkpoint, such as RUN/checkpoints/best.ckpt")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "TypedStorage is deprecated", UserWarning)  # quantized tensors use it
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        if not zipfile.is_zipfile(file):
-            raise CheckpointError(f"{path} is no checkpoint; name one, such as RUN/checkpoints/best.ckpt") from None
-        raise CheckpointError(
-            f"{path} holds objects that could run code, so it was not loaded; only checkpoints of this project are"
-        ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        why = f" ({reason})" if zipfile.is_zipfile(file) else ""  # of another file it says nothing
-        raise CheckpointError(f"{path} is truncated or no checkpoint{why}; take another, such as last.ckpt") from None
-    described = checkpoint.get("ecg_lightning") if isinstance(checkpoint, dict) else None
-    if not isinstance(described, dict) or any(key not in described for key in _KEYS) or "state_dict" not in checkpoint:
+    checkpoint = load_checkpoint(file)
+    described = checkpoint.get("ecg_lightning")
+    if not isinstance(described, dict) or any(key not in described for key in KEYS) or "state_dict" not in checkpoint:
         raise CheckpointError(
             f"{path} is not a checkpoint of ecg_lightning; name one, such as RUN/checkpoints/best.ckpt"
         )
@@ -142,7 +104,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"use ecg_lightning {described.get('version', 'of that time')}"
         )
     described.setdefault("task", "superdiagnostic")  # the only one before there were others
-    return cast(dict[str, Any], checkpoint)
+    check_description(described, file)
+    check_state(checkpoint["state_dict"], described, file)
+    return checkpoint
 
 
 def described_in(path: str | Path) -> dict[str, Any] | None:
@@ -163,7 +127,7 @@ def save_classifier(classifier: ECGClassifier, path: Path, deployed: Mapping[str
     """
     described = classifier.description | ({"deployed": _listed(deployed)} if deployed else {})
     content = {"state_dict": classifier.state_dict(), "ecg_lightning": described}
-    AtomicCheckpointIO().save_checkpoint(content, path)
+    save_checkpoint(content, path)
     return path
 
 
@@ -184,13 +148,45 @@ def load_classifier(path: str | Path) -> ECGClassifier:
     checkpoint = read_checkpoint(path)
     described = checkpoint["ecg_lightning"]
     try:
-        classifier = _build(described, checkpoint["state_dict"])
+        with _no_more_parameters_than(checkpoint["state_dict"], compressed=bool(described.get("stages"))):
+            classifier = _build(described, checkpoint["state_dict"])
         classifier.load_state_dict(checkpoint["state_dict"])
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} cannot be built again: {reason}") from None
     classifier.description = described
     return classifier.eval()
+
+
+@contextlib.contextmanager
+def _no_more_parameters_than(state: Mapping[str, Any], compressed: bool) -> Iterator[None]:
+    """Stop a description that would build a network much larger than the weights that come with it.
+
+    Building may make layers twice. The network before compression may be larger: by 1 / (1 - amount)² where channels
+    were cut.
+    """
+    factor = 400 if compressed else 4
+    n_left, elements_left = 20 * len(state) + 100, factor * _n_elements(state) + 1_000
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal n_left, elements_left
+        n_left -= 1
+        elements_left -= 0 if parameter is None else parameter.numel()
+        if min(n_left, elements_left) < 0:
+            raise ValueError("its settings describe a network with more parameters than it holds weights")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _n_elements(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel()
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    return sum(map(_n_elements, parts))
 
 
 def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassifier:
@@ -212,73 +208,3 @@ def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassif
     for node in nodes:
         classifier = build_stage(node, "stage").restore(plain_classifier(classifier), dict(state))
     return classifier
-
-
-@dataclass(frozen=True)
-class Resume:
-    """A checkpoint to go on from.
-
-    Attributes:
-        path: the file.
-        description: what `describe` gave for the run that wrote it.
-    """
-
-    path: Path
-    description: dict[str, Any]
-
-    def check_fits(self, description: Mapping[str, Any]) -> None:
-        """Refuse to go on with another model, recipe, front end, seed or training data.
-
-        Raises:
-            CheckpointError: names the first setting that differs.
-        """
-        self._compare("seed", self.description["seed"], description["seed"])
-        for name in ("label_rule", "task", "sampling_rate", "batch_size"):
-            self._compare(f"data.{name}", self.description[name], description[name])
-        for split in ("train", "val"):
-            self._compare(f"data.{split}_folds", self.description["folds"][split], description["folds"][split])
-        for part in ("model", "frontend"):
-            # It may be of a version that did not have all settings.
-            there = _with_defaults(self.description[part], _defaults(part, description[part]["_target_"]))
-            for name, value in description[part].items():
-                if name not in _FREE_ON_RESUME:
-                    self._compare(f"{part}.{name}", there.get(name), value)
-
-    def _compare(self, key: str, there: Any, asked: Any) -> None:
-        if there != asked:
-            raise CheckpointError(
-                f"{self.path} was trained with {key}={there}, this run asks for {asked}: go on with the same settings "
-                "(they stand in the run's config.yaml)"
-            )
-
-
-def _defaults(group: str, target: str) -> dict[str, Any]:
-    """What the settings of an option are where nobody sets them."""
-    schemas = [OmegaConf.structured(schema) for schema in SCHEMAS[group].values()]
-    return next((plain(schema) for schema in schemas if schema._target_ == target), {})
-
-
-def _with_defaults(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings, and the defaults of those that are not there, of nested ones, too."""
-    nested = {
-        name: _with_defaults(value, defaults[name])
-        for name, value in settings.items()
-        if isinstance(value, Mapping) and isinstance(defaults.get(name), Mapping)
-    }
-    return {**defaults, **settings, **nested}
-
-
-def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
-    """The checkpoint to go on from; `last` is that of the run's own folder.
-
-    Raises:
-        CheckpointError: there is no such file, or it is none of this project.
-    """
-    if ckpt_path is None:
-        return None
-    path = output_dir / "checkpoints" / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path).expanduser()
-    if ckpt_path == "last" and not path.is_file():
-        raise CheckpointError(
-            f"ckpt_path=last: {path} is not there; name the folder of the run to go on with: hydra.run.dir=DIR"
-        )
-    return Resume(path, read_checkpoint(path)["ecg_lightning"])

@@ -31,7 +31,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     """Train once for each fold, or group of folds, of `cross_validation`, on the other training folds; score it there.
 
     Args:
-        cfg: a checked configuration, see `config.TrainConfig`; `ckpt_path=last` goes on with what was interrupted.
+        cfg: a checked configuration, see `config.TrainConfig`; `ckpt_path=last` or `auto` goes on with it.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
 
@@ -44,19 +44,21 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     """
     output_dir = Path(cfg.paths.output_dir)
     groups = fold_groups(cfg.cross_validation)
-    if cfg.ckpt_path == "last":
+    goes_on = cfg.ckpt_path == "last" or (cfg.ckpt_path == "auto" and (output_dir / "config.yaml").is_file())
+    if goes_on:
         _check_same(cfg, output_dir)
     begun = RunResult()
     training.write_config(plain(cfg) | {"ckpt_path": None}, output_dir, begun)
     results = []
     for folds in groups:
         folder = output_dir / folder_name(folds)
-        if cfg.ckpt_path == "last" and (folder / FOLD_FILE).is_file():
+        if goes_on and (folder / FOLD_FILE).is_file():
             log.info("cross-validation: the training without %s is finished", folds)
             results.append(read_training(folder, FOLD_FILE))
             continue
         log.info("cross-validation: %s of %s is held out", folds, groups)
-        results.append(training.run(_without(cfg, folds, folder), choices, overrides, result_file=FOLD_FILE))
+        own = _without(cfg, folds, folder, goes_on)
+        results.append(training.run(own, choices, overrides, result_file=FOLD_FILE))
     result = dataclasses.replace(results[-1], config_hash=begun.config_hash)
     scores = [one.score for one in results if one.score is not None]
     result.score = mean(scores) if scores else None
@@ -93,7 +95,8 @@ def _check_same(cfg: DictConfig, output_dir: Path) -> None:
     there = read_config(output_dir)
     if not there.get("cross_validation"):
         raise CheckpointError(
-            f"ckpt_path=last: {output_dir} holds no cross-validation that was begun; name its folder: hydra.run.dir=DIR"
+            f"ckpt_path={cfg.ckpt_path}: {output_dir} holds no cross-validation that was begun; name its folder: "
+            "hydra.run.dir=DIR"
         )
     if changed := changed_settings(there, plain(cfg)):
         raise CheckpointError(
@@ -102,13 +105,12 @@ def _check_same(cfg: DictConfig, output_dir: Path) -> None:
         )
 
 
-def _without(cfg: DictConfig, folds: Sequence[int], folder: Path) -> DictConfig:
+def _without(cfg: DictConfig, folds: Sequence[int], folder: Path, goes_on: bool) -> DictConfig:
     """The configuration that trains without some folds and validates on them; the test folds stay untouched."""
-    begun = cfg.ckpt_path == "last" and (folder / "checkpoints" / "last.ckpt").is_file()
     settings: dict[str, Any] = plain(cfg) | {
         "cross_validation": None,
         "test": False,
-        "ckpt_path": "last" if begun else None,
+        "ckpt_path": "auto" if goes_on else None,
     }
     settings["data"] |= {
         "train_folds": [other for other in cfg.data.train_folds if other not in folds],

@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+from ecg_lightning.errors import DiskFullError
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SAID = ("No space left on device", "Disk quota exceeded")  # by libraries that raise no OSError of their own
 
@@ -37,3 +39,22 @@ def explain_full(path: Path, needed: int | None = None) -> str:
     return (
         f"{path} cannot be written: {reason}. Free some space or name another folder, then run the same command again"
     )
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file whole or not at all; the file that was there stays where that fails.
+
+    Raises:
+        DiskFullError: it does not fit.
+        OSError: it cannot be written for another reason.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if is_full(error):
+            raise DiskFullError(explain_full(path, len(content.encode()))) from error
+        raise

@@ -55,6 +55,14 @@ class MissingPackageError(UserError):
     """A package of an extra that is not installed."""
 
 
+class DiskFullError(UserError):
+    """A file that does not fit on its disk."""
+
+
+class RunLockedError(UserError):
+    """A run's folder that another process works in."""
+
+
 class HardwareUnavailableError(UserError):
     """The asked hardware is not on this machine; in a sweep the cell is skipped."""
 

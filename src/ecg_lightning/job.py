@@ -7,41 +7,72 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import multiprocessing
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ecg_lightning import validation
-from ecg_lightning.errors import HardwareUnavailableError, UnsupportedModelError, UserError, fail
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, UnfinishedError, read_result
+from ecg_lightning import stopping, validation
+from ecg_lightning.disk import explain_full, is_full
+from ecg_lightning.errors import (
+    DiskFullError,
+    HardwareUnavailableError,
+    RunLockedError,
+    UnsupportedModelError,
+    UserError,
+    fail,
+)
+from ecg_lightning.finished import has_checkpoints, is_finished, nothing_left
+from ecg_lightning.run_lock import locked
+from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
 
 log = logging.getLogger(__name__)
 
 FAILED = 1
 INTERRUPTED = 130
 
+Run = Callable[[DictConfig, dict[str, str], list[str]], RunResult]
+Validate = Callable[[DictConfig], None]
 
-def run_job(
-    cfg: DictConfig,
-    run: Callable[[DictConfig, dict[str, str], list[str]], RunResult],
-    validate: Callable[[DictConfig], None],
-) -> float | None:
-    """One Hydra job: check, run, and put any failure into the job's log and `result.json`."""
+
+def run_job(cfg: DictConfig, run: Run, validate: Validate) -> float | None:
+    """Check and run one Hydra job in its folder, and write any failure into the job's log and `result.json`.
+
+    Returns:
+        The result's score; None where there is none, which a search takes for a failed trial, and goes on.
+    """
     settings = HydraConfig.get()
     output_dir = Path(settings.runtime.output_dir)
+    in_sweep = settings.mode == RunMode.MULTIRUN
+    _quieten()
+    with stopping.answered():
+        try:
+            with locked(output_dir):
+                return _run_in(output_dir, cfg, run, validate)
+        except (RunLockedError, OSError) as error:  # nothing is written: another run is there, or no room
+            if not (isinstance(error, RunLockedError) or is_full(error)):
+                raise
+            if not in_sweep:
+                fail(_reason(error, output_dir), UserError.exit_code)
+            log.error("failed: %s", _reason(error, output_dir))
+            return None
+
+
+def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> float | None:
+    settings = HydraConfig.get()
     in_sweep = settings.mode == RunMode.MULTIRUN
     groups = ("data", "frontend", "model", "compression", "hardware", "experiment")
     choices = {name: str(settings.runtime.choices[name]) for name in groups if settings.runtime.choices.get(name)}
     overrides = list(settings.overrides.task)
-    _quieten()
-    if cfg.ckpt_path != "last" and _holds_a_run(output_dir):
-        go_on = ", or go on with it by ckpt_path=last" if "train" in cfg else ""
+    if cfg.ckpt_path not in ("last", "auto") and (is_finished(output_dir) or has_checkpoints(output_dir)):
+        go_on = ", or go on with it by ckpt_path=auto" if "train" in cfg else ""
         fail(
             f"{output_dir} already holds a run: name another folder with hydra.run.dir=DIR{go_on}", UserError.exit_code
         )
@@ -49,43 +80,32 @@ def run_job(
     try:
         validation.check_experiment(cfg.get("for_model"), choices)
         validate(cfg)
+        if sentence := nothing_left(cfg, output_dir):
+            log.info("%s", sentence)
+            score: float | None = read_result(output_dir).get("score")
+            return score
         OmegaConf.set_readonly(cfg, True)
         try:
             result = run(cfg, choices, overrides)
         except UnfinishedError as unfinished:
             failure = dataclasses.replace(unfinished.result, status="failed")
             raise unfinished.cause from None
-    except (KeyboardInterrupt, SystemExit) as stop:
-        # Lightning turns Ctrl-C and SIGTERM into SystemExit; a bare one would end a sweep as if all were well.
-        kept = _has_checkpoints(output_dir)
-        how = f"go on with ckpt_path=last hydra.run.dir={output_dir}" if kept else "no epoch was finished, start anew"
-        if (output_dir / "variants").is_dir():
-            how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
-        failure.status, failure.reason = "interrupted", f"stopped by the user or the system; {how}"
+    except BaseException as error:
+        if stopping.asked() or isinstance(error, KeyboardInterrupt):  # a library may have made another error of it
+            _end_interrupted(failure, output_dir)
+        skipped = isinstance(error, HardwareUnavailableError | UnsupportedModelError) and in_sweep
+        failure.status, failure.reason = "skipped" if skipped else "failed", _reason(error, output_dir)
         _write_failure(failure, output_dir)
-        if in_sweep:  # Hydra's own end of a sweep is not reached
-            from ecg_lightning.runs.sweep import report_sweep
-
-            report_sweep(Path(settings.sweep.dir))
-        print(f"interrupted: {failure.reason}", file=sys.stderr)
-        sys.exit(143 if type(stop).__name__ == "SIGTERMException" else INTERRUPTED)
-    except (HardwareUnavailableError, UnsupportedModelError) as error:
-        failure.status, failure.reason = "skipped" if in_sweep else "failed", str(error)
-        _write_failure(failure, output_dir)
-        if not in_sweep:
-            fail(str(error), error.exit_code)
-        log.warning("skipped: %s", error)
-        return None  # which a search takes for a failed trial, and goes on
-    except Exception as error:  # whatever it is, the sweep's other cells must run
-        expected = isinstance(error, UserError)
-        failure.reason = str(error) if expected else f"{type(error).__name__}: {error}"
-        _write_failure(failure, output_dir)
-        if not expected:
+        if skipped:
+            log.warning("skipped: %s", failure.reason)
+            return None
+        if not (isinstance(error, UserError) or is_full(error)):
             log.error("%s", traceback.format_exc())
         if not in_sweep:
-            fail(failure.reason, getattr(error, "exit_code", FAILED))
+            code = DiskFullError.exit_code if is_full(error) else FAILED
+            fail(failure.reason, error.exit_code if isinstance(error, UserError) else code)
         log.error("failed: %s", failure.reason)
-        return None
+        return None  # whatever it was, the sweep's other cells must run
     finally:
         _release_memory()
     if not in_sweep:
@@ -95,36 +115,61 @@ def run_job(
     return result.score
 
 
-def _holds_a_run(folder: Path) -> bool:
-    """Whether a folder holds something that another run would overwrite."""
-    return _is_finished(folder) or _has_checkpoints(folder)
+def _end_interrupted(failure: RunResult, output_dir: Path) -> NoReturn:
+    """Write that a signal stopped the run, say how it goes on, and end the process with the signal's exit code."""
+    by = stopping.name() or "KeyboardInterrupt"
+    code = stopping.end() or INTERRUPTED
+    settings = HydraConfig.get()
+    in_sweep = settings.mode == RunMode.MULTIRUN
+    if (output_dir / "variants").is_dir():
+        how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
+    elif not has_checkpoints(output_dir):
+        how = "no checkpoint was saved yet, so the same command starts anew"
+    else:
+        how = f"go on with ckpt_path=auto hydra.run.dir={output_dir}"
+    failure.status, failure.reason = "interrupted", f"stopped by {by}; {how}"
+    _write_failure(failure, output_dir)
+    if in_sweep and multiprocessing.parent_process() is None:  # Hydra's own end of a sweep is not reached
+        from ecg_lightning.runs.sweep import report_sweep
+
+        report_sweep(Path(settings.sweep.dir))
+    print(f"interrupted: {failure.reason}", file=sys.stderr)
+    sys.exit(code)
 
 
-def _has_checkpoints(folder: Path) -> bool:
-    """Of a training, or of one of a cross-validation's."""
-    return any(any(folder.glob(pattern)) for pattern in ("checkpoints/last.ckpt", "fold*/checkpoints/last.ckpt"))
-
-
-def _is_finished(folder: Path) -> bool:
-    return (folder / RESULT_FILE).exists() and read_result(folder)["status"] == "ok"
+def _reason(error: BaseException, output_dir: Path) -> str:
+    """Why a job failed, in a sentence where the user can do something."""
+    if isinstance(error, UserError):
+        return str(error)
+    if is_full(error):
+        name = error.filename if isinstance(error, OSError) else None
+        return explain_full(Path(name) if isinstance(name, str) else output_dir)
+    if isinstance(error, SystemExit):
+        return f"something in the run ended it with sys.exit({error.code})"
+    return f"{type(error).__name__}: {error}"
 
 
 def _write_failure(failure: RunResult, folder: Path) -> None:
     """Say in `result.json` why there is no result; a finished run's own is never lost to a refused second try."""
-    if not _is_finished(folder):
-        failure.write(folder)
+    try:
+        if not is_finished(folder):
+            failure.write(folder)
+    except (UserError, OSError) as error:  # the reason itself is what must be told
+        log.debug("result.json cannot be written: %s", error)
 
 
 def _quieten() -> None:
     """Leave out advice that does not fit here: workers only slow this loader down."""
     import warnings
 
+    logging.raiseExceptions = False  # a log that cannot be written (a full disk) is no reason for tracebacks
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler speaks on the terminal
     for notice in (
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler goes on at its place
     ):
         warnings.filterwarnings("ignore", notice)
 

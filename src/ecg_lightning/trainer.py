@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -21,7 +22,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from omegaconf import DictConfig
 
 from ecg_lightning.building import build_callbacks, check_trainer_arguments
-from ecg_lightning.checkpoints import AtomicCheckpointIO
+from ecg_lightning.checkpoint_io import AtomicCheckpointIO
 from ecg_lightning.config import plain
 from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines, on_terminal
 
@@ -54,7 +55,8 @@ def make_trainer(
         callbacks=[*_callbacks(cfg, output_dir, logged=bool(loggers)), *callbacks],
         logger=loggers,
         profiler=_PROFILERS[cfg.trainer.profiler](output_dir, "profile") if cfg.trainer.profiler else None,
-        plugins=[AtomicCheckpointIO()],
+        # In SLURM's own environment Lightning would answer signals itself, and requeue the job.
+        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
         default_root_dir=output_dir,
         enable_progress_bar=on_terminal(),
         enable_model_summary=False,  # `announce` says what it is
@@ -71,7 +73,13 @@ def make_evaluator(cfg: DictConfig, device: Mapping[str, Any]) -> L.Trainer:
     """
     limits = {name: cfg.trainer[name] for name in ("limit_val_batches", "limit_test_batches", "fast_dev_run")}
     return L.Trainer(
-        **device, **limits, logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[]
+        **device,
+        **limits,
+        logger=False,
+        plugins=[LightningEnvironment()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[],
     )
 
 
@@ -93,7 +101,6 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
     callbacks: list[Callback] = [
         ModelCheckpoint(filename="best", mode="max", **scored),  # by its mode Lightning tells it from the other one
         # A second one: `save_last` of the first lags behind until the metric improves.
-        # It is not saved in the middle of an epoch, where Lightning would resume with other batches.
         ModelCheckpoint(filename="last", **every_epoch),
         *_snapshots(cfg, every_epoch),
         ProgressLines(),

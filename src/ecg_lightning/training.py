@@ -18,15 +18,14 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from ecg_lightning import hardware
+from ecg_lightning import hardware, stopping
 from ecg_lightning.building import build_classifier, build_datamodule, build_loggers
+from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import (
     TASK_KEYS,
-    AtomicCheckpointIO,
-    Resume,
+    check_classes,
     describe,
     described_in,
-    find_resume,
     load_classifier,
     members_of,
     read_checkpoint,
@@ -34,16 +33,20 @@ from ecg_lightning.checkpoints import (
 )
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule, SignalDataset
-from ecg_lightning.errors import ConfigError, DataError
+from ecg_lightning.disk import write_whole
+from ecg_lightning.errors import CheckpointError, ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.resume import Place, Resume, find_resume, training_settings
+from ecg_lightning.run_lock import remove_half_written
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce
 from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.ledger import record_scoring
+from ecg_lightning.runs.longer_schedule import LongerSchedule
 from ecg_lightning.runs.results import (
     RESULT_FILE,
     RunResult,
@@ -52,6 +55,7 @@ from ecg_lightning.runs.results import (
     nested_metrics,
     package_versions,
 )
+from ecg_lightning.runs.stop_guard import StopGuard
 from ecg_lightning.teaching import load_teacher
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
 
@@ -96,11 +100,17 @@ def run(
         UserError: something that the user can mend; before anything is trained where possible.
     """
     output_dir = Path(cfg.paths.output_dir)
+    remove_half_written(output_dir)
     device, result = begin(cfg, choices, overrides)
     if not cfg.train:
         _refuse_without_effect(overrides)
     resume = find_resume(cfg.ckpt_path, output_dir) if cfg.train else None
-    classifier, datamodule = _prepare_training(cfg, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
+    if resume:
+        _use_threads(cfg, resume, result)
+    precision = device["precision"]
+    classifier, datamodule = (
+        _prepare_training(cfg, precision, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
+    )
     result.data = describe_data(datamodule)
     if not cfg.train:  # what is evaluated is the checkpoint's, whatever the command line says
         result.choices |= classifier.description["choices"]
@@ -152,13 +162,24 @@ def _fit(
     result: RunResult,
 ) -> int:
     """Train, and go back to the epoch that is scored; gives the number of optimizer steps."""
-    trainer = make_trainer(cfg, device, loggers)
+    guard = StopGuard(Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt")
+    longer = [LongerSchedule()] if resume and resume.is_lengthened(cfg) else []
+    trainer = make_trainer(cfg, device, loggers, [*longer, guard])
     classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
     announce(cfg, classifier, datamodule, device["precision"])
     tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
     if not classifier.trainable:
         return 0
-    trainer.fit(classifier, datamodule=datamodule, ckpt_path=str(resume.path) if resume else None, weights_only=True)
+    datamodule.start_at(*(resume.place if resume else Place()))
+    with stopping.held():  # the guard stops it where nothing is lost
+        try:
+            path = str(resume.path) if resume else None
+            trainer.fit(classifier, datamodule=datamodule, ckpt_path=path, weights_only=True)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if resume is None or guard.has_started:
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{resume.path} cannot be gone on with: {reason}; take another one") from error
     result.timing = _timing(trainer, datamodule.batch_size)
     if classifier.distillation:
         result.timing["teacher_s"] = classifier.distillation.prepared_in_s
@@ -229,12 +250,29 @@ def describe_run_host(device: Mapping[str, Any]) -> dict[str, Any]:
 def write_config(settings: dict[str, Any], output_dir: Path, result: RunResult) -> None:
     """`config.yaml` in the run's folder, and its hash in the result."""
     result.config_hash = hash_config(settings)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(settings), output_dir / "config.yaml")
+    write_whole(output_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
+
+
+def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:
+    """Go on with as many threads as the training had begun with: sums are rounded by their order."""
+    there = resume.threads
+    if there is None or there == torch.get_num_threads():
+        return
+    if cfg.hardware.threads:
+        note = (
+            f"the training went on with hardware.threads={cfg.hardware.threads} instead of {there}: its result may "
+            "differ from that of an uninterrupted one in the last digits"
+        )
+        result.notes.append(note)
+        log.warning("%s", note)
+    else:
+        log.info("the training goes on with %d threads, as it began", there)
+        torch.set_num_threads(there)
+        result.host["threads"] = there
 
 
 def _prepare_training(
-    cfg: DictConfig, choices: Mapping[str, str], resume: Resume | None
+    cfg: DictConfig, precision: str, choices: Mapping[str, str], resume: Resume | None
 ) -> tuple[ECGClassifier, PTBXLDataModule]:
     """Model built, data checked and read, normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
@@ -257,7 +295,7 @@ def _prepare_training(
         teacher=teacher,
         members=members,
     )
-    classifier.description = describe(cfg, datamodule, choices)
+    classifier.description = describe(cfg, datamodule, choices) | {"training": training_settings(cfg, precision)}
     if members:  # whose files a checkpoint must not need
         classifier.description["members"] = [member.description for member in members]
     sources = [*members, *([teacher] if teacher else [])]
@@ -268,6 +306,10 @@ def _prepare_training(
     if resume:
         resume.check_fits(classifier.description)
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
+    records = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
+    if resume:
+        resume.check_records(records)
+    classifier.description["training"] |= records
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)
     return classifier, datamodule
@@ -293,6 +335,7 @@ def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule
     """A checkpoint's classifier, and the test split of its own kind: its sampling rate and label rule."""
     classifier = load_classifier(cfg.ckpt_path)
     datamodule = build_datamodule(of_its_task(plain(cfg.data), classifier.description), cfg.seed)
+    check_classes(f"ckpt_path={cfg.ckpt_path}", classifier.description, datamodule)
     datamodule.load(("test",))
     return classifier, datamodule
 
@@ -404,7 +447,7 @@ def _keep_thresholds(classifier: ECGClassifier, path: Path) -> None:
     checkpoint = read_checkpoint(path)
     if not torch.equal(checkpoint["state_dict"]["thresholds"], classifier.thresholds.cpu()):
         checkpoint["state_dict"]["thresholds"] = classifier.thresholds.cpu()
-        AtomicCheckpointIO().save_checkpoint(checkpoint, path)
+        save_checkpoint(checkpoint, path)
 
 
 def _resolved(cfg: DictConfig, classifier: ECGClassifier) -> dict[str, Any]:

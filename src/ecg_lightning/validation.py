@@ -50,6 +50,11 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
     if not cfg.train and not cfg.ckpt_path:
         raise ConfigError("train=false needs a model to evaluate: set ckpt_path=FILE to a checkpoint of this project")
+    if not cfg.train and cfg.ckpt_path in ("last", "auto"):
+        raise ConfigError(
+            f"train=false ckpt_path={cfg.ckpt_path}: only a training goes on; name the checkpoint to evaluate, such as "
+            "ckpt_path=RUN/checkpoints/best.ckpt"
+        )
     if cfg.compression.deploy and not (cfg.train and cfg.test):
         raise ConfigError(
             "compression follows a training and is scored on the test folds: leave train and test true, or compress a "
@@ -218,10 +223,10 @@ def _check_cross_validation(cfg: DictConfig) -> None:
             f"cross_validation={plain(cfg)['cross_validation']}: give different folds of data.train_folds={train}, "
             "whole numbers or lists of those that are held out together, and leave at least one to train on"
         )
-    if not cfg.train or cfg.ckpt_path not in (None, "last") or cfg.compression.deploy:
+    if not cfg.train or cfg.ckpt_path not in (None, "last", "auto") or cfg.compression.deploy:
         raise ConfigError(
             "cross_validation trains anew for each fold: leave train and compression as they are; of ckpt_path "
-            "only last is allowed, which goes on with an interrupted one"
+            "only last and auto are allowed, which go on with an interrupted one"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +12,9 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
+from ecg_lightning import stopping
 from ecg_lightning.data.cache import default_cache_dir
 from ecg_lightning.data.identity import N_PTBXL, PTBXL, dataset_name, synthetic_name
 from ecg_lightning.data.labels import LABEL_RULES, SPLITS, TASKS
@@ -87,19 +88,49 @@ class SignalDataset(Dataset[ECGBatch]):
 
 
 class EpochShuffle(Sampler[int]):
-    """A permutation that depends on seed and epoch alone, so that a resumed run sees the order it would have seen."""
+    """A permutation that depends on seed and epoch alone, so that a resumed run sees the order it would have seen.
 
-    def __init__(self, n_records: int, seed: int, epoch: Callable[[], int]) -> None:
+    Lightning names the epoch by `set_epoch`, but only after the first epoch's loader processes have begun to read.
+
+    Args:
+        n_records: of the split.
+        seed: of the order.
+        epoch: the first one, from 0.
+        n_seen: records of it that were seen, and are left out.
+    """
+
+    def __init__(self, n_records: int, seed: int, epoch: int = 0, n_seen: int = 0) -> None:
         self.n_records = n_records
         self.seed = seed
         self.epoch = epoch
+        self.n_seen = n_seen
 
     def __len__(self) -> int:
+        """Records of a whole epoch, also where its first ones are left out."""
         return self.n_records
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
-        return iter(torch.randperm(self.n_records, generator=generator).tolist())
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return iter(torch.randperm(self.n_records, generator=generator)[self.n_seen :].tolist())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to another epoch, from its first record on."""
+        if epoch != self.epoch:
+            self.epoch, self.n_seen = epoch, 0
+
+
+class EpochInOrder(SequentialSampler):
+    """The same records in the same order each epoch, for `trainer.overfit_batches`; see `EpochShuffle`."""
+
+    def __init__(self, dataset: Dataset[ECGBatch], epoch: int = 0, n_seen: int = 0) -> None:
+        super().__init__(dataset)  # type: ignore[arg-type]  # a dataset with a length
+        self.epoch = epoch
+        self.n_seen = n_seen
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.n_seen, len(self)))
+
+    set_epoch = EpochShuffle.set_epoch
 
 
 class PTBXLDataModule(L.LightningDataModule):
@@ -163,6 +194,7 @@ class PTBXLDataModule(L.LightningDataModule):
         self.root_hash: str | None = None
         self.version: str | None = None
         self.n_left_out = 0
+        self._start = (0, 0)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -237,8 +269,20 @@ class PTBXLDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[ECGBatch]:
         """Shuffled batches; the last incomplete one is left out, since batch norm cannot train on one record."""
         dataset = self._loaded("train")
-        sampler = EpochShuffle(len(dataset), self.seed, lambda: self.trainer.current_epoch if self.trainer else 0)
+        epoch, n_seen = self._start[0], self._start[1] * self.batch_size
+        sampler: Sampler[int] = EpochShuffle(len(dataset), self.seed, epoch, n_seen)
+        if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            sampler = EpochInOrder(dataset, epoch, n_seen)
         return self._loader("train", sampler=sampler, drop_last=len(dataset) > self.batch_size)
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Let the next training begin within an epoch; what is before that place is not read.
+
+        Args:
+            epoch: from 0.
+            batch: batches of the epoch that were seen.
+        """
+        self._start = (epoch, batch)
 
     def val_dataloader(self) -> DataLoader[ECGBatch]:
         """Batches of the validation split, in the table's order."""
@@ -264,6 +308,7 @@ class PTBXLDataModule(L.LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=_already_a_batch,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=stopping.outlive_stops,
         )
 
 

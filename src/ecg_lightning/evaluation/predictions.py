@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ecg_lightning.data.labels import read_database
+from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.calibration import logit, probabilities
 
@@ -130,7 +131,7 @@ def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
         if one.spreads_NC is not None:
             columns |= {f"spread/{name}": one.spreads_NC[:, column] for column, name in enumerate(one.classes)}
         tables.append(pd.DataFrame(columns))
-    pd.concat(tables).to_csv(path, index=False)
+    write_whole(path, pd.concat(tables).to_csv(index=False))
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, NamedTuple, cast
 
 import lightning as L
@@ -22,6 +23,8 @@ from ecg_lightning.models.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 PHASES = ("train", "val", "test")
+_EPOCH_SO_FAR = "epoch_so_far"
+_LOSSES_AT_A_TIME = 50
 
 
 class Scored(NamedTuple):
@@ -94,6 +97,8 @@ class ECGClassifier(L.LightningModule):
         self.description: dict[str, Any] = {}
         self.scored: dict[str, Scored] = {}
         self._steps: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {phase: [] for phase in PHASES}
+        self._unchecked: list[tuple[int, Tensor | None]] = []  # steps whose losses nobody has looked at
+        self._gradient_norm: Tensor | None = None
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, 12, T) int16 units of 1 µV, or float mV → (B, C) logits."""
@@ -154,13 +159,10 @@ class ECGClassifier(L.LightningModule):
         """One step; refuses to go on from a loss that is not finite."""
         self._reseed(batch_idx)
         loss, logits = self.loss_and_logits(batch)
-        # Reading the loss waits for a GPU, so there it is looked at now and then.
-        if (self.device.type == "cpu" or batch_idx % 50 == 0) and not torch.isfinite(loss):
-            raise TrainingDivergedError(
-                f"the training loss is {loss.item()} at step {self.global_step} (epoch {self.current_epoch}): lower "
-                f"model.optimizer.lr={self.optimizer_config.lr}, or set trainer.gradient_clip_val=1"
-            )
         self._keep("train", loss, logits, batch.targets)
+        self._unchecked.append((batch_idx, batch.places))
+        if self.device.type == "cpu" or len(self._unchecked) == _LOSSES_AT_A_TIME:  # reading one waits for a GPU
+            self._check_losses()
         every: int = cast(Any, self.trainer).log_every_n_steps  # a call each step would cost as much as a tiny model
         if batch_idx % every == 0:
             self.log("train/loss_step", loss, prog_bar=True)
@@ -178,8 +180,16 @@ class ECGClassifier(L.LightningModule):
         """(B, C) probabilities of one batch."""
         return self.predict_probabilities(batch.signals)
 
+    def on_train_start(self) -> None:
+        """Bring what a checkpoint kept of a begun epoch to the device."""
+        self._steps["train"] = [
+            (logits.to(self.device), targets.to(self.device), loss.to(self.device))
+            for logits, targets, loss in self._steps["train"]
+        ]
+
     def on_train_epoch_end(self) -> None:
         """Score the training epoch, as it was trained: with augmentation and dropout."""
+        self._check_losses()
         self._score("train")
 
     def on_validation_epoch_end(self) -> None:
@@ -214,11 +224,31 @@ class ECGClassifier(L.LightningModule):
     ) -> None:
         """Clip the norm; Lightning's own way refuses fused optimizers under mixed precision, even without a scaler."""
         if gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            self._gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put into the checkpoint what is needed to build this classifier again."""
+        """Put into the checkpoint what is needed to build this classifier again, and what a begun epoch predicted.
+
+        Raises:
+            TrainingDivergedError: a loss of the steps before was not finite.
+        """
+        self._check_losses()
         checkpoint["ecg_lightning"] = self.description
+        if steps := self._steps["train"]:
+            logits, targets, losses = zip(*steps, strict=True)
+            checkpoint[_EPOCH_SO_FAR] = {
+                "sizes": [len(batch) for batch in targets],
+                "logits": torch.cat(logits),
+                "targets": torch.cat(targets),
+                "losses": torch.stack(losses),
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the epoch that the checkpoint lies in."""
+        self._steps["train"] = []
+        if so_far := checkpoint.get(_EPOCH_SO_FAR):
+            logits, targets = (so_far[name].split(so_far["sizes"]) for name in ("logits", "targets"))
+            self._steps["train"] = list(zip(logits, targets, so_far["losses"].unbind(), strict=True))
 
     def _evaluate(self, phase: str, batch: ECGBatch) -> None:
         # In float32 whatever the training's precision: rounded logits tie, and would make scores depend on the host.
@@ -240,13 +270,48 @@ class ECGClassifier(L.LightningModule):
     def _keep(self, phase: str, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         self._steps[phase].append((logits.detach().float(), targets, loss.detach()))
 
+    def _check_losses(self) -> None:
+        """Refuse to go on from a loss that is not finite.
+
+        Raises:
+            TrainingDivergedError: names the step, its records, and the last gradient's norm.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        losses = [loss for _, _, loss in self._steps["train"][-len(unchecked) :]] if unchecked else []
+        for (batch_idx, places), loss in zip(unchecked, torch.stack(losses).tolist() if losses else [], strict=True):
+            if not math.isfinite(loss):
+                raise TrainingDivergedError(
+                    f"the training loss is {loss} at batch {batch_idx + 1} of epoch {self.current_epoch + 1}"
+                    f"{self._named(places)}{self._last_norm()}: {self._advice()}"
+                )
+
+    def _named(self, places: Tensor | None) -> str:
+        """The records of a batch, by their numbers."""
+        datasets = getattr(getattr(self.trainer, "datamodule", None), "datasets", {})
+        if places is None or "train" not in datasets:
+            return ""
+        ecg_ids = [str(ecg_id) for ecg_id in datasets["train"].ecg_ids[places.cpu().numpy()]]
+        more = f" and {len(ecg_ids) - 8} more" if len(ecg_ids) > 8 else ""
+        return f" (ecg_id {', '.join(ecg_ids[:8])}{more})"
+
+    def _last_norm(self) -> str:
+        return "" if self._gradient_norm is None else f"; the last step's gradient had norm {self._gradient_norm:.3g}"
+
+    def _advice(self) -> str:
+        """What helps against a training that diverges."""
+        clipped = cast(Any, self.trainer).gradient_clip_val
+        advice = f"lower model.optimizer.lr={self.optimizer_config.lr}"
+        if not clipped:
+            return f"{advice}, or set trainer.gradient_clip_val=1"
+        return f"{advice}, or lengthen the warm-up (model.scheduler.warmup={self.scheduler_config.warmup})"
+
     def _collect(self, phase: str) -> tuple[Tensor, Tensor, float]:
         """Logits and targets of the epoch, and the mean loss over its records."""
         logits, targets, losses = zip(*self._steps[phase], strict=True)
         if not all(torch.isfinite(batch).all() for batch in logits):
             raise TrainingDivergedError(
-                f"the model's {phase} logits are not finite at step {self.global_step} (epoch {self.current_epoch}): "
-                f"lower model.optimizer.lr={self.optimizer_config.lr}, or set trainer.gradient_clip_val=1"
+                f"the model's {phase} logits are not finite at step {self.global_step} (epoch "
+                f"{self.current_epoch + 1}): {self._advice()}"
             )
         sizes = torch.tensor([len(batch) for batch in targets], dtype=torch.float64)
         loss = (torch.stack(losses).cpu().double() * sizes).sum() / sizes.sum()

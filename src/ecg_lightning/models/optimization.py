@@ -44,6 +44,18 @@ def make_scheduler(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, n_steps, config))
 
 
+def learning_rates(optimizer: OptimizerConfig, scheduler: SchedulerConfig, n_steps: int) -> list[float]:
+    """Return the learning rate of each of a training's steps."""
+    weight = nn.Parameter(torch.zeros(1))
+    steps = make_scheduler(torch.optim.SGD([weight], optimizer.lr, momentum=0.9), scheduler, n_steps)
+    rates = []
+    for _ in range(n_steps):
+        rates.append(float(steps.get_last_lr()[0]))
+        steps.optimizer.step()
+        steps.step()
+    return rates
+
+
 def learning_rate_factor(step: int, n_steps: int, config: SchedulerConfig) -> float:
     """Factor on the base rate: linear warm-up, then a half cosine down to `final`; or 1.
 

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from ecg_lightning import bounded_yaml
+from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 
 RESULT_FILE = "result.json"
@@ -75,10 +76,8 @@ class RunResult:
 
     def write(self, folder: Path, name: str = RESULT_FILE) -> None:
         """Write `result.json` into `folder`, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{name}.tmp"
-        temporary.write_text(json.dumps(without_nan(dataclasses.asdict(self)), indent=2, allow_nan=False) + "\n")
-        temporary.replace(folder / name)
+        content = json.dumps(without_nan(dataclasses.asdict(self)), indent=2, allow_nan=False)
+        write_whole(folder / name, content + "\n")
 
 
 class UnfinishedError(Exception):

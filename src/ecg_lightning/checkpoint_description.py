@@ -1,0 +1,171 @@
+"""The description in a checkpoint, checked by type and bounds before anything is built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecg_lightning.data.labels import LABEL_RULES, SUPERCLASSES, TASKS
+from ecg_lightning.data.wfdb import DURATION_S
+from ecg_lightning.errors import CheckpointError
+
+_MAX_CLASSES = 1_000
+_MAX_MEMBERS = 1_000
+_LARGEST = 100_000  # of a whole number in a model's or a front end's settings
+_LONGEST = 1_000  # of a list in them
+_LARGEST_OF = {"size": 4096, "mc_dropout": 1_000}  # of settings whose cost no weight in the file shows
+
+Check = Callable[[Any], bool]
+
+
+def _is_whole(low: int, high: int) -> Check:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 10_000
+
+
+def _is_one_of(allowed: Any) -> Check:
+    return lambda value: isinstance(value, str | int) and value in tuple(allowed)
+
+
+def _is_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 0 < len(value) <= _MAX_CLASSES
+        and all(_is_text(name) and name for name in value)
+        and len({*value}) == len(value)
+    )
+
+
+def _is_folds(value: Any) -> bool:
+    """Whether a value holds folds by split, and perhaps the name of the data that they are of."""
+    if not isinstance(value, dict) or not {"train", "val"} <= value.keys():
+        return False
+    splits = {name: folds for name, folds in value.items() if name in ("train", "val", "test")}
+    others = [other for name, other in value.items() if name not in splits]
+    return all(map(_is_list_of(_is_whole(1, 10)), splits.values())) and all(map(_is_text, others))
+
+
+def _is_texts_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_text(key) and _is_text(item) for key, item in value.items())
+
+
+def _is_list_of(check: Check, longest: int = _MAX_MEMBERS) -> Check:
+    return lambda value: isinstance(value, list) and len(value) <= longest and all(map(check, value))
+
+
+def _is_node(value: Any) -> bool:
+    """Whether a value is a node of a configuration, with numbers that a network can have."""
+    return isinstance(value, dict) and _is_text(value.get("_target_")) and _is_modest(value)
+
+
+def _is_modest(value: Any, key: str = "") -> bool:
+    if isinstance(value, dict):
+        return all(_is_text(name) and _is_modest(item, name) for name, item in value.items())
+    if isinstance(value, list):
+        return len(value) <= _LONGEST and all(_is_modest(item, key) for item in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= _LARGEST_OF.get(key, _LARGEST)
+    return value is None or isinstance(value, bool | float) or _is_text(value)
+
+
+def _is_settings(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_text(name) for name in value)
+
+
+def _is_training(value: Any) -> bool:
+    return _is_settings(value) and _is_whole(1, 2**31)(value.get("trainer.max_epochs"))
+
+
+_REQUIRED: dict[str, Check] = {
+    "seed": _is_whole(0, 2**32 - 1),
+    "model": _is_node,
+    "frontend": _is_node,
+    "choices": _is_texts_by_name,
+    "classes": _is_names,
+    "sampling_rate": _is_one_of((100, 500)),
+    "n_samples": _is_whole(1, DURATION_S * 500),
+    "batch_size": _is_whole(1, 2**31),
+    "label_rule": _is_one_of(LABEL_RULES),
+    "folds": _is_folds,
+}
+_OPTIONAL: dict[str, Check] = {
+    "version": _is_text,
+    "task": _is_one_of(TASKS),
+    "data": _is_settings,
+    "learned_from": _is_list_of(_is_folds),
+    "members": _is_list_of(_is_settings),
+    "stages": _is_list_of(_is_node),
+    "deployed": _is_settings,
+    "training": _is_training,
+}
+
+KEYS = ("format", *_REQUIRED)
+"""What each checkpoint of this project says about itself."""
+
+
+def check_description(described: Mapping[str, Any], path: Path, where: str = "") -> None:
+    """Refuse a description with a value that cannot be one, an ensemble's members' descriptions included.
+
+    Args:
+        described: the description.
+        path: the checkpoint's file, for the message.
+        where: what it describes, for the message: nothing, or a member.
+
+    Raises:
+        CheckpointError: names the first entry.
+    """
+    for key, check in {**_REQUIRED, **_OPTIONAL}.items():
+        if key not in described and key in _OPTIONAL:
+            continue
+        if key not in described or not check(described[key]):
+            raise CheckpointError(
+                f"{path} is damaged or not of ecg_lightning: {where}{key} is {_shown(described, key)}"
+            )
+    if described["n_samples"] != DURATION_S * described["sampling_rate"]:
+        raise CheckpointError(
+            f"{path}: {where}n_samples is {described['n_samples']}, but {DURATION_S} seconds at "
+            f"{described['sampling_rate']} Hz are {DURATION_S * described['sampling_rate']}"
+        )
+    if described.get("task", "superdiagnostic") == "superdiagnostic" and tuple(described["classes"]) != SUPERCLASSES:
+        raise CheckpointError(
+            f"{path}: {where}classes are {_shown(described, 'classes')}, but those of data.task=superdiagnostic are "
+            f"{', '.join(SUPERCLASSES)}"
+        )
+    for number, member in enumerate(described.get("members", [])):
+        check_description(member, path, f"{where}members[{number}].")
+
+
+def check_state(state: Any, described: Mapping[str, Any], path: Path) -> None:
+    """Refuse a state that holds other things than tensors, or thresholds that cannot decide.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise CheckpointError(f"{path} is damaged or not of ecg_lightning: its state_dict has no names")
+    thresholds = state.get("thresholds")
+    if (
+        not isinstance(thresholds, Tensor)
+        or thresholds.shape != (len(described["classes"]),)
+        or not thresholds.is_floating_point()
+        or not bool(((thresholds >= 0) & (thresholds <= 1)).all())
+    ):
+        shown = thresholds.tolist() if isinstance(thresholds, Tensor) and thresholds.numel() < 100 else "no numbers"
+        raise CheckpointError(f"{path}: the thresholds are {shown}; each class needs one between 0 and 1")
+    weights = (value for value in state.values() if isinstance(value, Tensor) and value.is_floating_point())
+    if any(bool(torch.isnan(value).any()) for value in weights):
+        raise CheckpointError(f"{path} holds weights that are no numbers (NaN); take another checkpoint")
+
+
+def _shown(described: Mapping[str, Any], key: str) -> str:
+    if key not in described:
+        return "missing"
+    text = repr(described[key])
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -1,0 +1,49 @@
+"""What a run's folder says of the run: whether it is finished, and whether a command has anything left to do there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from ecg_lightning.config import plain
+from ecg_lightning.runs.recipes import changed_settings
+from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
+
+_MAX_EPOCHS = "trainer.max_epochs"
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a folder holds the result of a run that came to its end."""
+    return (folder / RESULT_FILE).exists() and read_result(folder).get("status") == "ok"
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Return whether a folder holds checkpoints of a training, or of one of a cross-validation's."""
+    return any(any(folder.glob(pattern)) for pattern in ("checkpoints/last.ckpt", "fold*/checkpoints/last.ckpt"))
+
+
+def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
+    """Return the sentence that a finished run needs nothing more from a command that would go on with it, else None.
+
+    Args:
+        cfg: what the command asks for.
+        folder: of the run.
+    """
+    if cfg.ckpt_path not in ("last", "auto") or "train" not in cfg or not is_finished(folder):
+        return None
+    there, asked = read_config(folder), plain(cfg)
+    if any(there.get(name) != asked[name] for name in ("train", "test")):
+        return None
+    changed = changed_settings(there, asked)
+    if not changed:
+        return f"nothing is left to do: the run in {folder} is finished with these settings"
+    if changed != [_MAX_EPOCHS] or asked["cross_validation"]:
+        return None
+    done = int((read_result(folder).get("timing") or {}).get("epochs", 0))
+    if done >= cfg.trainer.max_epochs:
+        return f"nothing is left to train: {done} of {cfg.trainer.max_epochs} epochs are done in {folder}"
+    stopped_early = done < (there.get("trainer") or {}).get("max_epochs", 0) and not cfg.trainer.max_time
+    if stopped_early and cfg.callbacks.early_stopping is not None:
+        return f"nothing is left to train: early stopping ended the training after epoch {done} in {folder}"
+    return None

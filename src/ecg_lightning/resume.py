@@ -1,0 +1,195 @@
+"""Going on with a training: from which checkpoint, with which settings, and how its schedule continues."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.config import SCHEMAS, plain
+from ecg_lightning.errors import CheckpointError
+from ecg_lightning.runs.results import read_config
+
+log = logging.getLogger(__name__)
+
+_FREE = ("weights", "pretrained")  # they gave the first weights, which the checkpoint has replaced
+_MAX_EPOCHS = "trainer.max_epochs"
+_COMPARED = (
+    *("monitor", "scored_epoch", "data.keep_unlabelled", "data.on_bad_record", _MAX_EPOCHS),
+    *("trainer.accumulate_grad_batches", "trainer.limit_train_batches", "trainer.limit_val_batches"),
+    *("trainer.overfit_batches", "trainer.gradient_clip_val", "trainer.extra"),
+    *("callbacks.early_stopping", "callbacks.extra"),
+    *("hardware.accelerator", "hardware.devices", "hardware.precision", "hardware.channels_last", "hardware.compile"),
+)
+"""Settings besides the model's that change the steps, their number, or the epoch that is scored."""
+
+
+class Place(NamedTuple):
+    """Where a training stands.
+
+    Attributes:
+        epoch: the epoch that comes next, or goes on, from 0.
+        batch: batches of it that were seen.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A checkpoint to go on from.
+
+    Attributes:
+        path: the file.
+        description: what `describe` gave for the run that wrote it.
+        place: where the training stood.
+    """
+
+    path: Path
+    description: dict[str, Any]
+    place: Place
+
+    @property
+    def threads(self) -> int | None:
+        """Threads that it was trained with; None where nobody wrote them down."""
+        threads = self._training.get("threads")
+        return threads if isinstance(threads, int) and 1 <= threads <= 4096 else None
+
+    @property
+    def _training(self) -> dict[str, Any]:
+        """The training's settings by their dotted keys: the checkpoint's, else those of its run's `config.yaml`."""
+        if "training" in self.description:
+            return dict(self.description["training"])
+        config = OmegaConf.create(read_config(self.path.absolute().parents[1]))
+        found = {key: _value(config, key) for key in _COMPARED if OmegaConf.select(config, key) is not None}
+        if found.get("hardware.precision") == "auto":  # which says little of what it was there
+            del found["hardware.precision"]
+        return found
+
+    def check_fits(self, description: Mapping[str, Any]) -> None:
+        """Refuse to go on with another model, recipe, front end, seed or training data, or a shorter training.
+
+        Raises:
+            CheckpointError: names the first setting that differs.
+        """
+        self._compare("seed", self.description["seed"], description["seed"])
+        for name in ("label_rule", "task", "sampling_rate", "batch_size"):
+            self._compare(f"data.{name}", self.description[name], description[name])
+        for split in ("train", "val"):
+            self._compare(f"data.{split}_folds", self.description["folds"][split], description["folds"][split])
+        for part in ("model", "frontend"):
+            # It may be of a version that did not have all settings.
+            there = _with_defaults(self.description[part], _defaults(part, description[part]["_target_"]))
+            for name, value in description[part].items():
+                if name not in _FREE:
+                    self._compare(f"{part}.{name}", there.get(name), value)
+        asked, own = description.get("training", {}), self._training
+        for key in (key for key in _COMPARED if key in own and key in asked):
+            if key != _MAX_EPOCHS or own[key] > asked[key]:
+                self._compare(key, own[key], asked[key])
+
+    def check_records(self, described: Mapping[str, Any]) -> None:
+        """Refuse to go on with other records: their order would be another one.
+
+        Args:
+            described: `root_hash` and `n_train` of this run's data.
+
+        Raises:
+            CheckpointError: they differ.
+        """
+        own = self._training
+        for name, what in (("n_train", "training records"), ("root_hash", "content (root_hash)")):
+            if own.get(name) not in (None, described[name]):
+                raise CheckpointError(
+                    f"{self.path} was trained on other data: its {what} was {own[name]}, data.root has "
+                    f"{described[name]}; go on with the same folder"
+                )
+
+    def is_lengthened(self, cfg: DictConfig) -> bool:
+        """Return whether the run asks for more epochs than the checkpoint's did."""
+        there = self._training.get(_MAX_EPOCHS)
+        return isinstance(there, int) and cfg.trainer.max_epochs > there
+
+    def _compare(self, key: str, there: Any, asked: Any) -> None:
+        if there != asked:
+            raise CheckpointError(
+                f"{self.path} was trained with {key}={there}, this run asks for {asked}: go on with the same settings "
+                "(they stand in the run's config.yaml)"
+            )
+
+
+def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
+    """The checkpoint to go on from. `last` is that of the run's own folder, and `auto` the same where it is there.
+
+    Raises:
+        CheckpointError: there is no such file, or it is none of this project.
+    """
+    if ckpt_path is None:
+        return None
+    own = output_dir / "checkpoints" / "last.ckpt"
+    path = own if ckpt_path in ("last", "auto") else Path(ckpt_path).expanduser()
+    if ckpt_path == "auto" and not path.exists():
+        log.info("ckpt_path=auto: %s holds no checkpoint yet, so the training starts anew", output_dir)
+        return None
+    if ckpt_path == "last" and not path.is_file():
+        raise CheckpointError(
+            f"ckpt_path=last: {path} is not there; name the folder of the run to go on with: hydra.run.dir=DIR, or "
+            "set ckpt_path=auto, which starts anew"
+        )
+    checkpoint = read_checkpoint(path)
+    try:
+        place = _place(checkpoint["loops"]["fit_loop"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(
+            f"{path} holds weights without a training's state: name a run's own checkpoint, or train from its weights "
+            f"with model.weights={path}"
+        ) from None
+    log.info("the training goes on from %s: epoch %d, batch %d", path, place.epoch + 1, place.batch)
+    return Resume(path, checkpoint["ecg_lightning"], place)
+
+
+def _place(loops: Mapping[str, Any]) -> Place:
+    epochs = loops["epoch_progress"]["current"]
+    unfinished = epochs["started"] != epochs["processed"]
+    return Place(
+        int(epochs["processed"]), int(loops["epoch_loop.batch_progress"]["current"]["completed"]) if unfinished else 0
+    )
+
+
+def training_settings(cfg: DictConfig, precision: str) -> dict[str, Any]:
+    """Return what a checkpoint must know of its training to be gone on with, by dotted keys.
+
+    Args:
+        cfg: the run's configuration.
+        precision: the one that `auto` stands for here.
+    """
+    settings = {key: _value(cfg, key) for key in _COMPARED}
+    return settings | {"hardware.precision": precision, "threads": torch.get_num_threads()}
+
+
+def _value(cfg: Any, key: str) -> Any:
+    value = OmegaConf.select(cfg, key)
+    return plain(value) if OmegaConf.is_config(value) else value
+
+
+def _defaults(group: str, target: str) -> dict[str, Any]:
+    """What the settings of an option are where nobody sets them."""
+    schemas = [OmegaConf.structured(schema) for schema in SCHEMAS[group].values()]
+    return next((plain(schema) for schema in schemas if schema._target_ == target), {})
+
+
+def _with_defaults(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in missing settings with their defaults, recursively."""
+    nested = {
+        name: _with_defaults(value, defaults[name])
+        for name, value in settings.items()
+        if isinstance(value, Mapping) and isinstance(defaults.get(name), Mapping)
+    }
+    return {**defaults, **settings, **nested}

@@ -1,0 +1,48 @@
+"""A run's folder belongs to one process at a time; what killed processes left half-written in it is removed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from ecg_lightning.errors import RunLockedError
+
+_LOCK_FILE = ".lock"
+_WAIT_S = 2.0  # loader processes of a run that was killed hold its lock for a moment
+_PARTS = ("", "fold*/", "variants/*/")
+_HALF_WRITTEN = (
+    *(".result.json.tmp", ".training.json.tmp", ".fold.json.tmp", ".config.yaml.tmp", ".predictions.csv.tmp"),
+    *(".*.ckpt-*.tmp", "checkpoints/.*.ckpt-*.tmp"),
+)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for this process; it is made where it is not there.
+
+    Raises:
+        RunLockedError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / _LOCK_FILE)
+    try:
+        lock.acquire(timeout=_WAIT_S)
+    except filelock.Timeout:
+        raise RunLockedError(
+            f"another run is at work in {folder}: wait for its end, or name another folder with hydra.run.dir=DIR"
+        ) from None
+    try:
+        remove_half_written(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove temporary files of saves that were killed, by the names that this project gives them."""
+    for pattern in (f"{part}{name}" for part in _PARTS for name in _HALF_WRITTEN):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""A training that is made longer: its learning rate follows the longer schedule from the first step on, and is told."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.optimization import learning_rates
+
+log = logging.getLogger(__name__)
+
+_OF_ITS_LENGTH = ("total_steps", "_schedule_phases")
+"""What `OneCycleLR` keeps in a checkpoint, and would bring back from the shorter training."""
+
+
+class LongerSchedule(Callback):
+    """Puts the restored schedule to its place in the longer training, and logs how it continues."""
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Leave the shorter schedule's length out of what is restored."""
+        for state in checkpoint["lr_schedulers"]:
+            for name in _OF_ITS_LENGTH:
+                state.pop(name, None)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Set the rate of the next step by the longer schedule; restored was the shorter one's."""
+        assert isinstance(pl_module, ECGClassifier)
+        before = float(trainer.optimizers[0].param_groups[0]["lr"])
+        for config in trainer.lr_scheduler_configs:
+            scheduler: Any = config.scheduler
+            scheduler.last_epoch -= 1
+            scheduler.step()
+        n_steps, n_epochs = int(trainer.estimated_stepping_batches), trainer.max_epochs or 0
+        rates = learning_rates(pl_module.optimizer_config, pl_module.scheduler_config, n_steps)[trainer.global_step :]
+        log.info("%s", describe_continuation(pl_module.scheduler_config.name, before, rates, n_epochs))
+
+
+def describe_continuation(name: str, before: float, rates: list[float], n_epochs: int) -> str:
+    """Return the sentence about the rest of a schedule.
+
+    Args:
+        name: of the schedule.
+        before: learning rate that the shorter schedule had come to.
+        rates: of the steps to come.
+        n_epochs: of the longer training.
+    """
+    begins = f"the training is made longer, to {n_epochs} epochs: the {name.replace('_', '-')} schedule now ends there"
+    if max(rates) > before * (1 + 1e-6):
+        return (
+            f"{begins}, and the learning rate rises again from {before:.2g} to {max(rates):.2g} before it comes to "
+            f"{rates[-1]:.2g}"
+        )
+    return f"{begins}, and the learning rate goes from {before:.2g} to {rates[-1]:.2g}"
