@@ -52,6 +52,7 @@ class DeployedNetwork(nn.Module):
         self.frontend = frontend
         self.network = network
         self.single_label = loss.single_label
+        self.training = False  # else TorchScript's exporter would put all parts into training mode when it is done
         frontend.eval()
         with suppress(NotImplementedError):  # exported graphs have no modes
             network.eval()

@@ -13,7 +13,7 @@ import torch
 from torch.autograd.profiler import profile
 
 from ecg_lightning.deployment.missing import fill_missing, mark_missing
-from ecg_lightning.deployment.runtimes import Floats, Kernel, check_quantized, counted
+from ecg_lightning.deployment.runtimes import Floats, Kernel, check_length, check_quantized, counted
 
 _PRODUCTS = (
     *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::_conv_depthwise2d"),
@@ -56,7 +56,7 @@ class TorchRuntime:
         from ecg_lightning.checkpoints import load_classifier
 
         classifier = load_classifier(path)
-        return cls(classifier, classifier.description["n_samples"], precision, threads, path)
+        return cls(classifier, check_length(path, classifier.description["n_samples"]), precision, threads, path)
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
         """(B, 12, T) float32 in mV → (B, C) float32; NaN for each record with missing samples."""
