@@ -134,11 +134,11 @@ def parse(values: Any) -> Metadata:
     if not isinstance(values, dict):
         raise TypeError("it is not a table")
     if values.get("format") != FORMAT:
-        raise ValueError(f"format {values.get('format')!r}, this version ({__version__}) reads {FORMAT}")
+        raise ValueError(f"format {values.get('format')!r:.40}, this version ({__version__}) reads {FORMAT}")
     values = {"int8_products": None, "conformal": [], "alpha": ALPHA, **values}  # which the first files did not say
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
-        raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names)))}")
+        raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names))):.200}")
     sampling_rate = bounds.count(values["sampling_rate"], "sampling_rate", *bounds.SAMPLING_RATES)
     longest = min(bounds.MAX_SAMPLES, bounds.MAX_DURATION_S * sampling_rate)
     found = Metadata(
