@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from ecg_lightning.deployment.model_file import check_size
 from ecg_lightning.deployment.runtimes import files_of
 from ecg_lightning.errors import ModelFileError
+
+_MOST = 4096
+"""Bytes of a checksum file that are read: two lines."""
 
 
 def sha256_of(path: Path) -> str:
@@ -39,10 +43,11 @@ def check_checksum(path: Path) -> None:
     """
     if not _beside(path).is_file():
         return
-    lines = [line.partition("  ") for line in _beside(path).read_text(errors="replace").splitlines()]
+    with _beside(path).open("rb") as sums:
+        lines = [line.partition("  ") for line in sums.read(_MOST).decode(errors="replace").splitlines()]
     expected = {name: digest for digest, _, name in lines}
     for file in files_of(path):
-        if file.is_file() and expected.get(file.name) != sha256_of(file):
+        if file.is_file() and check_size(file) and expected.get(file.name) != sha256_of(file):
             raise ModelFileError(
                 f"{file} is not the file that was exported: its SHA-256 differs from {_beside(path).name}; copy the "
                 "variant's whole folder again, or export it anew"

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.missing import fill_missing, mark_missing
 from ecg_lightning.deployment.runtimes import Floats, Kernel, counted
 from ecg_lightning.errors import HardwareUnavailableError
 from ecg_lightning.hardware import turn_tf32_off
@@ -68,11 +69,12 @@ class CudaRuntime:
         return cls(load_classifier(path), name, precision)
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
-        """(B, 12, T) float32 in mV → (B, C) float32."""
+        """(B, 12, T) float32 in mV → (B, C) float32; NaN for each record with missing samples."""
         with torch.inference_mode():
-            image = self._frontend.represent_as_is(torch.from_numpy(millivolts_BCT).to(self._device))
+            filled, complete = fill_missing(torch.from_numpy(millivolts_BCT).to(self._device))
+            image = self._frontend.represent_as_is(filled)
             logits: torch.Tensor = self._network(image.to(self._dtype))
-            return np.asarray(logits.float().cpu().numpy())
+            return np.asarray(mark_missing(logits.float(), complete).cpu().numpy())
 
     def kernels(self) -> list[Kernel]:
         """The device's own names of what ran, told apart by precision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.metadata import KEY, Metadata
+from ecg_lightning.deployment.missing import fill_missing, mark_missing
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
@@ -28,7 +30,9 @@ for _name in ("onnx_ir", "onnxscript"):  # they tell every step of their work
 
 INPUT = "millivolts"
 OUTPUTS = ("logits", "probabilities")
+BATCH = "batch"  # name of the axis of records
 OPSET = 20  # what every supported version of ONNX Runtime and OpenVINO reads
+_LAYOUT = f"[{BATCH},leads,samples]"  # OpenVINO has no names of axes; it stores `batch` as N, and knows it as the batch
 _TORCHSCRIPT_OPSET = 17  # the highest that its quantized operators were made for
 
 
@@ -48,14 +52,17 @@ class DeployedNetwork(nn.Module):
         self.frontend = frontend
         self.network = network
         self.single_label = loss.single_label
+        self.training = False  # else TorchScript's exporter would put all parts into training mode when it is done
         frontend.eval()
         with suppress(NotImplementedError):  # exported graphs have no modes
             network.eval()
 
     def forward(self, millivolts: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 12, T) float32 in mV → (B, C) logits and (B, C) probabilities, both float32."""
-        logits_BC = self.network(self.frontend.represent_as_is(millivolts)).float()
-        return logits_BC, logits_BC.softmax(dim=1) if self.single_label else logits_BC.sigmoid()
+        """(B, 12, T) float32 in mV → (B, C) logits and (B, C) probabilities, both float32; NaN with missing samples."""
+        filled, complete = fill_missing(millivolts)
+        logits_BC = self.network(self.frontend.represent_as_is(filled)).float()
+        probabilities_BC = logits_BC.softmax(dim=1) if self.single_label else logits_BC.sigmoid()
+        return mark_missing(logits_BC, complete), mark_missing(probabilities_BC, complete)
 
 
 def export_onnx(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> Path:
@@ -80,7 +87,7 @@ def export_onnx(module: DeployedNetwork, path: Path, n_leads: int, n_samples: in
             external_data=False,
             verbose=False,
         )
-        _strip_traces(target)
+        _tidy(target)
     return path
 
 
@@ -105,12 +112,12 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
             str(target),
             input_names=[INPUT],
             output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "batch"} for name in (INPUT, *OUTPUTS)},
+            dynamic_axes={name: {0: BATCH} for name in (INPUT, *OUTPUTS)},
             opset_version=_TORCHSCRIPT_OPSET,
             dynamo=False,
             verbose=False,
         )
-        _strip_traces(target)
+        _tidy(target)
     return path
 
 
@@ -143,6 +150,7 @@ def export_openvino(
             model = openvino_core().read_model(source)
         else:
             model = _convert(openvino, source, n_leads, n_samples)
+        model.get_parameters()[0].set_layout(openvino.Layout(_LAYOUT))
         written = Path(folder) / path.name
         openvino.save_model(model, written, compress_to_fp16=compress_to_fp16)
         written.with_suffix(".bin").replace(path.with_suffix(".bin"))
@@ -200,14 +208,22 @@ def _drop_unused(graph: torch.fx.GraphModule) -> None:
             delattr(graph.get_submodule(owner), leaf)
 
 
-def _strip_traces(path: Path) -> None:
-    """Remove the Python stack that the exporters write into every operation: a third of a small file, with paths."""
+def _tidy(path: Path) -> None:
+    """Call the first axis `batch`, and remove the Python stack of every operation: a third of a small file, with paths.
+
+    Given a program of `torch.export`, the exporter names the axis after an internal symbol, such as `s46`.
+    """
     onnx = import_extra("onnx")
     model = onnx.load(path)
     graph = model.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:  # or an expression, such as 2*s46 windows
+                size.dim_param = re.sub(rf"\b{re.escape(symbol)}\b", BATCH, size.dim_param)
     path.write_bytes(model.SerializeToString())
 
 

@@ -12,13 +12,18 @@ from typing import Any
 
 from ecg_lightning import __version__
 from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment import bounds
 from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.model_file import check_structure, read_description
+from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, PRECISIONS, SUFFIXES
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.evaluation.uncertainty import ALPHA
 
 KEY = "ecg_lightning"
 FORMAT = 1
 LINKS = ("sigmoid", "softmax")
+_TEMPERATURES = (0.01, 100.0)
+"""`calibration.fit_temperature` gives e⁻³ to e³."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +87,14 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
     """
     text = json.dumps(asdict(metadata))
     if path.suffix == ".onnx":
-        model = _load_onnx(path)
+        check_structure(path)
+        model = import_extra("onnx").load(path, load_external_data=False)  # this project writes no weights outside
         kept = {entry.key: entry.value for entry in model.metadata_props}
         import_extra("onnx").helper.set_model_props(model, {**kept, KEY: text})
         _replace(path, model.SerializeToString())
     else:
-        root = _load_xml(path)
+        check_structure(path)
+        root = ET.parse(path).getroot()
         info = root.find("rt_info")
         if info is None:
             info = ET.SubElement(root, "rt_info")
@@ -104,11 +111,7 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         ModelFileError: the file is not there, damaged, of another program, or of another version of this one.
     """
-    if path.suffix == ".onnx":
-        text = next((entry.value for entry in _load_onnx(path).metadata_props if entry.key == KEY), None)
-    else:
-        element = _load_xml(path).find(f"rt_info/{KEY}")
-        text = None if element is None else element.get("value")
+    text = read_description(path, KEY)
     if text is None:
         raise ModelFileError(
             f"{path} says nothing about its classes and input: it was not exported by ecg_lightning, which is needed "
@@ -116,7 +119,7 @@ def read_metadata(path: Path) -> Metadata:
         )
     try:
         return parse(json.loads(text))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(
             f"{path}: its description is damaged or of another version of ecg_lightning ({error}); export it again"
         ) from None
@@ -126,40 +129,40 @@ def parse(values: Any) -> Metadata:
     """Check a description read from a file, which may come from a stranger.
 
     Raises:
-        ValueError, TypeError, KeyError: what does not fit.
+        ValueError, TypeError: what does not fit; see `bounds`.
     """
     if not isinstance(values, dict):
         raise TypeError("it is not a table")
     if values.get("format") != FORMAT:
-        raise ValueError(f"format {values.get('format')!r}, this version ({__version__}) reads {FORMAT}")
+        raise ValueError(f"format {values.get('format')!r:.40}, this version ({__version__}) reads {FORMAT}")
     values = {"int8_products": None, "conformal": [], "alpha": ALPHA, **values}  # which the first files did not say
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
-        raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names)))}")
+        raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names))):.200}")
+    sampling_rate = bounds.count(values["sampling_rate"], "sampling_rate", *bounds.SAMPLING_RATES)
+    longest = min(bounds.MAX_SAMPLES, bounds.MAX_DURATION_S * sampling_rate)
     found = Metadata(
-        classes=_texts(values["classes"], "classes"),
-        thresholds=_numbers(values["thresholds"], "thresholds"),
-        output_thresholds=_numbers(values["output_thresholds"], "output_thresholds"),
-        temperature=_number(values["temperature"], "temperature"),
-        sampling_rate=_count(values["sampling_rate"], "sampling_rate"),
-        n_samples=_count(values["n_samples"], "n_samples"),
-        label_rule=_text(values["label_rule"], "label_rule"),
-        link=_text(values["link"], "link"),
-        checkpoint_sha256=_text(values["checkpoint_sha256"], "checkpoint_sha256"),
-        model=_text(values["model"], "model"),
-        precision=_text(values["precision"], "precision"),
-        runtime=_text(values["runtime"], "runtime"),
-        int8_products=_flag(values["int8_products"], "int8_products"),
-        conformal=_pairs(values["conformal"], "conformal"),
-        alpha=_number(values["alpha"], "alpha"),
-        compression=_texts(values["compression"], "compression"),
-        data_licence=_text(values["data_licence"], "data_licence"),
-        leads=_texts(values["leads"], "leads"),
-        units=_text(values["units"], "units"),
-        version=_text(values["version"], "version"),
+        classes=bounds.class_names(values["classes"], "classes"),
+        thresholds=bounds.numbers(values["thresholds"], "thresholds", 0, 1),
+        output_thresholds=bounds.numbers(values["output_thresholds"], "output_thresholds", 0, 1),
+        temperature=bounds.number(values["temperature"], "temperature", *_TEMPERATURES),
+        sampling_rate=sampling_rate,
+        n_samples=bounds.count(values["n_samples"], "n_samples", 1, longest),
+        label_rule=bounds.text(values["label_rule"], "label_rule"),
+        link=bounds.one_of(values["link"], "link", LINKS),
+        checkpoint_sha256=bounds.text(values["checkpoint_sha256"], "checkpoint_sha256"),
+        model=bounds.text(values["model"], "model"),
+        precision=bounds.one_of(values["precision"], "precision", PRECISIONS),
+        runtime=bounds.one_of(values["runtime"], "runtime", (*SUFFIXES, *CUDA_SUFFIXES)),
+        int8_products=bounds.flag(values["int8_products"], "int8_products"),
+        conformal=bounds.pairs(values["conformal"], "conformal", 0, 1),
+        alpha=bounds.number(values["alpha"], "alpha", 0, 1),
+        compression=bounds.texts(values["compression"], "compression"),
+        data_licence=bounds.text(values["data_licence"], "data_licence"),
+        leads=bounds.texts(values["leads"], "leads"),
+        units=bounds.text(values["units"], "units"),
+        version=bounds.text(values["version"], "version"),
     )
-    if found.link not in LINKS:
-        raise ValueError(f"link {found.link!r} is none of {', '.join(LINKS)}")
     if found.leads != LEADS or found.units != "mV":
         raise ValueError(f"its input is {len(found.leads)} leads in {found.units}, expected {', '.join(LEADS)} in mV")
     for thresholds in (found.thresholds, found.output_thresholds):
@@ -167,42 +170,7 @@ def parse(values: Any) -> Metadata:
             raise ValueError(f"{len(thresholds)} thresholds for {len(found.classes)} classes")
     if found.conformal and len(found.conformal) != len(found.classes):
         raise ValueError(f"{len(found.conformal)} conformal bounds for {len(found.classes)} classes")
-    if not found.temperature > 0:
-        raise ValueError(f"temperature {found.temperature} is not above 0")
     return found
-
-
-def _load_onnx(path: Path) -> Any:
-    onnx = import_extra("onnx")
-    _check_there(path)
-    try:
-        # Weights outside the file are not looked for: this project writes none.
-        model = onnx.load(path, load_external_data=False)
-    except Exception:  # protobuf's DecodeError, which is not importable under one name in all its versions
-        raise ModelFileError(f"{path} is damaged or no ONNX model; export it again") from None
-    if not model.graph.node:
-        raise ModelFileError(f"{path} is damaged or no ONNX model: it holds no operation; export it again")
-    return model
-
-
-def _load_xml(path: Path) -> ET.Element:
-    if path.suffix != ".xml":
-        raise ModelFileError(f"{path} is no model that can be opened here; name an .onnx or an OpenVINO .xml file")
-    _check_there(path)
-    try:
-        root = ET.parse(path).getroot()
-    except (ET.ParseError, UnicodeDecodeError, ValueError) as error:
-        raise ModelFileError(f"{path} is damaged or no OpenVINO model ({error}); export it again") from None
-    if root.tag != "net":
-        raise ModelFileError(f"{path} is no OpenVINO model: it holds <{root.tag[:40]}>, expected <net>")
-    return root
-
-
-def _check_there(path: Path) -> None:
-    if not path.is_file():
-        raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
-    if not os.access(path, os.R_OK):
-        raise ModelFileError(f"{path} cannot be read; check its permissions")
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -214,48 +182,3 @@ def _replace(path: Path, content: bytes) -> None:
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r:.40}, expected a text")
-    return value
-
-
-def _texts(value: Any, name: str) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{name} is {value!r:.40}, expected a list")
-    return tuple(_text(item, name) for item in value)
-
-
-def _numbers(value: Any, name: str) -> tuple[float, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{name} is {value!r:.40}, expected a list")
-    return tuple(_number(item, name) for item in value)
-
-
-def _pairs(value: Any, name: str) -> tuple[tuple[float, ...], ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{name} is {value!r:.40}, expected a list")
-    pairs = tuple(_numbers(pair, name) for pair in value)
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"{name} holds {value!r:.40}, expected pairs of numbers")
-    return pairs
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
-        raise TypeError(f"{name} holds {value!r:.40}, expected a finite number")
-    return float(value)
-
-
-def _flag(value: Any, name: str) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r:.40}, expected true, false or null")
-    return value
-
-
-def _count(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise TypeError(f"{name} is {value!r:.40}, expected a whole number above 0")
-    return value

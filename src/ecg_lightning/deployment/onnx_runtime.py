@@ -62,7 +62,7 @@ class ONNXRuntime:
         self.n_samples = check_input(path, self._input, inputs[0].shape)
         output = self._session.get_outputs()[0]
         self._output = output.name
-        check_output(path, output.name, len(output.shape))
+        check_output(path, output.name, output.shape)
         check_quantized(path, precision, self.kernels() if precision == "int8" else [])
 
     def logits(self, millivolts_BCT: Floats) -> Floats:

@@ -44,10 +44,9 @@ class OpenVINORuntime:
             raise _unreadable(path, error) from None
         if len(model.inputs) != 1 or not model.outputs:
             raise ModelFileError(f"{path} takes {len(model.inputs)} inputs, expected 1: millivolts")
-        shape = [None if size.is_dynamic else size.get_length() for size in model.inputs[0].get_partial_shape()]
+        shape = _shape(model.inputs[0])
         self.n_samples = check_input(path, _name(model.inputs[0]), shape)
-        rank = model.outputs[0].get_partial_shape().rank
-        check_output(path, _name(model.outputs[0]), -1 if rank.is_dynamic else rank.get_length())
+        check_output(path, _name(model.outputs[0]), _shape(model.outputs[0]))
         self._path = path
         hint = "bf16" if precision == "bf16" or (precision == "int8" and processor_has_bf16()) else "f32"
         settings = {
@@ -97,6 +96,12 @@ class OpenVINORuntime:
                 continue
             found.append((kind, precision))
         return counted(found)
+
+
+def _shape(port: Any) -> list[int | None]:
+    """Sizes of an input or an output, None where one is dynamic; nothing where not even their number is known."""
+    shape = port.get_partial_shape()
+    return [] if shape.rank.is_dynamic else [None if size.is_dynamic else size.get_length() for size in shape]
 
 
 def _name(port: Any) -> str:

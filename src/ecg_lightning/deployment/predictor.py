@@ -68,11 +68,18 @@ class Predictor:
                 f"{self.metadata.n_samples}: the file was changed; export it again"
             )
 
-        n_outputs = self.runtime.logits(np.zeros((1, len(LEADS), self.metadata.n_samples), np.float32)).shape[1]
-        if n_outputs != len(self.metadata.classes):
+        probe = np.zeros((2, len(LEADS), self.metadata.n_samples), np.float32)
+        probe[1, LEADS.index("V1")] = np.nan
+        logits_2C = self.runtime.logits(probe)
+        if logits_2C.shape != (2, len(self.metadata.classes)):
             raise ModelFileError(
-                f"{path} gives {n_outputs} outputs, its description names {len(self.metadata.classes)} classes: the "
+                f"{path} gives {logits_2C.shape[1]} outputs, its description names {len(self.metadata.classes)} classes: the "
                 "file was changed; export it again"
+            )
+        if not np.isnan(logits_2C[1]).all():
+            self.notes += (
+                "the file was exported before missing samples were guarded: other programs that give it NaN get a "
+                "finite answer; export it again",
             )
 
     def _precision(self, runtime: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ecg_lightning.deployment.predictor import Prediction, Predictor
 from ecg_lightning.deployment.runtimes import by_precision
+from ecg_lightning.text import printable
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."
 
@@ -56,7 +57,7 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
             "both its presence and its absence, or neither"
         )
     lines += [f"{prediction.record}: {note}" for prediction in usable for note in prediction.notes]
-    return "\n".join([*lines, *predictor.notes, DISCLAIMER])
+    return printable("\n".join([*lines, *predictor.notes, DISCLAIMER]))  # names of records may be a stranger's
 
 
 def benchmark_as_text(result: dict[str, Any]) -> str:
@@ -79,7 +80,7 @@ def benchmark_as_text(result: dict[str, Any]) -> str:
     lines.append(
         f"{host['cpu']}, {result['threads']} of {host['cores']} cores a call, {result['rounds']} interleaved rounds"
     )
-    return "\n".join([*lines, *(f"left out: {reason}" for reason in result["skipped"])])
+    return printable("\n".join([*lines, *(f"left out: {reason}" for reason in result["skipped"])]))
 
 
 def _by_precision(kernels: Sequence[dict[str, Any]]) -> str:

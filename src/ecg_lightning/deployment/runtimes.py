@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.deployment.bounds import MAX_CLASSES, MAX_SAMPLES
+from ecg_lightning.deployment.model_file import check_structure
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, ModelFileError, NotInt8Error
 from ecg_lightning.processor import processor_has_bf16
 
@@ -97,6 +99,7 @@ def open_runtime(
         openers = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
         way_out = f"use {' or '.join(openers)}" if openers else "name an .onnx, .xml or .ckpt file"
         raise ModelFileError(f"{path}: {runtime} opens {' and '.join(known[runtime])} files only; {way_out}")
+    check_structure(path)
     opened: Runtime
     if runtime == "openvino":
         from ecg_lightning.deployment.openvino_runtime import OpenVINORuntime
@@ -123,23 +126,40 @@ def check_input(path: Path, name: str, shape: list[Any]) -> int:
     Raises:
         ModelFileError: it does not take twelve leads of millivolts.
     """
-    if name != "millivolts" or len(shape) != 3 or shape[1] != 12 or not isinstance(shape[2], int):
+    is_fixed = [isinstance(size, int) for size in shape]
+    if name != "millivolts" or is_fixed != [False, True, True] or shape[1] != 12:
         raise ModelFileError(
             f"{path} takes {name} of shape {tuple(shape)}, expected millivolts of shape (batch, 12, samples): "
             "it was not exported by ecg_lightning"
         )
-    return shape[2]
+    return check_length(path, shape[2])
 
 
-def check_output(path: Path, name: str, rank: int) -> None:
+def check_length(path: Path, n_samples: int) -> int:
+    """Return the samples a lead that a model takes, before anything is allocated for them.
+
+    Raises:
+        ModelFileError: there are more than any electrocardiogram has.
+    """
+    if not 1 <= n_samples <= MAX_SAMPLES:
+        raise ModelFileError(f"{path} takes {n_samples:,} samples a lead, at most {MAX_SAMPLES:,} are allowed")
+    return n_samples
+
+
+def check_output(path: Path, name: str, shape: list[Any]) -> None:
     """Refuse a file whose first output is not (batch, classes) logits.
+
+    Args:
+        path: of the file.
+        name: of the output.
+        shape: of the output; no number where a size is not known.
 
     Raises:
         ModelFileError: it is something else.
     """
-    if name != "logits" or rank != 2:
+    if name != "logits" or len(shape) != 2 or (isinstance(shape[1], int) and shape[1] > MAX_CLASSES):
         raise ModelFileError(
-            f"{path} gives {name} of {rank} dimensions first, expected logits of shape (batch, classes): it was not "
+            f"{path} gives {name} of shape {tuple(shape)} first, expected logits of shape (batch, classes): it was not "
             "exported by ecg_lightning"
         )
 
@@ -167,11 +187,16 @@ def files_of(path: Path) -> list[Path]:
 
 def sizes_of(path: Path) -> dict[str, int]:
     """`bytes` of a model's files, and `compressed_bytes` after zlib at its default level."""
-    contents = [file.read_bytes() for file in files_of(path)]
-    return {
-        "bytes": sum(map(len, contents)),
-        "compressed_bytes": sum(len(zlib.compress(content)) for content in contents),
-    }
+    files = files_of(path)
+    return {"bytes": sum(file.stat().st_size for file in files), "compressed_bytes": sum(map(_compressed, files))}
+
+
+def _compressed(path: Path) -> int:
+    compressor, size = zlib.compressobj(), 0
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            size += len(compressor.compress(part))
+    return size + len(compressor.flush())
 
 
 def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:

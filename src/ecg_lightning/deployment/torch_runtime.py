@@ -12,7 +12,8 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler speaks on 
 import torch
 from torch.autograd.profiler import profile
 
-from ecg_lightning.deployment.runtimes import Floats, Kernel, check_quantized, counted
+from ecg_lightning.deployment.missing import fill_missing, mark_missing
+from ecg_lightning.deployment.runtimes import Floats, Kernel, check_length, check_quantized, counted
 
 _PRODUCTS = (
     *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::_conv_depthwise2d"),
@@ -55,15 +56,17 @@ class TorchRuntime:
         from ecg_lightning.checkpoints import load_classifier
 
         classifier = load_classifier(path)
-        return cls(classifier, classifier.description["n_samples"], precision, threads, path)
+        return cls(classifier, check_length(path, classifier.description["n_samples"]), precision, threads, path)
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
-        """(B, 12, T) float32 in mV → (B, C) float32."""
+        """(B, 12, T) float32 in mV → (B, C) float32; NaN for each record with missing samples."""
         if torch.get_num_threads() != self._threads:  # a setting of the whole process
             torch.set_num_threads(self._threads)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
-            output = self._module(torch.from_numpy(millivolts_BCT))
-        found: Floats = (output[0] if isinstance(output, tuple) else output).float().numpy()
+            filled, complete = fill_missing(torch.from_numpy(millivolts_BCT))
+            output = self._module(filled)
+            logits = mark_missing((output[0] if isinstance(output, tuple) else output).float(), complete)
+        found: Floats = logits.numpy()
         return found
 
     def kernels(self) -> list[Kernel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from ecg_lightning.errors import CheckpointError
 
 State = dict[str, Tensor]
 _OWN = "network."
+_MAX_HEADER = 2**20
+"""Bytes of a .safetensors file's list of tensors; a thousand tensors take a tenth of that."""
 
 
 def create_timm_network(name: str, *, pretrained: bool, **settings: Any) -> nn.Module:
@@ -68,8 +71,26 @@ def load_file(
     if not path.is_file():
         raise CheckpointError(f"model.weights={weights} is not there; name a file of weights")
     with _explained(f"model.weights={weights}"):
+        _check_container(path)
         state = _of_the_network(load_state_dict(str(path), use_ema=False, weights_only=True))
         _load(network, convert(state, network), stem, head)
+
+
+def _check_container(path: Path) -> None:
+    """Refuse a file that takes far more time or memory than its bytes promise, before it is opened.
+
+    Raises:
+        ValueError: it has a header of more tensors than any network has, or is compressed, which PyTorch writes none.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("it is a compressed archive, which PyTorch does not write")
+    elif path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+        if size > _MAX_HEADER:
+            raise ValueError(f"its header has {size:,} bytes, at most {_MAX_HEADER:,} are read")
 
 
 def _of_the_network(state: State) -> State:
@@ -118,7 +139,9 @@ def _explained(what: str) -> Iterator[None]:
     """Say in one sentence why weights could not be loaded, whatever the library raised."""
     try:
         yield
-    except Exception as error:  # hubs and unpicklers raise a dozen unrelated types
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # hubs and unpicklers raise a dozen unrelated types; safetensors' panic is no Exception
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         way_out = (
             "Without a connection, set model.weights=FILE to a local copy, or model.pretrained=false to train from "

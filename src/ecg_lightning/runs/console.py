@@ -9,8 +9,12 @@ from rich.console import Console, RenderableType
 
 
 def make_console() -> Console:
-    """The terminal; in a log file tables must not be squeezed into 80 columns."""
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=160)
+    """Return the terminal; in a log file tables must not be squeezed into 80 columns.
+
+    Texts of results are printed as they are: brackets or colons in them are no markup and no emoji.
+    """
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    return Console(width=width, markup=False, emoji=False)
 
 
 def fits(printed: RenderableType, console: Console) -> bool:

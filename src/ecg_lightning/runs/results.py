@@ -13,17 +13,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
 from ecg_lightning import bounded_yaml
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
+from ecg_lightning.text import printable
 
 RESULT_FILE = "result.json"
 TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
 SWEEP_TABLE = "results.csv"
+_MAX_BYTES = 16 * 2**20
+"""Of a result or a configuration, which take some ten kilobytes."""
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 _COMPRESSION_PACKAGES = ("torchao", "torch-pruning", "nncf", "openvino", "onnxruntime", "onnx")
 
@@ -95,16 +99,63 @@ class UnfinishedError(Exception):
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The content of a run folder's `result.json`.
+    """Return the content of a run folder's `result.json`, which may come from a stranger.
+
+    Fields that an earlier version did not write have their defaults. Control characters are escaped, so that every
+    text can be printed.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or a field holds something else than `RunResult` does.
     """
     try:
-        result: dict[str, Any] = json.loads((folder / RESULT_FILE).read_text())
-    except (OSError, ValueError) as error:
+        return _read_checked(folder / RESULT_FILE)
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{folder / RESULT_FILE} cannot be read ({error}); remove it, or name another folder") from None
-    return result
+
+
+def _read_checked(path: Path) -> dict[str, Any]:
+    read: Any = json.loads(_text_of(path))
+    if not isinstance(read, dict):
+        raise ValueError("it is no table of fields")
+    found: dict[str, Any] = _printable({**dataclasses.asdict(RunResult()), **read})
+    for name, kind in get_type_hints(RunResult).items():
+        if not _is_of(found[name], kind):
+            raise ValueError(f"{name} holds {found[name]!r:.60}")
+    return found
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a file of a run, unless it is too large to be one."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise ValueError(f"it has {size:,} bytes, at most {_MAX_BYTES:,} are read")
+    return path.read_text()
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Return whether a value from JSON is of a type, such as `dict[str, float]`; a figure may be null."""
+    inner = get_args(kind)
+    if kind is Any:
+        return True
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_is_of(item, inner[1]) for item in value.values())
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is_of(item, inner[0]) for item in value)
+    if get_origin(kind) is UnionType:
+        return any(_is_of(value, one) for one in inner)
+    if kind is float:
+        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _printable(value: Any) -> Any:
+    """Return plain values with the control characters of every text escaped."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(key): _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -116,7 +167,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     try:
         config = bounded_yaml.load(path) if path.is_file() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); run the model again, or name another folder") from None
     return config if isinstance(config, dict) else {}
@@ -129,8 +180,8 @@ def read_training(folder: Path, name: str = TRAINING_FILE) -> RunResult:
         DataError: it cannot be read.
     """
     try:
-        return RunResult(**json.loads((folder / name).read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        return RunResult(**_read_checked(folder / name))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{folder / name} cannot be read ({error}); remove {folder}, and it is trained anew") from None
 
 

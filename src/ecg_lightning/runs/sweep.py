@@ -137,7 +137,7 @@ def _print_next(console: Console, folder: Path, best: Path | None) -> None:
         commands += _next_on_all_folds(best, result)
         commands += [*_next_with_checkpoint(best, result), *_next_with_files(best, result)]
     if commands:
-        console.print("[bold]Next[/bold]")
+        console.print("Next", style="bold", highlight=False)
     for command in commands:
         console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
 

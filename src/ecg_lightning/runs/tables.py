@@ -116,9 +116,9 @@ def _table(
 def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
     """A run's result as one flat row of `COLUMNS`."""
     result = read_result(folder)
-    metrics, timing = result["metrics"], result["timing"]
-    val, test = metrics.get("val", {}), metrics.get("test", {})
-    size = result["variants"][-1]["size"] if result["variants"] else {}
+    data, timing = result["data"], result["timing"]
+    val, test = (_figures(result["metrics"].get(split)) for split in ("val", "test"))
+    size = _figures(result["variants"][-1].get("size")) if result["variants"] else {}
     return {
         "run": str(folder.relative_to(sweep_dir)),
         "status": result["status"],
@@ -132,13 +132,23 @@ def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
         "test_f1_macro_tuned": test.get("f1_macro_tuned"),
         "test_auroc_macro": test.get("auroc_macro"),
         "test_accuracy": test.get("accuracy"),
-        **{name: result["data"].get(name) for name in ("n_train", "n_val", "n_test", "label_rule", "task")},
+        **{name: _figures(data).get(name) for name in ("n_train", "n_val", "n_test")},
+        **{name: data[name] if isinstance(data.get(name), str) else None for name in ("label_rule", "task")},
         "parameters": size.get("parameters"),
         "epochs": timing.get("epochs"),
         "fit_s": timing.get("fit_s"),
         "notes": "; ".join(result["notes"]),
         "reason": result["reason"],
     }
+
+
+def _figures(values: Any) -> dict[str, Any]:
+    """Return the numbers of a table; a stranger's result may hold anything."""
+    return {name: value for name, value in values.items() if _is_number(value)} if isinstance(values, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _caption(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,0 +1,94 @@
+"""Values of a description that may come from a stranger, each checked for its kind and its bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MAX_CLASSES = 1000
+"""PTB-XL has 71 statements."""
+MAX_CLASS_NAME = 64
+"""Letters."""
+MAX_TEXT = 1000
+"""Letters of any other text."""
+SAMPLING_RATES = (50, 20_000)
+"""Hz; electrocardiographs sample at 100 Hz to 16 kHz."""
+MAX_DURATION_S = 600
+MAX_SAMPLES = 1_000_000
+"""Samples a lead: ten minutes at 1,666 Hz, 48 MB for a record."""
+
+
+def text(value: Any, name: str, most: int = MAX_TEXT) -> str:
+    """Return a text that is not too long and holds nothing that a terminal would obey.
+
+    Raises:
+        ValueError, TypeError: what does not fit; so do all functions here.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r:.40}, expected a text")
+    if len(value) > most:
+        raise ValueError(f"{name} is a text of {len(value):,} letters, at most {most:,} are allowed")
+    if not value.isprintable():
+        raise ValueError(f"{name} holds control characters ({value!r:.40})")
+    return value
+
+
+def texts(value: Any, name: str) -> tuple[str, ...]:
+    """Return a list of texts."""
+    return tuple(text(item, name) for item in _items(value, name))
+
+
+def class_names(value: Any, name: str) -> tuple[str, ...]:
+    """Return names of classes, each one different."""
+    found = tuple(text(item, name, MAX_CLASS_NAME) for item in _items(value, name))
+    if not all(found) or len(set(found)) != len(found):
+        raise ValueError(f"{name} holds a name twice, or an empty one ({value!r:.40})")
+    return found
+
+
+def number(value: Any, name: str, least: float, most: float) -> float:
+    """Return a number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"{name} holds {value!r:.40}, expected a finite number from {least:g} to {most:g}")
+    return float(value)
+
+
+def numbers(value: Any, name: str, least: float, most: float) -> tuple[float, ...]:
+    """Return a list of numbers from `least` to `most`."""
+    return tuple(number(item, name, least, most) for item in _items(value, name))
+
+
+def pairs(value: Any, name: str, least: float, most: float) -> tuple[tuple[float, ...], ...]:
+    """Return a list of pairs of numbers from `least` to `most`."""
+    found = tuple(numbers(pair, name, least, most) for pair in _items(value, name))
+    if any(len(pair) != 2 for pair in found):
+        raise ValueError(f"{name} holds {value!r:.40}, expected pairs of numbers")
+    return found
+
+
+def flag(value: Any, name: str) -> bool | None:
+    """Return true, false or None."""
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r:.40}, expected true, false or null")
+    return value
+
+
+def count(value: Any, name: str, least: int, most: int) -> int:
+    """Return a whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r:.40}, expected a whole number from {least:,} to {most:,}")
+    return value
+
+
+def one_of(value: Any, name: str, known: tuple[str, ...]) -> str:
+    """Return a text that is one of those known."""
+    if value not in known:
+        raise ValueError(f"{name} {value!r:.40} is none of {', '.join(known)}")
+    return str(value)
+
+
+def _items(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is {value!r:.40}, expected a list")
+    if len(value) > MAX_CLASSES:
+        raise ValueError(f"{name} holds {len(value):,} values, at most {MAX_CLASSES:,} are allowed")
+    return value

@@ -1,0 +1,186 @@
+"""Look into a model file without loading it: its size, its structure, and what it says about itself.
+
+Runtimes load a file before they look at it, so a stranger's file could take all memory. These checks read headers only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+from xml.parsers import expat
+
+from ecg_lightning.errors import ModelFileError
+
+MAX_BYTES = 2**31
+"""Of weights; protobuf, and so ONNX, allows no more in one file."""
+_MAX_XML_BYTES = 32 * 2**20
+_MAX_TEXT_BYTES = 2**20
+"""Of a description, which takes a few kilobytes."""
+_MAX_XML_DEPTH = 64
+"""OpenVINO's own files have 8 levels, and 5 more for the body of a loop."""
+_MAX_FIELDS = 500_000
+"""Operations, weights and shapes of a graph; the largest ensembles have some ten thousand."""
+_MOST_PADDING = 2**20
+
+_GRAPH, _METADATA = 7, 14  # field numbers of ONNX's ModelProto (onnx.proto3)
+_NODE = 1  # of its GraphProto
+_MODEL_FIELDS = {1, 2, 3, 4, 5, 6, _GRAPH, 8, _METADATA, 20, 25, 26}
+_GRAPH_FIELDS = {_NODE, 2, 5, 10, 11, 12, 13, 14, 15, 16}
+_MAX_HEADER = 20  # of a field: two varints of at most ten bytes
+_VARINT, _BYTES = 0, 2  # wire types, the only ones that both messages use
+
+
+class _DamagedError(ValueError):
+    """A file that is no such model."""
+
+
+def read_description(path: Path, key: str) -> str | None:
+    """Return the text that a model file holds under `key`, None where it holds none.
+
+    Args:
+        path: an .onnx file, or an OpenVINO .xml file.
+        key: of ONNX's metadata_props, or of OpenVINO's rt_info.
+
+    Raises:
+        ModelFileError: the file is not there, is too large, or is no such model.
+    """
+    return _check_onnx(path, key) if path.suffix == ".onnx" else _check_xml(path, key)
+
+
+def check_structure(path: Path) -> None:
+    """Refuse, before a runtime loads it, a file that is too large or no model.
+
+    Raises:
+        ModelFileError: see `read_description`.
+    """
+    if path.suffix in (".onnx", ".xml"):
+        read_description(path, "")
+
+
+def check_size(path: Path, most: int = MAX_BYTES) -> int:
+    """Return the bytes of a file.
+
+    Raises:
+        ModelFileError: it is not there, cannot be read, or is larger than any model that is exported here.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
+    if not os.access(path, os.R_OK):
+        raise ModelFileError(f"{path} cannot be read; check its permissions")
+    if (size := path.stat().st_size) > most:
+        raise ModelFileError(f"{path} has {size:,} bytes, more than any exported model (at most {most:,})")
+    return size
+
+
+def _check_onnx(path: Path, key: str) -> str | None:
+    size = check_size(path)
+    found, n_operations = None, 0
+    try:
+        with path.open("rb") as file:
+            for number, start, end in _fields(file, 0, size, _MODEL_FIELDS):
+                if number == _GRAPH:
+                    n_operations += sum(field == _NODE for field, _, _ in _fields(file, start, end, _GRAPH_FIELDS))
+                elif number == _METADATA and found is None:
+                    entry = dict(_texts(file, start, end))
+                    found = entry.get(2, "") if entry.get(1) == key else None
+    except (_DamagedError, UnicodeDecodeError):
+        raise ModelFileError(f"{path} is damaged or no ONNX model; export it again") from None
+    if not n_operations:
+        raise ModelFileError(f"{path} is damaged or no ONNX model: it holds no operation; export it again")
+    return found
+
+
+def _fields(file: BinaryIO, start: int, end: int, known: set[int]) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of each field of a protobuf message; weights are passed over and not read."""
+    place = start
+    for _ in range(_MAX_FIELDS):
+        if place >= end:
+            return
+        file.seek(place)
+        header = file.read(_MAX_HEADER)
+        tag, used = _varint(header, 0)
+        value, used = _varint(header, used)
+        number, kind = tag >> 3, tag & 7
+        begins = place + used
+        place = begins + (value if kind == _BYTES else 0)
+        if number not in known or kind not in (_VARINT, _BYTES) or place > end:
+            raise _DamagedError
+        yield number, begins, place
+    raise _DamagedError
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of protobuf's variable length, and the place after it."""
+    value = 0
+    for shift, byte in enumerate(data[at : at + _MAX_HEADER // 2]):
+        value |= (byte & 0x7F) << (7 * shift)
+        if byte < 0x80:
+            return value, at + shift + 1
+    raise _DamagedError
+
+
+def _texts(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, str]]:
+    """Number and value of the fields of a message that holds texts alone."""
+    if end - start > _MAX_TEXT_BYTES:
+        raise _DamagedError
+    for number, begins, ends in _fields(file, start, end, {1, 2}):
+        file.seek(begins)
+        yield number, file.read(ends - begins).decode()
+
+
+def _check_xml(path: Path, key: str) -> str | None:
+    if path.suffix != ".xml":
+        raise ModelFileError(f"{path} is no model that can be opened here; name an .onnx or an OpenVINO .xml file")
+    check_size(path, _MAX_XML_BYTES)
+    reader = _XMLReader(key)
+    try:
+        with path.open("rb") as file:
+            reader.parser.ParseFile(file)
+    except (expat.ExpatError, ValueError) as error:
+        raise ModelFileError(f"{path} is damaged or no OpenVINO model ({error}); export it again") from None
+    if reader.root != "net":
+        raise ModelFileError(f"{path} is no OpenVINO model: it holds <{reader.root[:40]}>, expected <net>")
+    weights = path.with_suffix(".bin")
+    if weights.is_file():
+        size = check_size(weights)
+        if not reader.weights_end <= size <= reader.weights_end + _MOST_PADDING:
+            raise ModelFileError(
+                f"{path} is damaged: it has {reader.weights_end:,} bytes of weights, {weights.name} holds {size:,}; "
+                "copy both files again, or export the model again"
+            )
+    return reader.found
+
+
+class _XMLReader:
+    """Reads an OpenVINO model's structure as a stream."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.root = ""
+        self.found: str | None = None
+        self.weights_end = 0
+        self._open: list[str] = []
+        self.parser = expat.ParserCreate()
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.StartDoctypeDeclHandler = self._refuse_doctype
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self.root = self.root or name
+        self._open.append(name)
+        if len(self._open) > _MAX_XML_DEPTH:
+            raise _DamagedError(f"more than {_MAX_XML_DEPTH} levels")
+        if name == "data" and "offset" in attributes and "size" in attributes:
+            self.weights_end = max(self.weights_end, int(attributes["offset"]) + int(attributes["size"]))
+        elif self._open == ["net", "rt_info", self.key] and self.found is None:
+            self.found = attributes.get("value")
+            if self.found is not None and len(self.found) > _MAX_TEXT_BYTES:
+                raise _DamagedError(f"a description of {len(self.found):,} letters")
+
+    def _end(self, name: str) -> None:
+        self._open.pop()
+
+    def _refuse_doctype(self, *_: object) -> None:
+        raise _DamagedError("a document type, which OpenVINO writes none of")

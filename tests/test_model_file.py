@@ -1,0 +1,194 @@
+"""A stranger's model file is refused before it takes memory or time, in one sentence."""
+
+import json
+import resource
+import shutil
+import time
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from deployed import describe
+from typer.testing import CliRunner
+
+from ecg_lightning.cli import app
+from ecg_lightning.deployment import model_file
+from ecg_lightning.deployment.checksum import check_checksum
+from ecg_lightning.deployment.metadata import KEY, read_metadata, write_metadata
+from ecg_lightning.deployment.runtimes import open_runtime, sizes_of
+from ecg_lightning.errors import ModelFileError
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("openvino")
+EXPORTED = Path(__file__).parent / "fixtures_6647fd0" / "exported"
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.fixture(params=[".onnx", ".xml"])
+def path(request, tmp_path):
+    """A good file, without a checksum."""
+    for suffix in {request.param, ".bin"}:
+        shutil.copyfile(EXPORTED / f"model{suffix}", tmp_path / f"model{suffix}")
+    return tmp_path / f"model{request.param}"
+
+
+@pytest.fixture
+def quick():
+    """Neither much time nor much memory."""
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    yield
+    assert time.process_time() - started < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+def _describe_by(path, text):
+    """Put any text where the description stands."""
+    if path.suffix == ".onnx":
+        model = onnx.load(path)
+        del model.metadata_props[:]
+        onnx.helper.set_model_props(model, {KEY: text})
+        path.write_bytes(model.SerializeToString())
+    else:
+        tree = ElementTree.parse(path)
+        tree.find(f"rt_info/{KEY}").set("value", text)
+        tree.write(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"sampling_rate": 10**9}, "sampling_rate is 1000000000, expected a whole number from 50 to 20,000"),
+        ({"sampling_rate": 10**400}, "sampling_rate"),
+        ({"n_samples": 2 * 10**9}, "n_samples is 2000000000"),
+        ({"n_samples": 60_001}, "from 1 to 60,000"),
+        ({"n_samples": True}, "n_samples"),
+        ({"classes": ["A", "A", "B", "C", "D"]}, "a name twice"),
+        ({"classes": ["A", "", "B", "C", "D"]}, "an empty one"),
+        ({"classes": ["\x1b]0;gotcha\x07", "A", "B", "C", "D"]}, "control characters"),
+        ({"classes": ["A" * 65, "B", "C", "D", "E"]}, "65 letters"),
+        ({"classes": [str(number) for number in range(1001)]}, "1,001 values"),
+        ({"thresholds": [0.5, 0.5, 0.5, 0.5, 1.5]}, "thresholds holds 1.5"),
+        ({"thresholds": [float("nan")] * 5}, "thresholds holds nan"),
+        ({"output_thresholds": [-0.1] * 5}, "output_thresholds holds -0.1"),
+        ({"temperature": float("inf")}, "temperature holds inf"),
+        ({"temperature": 1e-300}, "temperature"),
+        ({"temperature": 10**400}, "temperature"),
+        ({"conformal": [[0.1, float("inf")]] * 5}, "conformal holds inf"),
+        ({"alpha": 2}, "alpha"),
+        ({"model": "x" * 1001}, "1,001 letters"),
+        ({"data_licence": "\x1b[2J"}, "control characters"),
+        ({"runtime": "\x1b[2J"}, "runtime"),
+        ({"precision": "float"}, "precision"),
+        ({"format": DEEP}, "format"),
+    ],
+)
+def test_descriptions_have_bounds(change, match, tmp_path, quick):
+    path = tmp_path / "model.onnx"
+    shutil.copyfile(EXPORTED / "model.onnx", path)
+    _describe_by(path, json.dumps({**asdict(describe()), **change}))
+    with pytest.raises(ModelFileError, match=match) as refused:
+        read_metadata(path)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("text", [DEEP, '{"a":' * 50_000, "1" * 5000, "[1e999]", "\x1b", "", "x" * (2**20 + 1)])
+def test_descriptions_that_are_none_are_refused(path, text, quick):
+    if path.suffix == ".xml" and text == "\x1b":
+        pytest.skip("XML has no control characters")
+    _describe_by(path, text)
+    with pytest.raises(ModelFileError, match=r"(damaged|says nothing)"):
+        read_metadata(path)
+
+
+@pytest.mark.parametrize("size", [600 * 2**20, 3 * 2**30])
+@pytest.mark.parametrize("begin", [0, None])
+def test_large_files_are_refused_before_they_are_read(path, size, begin, quick):
+    """Files with holes: long, but nothing on the disk. One begins as a good file does."""
+    with path.open("r+b") as file:
+        file.truncate(begin)
+        file.truncate(size)
+    for refuse in (read_metadata, lambda path: open_runtime(path, "openvino")):
+        with pytest.raises(ModelFileError, match=r"(damaged or no|more than any exported model)"):
+            refuse(path)
+
+
+def test_weights_that_the_model_has_none_of_are_refused(tmp_path, quick):
+    for suffix in (".xml", ".bin"):
+        shutil.copyfile(EXPORTED / f"model{suffix}", tmp_path / f"model{suffix}")
+    with (tmp_path / "model.bin").open("r+b") as file:
+        file.truncate(600 * 2**20)
+    with pytest.raises(ModelFileError, match=r"bytes of weights, model.bin holds 629,145,600"):
+        read_metadata(tmp_path / "model.xml")
+    with (tmp_path / "model.bin").open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(ModelFileError, match="more than any exported model"):
+        read_metadata(tmp_path / "model.xml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<net>" * 100_000,
+        '<!DOCTYPE net [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><net>&b;</net>',
+        '<!DOCTYPE net SYSTEM "file:///etc/passwd"><net/>',
+        '<net><layers><layer><data offset="0" size="x"/></layer></layers></net>',
+        f'<net><layers><layer><data offset="0" size="{"9" * 5000}"/></layer></layers></net>',
+    ],
+)
+def test_xml_that_is_no_model_is_refused(tmp_path, content, quick):
+    (tmp_path / "model.xml").write_text(content)
+    for refuse in (read_metadata, lambda path: open_runtime(path, "openvino")):
+        with pytest.raises(ModelFileError, match="damaged or no OpenVINO model"):
+            refuse(tmp_path / "model.xml")
+
+
+def test_more_operations_than_any_model_has_are_refused(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(model_file, "_MAX_FIELDS", 100_000)
+    (tmp_path / "model.onnx").write_bytes(b"\x3a\x80\x89\x7a" + b"\x0a\x00" * 1_000_000)
+    with pytest.raises(ModelFileError, match="damaged or no ONNX model"):
+        read_metadata(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    "shape", [("batch", 12, 2 * 10**9), ("batch", 12, 2**40), (2**40, 12, 1000), (2, 12, 1000), ()]
+)
+def test_inputs_of_any_size_are_refused_before_anything_is_allocated(tmp_path, runtime, shape, quick):
+    path = tmp_path / "model.onnx"
+    model = onnx.load(EXPORTED / "model.onnx")
+    del model.graph.input[:], model.graph.value_info[:]
+    model.graph.input.append(onnx.helper.make_tensor_value_info("millivolts", onnx.TensorProto.FLOAT, shape))
+    onnx.save(model, path)
+    with pytest.raises(ModelFileError):
+        open_runtime(path, runtime)
+    done = CliRunner().invoke(app, ["benchmark", str(path)])
+    assert done.exit_code == 3
+    assert "Traceback" not in done.output
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_checksum_files_are_read_to_two_lines(tmp_path, quick):
+    path = tmp_path / "model.onnx"
+    shutil.copyfile(EXPORTED / "model.onnx", path)
+    with path.with_name("model.onnx.sha256").open("wb") as file:
+        file.truncate(3 * 2**30)
+    with pytest.raises(ModelFileError, match="is not the file that was exported"):
+        check_checksum(path)
+
+
+def test_sizes_are_of_the_bytes_on_the_disk(path):
+    contents = [file.read_bytes() for file in sorted(path.parent.iterdir()) if file.suffix in (path.suffix, ".bin")]
+    contents = contents if path.suffix == ".xml" else [path.read_bytes()]
+    expected = {"bytes": sum(map(len, contents)), "compressed_bytes": sum(len(zlib.compress(one)) for one in contents)}
+    assert sizes_of(path) == expected
+
+
+def test_good_files_are_still_read(path):
+    write_metadata(path, describe(model="resnet1d"))
+    assert read_metadata(path) == describe(model="resnet1d")
+    signals = np.zeros((3, 12, 1000), np.float32)
+    assert open_runtime(path, "openvino").logits(signals).shape == (3, 5)
