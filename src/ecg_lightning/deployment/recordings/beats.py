@@ -47,7 +47,7 @@ def find_beats(signals_CT: Floats) -> Beats:
     """Search the beats in (C, T) mV at `RATE_HZ`; leads that are flat do not matter."""
     signals_CT = signals_CT[np.ptp(signals_CT, axis=1) > 0]
     spectrum_CF = np.fft.rfft(signals_CT - signals_CT.mean(axis=1, keepdims=True), axis=1)
-    frequencies = np.fft.rfftfreq(signals_CT.shape[1], 1 / RATE_HZ)
+    frequencies: Floats = np.fft.rfftfreq(signals_CT.shape[1], 1 / RATE_HZ).astype(np.float64)
     edge = round(_EDGE_S * RATE_HZ)
     band_CT = np.fft.irfft(spectrum_CF * _qrs_band(frequencies), signals_CT.shape[1], axis=1)[:, edge:-edge]
     energy_CT = _moving_average(band_CT**2, round(_ENERGY_S * RATE_HZ)) + 1e-12
@@ -56,7 +56,7 @@ def find_beats(signals_CT: Floats) -> Beats:
         _contrast(energy_T, 30) >= _LEAST_CONTRAST
         or max(_contrast(one_T, 50) for one_T in energy_CT) >= _CLEAR_CONTRAST
     )
-    return Beats(found, _per_minute(energy_T), _fast_share(np.abs(spectrum_CF) ** 2, frequencies))
+    return Beats(found, _per_minute(energy_T), _fast_share(np.abs(spectrum_CF).astype(np.float64) ** 2, frequencies))
 
 
 def _qrs_band(frequencies: Floats) -> Floats:

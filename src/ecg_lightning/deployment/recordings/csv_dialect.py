@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,13 +91,14 @@ def understand(lines: Sequence[str]) -> Table:
 
 def _describe(dialect: Dialect, header: str | None, second: str | None, cells: list[str], first_row: int) -> Table:
     n_columns = len(cells)
-    trailing = not cells[-1] and n_columns > len(LEADS)  # a delimiter at the end of each row
-    everything = list(range(n_columns - trailing))
+    if not cells[-1]:  # a delimiter at the end of each row
+        n_columns -= 1
+    everything = list(range(n_columns))
     names = None if header is None else _split_header(header, dialect, n_columns)
     if names is None:
         return Table(dialect, None, [None] * n_columns, first_row, everything)
     if _is_row_of_column_numbers(names):
-        columns = everything if _is_number(names[0]) else everything[1:]  # a column of row numbers has no number itself
+        columns = [column for column in everything if _is_number(names[column])]  # without columns of row numbers
         return Table(dialect, None, [None] * n_columns, first_row, columns)
     split = [split_units(name) for name in names]
     units = [unit for _, unit in split]
@@ -158,8 +160,8 @@ def _is_row_of_numbers(cells: Sequence[str]) -> bool:
 
 
 def _is_row_of_column_numbers(cells: Sequence[str]) -> bool:
-    """Whether the cells are 0, 1, 2, … or 1, 2, 3, …, behind at most one other heading."""
-    numbers = list(cells) if cells and _is_number(cells[0]) else list(cells[1:])
+    """Whether the cells are 0, 1, 2, … or 1, 2, 3, …, behind other headings."""
+    numbers = list(itertools.dropwhile(lambda cell: not _is_number(cell), cells))
     if len(numbers) < len(LEADS):
         return False
     return any(numbers == [str(first + place) for place in range(len(numbers))] for first in (0, 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import io
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -56,19 +55,19 @@ def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: 
         text = io.TextIOWrapper(file, encoding=_encoding(file.read(_MAX_LINE)), errors="replace")
         text.seek(0)
         lines = _read_lines(text, wanted + _PREAMBLE)
-        table = understand(lines)
+        table = understand(lines[:_PREAMBLE])
         rows = [line for line in lines[table.first_row :] if line.strip()]
         n_total = len(rows) + _count_rows(text)
-    rows = rows[:wanted]
+    frame = _parse(rows[:wanted], table)
     if table.names is None:
-        values_TC = _parse(rows, table, _unnamed_columns(table))
-        if 0 not in table.columns:
-            notes.append("left out: column 1")
+        values_TC = _numbers(frame, table, _unnamed_columns(table))
+        if first := table.columns[0]:
+            notes.append("left out: column 1" if first == 1 else f"left out: columns 1 to {first}")
         return Reading(values_TC.T * (millivolts(units or "mV") or 1.0), rate, n_total), False
     places = find_leads(table.names, notes)
     factors = _factors(table, places, units, notes)
-    values_TC = _parse(rows, table, list(places.values()))
-    _check_time(rows, table, rate)
+    values_TC = _numbers(frame, table, list(places.values()))
+    _check_time(frame, table.names, rate)
     found = {lead: values_TC[:, number] * factors[lead] for number, lead in enumerate(places)}
     return Reading(np.stack(list(complete(found).values())), rate, n_total), True
 
@@ -86,7 +85,7 @@ def _encoding(head: bytes) -> str:
 
 
 def _read_lines(text: TextIO, limit: int) -> list[str]:
-    lines = []
+    lines: list[str] = []
     while len(lines) < limit and (line := text.readline(_MAX_LINE)):
         if len(line) == _MAX_LINE:
             raise RecordError(f"line {len(lines) + 1} is longer than {_MAX_LINE:,} characters: rows are samples")
@@ -107,8 +106,8 @@ def _count_rows(text: TextIO) -> int:
 def _unnamed_columns(table: Table) -> list[int]:
     if len(table.columns) != len(LEADS):
         raise RecordError(
-            f"it has {len(table.columns)} columns and no row of lead names. Rows are samples and columns are leads; "
-            f"name them in the first row: {LEAD_SETS}"
+            f"it has {len(table.columns)} columns and no row of lead names. Rows are samples and columns are leads, "
+            f"which the first row must name: {LEAD_SETS}"
         )
     return table.columns
 
@@ -129,18 +128,7 @@ def _factors(table: Table, places: dict[str, int], asked: str | None, notes: lis
     return factors
 
 
-def _parse(rows: Sequence[str], table: Table, columns: list[int]) -> Floats:
-    """(T, columns) numbers; NaN where a value is missing."""
-    frame = _frame(rows, table, columns)
-    for column in columns:
-        if frame[column].dtype.kind not in "iuf":
-            row, cell = _first_word(frame[column])
-            name = table.names[column] if table.names else f"{column + 1}"
-            raise RecordError(f"it is no table of numbers: column {name[:30]} holds {cell[:30]!r} in sample {row + 1}")
-    return frame[columns].to_numpy(dtype=np.float64)
-
-
-def _frame(rows: Sequence[str], table: Table, columns: list[int]) -> pd.DataFrame:
+def _parse(rows: Sequence[str], table: Table) -> pd.DataFrame:
     import pandas as pd
 
     dialect = table.dialect
@@ -148,27 +136,32 @@ def _frame(rows: Sequence[str], table: Table, columns: list[int]) -> pd.DataFram
     if n_columns > _MAX_COLUMNS:
         raise RecordError(f"it has {n_columns} columns: rows are samples and columns are leads; transpose it")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                io.BytesIO("".join(rows).encode()),
-                sep=r"\s+" if dialect.delimiter is None else dialect.delimiter,
-                decimal=dialect.decimal,
-                header=None,
-                names=range(n_columns),
-                index_col=False,
-                usecols=sorted(columns),
-                skipinitialspace=True,
-                keep_default_na=False,
-                na_values=[*MISSING, *map(str.upper, MISSING), "NaN", "-NaN", "None", "Null"],
-                float_precision="round_trip",
-                low_memory=False,
-            )
-    except (ValueError, OverflowError, pd.errors.ParserWarning) as error:  # a ParserError is a ValueError
+        frame = pd.read_csv(
+            io.BytesIO("".join(rows).encode()),
+            sep=r"\s+" if dialect.delimiter is None else dialect.delimiter,
+            decimal=dialect.decimal,
+            header=None,
+            skipinitialspace=True,
+            keep_default_na=False,
+            na_values=[*MISSING, *map(str.upper, MISSING), "NaN", "-NaN", "None", "Null"],
+            float_precision="round_trip",
+            low_memory=False,
+        )
+    except (ValueError, OverflowError) as error:  # a ParserError is a ValueError
         raise RecordError(f"it is no table of numbers ({' '.join(str(error).split())[:120]})") from None
     if len(frame) != len(rows):
         raise RecordError("a quotation mark in it is not closed in the same row")
     return frame
+
+
+def _numbers(frame: pd.DataFrame, table: Table, columns: Sequence[int]) -> Floats:
+    """(T, columns) numbers; NaN where a value is missing."""
+    for column in columns:
+        if frame[column].dtype.kind not in "iuf":
+            row, cell = _first_word(frame[column])
+            name = table.names[column] if table.names else f"{column + 1}"
+            raise RecordError(f"it is no table of numbers: column {name[:30]} holds {cell[:30]!r} in sample {row + 1}")
+    return frame[list(columns)].to_numpy(dtype=np.float64)
 
 
 def _first_word(column: pd.Series) -> tuple[int, str]:
@@ -180,21 +173,18 @@ def _first_word(column: pd.Series) -> tuple[int, str]:
     return row, str(column.iloc[row])
 
 
-def _check_time(rows: Sequence[str], table: Table, rate: float) -> None:
+def _check_time(frame: pd.DataFrame, names: Sequence[str], rate: float) -> None:
     """Refuse a sampling rate that a column of time contradicts; a column of sample numbers contradicts none."""
-    places = [place for place, name in enumerate(table.names or []) if _TIME.fullmatch(name)]
-    if not places:
+    place = next((place for place, name in enumerate(names) if _TIME.fullmatch(name)), None)
+    if place is None or frame[place].dtype.kind not in "iuf" or len(frame) < 2:
         return
-    column = _frame(rows, table, places[:1])[places[0]]
-    if column.dtype.kind not in "iuf" or len(column) < 2:
-        return
-    step = (column.iloc[-1] - column.iloc[0]) / (len(column) - 1)
-    steps = column.diff().iloc[1:]
-    if not step > 0 or not np.allclose(steps, step, rtol=0.6, atol=0):
+    times = frame[place].to_numpy(dtype=np.float64)
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    if not step > 0 or not np.allclose(np.diff(times), step, rtol=0.6, atol=0):
         return  # no clock that runs evenly, even if its values were rounded
     if abs(step - 1) < 0.02 or any(abs(step * rate / per_second - 1) < 0.02 for per_second in _PER_SECOND):
         return
     raise RecordError(
-        f"its column {(table.names or [])[places[0]][:30]} advances by {step:.6g} a row, which is not {rate:g} Hz "
-        "in s, ms or µs; correct --rate"
+        f"its column {names[place][:30]} advances by {step:.6g} a row, which is not {rate:g} Hz in s, ms or µs; "
+        "correct --rate"
     )

@@ -17,7 +17,10 @@ _FROM_I_AND_II = {
     "AVL": lambda one, two: one - two / 2,
     "AVF": lambda one, two: two - one / 2,
 }
-LEAD_SETS = f"the leads {', '.join(LEADS)} are needed, or I, II and V1 to V6, from which {', '.join(_FROM_I_AND_II)} are computed"
+LEAD_SETS = (
+    f"the leads {', '.join(LEADS)} are needed, or I, II and V1 to V6 with or without III, from which the others are "
+    "computed"
+)
 
 _QUOTES = "'\"`´‘’“”"
 _BRACKETED = re.compile(r"(.*\S)\s*[(\[{]\s*(\S+)\s*[)\]}]")
@@ -70,18 +73,21 @@ def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
     found = [standard_name(name) for name in names]
     if double := [lead for lead in LEADS if found.count(lead) > 1]:
         raise RecordError(f"lead {', '.join(double)} is there more than once")
-    if inverted := [name for name in names if _INVERTED.search(name.upper())]:
+    if inverted := [
+        name for name, lead in zip(names, found, strict=True) if not lead and _INVERTED.search(name.upper())
+    ]:
         raise RecordError(
             f"lead {inverted[0].strip()[:20]} is inverted, as in the Cabrera order; change its sign and call it aVR"
         )
     missing = [lead for lead in LEADS if lead not in found]
-    computable = "I" in found and "II" in found
-    if lacking := [lead for lead in missing if not (computable and lead in _FROM_I_AND_II)]:
+    # A single one of them that is missing is rather a damaged name.
+    computable = {*missing, "III"} == _FROM_I_AND_II.keys()
+    if missing and not computable:
         has = ", ".join(name.strip() or "(no name)" for name in names)[:120]
-        raise RecordError(f"lead {', '.join(lacking)} is missing; it has {has}. {LEAD_SETS[0].upper()}{LEAD_SETS[1:]}")
+        raise RecordError(f"lead {', '.join(missing)} is missing; it has {has}. {LEAD_SETS[0].upper()}{LEAD_SETS[1:]}")
     places = {lead: found.index(lead) for lead in LEADS if lead in found}
     if others := [
-        names[place].strip() or f"column {place + 1} (no name)" for place, lead in enumerate(found) if not lead
+        names[place].strip() or f"number {place + 1} (no name)" for place, lead in enumerate(found) if not lead
     ]:
         notes.append(f"left out: {', '.join(others)[:120]}")
     if list(places.values()) != sorted(places.values()):

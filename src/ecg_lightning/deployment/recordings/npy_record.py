@@ -12,6 +12,7 @@ from ecg_lightning.deployment.recordings.input_file import open_regular
 from ecg_lightning.deployment.recordings.window import Reading, Window
 
 _MAX_HEADER_BYTES = 10_000
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_npy(path: Path, rate: float, window: Window) -> Reading:
@@ -28,19 +29,17 @@ def read_npy(path: Path, rate: float, window: Window) -> Reading:
         file.seek(0)
         try:
             version = np.lib.format.read_magic(file)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, fortran_order, dtype = read_header(file, max_header_size=_MAX_HEADER_BYTES)
-        except OSError:
+            if version not in _HEADERS:
+                raise RecordError(f"its .npy version is {version[0]}.{version[1]}; save the array with numpy.save")
+            shape, fortran_order, dtype = _HEADERS[version](file, max_header_size=_MAX_HEADER_BYTES)
+        except (OSError, RecordError):
             raise
         except Exception as error:  # NumPy raises whatever its parsing stumbles over, such as TokenError
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            reason = " ".join(str(error.args[0] if error.args else "").split())[:120] or type(error).__name__
             raise RecordError(f"it is damaged or no .npy file ({reason})") from None
         if dtype.kind not in "iuf":
             raise RecordError(f"it holds no array of real numbers, but of {str(dtype)[:40]}")
-        if len(shape) != 2 or len(LEADS) not in shape:
+        if len(shape) != 2 or len(LEADS) not in shape or min(shape) < 0:
             raise RecordError(
                 f"its shape is {str(shape)[:60]}, expected (12, samples) or (samples, 12); arrays of other leads "
                 "belong into a .csv file, whose first row names them"
@@ -48,7 +47,7 @@ def read_npy(path: Path, rate: float, window: Window) -> Reading:
         if shape[0] == shape[1]:
             raise RecordError(f"its shape {shape} does not tell leads from samples")
         needed = file.tell() + math.prod(shape) * dtype.itemsize
-        if min(shape) < 0 or size < needed:
+        if size < needed:
             raise RecordError(
                 f"it is damaged or no .npy file: it holds {size:,} bytes, its header announces {needed:,}"
             )

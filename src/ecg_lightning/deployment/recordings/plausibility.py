@@ -55,8 +55,9 @@ def check_plausible(signals_CT: Floats, rate: float, named: bool, way_out: str, 
     Raises:
         RecordError: no ECG is like this.
     """
-    if (bad := ~np.isfinite(signals_CT).all(axis=1)).any():
-        raise RecordError(f"lead {_names(bad)} has missing samples, or values that are not finite")
+    good = np.array([np.isfinite(signal_T).all() for signal_T in signals_CT])
+    if not good.all():
+        raise RecordError(f"lead {_names(~good)} has missing samples (empty, NaN or infinite)")
     _check_amplitude(signals_CT, way_out, notes)
     _check_limb_leads(signals_CT, named, notes)
     signals_CT = _check_offset(signals_CT, way_out, notes)

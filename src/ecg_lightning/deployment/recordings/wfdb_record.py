@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from ecg_lightning.deployment.recordings.wfdb_signals import FORMATS, Format, In
 from ecg_lightning.deployment.recordings.window import Floats, Reading, Window
 
 SUFFIXES = (".hea", ".dat", ".mat")
+_NEARLY_ALL = 0.75  # of the leads; where more of them differ, each was scaled by itself
 _WHOLE_SAMPLES = 16_000_000  # of one signal file; of longer ones only the first seconds are read
 
 
@@ -144,7 +146,7 @@ def _inside(folder: Path, name: str) -> Path:
         raise RecordError(f"its header names the signal file {name[:80]!r}, expected a name without \\ and :")
     path = folder / name
     try:
-        inside = path.resolve().is_relative_to(folder.resolve())
+        inside = ".." not in path.parts[len(folder.parts) :] and path.resolve().is_relative_to(folder.resolve())
     except RuntimeError:  # a circle of links
         inside = False
     if not inside:
@@ -218,6 +220,7 @@ def _verify(values: Integers, signal: Signal, lead: str, whole: bool) -> None:
 def _to_millivolts(found: dict[str, Floats], signals: Mapping[str, Signal], notes: list[str]) -> None:
     """Convert digital values in place, as each signal line says."""
     calibrations = {lead: calibrate(signals[lead], lead) for lead in found}
+    scales = {}
     for lead, calibration in calibrations.items():
         baseline = _baseline(calibration, signals[lead])
         factor = millivolts(calibration.units or "mV")
@@ -225,8 +228,10 @@ def _to_millivolts(found: dict[str, Floats], signals: Mapping[str, Signal], note
             raise RecordError(
                 f"lead {lead}: its units are {as_written(str(calibration.units))[:20]!r}, which are not of voltage"
             )
+        scales[lead] = (factor / calibration.gain, baseline)
         found[lead] -= baseline
         found[lead] *= factor / calibration.gain
+    _say_odd_scales(scales, notes)
     if any(calibration.units is None for calibration in calibrations.values()):
         notes.append("its header gives no units: mV are assumed, as WFDB does")
     if any(one.baseline is None and signals[lead].zero is None for lead, one in calibrations.items()):
@@ -234,6 +239,14 @@ def _to_millivolts(found: dict[str, Floats], signals: Mapping[str, Signal], note
     units = {as_written(one.units) for one in calibrations.values() if one.units and millivolts(one.units) != 1}
     if units:
         notes.append(f"converted from {', '.join(sorted(units))} to mV")
+
+
+def _say_odd_scales(scales: Mapping[str, tuple[float, int]], notes: list[str]) -> None:
+    """Say which leads differ in gain or baseline from nearly all the others, as after a slip in the header."""
+    usual, n_usual = Counter(scales.values()).most_common(1)[0]
+    odd = [lead for lead, scale in scales.items() if scale != usual]
+    if odd and n_usual >= _NEARLY_ALL * len(scales):
+        notes.append(f"lead {', '.join(odd)} has another gain or baseline in its header than the other leads: check it")
 
 
 def _baseline(calibration: Calibration, signal: Signal) -> int:
