@@ -142,7 +142,7 @@ class Prediction:
         positive: the classes that reach their threshold.
         undecided: the classes whose conformal set holds both presence and absence, or neither; None where the file
             knows no such sets.
-        notes: what was converted on reading.
+        notes: what was converted or assumed on reading, and what is unusual.
         error: why it was refused.
     """
 
@@ -162,8 +162,8 @@ def predict_records(
     Args:
         predictor: the model.
         paths: see `records.read_record`.
-        rate: of .csv and .npy files, Hz.
-        units: of .csv and .npy files.
+        rate: of tables and .npy files, Hz.
+        units: of tables and .npy files.
     """
     found = []
     for first in range(0, len(paths), _BATCH):
@@ -184,6 +184,9 @@ def _predict_batch(
             )
         except DataError as error:
             refused[index] = error
+        except Exception as error:  # a fault of the reader, which must not lose the other records' answers
+            reason = " ".join(str(error).split())[:150]
+            refused[index] = DataError(f"{path} cannot be read ({type(error).__name__}: {reason})")
     signals = [recording.millivolts_CT for recording in recordings.values()]
     probabilities = predictor.predict(np.stack(signals)) if signals else np.empty((0, len(about.classes)))
     decisions, undecided = predictor.decisions(probabilities), predictor.undecided(probabilities)

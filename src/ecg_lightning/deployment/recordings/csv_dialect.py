@@ -1,0 +1,167 @@
+"""Dialects of tables: delimiter, decimal sign, and the header row with its lead names and units."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ecg_lightning.data.wfdb import LEADS, RecordError
+from ecg_lightning.deployment.recordings.lead_names import split_units, standard_name
+from ecg_lightning.deployment.recordings.voltage import millivolts
+
+MISSING = ("", "-", "--", "?", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>")
+_COMMENT = re.compile(r"\s*(?:#|%|//)+\s*")
+_NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?", re.ASCII | re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a table is written.
+
+    Attributes:
+        delimiter: between columns; None for white space of any length.
+        decimal: `.` or `,`.
+    """
+
+    delimiter: str | None
+    decimal: str
+
+    def split(self, line: str) -> list[str]:
+        """Return the cells of a line, without quotes and the space around them."""
+        cells = line.split() if self.delimiter is None else line.rstrip("\n").split(self.delimiter)
+        return [unquote(cell) for cell in cells]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first lines were understood.
+
+    Attributes:
+        dialect: how it is written.
+        names: of its columns; None where it has no header row, or one of column numbers.
+        units: of its columns, where the header gives them; as long as `names`.
+        first_row: place of the first row of numbers among the lines.
+        columns: places of the columns that may hold leads, where there are no names.
+    """
+
+    dialect: Dialect
+    names: list[str] | None
+    units: list[str | None]
+    first_row: int
+    columns: list[int]
+
+
+def unquote(cell: str) -> str:
+    """Return a cell without the space and the quotes around it."""
+    cell = cell.strip()
+    if len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'":
+        cell = cell[1:-1].strip()
+    return cell
+
+
+def understand(lines: Sequence[str]) -> Table:
+    """Find the dialect and the header row in the first lines of a table.
+
+    A header row may stand behind a comment sign, as `numpy.savetxt` writes it. A row of column numbers, as pandas
+    writes it by default, is a header row and no sample. A row of units may follow the header row.
+
+    Raises:
+        RecordError: it holds no rows of numbers.
+    """
+    header: str | None = None
+    second: str | None = None
+    for number, line in enumerate(lines):
+        comment = _COMMENT.match(line)
+        text = line[comment.end() :] if comment else line
+        if not text.strip() or line.startswith("sep=") or (comment and not _names_leads(text)):
+            continue
+        dialect = _dialect(text)
+        cells = dialect.split(text)
+        if not comment and _is_row_of_numbers(cells) and not _is_row_of_column_numbers(cells):
+            return _describe(dialect, header, second, cells, number)
+        if header is not None and second is None and _names_leads(header) and not _names_leads(text):
+            second = text
+        else:
+            header, second = text, None
+    raise RecordError(f"it holds no rows of numbers; it starts with {''.join(lines[:1]).strip()[:60]!r}")
+
+
+def _describe(dialect: Dialect, header: str | None, second: str | None, cells: list[str], first_row: int) -> Table:
+    n_columns = len(cells)
+    if not cells[-1]:  # a delimiter at the end of each row
+        n_columns -= 1
+    everything = list(range(n_columns))
+    names = None if header is None else _split_header(header, dialect, n_columns)
+    if names is None:
+        return Table(dialect, None, [None] * n_columns, first_row, everything)
+    if _is_row_of_column_numbers(names):
+        columns = [column for column in everything if _is_number(names[column])]  # without columns of row numbers
+        return Table(dialect, None, [None] * n_columns, first_row, columns)
+    split = [split_units(name) for name in names]
+    units = [unit for _, unit in split]
+    if second is not None:
+        below = [
+            cell if millivolts(cell) is not None else None for cell in _split_header(second, dialect, n_columns) or []
+        ]
+        units = [unit or other for unit, other in zip(units, below or units, strict=True)]
+    return Table(dialect, [name for name, _ in split], units, first_row, everything)
+
+
+def _dialect(line: str) -> Dialect:
+    for delimiter in ("\t", ";", "|"):
+        if delimiter in line:
+            cells = Dialect(delimiter, ".").split(line)
+            return Dialect(delimiter, "," if any(map(_DECIMAL_COMMA.fullmatch, cells)) else ".")
+    words = line.split()
+    if len(words) > 1 and all(map(_DECIMAL_COMMA.fullmatch, words)):
+        return Dialect(None, ",")
+    return Dialect("," if "," in line else None, ".")
+
+
+def _split_header(header: str, dialect: Dialect, n_columns: int) -> list[str] | None:
+    """The names of `n_columns` columns; a header may have another delimiter than the rows below it.
+
+    Raises:
+        RecordError: it names columns, but not as many as there are.
+    """
+    for delimiter in (dialect.delimiter, ",", ";", "\t", "|", None):
+        names = Dialect(delimiter, ".").split(header)
+        if len(names) == n_columns + 1 and not names[-1]:
+            names.pop()
+        if len(names) == n_columns:
+            return names
+        if len(names) == n_columns - 1 and _names_leads(header):  # of R, whose row names have no heading
+            return ["", *names]
+    if _names_leads(header) or (dialect.delimiter and dialect.delimiter in header):
+        raise RecordError(f"its header row {header.strip()[:60]!r} does not name {n_columns} columns, as its rows have")
+    return None  # a title
+
+
+def _names_leads(header: str) -> bool:
+    """Whether at least two cells of a line are names of leads."""
+    cells = re.split(r"[,;\t|]", header)
+    if len(cells) < 2:
+        cells = header.split()
+    return sum(standard_name(split_units(cell)[0]) is not None for cell in cells) > 1
+
+
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def _is_row_of_numbers(cells: Sequence[str]) -> bool:
+    """At least half of the cells are numbers, and the others may be missing, dates or words."""
+    numbers = sum(map(_is_number, cells))
+    missing = sum(cell.lower() in MISSING for cell in cells)
+    return numbers + missing > len(cells) / 2 and (numbers > 0 or missing == len(cells))
+
+
+def _is_row_of_column_numbers(cells: Sequence[str]) -> bool:
+    """Whether the cells are 0, 1, 2, … or 1, 2, 3, …, behind other headings."""
+    numbers = list(itertools.dropwhile(lambda cell: not _is_number(cell), cells))
+    if len(numbers) < len(LEADS):
+        return False
+    return any(numbers == [str(first + place) for place in range(len(numbers))] for first in (0, 1))

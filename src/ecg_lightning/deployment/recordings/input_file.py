@@ -1,0 +1,31 @@
+"""Opening of files that a stranger may have made: regular files only, so that no pipe or device is ever read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from ecg_lightning.data.wfdb import RecordError
+
+_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+
+
+def open_regular(path: Path) -> tuple[BinaryIO, int]:
+    """Open a regular file, and return it with its size in bytes.
+
+    The kind is asked of the open descriptor, so that the file cannot be exchanged in between.
+
+    Raises:
+        RecordError: it is a folder, a pipe, a socket or a device.
+        OSError: it is missing or may not be read.
+    """
+    # A pipe without a writer would block `open` for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "a device")
+        raise RecordError(f"{path.name} is {kind}, not a file")
+    return os.fdopen(descriptor, "rb"), found.st_size

@@ -1,0 +1,102 @@
+"""The twelve leads by name: as headers and tables write them, and those that follow from leads I and II."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from ecg_lightning.data.wfdb import LEADS, RecordError
+from ecg_lightning.deployment.recordings.voltage import millivolts
+from ecg_lightning.deployment.recordings.window import Floats
+
+# Six limb leads come from three electrodes, so two of them determine the others (Einthoven, Goldberger).
+_FROM_I_AND_II = {
+    "III": lambda one, two: two - one,
+    "AVR": lambda one, two: -(one + two) / 2,
+    "AVL": lambda one, two: one - two / 2,
+    "AVF": lambda one, two: two - one / 2,
+}
+LEAD_SETS = (
+    f"the leads {', '.join(LEADS)} are needed, or I, II and V1 to V6 with or without III, from which the others are "
+    "computed"
+)
+
+_QUOTES = "'\"`´‘’“”"
+_BRACKETED = re.compile(r"(.*\S)\s*[(\[{]\s*(\S+)\s*[)\]}]")
+_SUFFIXED = re.compile(r"(.*[^\s_/])(?:[\s_]+((?:m|milli|u|μ|micro)v(?:olts?)?)|\s*/\s*(\S+))", re.IGNORECASE)
+_PREFIX = re.compile(r"(?:MDC[ _]+)?(?:(?:ECG|EKG)[ _-]?)?(?:(?:LEAD|ABLEITUNG|CHANNEL)[ _-]?)?(?:[ _]+)?")
+_DIGITS = {"1": "I", "2": "II", "3": "III"}
+_INVERTED = re.compile(r"(?:[-−–]|MINUS|NEG(?:ATIVE)?|INV(?:ERTED)?)[ _]*AVR")
+
+
+def split_units(name: str) -> tuple[str, str | None]:
+    """Return a column's name without its units, and the units; `I (mV)`, `I [uV]`, `I_mV`, `I/mV`."""
+    name = unicodedata.normalize("NFKC", name).strip().strip(_QUOTES).strip()
+    match = _BRACKETED.fullmatch(name)
+    if match and millivolts(match[2]) is not None:
+        return match[1], match[2]
+    match = _SUFFIXED.fullmatch(name)
+    units = match and (match[2] or match[3])
+    if match and units and millivolts(units) is not None:
+        return match[1], units
+    return name, None
+
+
+def standard_name(name: str) -> str | None:
+    """Return which of `LEADS` a name without units means; None where it is none of them.
+
+    Known are `aVR`, `Lead I`, `ECG I`, `MDC_ECG_LEAD_I`, `DI` and `D1` for I, and `C1` for V1, in any case.
+    """
+    text = unicodedata.normalize("NFKC", name).strip().strip(_QUOTES).strip().upper()
+    prefix = _PREFIX.match(text)
+    bare = text[prefix.end() :] if prefix else text
+    if bare in LEADS:
+        return bare
+    if bare in _DIGITS and bare != text:  # `Lead 1`
+        return _DIGITS[bare]
+    if bare.startswith("D") and (_DIGITS.get(bare[1:], bare[1:]) in _DIGITS.values()):
+        return _DIGITS.get(bare[1:], bare[1:])
+    if match := re.fullmatch(r"[CV][ _]?([1-6])", bare):
+        return f"V{match[1]}"
+    return None
+
+
+def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
+    """Return the place among `names` of each of the twelve leads that is there.
+
+    Those that are not there follow from I and II, see `complete`.
+
+    Raises:
+        RecordError: a lead is missing that cannot be computed, is there more than once, or is inverted.
+    """
+    found = [standard_name(name) for name in names]
+    if double := [lead for lead in LEADS if found.count(lead) > 1]:
+        raise RecordError(f"lead {', '.join(double)} is there more than once")
+    if inverted := [
+        name for name, lead in zip(names, found, strict=True) if not lead and _INVERTED.search(name.upper())
+    ]:
+        raise RecordError(
+            f"lead {inverted[0].strip()[:20]} is inverted, as in the Cabrera order; change its sign and call it aVR"
+        )
+    missing = [lead for lead in LEADS if lead not in found]
+    # A single one of them that is missing is rather a damaged name.
+    computable = {*missing, "III"} == _FROM_I_AND_II.keys()
+    if missing and not computable:
+        has = ", ".join(name.strip() or "(no name)" for name in names)[:120]
+        raise RecordError(f"lead {', '.join(missing)} is missing; it has {has}. {LEAD_SETS[0].upper()}{LEAD_SETS[1:]}")
+    places = {lead: found.index(lead) for lead in LEADS if lead in found}
+    if others := [
+        names[place].strip() or f"number {place + 1} (no name)" for place, lead in enumerate(found) if not lead
+    ]:
+        notes.append(f"left out: {', '.join(others)[:120]}")
+    if list(places.values()) != sorted(places.values()):
+        notes.append("leads were put into the standard order, by their names")
+    if missing:
+        notes.append(f"computed from I and II: {', '.join(missing)}")
+    return places
+
+
+def complete(found: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the signals of the twelve leads in the standard order, those that are missing computed from I and II."""
+    return {lead: found[lead] if lead in found else _FROM_I_AND_II[lead](found["I"], found["II"]) for lead in LEADS}

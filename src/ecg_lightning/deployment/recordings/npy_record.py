@@ -1,0 +1,58 @@
+"""Reading of .npy arrays: the header is checked against the file before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ecg_lightning.data.wfdb import LEADS, RecordError
+from ecg_lightning.deployment.recordings.input_file import open_regular
+from ecg_lightning.deployment.recordings.window import Reading, Window
+
+_MAX_HEADER_BYTES = 10_000
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def read_npy(path: Path, rate: float, window: Window) -> Reading:
+    """Read the part of a (12, T) or (T, 12) array that a model uses; leads in the standard order.
+
+    Raises:
+        RecordError: it is damaged, or no array of twelve leads.
+        OSError: it cannot be read.
+    """
+    file, size = open_regular(path)
+    with file:
+        if file.read(4) == b"PK\3\4":
+            raise RecordError("it is an .npz archive; save one array with numpy.save")
+        file.seek(0)
+        try:
+            version = np.lib.format.read_magic(file)
+            if version not in _HEADERS:
+                raise RecordError(f"its .npy version is {version[0]}.{version[1]}; save the array with numpy.save")
+            shape, fortran_order, dtype = _HEADERS[version](file, max_header_size=_MAX_HEADER_BYTES)
+        except (OSError, RecordError):
+            raise
+        except Exception as error:  # NumPy raises whatever its parsing stumbles over, such as TokenError
+            reason = " ".join(str(error.args[0] if error.args else "").split())[:120] or type(error).__name__
+            raise RecordError(f"it is damaged or no .npy file ({reason})") from None
+        if dtype.kind not in "iuf":
+            raise RecordError(f"it holds no array of real numbers, but of {str(dtype)[:40]}")
+        if len(shape) != 2 or len(LEADS) not in shape or min(shape) < 0:
+            raise RecordError(
+                f"its shape is {str(shape)[:60]}, expected (12, samples) or (samples, 12); arrays of other leads "
+                "belong into a .csv file, whose first row names them"
+            )
+        if shape[0] == shape[1]:
+            raise RecordError(f"its shape {shape} does not tell leads from samples")
+        needed = file.tell() + math.prod(shape) * dtype.itemsize
+        if size < needed:
+            raise RecordError(
+                f"it is damaged or no .npy file: it holds {size:,} bytes, its header announces {needed:,}"
+            )
+        order = "F" if fortran_order else "C"
+        signals = np.memmap(file, dtype, mode="r", offset=file.tell(), shape=shape, order=order)  # type: ignore[call-overload]
+        signals_CT = signals if shape[0] == len(LEADS) else signals.T
+        needed_CT = np.array(signals_CT[:, : window.samples_at(rate)], dtype=np.float64)
+    return Reading(needed_CT, rate, signals_CT.shape[1])

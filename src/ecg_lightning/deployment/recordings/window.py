@@ -1,0 +1,77 @@
+"""The part of a recording that a model uses: its first seconds, at the model's sampling rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import resample_poly
+
+from ecg_lightning.data.wfdb import RecordError
+
+RATES_HZ = (50, 20_000)
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The input length of a model.
+
+    Attributes:
+        sampling_rate: of the model, Hz.
+        n_samples: samples a lead that the model uses.
+    """
+
+    sampling_rate: int
+    n_samples: int
+
+    @property
+    def seconds(self) -> float:
+        """The duration that the model uses, s."""
+        return self.n_samples / self.sampling_rate
+
+    def samples_at(self, rate: float) -> int:
+        """Return how many samples a lead of a recording of `rate` Hz the model uses.
+
+        Raises:
+            RecordError: the rate is not one of an ECG.
+        """
+        return math.ceil(self.n_samples / self._ratio(rate))
+
+    def resample(self, signals_CT: Floats, rate: float) -> Floats:
+        """Return (C, n_samples): the (C, `samples_at(rate)`) signals at the model's sampling rate."""
+        ratio = self._ratio(rate)
+        if ratio != 1:
+            # A line through both ends, since zeros beyond them would bend a signal that is off the baseline.
+            signals_CT = resample_poly(signals_CT, ratio.numerator, ratio.denominator, axis=1, padtype="line")
+        return signals_CT[:, : self.n_samples]
+
+    def is_at(self, rate: float) -> bool:
+        """Return whether a recording of `rate` Hz needs no resampling."""
+        return self._ratio(rate) == 1
+
+    def _ratio(self, rate: float) -> Fraction:
+        low, high = RATES_HZ
+        if not low <= rate <= high:
+            raise RecordError(f"its sampling rate is {rate:g} Hz, expected {low} to {high}")
+        # Filters grow with both numbers of the ratio: an odd rate is taken as the nearest simple one, within a sample.
+        return (Fraction(self.sampling_rate) / Fraction(rate)).limit_denominator(1000)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The twelve leads of a recording, cut to the part that a model uses.
+
+    Attributes:
+        signals_CT: (12, T) mV, leads in the standard order.
+        rate: Hz.
+        n_total: samples a lead in the whole recording.
+    """
+
+    signals_CT: Floats
+    rate: float
+    n_total: int
