@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import multiprocessing
 import os
 import sys
 import traceback
@@ -63,7 +64,7 @@ def run_job(
             how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
         failure.status, failure.reason = "interrupted", f"stopped by the user or the system; {how}"
         _write_failure(failure, output_dir)
-        if in_sweep:  # Hydra's own end of a sweep is not reached
+        if in_sweep and multiprocessing.parent_process() is None:  # Hydra's own end of a sweep is not reached
             from ecg_lightning.runs.sweep import report_sweep
 
             report_sweep(Path(settings.sweep.dir))
