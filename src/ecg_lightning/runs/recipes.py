@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.errors import DataError
+from ecg_lightning.runs.equality import WITHOUT_EFFECT, differing, without
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_config, read_result
 
 _NOT_OF_A_RECIPE = (
-    *("seed", "task_name", "for_model", "logger", "paths", "ckpt_path", "train", "test", "n_tried"),
-    *("hardware.threads", "hardware.compile", "data.root", "data.cache_dir", "data.num_workers"),
-    *("compression.deploy", "compression.latency", "compression.pt2", "compression.n_resamples"),
-    *("callbacks.figures", "callbacks.collapse_guard", "trainer.log_every_n_steps", "trainer.profiler"),
+    *WITHOUT_EFFECT,
+    *("seed", "ckpt_path", "train", "test", "hardware.compile", "data.root"),
+    *("compression.deploy", "compression.n_resamples"),
 )
-"""Settings that leave a training what it is."""
+"""Settings that leave a recipe what it is."""
 
 _LEARNED_FROM = ("teacher", "members", "weights")
 """Settings of a model that name others; of what recipe these are counts, not which of its seeds."""
@@ -126,16 +126,7 @@ def trainings_of(run: Path) -> set[Path]:
 def changed_settings(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Keys of what makes a recipe, and the seed, in which two configurations differ."""
     ignored = [key for key in _NOT_OF_A_RECIPE if key != "seed"]
-    one, other = (flat(without(config, ignored)) for config in (there, asked))
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys, such as `data.root`."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
+    return differing(without(there, ignored), without(asked, ignored))
 
 
 def _sources(config: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -159,12 +150,3 @@ def _source(named: str, asked: Path) -> str:
         return recipe_of(run) if run.resolve() != asked.resolve() and read_config(run) else named
     except DataError:  # it did not finish, or its result was moved
         return named
-
-
-def without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
-    """A configuration without some of its keys, such as `data.root`."""
-    return {
-        name: without(value, keys, f"{prefix}{name}.") if isinstance(value, Mapping) else value
-        for name, value in config.items()
-        if f"{prefix}{name}" not in keys
-    }

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.runs.recipes import flat, without
+from ecg_lightning.runs.equality import flat, without
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 from ecg_lightning.runs.sweep import key_of, override
 

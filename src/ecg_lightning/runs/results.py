@@ -21,6 +21,7 @@ import yaml
 from ecg_lightning import bounded_yaml
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
+from ecg_lightning.runs.equality import in_effect
 from ecg_lightning.text import printable
 
 RESULT_FILE = "result.json"
@@ -37,12 +38,12 @@ class RunResult:
     """What a run gave, or why it gave nothing.
 
     Attributes:
-        status: `ok`, `failed`, `skipped` or `interrupted`.
+        status: `ok`, `failed`, `skipped` or `interrupted`; in a sweep's table also `planned` or `running`.
         reason: why it is not `ok`.
         choices: option chosen in each config group: data, frontend, model, compression, hardware.
         overrides: what was set on the command line.
         seed: the run's seed.
-        config_hash: SHA-256 of the resolved configuration.
+        config_hash: SHA-256 of the resolved configuration, see `hash_config`.
         git: revision of the code, or None outside a repository.
         versions: of the packages that figures depend on.
         host: the machine.
@@ -197,9 +198,8 @@ def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
 
 
 def hash_config(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a resolved configuration, without the paths that differ from run to run."""
-    content = {key: value for key, value in config.items() if key != "paths"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    """Return the SHA-256 of a resolved configuration, without the settings that change neither weights nor scores."""
+    return hashlib.sha256(json.dumps(in_effect(config), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def package_versions() -> dict[str, str]:

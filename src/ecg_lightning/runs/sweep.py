@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from ecg_lightning.disk import explain_full, is_full
+from ecg_lightning.errors import UserError, fail
 from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.recipes import n_tried
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_config, read_result
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_config, read_result
 from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
 from ecg_lightning.runs.variants import (
     PARETO_FILE,
@@ -36,14 +39,58 @@ from ecg_lightning.runs.variants import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ecg_lightning.sweeps.cells import Cell
+
 log = logging.getLogger(__name__)
 
 
 class SweepReport(Callback):
-    """Keeps `results.csv` current after every cell, prints the table at the end, exits with 1 if a cell failed."""
+    """Keep `results.csv` current, print the table at the end, and exit with 1 if a cell failed.
+
+    With `hydra/launcher=process` the launcher opens the sweep's folder, and says which cells there are.
+
+    Attributes:
+        unwritten: results by their folder that the sweep's process has still to write, such as a killed cell's.
+    """
+
+    def __init__(self) -> None:
+        self.unwritten: dict[Path, RunResult] = {}
+        self._folder: Path | None = None
+        self._cells: Sequence[Cell] = ()
+
+    def begin(self, folder: Path, cells: Sequence[Cell]) -> None:
+        """Take over the cells of a sweep, whose results it will go on changing, and write the first table."""
+        self._folder, self._cells = folder, cells
+        for left in folder.glob(f".{SWEEP_TABLE}.*.tmp"):  # by a sweep that was killed
+            left.unlink(missing_ok=True)
+        self.write()
+
+    def write(self) -> bool:
+        """Write `results.csv` and what is still unwritten; False, for the next time, if the disk is full."""
+        assert self._folder is not None
+        try:
+            for folder, result in list(self.unwritten.items()):
+                result.write(folder)
+                del self.unwritten[folder]
+            if self._cells:
+                write_csv(self._rows(), self._folder / SWEEP_TABLE)
+        except OSError as error:
+            log.warning("%s", _explain(error, self._folder / SWEEP_TABLE))
+            return False
+        return True
+
+    def print_table(self) -> list[dict[str, Any]]:
+        """Write what is unwritten, print the ranked table and what to do next, and return the table's rows."""
+        assert self._folder is not None
+        self.write()
+        rows = self._rows()
+        print_sweep(self._folder, rows)
+        return rows
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep: its results would be mixed or lost."""
+        if "jobs" in config.hydra.launcher and "cell_timeout" in config.hydra.launcher:
+            return  # the launcher does, once it knows the cells
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(folder / ".lock")  # held until this process ends
@@ -68,11 +115,28 @@ class SweepReport(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the ranked table and what to do next."""
-        rows = report_sweep(Path(config.hydra.sweep.dir))
-        failed = [row for row in rows if row["status"] in ("failed", "interrupted")]
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            rows = self.print_table() if self._folder else report_sweep(folder)
+        except UserError as error:
+            fail(str(error), error.exit_code)
+        except OSError as error:
+            fail(_explain(error, folder / SWEEP_TABLE), 1)
+        if self._folder and not self.write():
+            fail(f"{folder / SWEEP_TABLE} is not complete; the reason stands above", 1)
+        asked = {cell.run for cell in self._cells} or {row["run"] for row in rows}
+        failed = [row for row in rows if row["status"] in ("failed", "interrupted") and row["run"] in asked]
         if failed:
-            print(f"error: {len(failed)} of {len(rows)} cells did not finish; see the table", file=sys.stderr)
+            print(f"error: {len(failed)} of {len(asked)} cells did not finish; see the table", file=sys.stderr)
             sys.exit(1)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        assert self._folder is not None
+        return collect(self._folder, {cell.run: cell.result for cell in self._cells})
+
+
+def _explain(error: OSError, path: Path) -> str:
+    return explain_full(path) if is_full(error) else f"{error.filename or path}: {error.strerror or error}"
 
 
 def report_sweep(folder: Path) -> list[dict[str, Any]]:
@@ -80,17 +144,22 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
     rows = collect(folder)
     if rows:
         write_csv(rows, folder / SWEEP_TABLE)
-        console = make_console()
-        print_table(rows, console, f"{folder}/{SWEEP_TABLE}")
-        figure = report_variants(folder, console)
-        if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
-            from torch.utils.tensorboard import SummaryWriter
-
-            with SummaryWriter(folder / "tensorboard") as writer:
-                writer.add_figure("pareto", figure)
-        best = next((row for row in rows if row["status"] == "ok" and row["score"] is not None), None)
-        _print_next(console, folder, folder / best["run"] if best else None)
+        print_sweep(folder, rows)
     return rows
+
+
+def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the ranked table of a sweep and what to do next, and write what its compressions measured."""
+    console = make_console()
+    print_table(rows, console, f"{folder}/{SWEEP_TABLE}")
+    figure = report_variants(folder, console)
+    if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(folder / "tensorboard") as writer:
+            writer.add_figure("pareto", figure)
+    best = next((row for row in rows if row["status"] == "ok" and row["score"] is not None), None)
+    _print_next(console, folder, folder / best["run"] if best else None)
 
 
 def report_run(folder: Path) -> None:

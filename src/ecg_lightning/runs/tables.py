@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.runs.console import fits
-from ecg_lightning.runs.results import RESULT_FILE, clock, read_result
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, clock, read_result
 
 COLUMNS = (
     "run",
@@ -47,20 +48,31 @@ _CHOICES = ("model", "data", "frontend", "compression", "hardware")
 _OWN_COLUMN = ("seed=", *(f"{name}=" for name in _CHOICES))
 
 
-def collect(sweep_dir: Path) -> list[dict[str, Any]]:
-    """One flat row for each run folder below `sweep_dir`, best score first, runs without one last."""
+def collect(sweep_dir: Path, known: Mapping[str, RunResult] | None = None) -> list[dict[str, Any]]:
+    """Return one flat row for each run of a sweep, best score first, runs without one last.
+
+    Args:
+        sweep_dir: the sweep's folder; each `result.json` below it is a run's.
+        known: the cells of a sweep that goes on by their folder, for those that have no `result.json` yet.
+    """
     rows = [run_row(path.parent, sweep_dir) for path in sorted(sweep_dir.rglob(RESULT_FILE))]
+    there = {row["run"] for row in rows}
+    rows += [_row(run, dataclasses.asdict(result)) for run, result in (known or {}).items() if run not in there]
     return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0)))
 
 
 def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str] = COLUMNS) -> None:
     """Write the rows, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
+    try:
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) -> None:
@@ -86,7 +98,7 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
     for rank, members in enumerate(ranked, start=1):
         if remark := _remark(members):
             console.print(f"#{rank} {members[0]['model']}: {remark}", highlight=False, markup=False)
-    n_tried = len({key[:-1] for key in groups})  # whatever became of them
+    n_tried = len({key[:-1] for key in groups if key[-1] not in ("planned", "running")})  # whatever became of them
     tried = f" {n_tried} configurations were tried." if n_tried > 1 else ""
     console.print(_caption(rows) + tried, style="dim", highlight=False, markup=False)
 
@@ -115,12 +127,15 @@ def _table(
 
 def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
     """A run's result as one flat row of `COLUMNS`."""
-    result = read_result(folder)
+    return _row(str(folder.relative_to(sweep_dir)), read_result(folder))
+
+
+def _row(run: str, result: Mapping[str, Any]) -> dict[str, Any]:
     data, timing = result["data"], result["timing"]
     val, test = (_figures(result["metrics"].get(split)) for split in ("val", "test"))
     size = _figures(result["variants"][-1].get("size")) if result["variants"] else {}
     return {
-        "run": str(folder.relative_to(sweep_dir)),
+        "run": run,
         "status": result["status"],
         **{name: result["choices"].get(name, "") for name in _CHOICES},
         "seed": result["seed"],

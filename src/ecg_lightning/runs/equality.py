@@ -1,0 +1,68 @@
+"""Which settings change neither weights nor scores, and whether two configurations are equal without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+WITHOUT_EFFECT = (
+    *("task_name", "for_model", "logger", "paths", "n_tried"),
+    *("hardware.threads", "data.cache_dir", "data.num_workers"),
+    *("callbacks.figures", "callbacks.collapse_guard", "trainer.log_every_n_steps", "trainer.profiler"),
+    *("compression.latency", "compression.pt2"),
+)
+"""Settings that change neither weights nor scores: the one list of them.
+
+`ckpt_path` is another one, but only of a training (`ckpt_path=auto`): elsewhere it names the model.
+"""
+
+
+def in_effect(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a resolved configuration without the settings that change neither weights nor scores."""
+    return without(config, (*WITHOUT_EFFECT, "ckpt_path") if config.get("train") else WITHOUT_EFFECT)
+
+
+def composed_in_effect(config: DictConfig) -> dict[str, Any]:
+    """Return the same for what Hydra composed, with its interpolations resolved.
+
+    Those of the settings without effect, such as the folder of a run, need no Hydra and stay what they are.
+    """
+    resolved = {
+        str(name): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node := config[name]) else node
+        for name in config
+        if name not in (*WITHOUT_EFFECT, "hydra")
+    }
+    return in_effect(resolved)
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys in which two configurations differ.
+
+    A key that one of them lacks, because another version wrote it, is equal to one that is off.
+    """
+    flat_one, flat_other = flat(one), flat(other)
+    return sorted(
+        key
+        for key in flat_one.keys() | flat_other.keys()
+        if flat_one.get(key) != flat_other.get(key)
+        and ((key in flat_one and key in flat_other) or flat_one.get(key) or flat_other.get(key))
+    )
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted keys, such as `data.root`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    """Return a configuration without some of its keys, such as `data.root`."""
+    return {
+        name: without(value, keys, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if f"{prefix}{name}" not in keys
+    }

@@ -1,0 +1,153 @@
+"""The cells of a sweep: what each one is configured as, and in which folder it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from ecg_lightning.errors import ConfigError, DataError
+from ecg_lightning.runs.equality import composed_in_effect, differing
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+
+_GROUPS = ("data", "frontend", "model", "compression", "hardware", "experiment")
+FINISHED = ("ok", "skipped")
+
+
+@dataclass
+class Cell:
+    """One cell of a sweep.
+
+    Attributes:
+        number: its place in the sweep, from 0.
+        overrides: what Hydra's sweeper set for it.
+        config: what Hydra composed, `hydra` included.
+        settings: the part of it that decides weights and scores.
+        run: its folder, relative to the sweep's.
+        result: what became of it; `planned` or `running` until it ends.
+    """
+
+    number: int
+    overrides: Sequence[str]
+    config: DictConfig
+    settings: Mapping[str, Any]
+    run: str
+    result: RunResult
+
+    @property
+    def finished(self) -> bool:
+        """Whether it need not run again."""
+        return self.result.status in FINISHED
+
+
+def compose_cell(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str], number: int) -> Cell:
+    """Return a cell as Hydra composes it, in the folder that `hydra.sweep.subdir` names."""
+    composed = loader.load_sweep_config(config, list(overrides))
+    run = subdir_of(composed, number)
+    with _as_hydras(composed):
+        settings = composed_in_effect(composed)
+    choices = composed.hydra.runtime.choices
+    result = RunResult(
+        status="planned",
+        reason="not started yet",
+        choices={name: str(choices[name]) for name in _GROUPS if choices.get(name)},
+        overrides=list(composed.hydra.overrides.task),
+        seed=composed.get("seed"),
+    )
+    return Cell(number, overrides, composed, settings, run, result)
+
+
+def subdir_of(composed: DictConfig, number: int) -> str:
+    """Number a cell's job, and return the folder that it has so, relative to the sweep's."""
+    with read_write(composed.hydra), open_dict(composed.hydra):
+        composed.hydra.job.id = composed.hydra.job.num = number
+    with _as_hydras(composed):
+        return str(Path(str(composed.hydra.sweep.subdir)))
+
+
+def settings_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the settings of each cell that a sweep's folder holds, by the cell's folder relative to it.
+
+    A cell that was killed before Hydra had written down its last file, the overrides, has not begun.
+    """
+    begun = [path.parent for path in sorted(folder.glob("**/.hydra/overrides.yaml"))]
+    return {str(one.parent.relative_to(folder)): composed_in_effect(_loaded(one / "config.yaml")) for one in begun}
+
+
+def place(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Give each cell its folder: that of an equal cell of an earlier command, else one that nothing else uses.
+
+    Args:
+        cells: of this command.
+        there: settings of the cells that the folder holds, see `settings_in`.
+        folder: of the sweep.
+
+    Raises:
+        ConfigError: two cells would have one folder.
+    """
+    free = dict(there)
+    placed: set[int] = set()
+    for by_name in (True, False):  # a folder of the same name first: cells may differ in their threads alone
+        for cell in cells:
+            candidates = [cell.run] if by_name else free
+            equal = next((run for run in candidates if run in free and not differing(free[run], cell.settings)), None)
+            if cell.number not in placed and equal is not None:
+                cell.run = equal
+                placed.add(cell.number)
+                free.pop(equal)
+                _recall(cell, folder)
+    taken = set(there)
+    for cell in cells:
+        if cell.number in placed:
+            continue
+        number = cell.number
+        while cell.run in taken:
+            number = max(number + 1, len(cells))
+            if (run := subdir_of(cell.config, number)) == cell.run:
+                raise ConfigError(
+                    f"hydra.sweep.subdir={run} is the folder of more than one cell; add ${{hydra:job.num}} to it"
+                )
+            cell.run = run
+        taken.add(cell.run)
+
+
+def nearest_difference(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the keys in which a cell of this command differs from the cell of the folder that is most like it."""
+    return min((differing(settings, cell.settings) for settings in there.values() for cell in cells), key=len)
+
+
+def _recall(cell: Cell, folder: Path) -> None:
+    """Take over the result of an earlier command if it needs no other run."""
+    if (folder / cell.run / RESULT_FILE).is_file():
+        there = read_result(folder / cell.run)
+        if there["status"] in FINISHED:
+            cell.result = RunResult(**there)
+
+
+def _loaded(path: Path) -> DictConfig:
+    try:
+        loaded = OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} cannot be read ({reason}); move its cell away, and it runs anew") from None
+    return loaded if isinstance(loaded, DictConfig) else DictConfig({})
+
+
+@contextmanager
+def _as_hydras(composed: DictConfig) -> Iterator[None]:
+    """Let `${hydra:…}` mean this configuration."""
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    instance.set_config(composed)
+    try:
+        yield
+    finally:
+        instance.cfg = before

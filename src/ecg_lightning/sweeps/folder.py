@@ -1,0 +1,120 @@
+"""The folder of a sweep: found, locked against other sweeps, and checked for what it holds."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import filelock
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from ecg_lightning.errors import ConfigError, DataError
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
+from ecg_lightning.sweeps.cells import FINISHED
+
+_LOCK = ".lock"
+_CELLS_LOCK = ".cells.lock"
+STOP_S = 30.0
+"""Seconds in which a cell that was told to stop must have saved its checkpoint; then it is killed."""
+
+
+def lock(folder: Path) -> filelock.BaseFileLock:
+    """Make the folder, and lock it until the lock is released or this process ends.
+
+    Raises:
+        ConfigError: another sweep is running there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(folder / _LOCK)
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ConfigError(f"another sweep is running in hydra.sweep.dir={folder}; name another folder") from None
+    return held
+
+
+def hold_for_cell(folder: Path) -> int:
+    """Let the next sweep in this folder wait until this process has ended; returns an open file descriptor."""
+    descriptor = os.open(folder / _CELLS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def wait_for_cells(folder: Path) -> None:
+    """Wait for cells of a sweep that was killed: they stop by themselves, and save a checkpoint first.
+
+    Raises:
+        ConfigError: one of them does not stop.
+    """
+    descriptor = os.open(folder / _CELLS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    deadline, said = time.monotonic() + STOP_S + 10, False
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConfigError(
+                        f"a cell of an earlier sweep is still running in hydra.sweep.dir={folder}; end it first"
+                    ) from None
+            if not said:
+                print(f"waiting for the cells of an earlier sweep in {folder}, which are stopping", flush=True)
+                said = True
+            time.sleep(0.1)
+    finally:
+        os.close(descriptor)
+
+
+def find_unfinished(config: DictConfig) -> list[Path]:
+    """Return the folders of unfinished sweeps beside the new one that ran the same command, the newest first.
+
+    Empty where the command line names a folder, or the folder is there.
+    """
+    folder = Path(config.hydra.sweep.dir)
+    if folder.exists() or any(part.startswith("hydra.sweep.dir=") for part in config.hydra.overrides.hydra):
+        return []
+    tables = sorted(folder.parent.glob(f"*/{SWEEP_TABLE}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    asked = _command(OmegaConf.to_container(config.hydra, resolve=False))
+    return [path.parent for path in tables if _is_unfinished(path) and _command_of(path.parent) == asked]
+
+
+def check_holds_no_other(folder: Path, known: set[str]) -> None:
+    """Refuse a folder with results that are no cells of a sweep, which would be mixed with its own.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    for path in folder.rglob(RESULT_FILE):
+        run = path.parent
+        if str(run.relative_to(folder)) not in known and read_result(run)["status"] == "ok":
+            raise ConfigError(
+                f"hydra.sweep.dir={folder} already holds a result that is no cell's ({path}); name another folder"
+            )
+
+
+def _is_unfinished(table: Path) -> bool:
+    with table.open(newline="") as file:
+        return any(row.get("status") not in FINISHED for row in csv.DictReader(file))
+
+
+def _command_of(folder: Path) -> dict[str, Any] | None:
+    """Return what a sweep was asked for, as Hydra wrote it down; None if it cannot be read."""
+    try:
+        written = yaml.load((folder / "multirun.yaml").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return _command(written["hydra"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, DataError):
+        return None
+
+
+def _command(hydra: Any) -> dict[str, Any]:
+    return {
+        "task": hydra["overrides"]["task"],
+        "config": hydra["job"]["config_name"],
+        "params": hydra["sweeper"].get("params"),
+    }

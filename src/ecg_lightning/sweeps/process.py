@@ -1,0 +1,180 @@
+"""The process of one cell: forked from a server that has imported the libraries, and told apart by how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any, cast
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobRuntime, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from ecg_lightning.disk import explain_full, is_full
+from ecg_lightning.errors import ConfigError, UserError
+from ecg_lightning.sweeps.folder import STOP_S, hold_for_cell
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
+"""Signals that stop a sweep, and are passed on to its cells."""
+
+
+@dataclass
+class Job:
+    """What a cell's process is told.
+
+    Attributes:
+        task_function: the job.
+        task_name: Hydra's name of it.
+        config: what Hydra composed, `hydra` included.
+        folder: of the sweep.
+        output: a file that takes what the cell prints; None: as the sweep itself.
+    """
+
+    task_function: TaskFunction
+    task_name: str
+    config: DictConfig
+    folder: Path
+    output: Path | None
+
+
+class CellProcess:
+    """A cell's process, seen from the sweep's."""
+
+    def __init__(self, job: Job) -> None:
+        self._context = _context()
+        self._answer, theirs = self._context.Pipe(duplex=False)
+        self._process: ForkServerProcess = self._context.Process(target=_run, args=(job, theirs))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        start_server()  # the last one may have been killed
+        self._process.start()
+        theirs.close()
+        self.started = time.monotonic()
+
+    @property
+    def sentinel(self) -> int:
+        """A handle that is ready when the process has ended, see `multiprocessing.connection.wait`."""
+        return self._process.sentinel
+
+    def send(self, number: int) -> None:
+        """Pass a signal on to the cell."""
+        assert self._process.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End the cell at once, with all that it has started."""
+        self._kill_group()
+        self._process.kill()
+
+    def end(self) -> tuple[Any, str | None]:
+        """Return what the job returned, and None; or None, and what ended the process before it could return."""
+        self._process.join()
+        code = self._process.exitcode
+        assert code is not None
+        if self._answer.poll():
+            with contextlib.suppress(EOFError):
+                value, reason = self._answer.recv()
+                return value, reason
+        self._kill_group()  # what it has left running
+        if code >= 0:
+            return None, f"ended with exit code {code} without a result"
+        perhaps = " (out of memory?)" if -code == signal.SIGKILL else f" ({signal.Signals(-code).name})"
+        return None, f"killed by signal {-code}{perhaps}"
+
+    def _kill_group(self) -> None:
+        assert self._process.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def start_server() -> None:
+    """Begin to import the libraries in the server, in the background.
+
+    Raises:
+        ConfigError: this system cannot fork.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        raise ConfigError("hydra/launcher=process needs a system that can fork; use hydra/launcher=basic")
+    from multiprocessing.forkserver import ensure_running
+
+    if sys.platform == "linux":  # macOS's own libraries do not survive a fork
+        _context().set_forkserver_preload(["ecg_lightning.sweeps.preloaded"])
+    resource_tracker.ensure_running()  # which unblocks signals
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        ensure_running()  # the server inherits the mask: a signal to the whole process group must not end it
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _context() -> ForkServerContext:
+    return multiprocessing.get_context("forkserver")
+
+
+def _run(job: Job, answer: connection.Connection) -> None:
+    """Run one cell; the main function of its process."""
+    os.setsid()  # Ctrl-C reaches the sweep's process alone, which passes it on once
+    threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    hold_for_cell(job.folder)
+    if job.output:
+        _print_to(job.output)
+    setup_globals()
+    JobRuntime.instance().set("name", job.task_name)
+    try:
+        returned = run_job(
+            # The job composes nothing, and the sweep's process writes the table.
+            hydra_context=HydraContext(config_loader=cast(ConfigLoader, None), callbacks=Callbacks()),
+            task_function=job.task_function,
+            config=job.config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        answer.send((returned.return_value, None))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        answer.send((None, _explain(error)))
+
+
+def _explain(error: Exception) -> str:
+    if is_full(error) and isinstance(error, OSError) and error.filename:
+        return explain_full(Path(error.filename))
+    if isinstance(error, UserError):
+        return str(error)
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _stop_with_the_sweep() -> None:
+    """Stop this cell, as SIGTERM does, when the sweep's process is gone: nobody waits for it any more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    _print_to(Path(os.devnull))
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_S)
+    os.killpg(os.getpid(), signal.SIGKILL)
+
+
+def _print_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.close(descriptor)

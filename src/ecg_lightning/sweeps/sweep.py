@@ -1,0 +1,320 @@
+"""A sweep: what its command asks for and what is left of it to run, each cell in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import filelock
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, filter_overrides
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.processor import available_cores
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+from ecg_lightning.runs.sweep import SweepReport
+from ecg_lightning.sweeps.cells import Cell, compose_cell, nearest_difference, place, settings_in
+from ecg_lightning.sweeps.folder import STOP_S, check_holds_no_other, find_unfinished, lock, wait_for_cells
+from ecg_lightning.sweeps.process import SIGNALS, CellProcess, Job, start_server
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.5
+OUTPUT_FILE = "output.log"  # what a cell prints while others run
+
+
+@dataclasses.dataclass
+class _Running:
+    """A cell that runs.
+
+    Attributes:
+        why_stopped: reason of a cell that was told to stop for it alone, since it took too long.
+        kill_at: moment at which it is killed if it has not stopped by then.
+    """
+
+    cell: Cell
+    process: CellProcess
+    signalled: bool = False
+    why_stopped: str | None = None
+    kill_at: float = math.inf
+
+
+class Sweep:
+    """Run the cells of a sweep.
+
+    Args:
+        hydra_context: Hydra's loader of configurations, and its callbacks.
+        task_function: the job.
+        config: the sweep's configuration; its `hydra.sweep.dir` becomes the folder of the sweep that goes on.
+        jobs: cells at a time.
+        cell_timeout: seconds after which a cell is stopped; None: never.
+
+    Raises:
+        ConfigError: the folder holds another sweep, or one is running there.
+    """
+
+    def __init__(
+        self,
+        hydra_context: HydraContext,
+        task_function: TaskFunction,
+        config: DictConfig,
+        jobs: int,
+        cell_timeout: float | None,
+    ) -> None:
+        if jobs < 1:
+            raise ConfigError(f"hydra.launcher.jobs={jobs}: must be at least 1")
+        if cell_timeout is not None and not cell_timeout > 0:
+            raise ConfigError(f"hydra.launcher.cell_timeout={cell_timeout:g}: must be above 0, or null for no limit")
+        self._context, self._task_function, self._config = hydra_context, task_function, config
+        self._jobs, self._timeout = jobs, cell_timeout
+        self._stopped_by: int | None = None
+        self._running: list[_Running] = []
+        self._seconds: list[float] = []
+        callbacks = hydra_context.callbacks.callbacks
+        self._report = next((one for one in callbacks if isinstance(one, SweepReport)), None) or SweepReport()
+        planned = self._planned()
+        self._lock = self._open(planned)
+        self._cells = planned or []
+        self._report.begin(self.folder, self._cells)
+        if planned is None or not all(cell.finished for cell in planned):
+            start_server()
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's folder."""
+        return Path(self._config.hydra.sweep.dir)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run those of the cells that are not finished.
+
+        Returns:
+            What each cell gave; None for one that gave nothing, which a search takes for a failed trial.
+        """
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        end = initial_job_idx + len(job_overrides)
+        for number in range(len(self._cells), end):  # of a search, which plans one batch at a time
+            overrides = job_overrides[number - initial_job_idx]
+            self._cells.append(compose_cell(self._context.config_loader, self._config, overrides, number))
+        cells = self._cells[initial_job_idx:end]
+        self._report.write()
+        if finished := sum(cell.finished for cell in cells):
+            log.info("%d of %d cells are finished", finished, len(cells))
+        with self._stopping_on_signals():
+            self._run([cell for cell in cells if not cell.finished])
+        configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
+        if self._stopped_by is not None:
+            self._report.print_table()
+            sys.stdout.flush()
+            sys.exit(128 + self._stopped_by)
+        return [_returned(cell) for cell in cells]
+
+    def _planned(self) -> list[Cell] | None:
+        """Compose all cells of a sweep before anything is written; None for a search, which asks for them one by one.
+
+        As `BasicSweeper.sweep` does, whose batches `launch` is given later.
+        """
+        sweeper = self._config.hydra.sweeper
+        if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
+            return None
+        asked = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+        asked += list(self._config.hydra.overrides.task)
+        loader = self._context.config_loader
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(asked)
+        batches = BasicSweeper.split_arguments(overrides, None)
+        return [compose_cell(loader, self._config, one, number) for number, one in enumerate(batches[0])]
+
+    def _open(self, planned: list[Cell] | None) -> filelock.BaseFileLock:
+        """Choose and lock the folder, and give the planned cells theirs in it."""
+        if planned is not None:
+            for folder in find_unfinished(self._config):
+                with contextlib.suppress(ConfigError):  # it is running, or its files were changed since
+                    held = self._open_at(folder, planned)
+                    print(f"going on with the sweep in {folder}; for a new one, name a folder: hydra.sweep.dir=DIR")
+                    with read_write(self._config.hydra), open_dict(self._config.hydra):
+                        self._config.hydra.sweep.dir = str(folder)
+                    return held
+        return self._open_at(self.folder, planned or [])
+
+    def _open_at(self, folder: Path, planned: list[Cell]) -> filelock.BaseFileLock:
+        held = lock(folder)
+        try:
+            wait_for_cells(folder)
+            there = settings_in(folder)
+            check_holds_no_other(folder, set(there))
+            place(planned, there, folder)
+            if there and not any(cell.run in there for cell in planned):
+                how = ", ".join(nearest_difference(planned, there)) if planned else "it is a search"
+                raise ConfigError(
+                    f"hydra.sweep.dir={folder} already holds a sweep of other settings ({how}); name another folder, "
+                    "or move that one away"
+                )
+        except BaseException:
+            held.release()
+            raise
+        return held
+
+    def _run(self, waiting: list[Cell]) -> None:
+        """Run cells until none is left, or a signal stops the sweep."""
+        total = self._config.hydra.sweeper.get("n_trials") or len(self._cells)
+        left = total - sum(cell.result.status not in ("planned", "running") for cell in self._cells)
+        while self._running or (waiting and self._stopped_by is None):
+            while waiting and len(self._running) < self._jobs and self._stopped_by is None:
+                self._start(waiting.pop(0), total, left)
+            connection.wait([one.process.sentinel for one in self._running], timeout=_TICK_S)
+            for one in list(self._running):
+                if connection.wait([one.process.sentinel], timeout=0):
+                    self._running.remove(one)
+                    self._end(one)
+                    left -= 1
+                else:
+                    self._limit(one)
+
+    def _start(self, cell: Cell, total: int, left: int) -> None:
+        varying = set(cell.overrides) - set.intersection(*(set(other.overrides) for other in self._cells))
+        told = " ".join(filter_overrides([part for part in cell.overrides if part in varying or len(self._cells) == 1]))
+        about = ""
+        if self._seconds:
+            mean = sum(self._seconds) / len(self._seconds)
+            about = f", about {_duration(mean * math.ceil(left / self._jobs))} left"
+        log.info("cell %d of %d%s: %s", cell.number + 1, total, about, told)
+        run = self.folder / cell.run
+        (run / RESULT_FILE).unlink(missing_ok=True)  # of an earlier try
+        cell.result.status, cell.result.reason = "running", "it is running, or was when the sweep was killed"
+        self._report.write()
+        config = _configured(cell, self.folder, available_cores() // self._jobs if self._jobs > 1 else None)
+        job = Job(
+            self._task_function,
+            JobRuntime.instance().get("name"),
+            config,
+            self.folder,
+            run / OUTPUT_FILE if self._jobs > 1 else None,
+        )
+        try:
+            started = _Running(cell, CellProcess(job))
+        except (OSError, EOFError) as error:
+            self._fail(cell, f"its process could not be started ({type(error).__name__}: {error})", cell.result)
+            return
+        self._running.append(started)
+        if self._stopped_by is not None:  # while the process was made
+            self._signal(started, self._stopped_by)
+
+    def _end(self, one: _Running) -> None:
+        """Write down what became of a cell, whatever became of it."""
+        cell, folder = one.cell, self.folder / one.cell.run
+        seconds = time.monotonic() - one.process.started
+        _, reason = one.process.end()
+        there = _result_in(folder)
+        if there is not None and there.status == "ok":
+            cell.result = there
+            self._seconds.append(seconds)
+        elif one.why_stopped or there is None:
+            interrupted = self._stopped_by is not None and not one.why_stopped
+            self._fail(
+                cell,
+                one.why_stopped or reason or "it returned without a result",
+                there or cell.result,
+                "interrupted" if interrupted else "failed",
+            )
+        else:
+            cell.result = there
+        self._report.write()
+        if self._jobs > 1 or cell.result.status != "ok":
+            why = f": {cell.result.reason}" if cell.result.status != "ok" else ""
+            log.info("cell %d: %s after %s%s", cell.number + 1, cell.result.status, _duration(seconds), why)
+
+    def _fail(self, cell: Cell, reason: str, known: RunResult, status: str = "failed") -> None:
+        """Say in the table and in the cell's `result.json` why a cell gave nothing."""
+        cell.result = dataclasses.replace(known, status=status, reason=reason)
+        self._report.unwritten[self.folder / cell.run] = cell.result
+        self._report.write()
+
+    def _limit(self, one: _Running) -> None:
+        """Stop a cell that takes too long, and kill one that does not stop."""
+        now = time.monotonic()
+        if now >= one.kill_at:
+            one.process.kill()
+        elif self._timeout is not None and not one.signalled and now - one.process.started > self._timeout:
+            one.why_stopped = f"took longer than hydra.launcher.cell_timeout={self._timeout:g}"
+            self._signal(one, signal.SIGTERM)
+
+    def _signal(self, one: _Running, number: int) -> None:
+        if not one.signalled:
+            one.signalled, one.kill_at = True, time.monotonic() + STOP_S
+            one.process.send(number)
+
+    @contextlib.contextmanager
+    def _stopping_on_signals(self) -> Iterator[None]:
+        """Pass a signal on to the cells that run, and start no others."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stopped_by = self._stopped_by or number
+            for one in self._running:
+                self._signal(one, number)
+
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+        try:
+            for number in heard:
+                before[number] = signal.signal(number, stop)
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _configured(cell: Cell, folder: Path, threads: int | None) -> DictConfig:
+    """Return the configuration that a cell's process is given: in its folder, from its checkpoint, with its threads."""
+    config = cell.config
+    with read_write(config), open_dict(config):
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder), cell.run
+        if config.get("train") and config.ckpt_path is None:
+            config.ckpt_path = begun(folder / cell.run)
+        if threads is not None and config.get("hardware") and config.hardware.threads is None:
+            config.hardware.threads = max(1, threads)
+    return config
+
+
+def begun(run: Path) -> str | None:
+    """Return the `ckpt_path` with which a training starts anew or goes on with what is in its folder."""
+    there = any(any(run.glob(pattern)) for pattern in ("checkpoints/last.ckpt", "fold*/checkpoints/last.ckpt"))
+    return "last" if there else None
+
+
+def _result_in(folder: Path) -> RunResult | None:
+    return RunResult(**read_result(folder)) if (folder / RESULT_FILE).is_file() else None
+
+
+def _returned(cell: Cell) -> JobReturn:
+    task, hydra = OmegaConf.masked_copy(cell.config, [key for key in cell.config if key != "hydra"]), cell.config.hydra
+    return JobReturn(
+        overrides=list(hydra.overrides.task),
+        cfg=task,
+        hydra_cfg=OmegaConf.masked_copy(cell.config, "hydra"),
+        working_dir=os.getcwd(),
+        task_name=JobRuntime.instance().get("name"),
+        status=JobStatus.COMPLETED,
+        _return_value=cell.result.score if cell.result.status == "ok" else None,
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds in words: `40 s`, `9 min` or `2 h 10 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
