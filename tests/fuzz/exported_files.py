@@ -1,0 +1,109 @@
+"""What an exported file says about itself, against the JSON that is in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx
+from hypothesis import strategies as st
+
+from ecg_lightning.deployment.metadata import KEY, Metadata, parse, read_metadata
+from ecg_lightning.errors import ModelFileError
+from fuzz.lanes import Target, WrongAnswerError
+from fuzz.mutation import damaged_bytes, damaged_tree
+
+_GOOD = Metadata(
+    classes=("CD", "HYP", "MI", "NORM", "STTC"),
+    thresholds=(0.5, 0.25, 0.5, 0.75, 0.5),
+    output_thresholds=(0.5, 0.25, 0.5, 0.75, 0.5),
+    temperature=1.5,
+    sampling_rate=100,
+    n_samples=1000,
+    label_rule="benchmark",
+    link="sigmoid",
+    checkpoint_sha256="0" * 64,
+    model="resnet1d_wang",
+    precision="fp32",
+    runtime="onnxruntime",
+    conformal=((0.1, 0.9),) * 5,
+    compression=("Quantize",),
+    data_licence="CC BY 4.0",
+)
+
+
+def targets(folder: Path) -> list[Target]:
+    """Return the targets, with their good files in `folder`."""
+    good = json.loads(json.dumps(dataclasses.asdict(_GOOD)))
+    text = json.dumps(good)
+    model = _model(text)
+    texts = st.one_of(
+        damaged_tree(good).map(lambda tree: json.dumps(tree)),
+        damaged_bytes(text.encode()).map(lambda content: content.decode(errors="replace")),
+    )
+    files = st.one_of(
+        texts.map(lambda one: (".onnx", _model(one))),
+        texts.map(lambda one: (".xml", _xml(one))),
+        damaged_bytes(model).map(lambda content: (".onnx", content)),
+        damaged_bytes(_xml(text)).map(lambda content: (".xml", content)),
+    )
+    return [
+        Target("metadata", texts, _check_metadata),
+        Target("exported file", files, partial(_check_file, folder / "model")),
+    ]
+
+
+def _model(text: str) -> bytes:
+    node = onnx.helper.make_node("Identity", ["signal"], ["logits"])
+    signal, logits = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ("batch", 12, 1000))
+        for name in ("signal", "logits")
+    )
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [signal], [logits]))
+    onnx.helper.set_model_props(model, {KEY: text.encode(errors="replace").decode()})
+    return bytes(model.SerializeToString())
+
+
+def _xml(text: str) -> bytes:
+    escaped = "".join(f"&#{ord(one)};" if one in "<>&\"'" else one for one in text)
+    return f'<net name="m" version="11"><layers/><rt_info><{KEY} value="{escaped}"/></rt_info></net>'.encode()
+
+
+def _check_metadata(text: str) -> None:
+    try:
+        found = parse(json.loads(text))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:  # the ones that `read_metadata` explains
+        raise ModelFileError(str(error)) from None
+    _compare(found, text)
+
+
+def _check_file(path: Path, drawn: tuple[str, bytes]) -> None:
+    suffix, content = drawn
+    path.with_suffix(suffix).write_bytes(content)
+    found = read_metadata(path.with_suffix(suffix))
+    if suffix == ".onnx":
+        props = onnx.load_from_string(content).metadata_props
+        text = next(entry.value for entry in props if entry.key == KEY)
+        _compare(found, text)
+    elif found.leads != _GOOD.leads or len(found.thresholds) != len(found.classes):
+        raise WrongAnswerError("leads or thresholds do not fit")
+
+
+def _compare(found: Metadata, text: str) -> None:
+    said: dict[str, Any] = json.loads(text)
+    read = json.loads(json.dumps(dataclasses.asdict(found)))
+    if differing := [name for name in said if read[name] != said[name]]:
+        raise WrongAnswerError(
+            f"{differing[0]} is read as {read[differing[0]]!r:.60}, it says {said[differing[0]]!r:.60}"
+        )
+    numbers = [*found.thresholds, *found.output_thresholds, found.temperature, *sum(found.conformal, ())]
+    if not all(map(math.isfinite, numbers)) or not all(0 <= one <= 1 for one in found.thresholds):
+        raise WrongAnswerError("a threshold that no probability reaches")
+    if not 50 <= found.sampling_rate <= 20_000 or found.n_samples > 20_000 * 3600 or len(set(found.classes)) < 1:
+        raise WrongAnswerError(f"{found.sampling_rate} Hz, {found.n_samples} samples, classes {found.classes}")
+    if len(set(found.classes)) != len(found.classes):
+        raise WrongAnswerError("a class that stands twice")
