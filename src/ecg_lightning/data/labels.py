@@ -8,8 +8,10 @@ from PTB-XL" (JBHI 2021, doi 10.1109/JBHI.2020.3022989).
 from __future__ import annotations
 
 import ast
+import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -225,6 +227,8 @@ def _read_csv(path: Path, columns: Sequence[str], what: str, as_text: Sequence[s
         content = read_regular(path, MAX_TABLE_BYTES)
         _check_shape(content)
         table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(as_text, str))
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes a cell too many for the name of its row
+            raise ValueError("its rows have more cells than its first line has columns")
     except FileNotFoundError:
         raise DataError(f"{path} is not there; it should be {what}") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
@@ -235,13 +239,16 @@ def _read_csv(path: Path, columns: Sequence[str], what: str, as_text: Sequence[s
 
 
 def _check_shape(content: bytes) -> None:
-    """Refuse what would take pandas minutes and gigabytes: a line without end, or very many cells."""
+    """Refuse two columns of one name, and what would take pandas minutes: a line without end, or very many cells."""
     header = content[: _MAX_HEADER + 1].splitlines()[:1]
     if not header:
         return
     if len(header[0]) > _MAX_HEADER or header[0].count(b'"') % 2:
         raise ValueError("its first line does not end")
-    n_columns = header[0].count(b",") + 1
+    columns = next(csv.reader([header[0].decode()]), [])
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise ValueError(f"two of its columns are called {twice[0][:40]!r}")
+    n_columns = len(columns)
     n_lines = content.count(b"\n") + content.count(b"\r")
     if max(content.count(b","), n_columns * n_lines) > _MAX_CELLS:
         raise ValueError(f"it has more than {_MAX_CELLS:,} cells")
