@@ -67,7 +67,7 @@ def read_database(path: Path) -> pd.DataFrame:
     Raises:
         DataError: the file is missing or is no such table, or a row holds a value that cannot be used.
     """
-    table = _read_csv(path, _DATABASE_COLUMNS, "PTB-XL's ptbxl_database.csv", as_text=_DATABASE_COLUMNS)
+    table = read_table(path, _DATABASE_COLUMNS, "PTB-XL's ptbxl_database.csv", as_text=_DATABASE_COLUMNS)
     if table.empty:
         raise DataError(f"{path} holds no record; take PTB-XL's own ptbxl_database.csv")
     for column in ("ecg_id", "patient_id", "strat_fold"):
@@ -112,7 +112,10 @@ def read_statements(path: Path, task: str = "superdiagnostic") -> dict[str, str 
     """
     flag, column = TASKS[task]
     needed = (*_STATEMENT_COLUMNS, *(name for name in (flag, column) if name and name not in _STATEMENT_COLUMNS))
-    table = _read_csv(path, needed, "PTB-XL's scp_statements.csv", as_text=needed)
+    table = read_table(path, needed, "PTB-XL's scp_statements.csv", as_text=needed)
+    if (empty := table.iloc[:, 0].isna()).any():
+        line = int(np.flatnonzero(empty)[0]) + 2
+        raise DataError(f"{path}, line {line}: the SCP code is empty; restore the file from PTB-XL")
     codes = table.iloc[:, 0].astype(str)
     if (twice := codes.duplicated()).any():
         raise DataError(f"{path}: code {codes[twice].iloc[0]} stands twice; restore the file from PTB-XL")
@@ -222,7 +225,18 @@ def _finite_numbers(column: pd.Series[Any]) -> pd.Series[float]:
     return numbers.where(np.isfinite(numbers))
 
 
-def _read_csv(path: Path, columns: Sequence[str], what: str, as_text: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], what: str, as_text: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a CSV file of bounded size.
+
+    Args:
+        path: the file.
+        columns: columns that it must have.
+        what: what the file should be, for the error.
+        as_text: columns that are not turned into numbers.
+
+    Raises:
+        DataError: it is not there, not a regular file, too large, not a table, or lacks a column.
+    """
     try:
         content = read_regular(path, MAX_TABLE_BYTES)
         _check_shape(content)

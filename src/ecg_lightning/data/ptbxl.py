@@ -25,6 +25,8 @@ TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 SYNTHETIC_MARKER = "SYNTHETIC.json"
 """The file that tells a synthetic folder from a real one."""
 
+MAX_MARKER_BYTES = 65_536
+
 _NAMED = 120  # characters of a file name in a message
 
 VERSIONS = {21837: "1.0.1", 21801: "1.0.2", 21799: "1.0.3"}
