@@ -191,6 +191,7 @@ def write_synthetic_ptbxl(
         _move(building, root, marker)
     except OSError as error:
         if is_full(error):
+            shutil.rmtree(building, ignore_errors=True)  # before the free bytes are counted
             needed = n_records * sum(2 * len(LEADS) * round(DURATION_S * rate) + _FILE_BYTES for rate in rates)
             raise DataError(explain_full(root, needed)) from error
         raise DataError(
