@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
+from stages import build_described, describe_tiny
 
+from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import dataset_name
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
@@ -100,6 +103,26 @@ def test_the_name_of_an_earlier_checkpoint_follows_from_its_data(synthetic_root,
     assert dataset_of(old_checkpoint("PTBXL", root=str(synthetic_root))) == "synthetic, seed 0"
     assert dataset_of(old_checkpoint("PTBXL", root=str(tmp_path / "gone"))) is None
     assert dataset_of({"folds": FOLDS}) is None
+
+
+@pytest.mark.parametrize(("dataset", "train"), [("PTB-XL", [1, 2, 3, 4, 5, 6, 7, 8]), ("synthetic, seed 0", [1, 2, 3])])
+def test_a_compressed_model_remembers_the_data_of_its_fine_tuning_and_of_its_training(configure, dataset, train):
+    """Folds of its training and its fine-tuning are one list only within a data set."""
+    classifier = build_described(describe_tiny(configure, "resnet1d_wang"))
+    trained = checkpoint("PTB-XL")
+    classifier.description = classifier.description | trained
+    pipeline = SimpleNamespace(
+        cfg=OmegaConf.create({"compression": {"stages": {"x": {}}}, "data": {}}),
+        datamodule=run_on(dataset),
+        trained=SimpleNamespace(description=trained),
+    )
+    stage = SimpleNamespace(apply=lambda classifier, context: classifier, found={})
+    described = Pipeline._apply(pipeline, "x", stage, classifier, None).description
+    assert described["dataset"] == dataset
+    assert described["folds"]["train"] == train
+    assert described["learned_from"] == [{**FOLDS, "dataset": "PTB-XL"}]
+    with pytest.raises(ConfigError, match="was chosen by fold 9"):
+        check_unseen("FILE", described, run_on("PTB-XL", val=(), test=(9,)))
 
 
 # --- names of data sets -------------------------------------------------------------------------------------------

@@ -268,9 +268,9 @@ def become_a_pipe(path: Path) -> None:
         (lambda signals: signals.write_bytes(b""), "it holds 0 bytes"),
         (Path.unlink, "signals-.* cannot be read"),
         (lambda signals: np.save(signals, np.zeros((4, 12, 1000), np.int16)), "it holds"),
-        (lambda signals: index_of(signals).write_text('{"format": 1, "rec'), "index-.* cannot be read"),
-        (lambda signals: index_of(signals).write_text("{}"), "index-.* cannot be read"),
-        (lambda signals: index_of(signals).write_text("[" * 100_000), "index-.* cannot be read"),
+        (lambda signals: index_of(signals).write_text('{"format": 1, "rec'), "index-.* is not an index"),
+        (lambda signals: index_of(signals).write_text("{}"), "index-.* is not an index"),
+        (lambda signals: index_of(signals).write_text("[" * 100_000), "index-.* is not an index"),
         (lambda signals: become_a_pipe(index_of(signals)), "it is a named pipe"),
         (lambda signals: change_index(signals, lambda index: index["records"].reverse()), "not match its digest"),
         (lambda signals: change_index(signals, lambda index: index["bad"].update({"7": "x"})), "not match its digest"),
@@ -351,8 +351,7 @@ def test_cache_without_a_digest_is_made_anew_with_a_note(
     folder = signals_file(cache_dir).parent
     for path in (signals_file(cache_dir), index_of(signals_file(cache_dir))):
         path.unlink()
-    for path in (Path(__file__).parents[1] / "fixtures_6647fd0/cache").iterdir():
-        shutil.copy(path, folder)
+    shutil.unpack_archive(Path(__file__).parents[1] / "fixtures_6647fd0/cache.zip", folder)
     caplog.clear()
     with caplog.at_level(logging.INFO):
         opened = open_cache(root, few, 100, cache_dir)

@@ -263,8 +263,10 @@ GARBAGE = np.random.default_rng(0).bytes(5_000)
         (GARBAGE, "cannot be read as a table"),
         (b"a,b\n1,2\n", "has no column"),
         (b"a,b\n1,2\n1,2,3,4\n", "cannot be read as a table"),
+        (b"a,b,a\n1,2,3\n", "cannot be read as a table .*two of its columns are called 'a'"),
+        (b"a,b\n1,2,3\n1,2,3\n", "cannot be read as a table .*more cells than its first line"),
     ],
-    ids=["missing", "empty", "garbage", "other table", "ragged"],
+    ids=["missing", "empty", "garbage", "other table", "ragged", "one name twice", "a cell too many"],
 )
 def test_file_that_is_no_table(
     tmp_path: Path, read: Callable[[Path], object], content: bytes | None, says: str
@@ -335,13 +337,14 @@ def test_wrong_statements(ptbxl: Path, old: str, new: str) -> None:
         ("NORM,normal ECG,1.0,", "NORM,normal ECG,x,", "code NORM has diagnostic x, expected 1 or nothing"),
         ("NORM,normal ECG,1.0,", f"NORM,normal ECG,{'9' * 400},", "code NORM has diagnostic 9{40}, expected 1"),
         ("IMI,inferior", "NORM,inferior", "code NORM stands twice"),
+        ("IMI,inferior", ",inferior", "the SCP code is empty"),
     ],
-    ids=["flag without class", "no flag", "400 digits", "two rows"],
+    ids=["flag without class", "no flag", "400 digits", "two rows", "no code"],
 )
 def test_statements_that_contradict_themselves(ptbxl: Path, old: str, new: str, says: str) -> None:
     path = ptbxl / "scp_statements.csv"
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(DataError, match=rf"scp_statements\.csv: {says}.*; restore the file"):
+    with pytest.raises(DataError, match=rf"scp_statements\.csv.*: {says}.*; restore the file"):
         read_statements(path)
 
 

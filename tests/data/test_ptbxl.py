@@ -273,6 +273,18 @@ def test_file_name_in_the_table(ptbxl: Path, edit_table: EditTable, name: str, s
         read_ptbxl(ptbxl)
 
 
+def test_file_names_are_made_safe_and_short_before_they_are_logged(
+    ptbxl: Path, edit_table: EditTable, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["\x1b]0;title\x07" + "x" * 5_000, "/\x1b[2J"]
+    edit_table(ptbxl, lambda rows: rows.__setitem__("filename_lr", [*names, *rows["filename_lr"][2:]]))
+    with caplog.at_level(logging.INFO):
+        read_ptbxl(ptbxl, on_bad_record="skip")
+    assert "x1b]0;title" in caplog.text
+    assert "\x1b" not in caplog.text
+    assert "x" * 200 not in caplog.text
+
+
 def test_every_record_missing_its_header(ptbxl: Path) -> None:
     for path in ptbxl.rglob("*.hea"):
         path.unlink()

@@ -157,9 +157,10 @@ def test_other_parameters_and_missing_files_are_refused(tmp_path: Path) -> None:
     (root / "records100/00000/00002_lr.dat").unlink()
     with pytest.raises(DataError, match="files missing"):
         write_synthetic_ptbxl(root, n_records=2)
-    (root / "SYNTHETIC.json").write_text("{")
-    with pytest.raises(DataError, match="another synthetic data set"):
-        write_synthetic_ptbxl(root, n_records=2)
+    for marker in ("{", "[" * 60_000, "[1]", "x" * 70_000):
+        (root / "SYNTHETIC.json").write_text(marker)
+        with pytest.raises(DataError, match="another synthetic data set"):
+            write_synthetic_ptbxl(root, n_records=2)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ _FORMAT = 2
 _WITHOUT_DIGEST = 1  # the format of versions up to 0.1
 _MAX_INDEX_BYTES = 2**30
 _CHUNK = 512  # records hashed at a time
+_MAX_REASON = 200  # characters; a file name may be long
 _MISSING = "missing"
 _DTYPE = "<i2"
 
@@ -203,8 +204,8 @@ def _build(root: Path, wanted: _Wanted) -> None:
         for row, index in enumerate(present):
             try:
                 reader.read_into(record_path(root, wanted.records[index]), signals_NCT[row])
-            except (RecordError, OSError) as error:
-                bad[str(index)] = str(error)  # its row stays, and is never looked at
+            except (RecordError, OSError) as error:  # its row stays, and is never looked at
+                bad[str(index)] = str(getattr(error, "strerror", None) or error)[:_MAX_REASON]
         temporary[1].write_text(_sealed(wanted.content(bad, _crc32(signals_NCT))))
         signals_NCT.flush()
         del signals_NCT
@@ -247,8 +248,10 @@ def _open(wanted: _Wanted) -> SignalCache:
         sealed = _sealed(wanted.content(bad, crc32))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+    except OSError as error:
         raise _DamagedError(f"{wanted.index.name} cannot be read ({error})") from None
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise _DamagedError(f"{wanted.index.name} is not an index") from None
     if text != sealed:
         raise _DamagedError(f"{wanted.index.name} does not match its digest")
     try:

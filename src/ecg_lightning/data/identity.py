@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecg_lightning.data.labels import read_database
-from ecg_lightning.data.ptbxl import SYNTHETIC_MARKER, TABLES
+from ecg_lightning.data.ptbxl import MAX_MARKER_BYTES, SYNTHETIC_MARKER, TABLES
 from ecg_lightning.data.regular_files import read_regular
 
 PTBXL = "PTB-XL"
@@ -52,7 +52,7 @@ def synthetic_name(seed: int) -> str:
 
 def _synthetic_seed(root: Path) -> int | None:
     try:
-        marker = json.loads(read_regular(root / SYNTHETIC_MARKER, 65_536))
+        marker = json.loads(read_regular(root / SYNTHETIC_MARKER, MAX_MARKER_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     seed = marker.get("seed") if isinstance(marker, dict) else None

@@ -8,8 +8,10 @@ from PTB-XL" (JBHI 2021, doi 10.1109/JBHI.2020.3022989).
 from __future__ import annotations
 
 import ast
+import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,7 @@ def read_database(path: Path) -> pd.DataFrame:
     Raises:
         DataError: the file is missing or is no such table, or a row holds a value that cannot be used.
     """
-    table = _read_csv(path, _DATABASE_COLUMNS, "PTB-XL's ptbxl_database.csv", as_text=_DATABASE_COLUMNS)
+    table = read_table(path, _DATABASE_COLUMNS, "PTB-XL's ptbxl_database.csv", as_text=_DATABASE_COLUMNS)
     if table.empty:
         raise DataError(f"{path} holds no record; take PTB-XL's own ptbxl_database.csv")
     for column in ("ecg_id", "patient_id", "strat_fold"):
@@ -110,7 +112,10 @@ def read_statements(path: Path, task: str = "superdiagnostic") -> dict[str, str 
     """
     flag, column = TASKS[task]
     needed = (*_STATEMENT_COLUMNS, *(name for name in (flag, column) if name and name not in _STATEMENT_COLUMNS))
-    table = _read_csv(path, needed, "PTB-XL's scp_statements.csv", as_text=needed)
+    table = read_table(path, needed, "PTB-XL's scp_statements.csv", as_text=needed)
+    if (empty := table.iloc[:, 0].isna()).any():
+        line = int(np.flatnonzero(empty)[0]) + 2
+        raise DataError(f"{path}, line {line}: the SCP code is empty; restore the file from PTB-XL")
     codes = table.iloc[:, 0].astype(str)
     if (twice := codes.duplicated()).any():
         raise DataError(f"{path}: code {codes[twice].iloc[0]} stands twice; restore the file from PTB-XL")
@@ -220,11 +225,24 @@ def _finite_numbers(column: pd.Series[Any]) -> pd.Series[float]:
     return numbers.where(np.isfinite(numbers))
 
 
-def _read_csv(path: Path, columns: Sequence[str], what: str, as_text: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], what: str, as_text: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a CSV file of bounded size.
+
+    Args:
+        path: the file.
+        columns: columns that it must have.
+        what: what the file should be, for the error.
+        as_text: columns that are not turned into numbers.
+
+    Raises:
+        DataError: it is not there, not a regular file, too large, not a table, or lacks a column.
+    """
     try:
         content = read_regular(path, MAX_TABLE_BYTES)
         _check_shape(content)
         table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(as_text, str))
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes a cell too many for the name of its row
+            raise ValueError("its rows have more cells than its first line has columns")
     except FileNotFoundError:
         raise DataError(f"{path} is not there; it should be {what}") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
@@ -235,13 +253,16 @@ def _read_csv(path: Path, columns: Sequence[str], what: str, as_text: Sequence[s
 
 
 def _check_shape(content: bytes) -> None:
-    """Refuse what would take pandas minutes and gigabytes: a line without end, or very many cells."""
+    """Refuse two columns of one name, and what would take pandas minutes: a line without end, or very many cells."""
     header = content[: _MAX_HEADER + 1].splitlines()[:1]
     if not header:
         return
     if len(header[0]) > _MAX_HEADER or header[0].count(b'"') % 2:
         raise ValueError("its first line does not end")
-    n_columns = header[0].count(b",") + 1
+    columns = next(csv.reader([header[0].decode()]), [])
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise ValueError(f"two of its columns are called {twice[0][:40]!r}")
+    n_columns = len(columns)
     n_lines = content.count(b"\n") + content.count(b"\r")
     if max(content.count(b","), n_columns * n_lines) > _MAX_CELLS:
         raise ValueError(f"it has more than {_MAX_CELLS:,} cells")

@@ -16,6 +16,7 @@ import pandas as pd
 from ecg_lightning.data.cache import SignalCache, default_cache_dir, open_cache
 from ecg_lightning.data.labels import SUPERCLASSES, label_targets, read_database, read_statements, task_classes
 from ecg_lightning.errors import DataError
+from ecg_lightning.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,10 @@ FILENAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
 TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 SYNTHETIC_MARKER = "SYNTHETIC.json"
 """The file that tells a synthetic folder from a real one."""
+
+MAX_MARKER_BYTES = 65_536
+
+_NAMED = 120  # characters of a file name in a message
 
 VERSIONS = {21837: "1.0.1", 21801: "1.0.2", 21799: "1.0.3"}
 """Number of records in each PTB-XL version (PhysioNet's pages)."""
@@ -245,7 +250,7 @@ def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:
         raise DataError(
             f"{root} holds no signal file at {sampling_rate} Hz, but at {other} Hz: set data.sampling_rate={other}"
         )
-    first = table[FILENAME_COLUMN[sampling_rate]].iloc[0]
+    first = table[FILENAME_COLUMN[sampling_rate]].iloc[0][:_NAMED]
     looked = f"{root} holds no signal file of these folds, neither at 100 nor at 500 Hz (looked for {first}.dat first)"
     if (root / f"records{sampling_rate}").is_dir():
         raise DataError(
@@ -274,19 +279,19 @@ def _report_bad(
     if missing := [index for index in cache.missing if needed[index]]:
         complaints.append(
             f"the files of {len(missing):,} of {n_needed:,} records are missing under {root} "
-            f"(first: {names[missing[0]]})"
+            f"(first: {names[missing[0]][:_NAMED]})"
         )
     if bad := {index: reason for index, reason in cache.bad.items() if needed[index]}:
         index, reason = next(iter(bad.items()))
         complaints.append(
             f"{len(bad):,} of {n_needed:,} records are bad "
-            f"(first: {root / names[index]}, ecg_id {ecg_ids[index]}: {reason})"
+            f"(first: {root / names[index][:_NAMED]}, ecg_id {ecg_ids[index]}: {reason})"
         )
     if complaints and on_bad_record == "error":
         raise DataError(
             f"{'; '.join(complaints)}. Restore the files, or set data.on_bad_record=skip to leave these records out"
         )
     for complaint in complaints:
-        log.warning("left out: %s", complaint)
+        log.warning("left out: %s", printable(complaint))
     for index, reason in bad.items():
-        log.info("left out: %s (ecg_id %d): %s", names[index], ecg_ids[index], reason)
+        log.info("left out: %s (ecg_id %d): %s", printable(names[index][:_NAMED]), ecg_ids[index], printable(reason))

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
+from ecg_lightning.data.checksums import MAX_FILE_BYTES, SUMS_NAME
 from ecg_lightning.data.heart_model import (
     DURATION_S,
     LEADS,
@@ -36,12 +37,12 @@ from ecg_lightning.data.heart_model import (
     draw_signal,
     qrs_axis_deg,
 )
-from ecg_lightning.data.ptbxl import SYNTHETIC_MARKER
+from ecg_lightning.data.ptbxl import MAX_MARKER_BYTES, SYNTHETIC_MARKER
+from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import DataError
 
 _GENERATOR_VERSION = 1  # raise it whenever the same arguments give other bytes
-_SUMS_NAME = "SHA256SUMS.txt"
 _RATE_SUFFIX = {100: "lr", 500: "hr"}
 _FILE_BYTES = 4096  # that a header takes of the disk
 _MAX_RECORDS = 99_999  # file names have five digits
@@ -190,6 +191,7 @@ def write_synthetic_ptbxl(
         _move(building, root, marker)
     except OSError as error:
         if is_full(error):
+            shutil.rmtree(building, ignore_errors=True)  # before the free bytes are counted
             needed = n_records * sum(2 * len(LEADS) * round(DURATION_S * rate) + _FILE_BYTES for rate in rates)
             raise DataError(explain_full(root, needed)) from error
         raise DataError(
@@ -234,8 +236,8 @@ def _is_there(root: Path, marker: Mapping[str, Any]) -> bool:
             "as it is; give another folder for the synthetic data set."
         )
     try:
-        found = json.loads(marker_path.read_text(encoding="utf-8"))
-    except ValueError:
+        found = json.loads(read_regular(marker_path, MAX_MARKER_BYTES))
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found != marker:
         known = found if isinstance(found, dict) else {}
@@ -249,10 +251,11 @@ def _is_there(root: Path, marker: Mapping[str, Any]) -> bool:
 
 def _is_complete(root: Path) -> bool:
     """Tells whether each file that the checksum list names is there (by name only: this runs at each start)."""
-    sums_path = root / _SUMS_NAME
-    if not sums_path.is_file():
+    try:
+        sums = read_regular(root / SUMS_NAME, MAX_FILE_BYTES).decode()
+    except (OSError, ValueError):
         return False
-    listed = {line.partition("  ")[2] for line in sums_path.read_text(encoding="utf-8").splitlines()}
+    listed = {line.partition("  ")[2] for line in sums.splitlines()}
     found = {
         (Path(folder) / name).relative_to(root).as_posix() if folder != str(root) else name
         for folder, _, names in os.walk(root)
@@ -299,7 +302,7 @@ def _write_folder(root: Path, n_records: int, seed: int, rates: tuple[int, ...],
     for name in ("ptbxl_database.csv", "scp_statements.csv", SYNTHETIC_MARKER):
         sums[name] = hashlib.sha256((root / name).read_bytes()).hexdigest()
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    (root / _SUMS_NAME).write_text(lines, encoding="utf-8", newline="\n")
+    (root / SUMS_NAME).write_text(lines, encoding="utf-8", newline="\n")
 
 
 def _rng(seed: int, stream: int, index: int) -> Generator:

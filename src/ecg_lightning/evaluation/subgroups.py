@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ecg_lightning.data.labels import read_table
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import Decided, macro_scores
@@ -138,6 +139,7 @@ def _groups(rows: pd.DataFrame, root: Path) -> Iterator[tuple[str, str, Flags]]:
         for name, chosen in (("flagged", flagged), ("clean", ~flagged)):
             yield "noise", name, chosen.to_numpy()
     if (provenance := root / "PROVENANCE.csv").is_file():  # a subset whose 100 Hz records are partly made from 500 Hz
-        origins = pd.read_csv(provenance).set_index("ecg_id")["origin_100hz"].reindex(rows.index)
+        table = read_table(provenance, ("ecg_id", "origin_100hz"), "the origin of each record of this subset")
+        origins = table.drop_duplicates("ecg_id").set_index("ecg_id")["origin_100hz"].reindex(rows.index)
         for name in origins.dropna().unique():
             yield "origin", str(name), (origins == name).to_numpy()
