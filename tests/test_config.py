@@ -360,7 +360,14 @@ def test_unknown_settings_of_a_class_are_refused():
         build(node, Frontend, "frontend")
 
 
-MAY_KNOW_HYDRA = {"config.py", "launching.py", "runs/sweep.py"}
+MAY_KNOW_HYDRA = {
+    "config.py",
+    "launching.py",
+    "runs/sweep.py",
+    "composition_errors.py",
+    "quoting.py",
+    "safe_composition.py",
+}
 
 
 def test_only_the_edge_knows_hydra():
