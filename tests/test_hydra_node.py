@@ -216,39 +216,42 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs_in_yaml_are_refused_at_once(tmp_path, bomb):
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(yaml.YAMLError, match=r"own\.yaml"):
         compose_own(own(tmp_path, BOMBS[bomb]), "experiment=own")
     (tmp_path / "config.yaml").write_text(BOMBS[bomb])
     with pytest.raises(DataError, match=r"config\.yaml cannot be read"):
         read_config(tmp_path)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_bounds_leave_room_for_files_of_today():
     assert all(len(path.read_text()) < bounded_yaml.MAX_CHARACTERS / 20 for path in (ROOT / "conf").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("a0: {x: aaaaaaaaaa}\n" + "".join(f"a{i}: {{x: '${{logger.a{i - 1}.x}}${{logger.a{i - 1}.x}}'}}\n" for i in range(1, 19)),
-         "its interpolations stand for more than"),
-        ("a0: {x: aaaaaaaaaa}\n" + "".join(f"a{i}: {{x: '${{logger.a{i - 1}}}', y: '${{.x}}'}}\n" for i in range(1, 19)),
-         "its interpolations stand for more than"),
-        ("".join(f"a{i}: {{x: '${{logger.a{i + 1}.x}}'}}\n" for i in range(500)), "refer to each other"),
-        ("a: {x: '${logger.a.x}'}", "refer to each other"),
-        ("a: {x: '${..a}'}", "refer to each other"),
-        ("a: {x: '${logger.b}'}", "there is no setting logger.b"),
-        ("a: {x: '${oc.select:logger.a.${seed}}'}", "cannot be another one"),
-    ],
-    ids=["text", "nodes", "chain", "itself", "its parent", "nothing", "a key of a key"],
-)  # fmt: skip
-def test_bombs_of_interpolations_are_refused_at_once(tmp_path, text, said):
-    began = time.monotonic()
-    with pytest.raises(ConfigError, match=said):
+def chain(count, entry):
+    """Entries of a node, each made of the one before."""
+    return "a0: {x: aaaaaaaaaa}\n" + "".join(entry.format(i=i, before=i - 1) for i in range(1, count))
+
+
+INTERPOLATIONS = {
+    chain(19, "a{i}: {{x: '${{logger.a{before}.x}}${{logger.a{before}.x}}'}}\n"): "stand for more than",
+    chain(19, "a{i}: {{x: '${{logger.a{before}}}', y: '${{.x}}'}}\n"): "refer to each other|stand for more",
+    chain(500, "a{i}: {{x: '${{logger.a{before}.x}}'}}\n") + "first: {x: '${logger.a499.x}'}": "refer to each other",
+    "first: {x: '${logger.a499.x}'}\n" + chain(500, "a{i}: {{x: '${{logger.a{before}.x}}'}}\n"): "refer to each other",
+    "a: {x: '${logger.a.x}'}": "refer to each other",
+    "a: {x: '${..a}'}": "refer to each other",
+    "a: {x: '${logger.b}'}": "there is no setting logger.b",
+    "a: {x: '${oc.select:logger.a.${seed}}'}": "cannot be another one",
+}
+
+
+@pytest.mark.parametrize("text", INTERPOLATIONS, ids=range(len(INTERPOLATIONS)))
+def test_bombs_of_interpolations_are_refused_at_once(tmp_path, text):
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=INTERPOLATIONS[text]):
         compose_own(own(tmp_path, "logger:\n" + textwrap.indent(text, "  ")), "experiment=own")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_lists_of_defaults_that_multiply_are_refused(tmp_path):
@@ -285,9 +288,9 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
         "seed: x": "experiment/own.yaml: seed=x: must be a whole number",
         "model: null": "experiment/own.yaml: model=null: it cannot be null",
         "model: {optimizer: adamw}": "experiment/own.yaml: Merge error: str is not a subclass of OptimizerConfig",
-        "defaults: [benchmrk]": "experiment=benchmrk: allowed are",
+        "defaults: [benchmrk]": "experiment/benchmrk: there is no such file",
     }.items():
-        with pytest.raises(Exception) as caught:  # noqa: PT011 of Hydra's
+        with pytest.raises(Exception) as caught:
             compose_own(own(tmp_path, text), "experiment=own")
         assert explain(caught.value).startswith(said)
     assert not GlobalHydra.instance().is_initialized()

@@ -83,7 +83,7 @@ def _explain_grammar(override: str) -> str:
     if override.partition("=")[2].lstrip().startswith(("[", "{")):
         return f"{override}: brackets and quotes inside of a list must match, as in 'data.val_folds=[8,9]'"
     if (way_out := quoted(override)) is None:
-        return f"{override}: this cannot be read as key=value; docs: hydra.cc/docs/advanced/override_grammar/basic"
+        return f"{override}: this cannot be read as key=value; see hydra.cc/docs/advanced/override_grammar/basic"
     return f"{override}: a value with spaces or special characters needs quotes. Write it as {way_out}"
 
 
