@@ -9,22 +9,24 @@ import re
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
+from ecg_lightning import launching
 from ecg_lightning.building import build, resolve
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.config import SCHEMAS
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend import Frontend
-from ecg_lightning.launching import train
 from ecg_lightning.validation import check_experiment
 
 CONF = ROOT / "conf"
@@ -349,8 +351,18 @@ def test_the_choice_of_compression_is_a_field(configure):
     assert (trained.compression.deploy, deployed.compression.deploy) == (False, True)
     assert typed == trained
     assert configure("compression.deploy=true") == deployed
-    everything = (ROOT / "src/ecg_lightning/launching.py").read_text()
-    assert "for part in overrides" not in everything
+
+
+@pytest.mark.parametrize("deploy", [False, True])
+def test_the_field_decides_what_follows_a_training(configure, monkeypatch, deploy):
+    """And not the command line, on which the default may have been typed."""
+    typed = ["compression=none", "+compression=prune"]
+    monkeypatch.setattr(launching, "run_job", lambda cfg, run, validate: run(cfg, {}, [] if deploy else typed))
+    monkeypatch.setattr(launching.HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.RUN))
+    monkeypatch.setattr("ecg_lightning.compressing.run_after_training", lambda *arguments: "deployed")
+    monkeypatch.setattr("ecg_lightning.training.run", lambda *arguments: "trained")
+    done = launching._train_job(configure(f"compression.deploy={deploy}"))
+    assert done == ("deployed" if deploy else "trained")
 
 
 @pytest.fixture
@@ -425,7 +437,7 @@ def test_each_refused_composition_gets_its_sentence(monkeypatch, capsys):
             monkeypatch.setenv("HYDRA_FULL_ERROR", switch)
         for wrong in ("modle.depth=3", "seed=x", "model=vitt"):
             with pytest.raises(SystemExit) as stop:
-                train([wrong])
+                launching.train([wrong])
             assert stop.value.code == 2
             assert capsys.readouterr().err.startswith(f"error: {wrong.partition('.')[0]}")
             assert os.environ.get("HYDRA_FULL_ERROR") == switch
