@@ -37,7 +37,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import evaluations
 from ecg_lightning.runs.results import UnfinishedError
 
-COMPRESSIONS = sorted(path.stem for path in (ROOT / "conf" / "compression").glob("*.yaml"))
+COMPRESSIONS = sorted({path.stem for path in (ROOT / "conf" / "compression").glob("*.yaml")} - {"off"})
 QUICK = [
     *("logger=none", "hardware.precision=32-true", "hardware.threads=1", "compression.fine_tune.epochs=1"),
     *("compression.latency.batches=[1]", "compression.latency.rounds=2", "compression.latency.min_round_s=0"),

@@ -3,18 +3,24 @@
 import ast
 import dataclasses
 import inspect
+import os
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
+from ecg_lightning import launching
 from ecg_lightning.building import build, resolve
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.config import SCHEMAS
@@ -29,13 +35,20 @@ OPTIONS = sorted(
 )
 
 
+RECIPES = [path.stem for path in CONF.glob("recipe/*.yaml")]
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_is_valid(configure, option, tmp_path):
     overrides = [option]
-    if option.startswith("experiment_"):  # Hydra adds it where both are chosen
-        group, _, both = option.removeprefix("experiment_").partition("=")
-        experiment, _, chosen = both.partition("_")
-        overrides = [f"experiment={experiment}", f"{group}={chosen}"]
+    if option.startswith("recipe="):  # which experiments choose
+        overrides = [] if option == "recipe=none" else [option.replace("recipe", "experiment")]
+    if option.startswith("recipe_"):  # Hydra adds it where both are chosen
+        group, _, both = option.removeprefix("recipe_").partition("=")
+        recipe, chosen = next(
+            (recipe, both.removeprefix(f"{recipe}_")) for recipe in RECIPES if both.startswith(f"{recipe}_")
+        )
+        overrides = [f"experiment={recipe}", f"{group}={chosen}"]
     if option in ("frontend=signal", "frontend=millivolts"):
         with pytest.raises(ConfigError, match="frontend=signal gives no image"):
             configure(option)
@@ -70,9 +83,9 @@ def test_the_demo_suits_every_model(configure, model):
 REFUSED = {
     "modle.depth=3": ["modle", "Did you mean model?"],
     "model.optimizer.lrr=1": ["model.optimizer.lrr", "lr, weight_decay", "Did you mean lr?"],
-    "model.optimizer.lr=abc": ["model.optimizer.lr", "abc", "Float"],
-    "seed=x": ["seed", "'x'", "Integer"],
-    "data.batch_size=1.5": ["data.batch_size", "1.5", "Integer"],
+    "model.optimizer.lr=abc": ["model.optimizer.lr=abc: must be a number"],
+    "seed=x": ["seed=x: must be a whole number"],
+    "data.batch_size=1.5": ["data.batch_size=1.5: must be a whole number"],
     "model=effnet": [
         "model=effnet",
         "convnext, deit, deit_base, effnetv2, ensemble, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, ",
@@ -126,6 +139,34 @@ REFUSED = {
     "callbacks.snapshots=30": ["callbacks.snapshots=30", "trainer.max_epochs=30", "twice"],
     "model.scheduler.cycles=3 model=resnet1d_wang": ["model.scheduler.cycles=3", "model.scheduler.name=cosine"],
     "model.scheduler.cycles=10": ["model.scheduler.warmup=0.1", "below 0.1"],
+    "model.optimizer=adamw": ["model.optimizer=adamw: holds name, lr,", "model.optimizer.name=VALUE"],
+    "data.root=[a,b]": ["data.root=['a', 'b']: must be text"],
+    "frontend.augmentation=mild": ["frontend.augmentation=mild: this names an option", "frontend/augmentation=mild"],
+    "data.train_folds=1": ["data.train_folds=1: must be a list, as in data.train_folds=[1]"],
+    "data.train_folds=[a]": ["data.train_folds[0]=a: must be a whole number"],
+    "hydra.sweeper.n_trials=4": ["hydra.sweeper.n_trials: only a search by Optuna", "hydra/sweeper=optuna"],
+    "hydra.run.dirr=x": ["hydra.run.dirr: there is no such key; hydra.run holds dir. Did you mean dir?"],
+    "hydra/launcher=joblib": ["hydra/launcher=joblib is not installed", "pip install hydra-joblib-launcher"],
+    "hydra/launcher=fork": ["hydra/launcher=fork: allowed are", "basic"],
+    "model=vit,deit": ["model=vit,deit: several values are a sweep: add -m"],
+    "data.root=a,b": ["data.root=a,b: several values are a sweep: add -m", """'data.root="a,b"'"""],
+    "model=choice(vit)": ["model=choice(vit): several values are a sweep: add -m"],
+    "modle/x=1": ["modle/x: there is no such group; known are callbacks", "Did you mean model?"],
+    "modle=vit": ["modle: there is no such key", "Did you mean model?"],
+    "seed=null": ["seed=null: it cannot be null"],
+    "model=null": ["model=null: name an option"],
+    "modelvit": ["modelvit: there is no such command; settings are written as key=value"],
+    "data.val_folds=[8": ["data.val_folds=[8: brackets and quotes inside of a list must match"],
+    "a:b=3": ["a:b=3: this cannot be read as key=value"],
+    "task_name=${nothing}": ["task_name=${nothing}: there is no setting nothing"],
+    "data.root=${oc.env:NO_SUCH_VARIABLE}": ["data.root", "NO_SUCH_VARIABLE"],
+    "callbacks.extra.ema.decay=0.9": ["callbacks.extra.ema: no such callback was chosen", "callbacks=ema"],
+    "compression=ptq compression.deploy=false": ["compression.deploy=false leaves out compression.stages.quantize"],
+    "compression=none train=false ckpt_path=x": ["compression follows a training", "compress.py"],
+    "compression=none cross_validation=[8]": ["leave train and compression as they are"],
+    "model.optimizer.lr=1e9999": ["model.optimizer.lr=inf: must be a finite number"],
+    f"data.n_records={10**30}": ["data.n_records: must be between"],
+    f"data.n_records={'9' * 5000}": ["data.n_records=999"],
     "trainer.overfit_batches=two": ["trainer.overfit_batches=two", "whole number of batches"],
 }
 
@@ -148,12 +189,14 @@ def test_mistakes_are_named_with_a_way_out(configure, overrides):
         ("hardware.compile=true", "stages change the network"),
         ("trainer.limit_val_batches=0", "leave at least 1 batch"),
         ("compression.stages.quantize.epochs=5", "epochs"),
+        ("compression.deploy=false", "leaves compress.py nothing to do"),
+        ("model.depth=3", "compress.py takes it from the checkpoint"),
     ],
 )
 def test_keys_that_would_do_nothing_are_refused_by_compress(configure_compression, override, said):
     with pytest.raises((HydraException, OmegaConfBaseException, UserError)) as caught:
         configure_compression("ckpt_path=x.ckpt", "compression=ptq", override)
-    assert said in explain(caught.value)
+    assert said in explain(caught.value, "compress")
 
 
 @pytest.mark.parametrize("key", ["alpha=0.1", "optimizer.lr=0.003", "scheduler.warmup=0.3", "teacher=x.ckpt"])
@@ -250,7 +293,7 @@ def test_the_options_that_users_type_stay():
         "data=ptbxl", "data=synthetic", "frontend=matrix", "frontend=signal", "frontend=strips",
         "model=vit", "model=deit",
         "model=deit_base", "model=effnetv2", "model=convnext", "model=resnet18d", "model=resnet10t", "model=repvgg_a0",
-        "model=resnet1d", "compression=none", "hardware=cpu", "hardware=cuda",
+        "model=resnet1d", "compression=none", "compression=off", "hardware=cpu", "hardware=cuda",
         "logger=tensorboard", "logger=csv", "logger=none", "callbacks=default", "callbacks=none", "experiment=demo",
         "experiment=seed_vit", "experiment=seed_deit", "experiment=seed_effnetv2",
         "experiment=seed_effnetv2_no_early_stopping", "experiment=seed_convnext", "debug=fdr", "debug=limit",
@@ -269,20 +312,135 @@ def test_search_spaces_are_of_keys_that_there_are(configure, space):
     assert {fold for group in fold_groups(cfg.cross_validation) for fold in group} <= {*cfg.data.train_folds}
 
 
-def test_an_experiment_that_is_named_after_a_model_is_of_that_one():
-    for experiment, model in ((None, "lstm"), ("benchmark", "lstm"), ("augmented", "s4d"), ("demo", "vit")):
-        check_experiment(experiment, model)
-    for experiment, own, other in (
-        ("benchmark_resnet1d_wang", "resnet1d_wang", "lstm"),
-        ("benchmark_resnet1d_wang", "resnet1d_wang", "resnet1d"),
-        ("deit_224", "deit", "vit"),
-        ("vit1d_stem", "vit1d", "resnet1d_wang"),
-        ("ema_resnet1d_wang", "resnet1d_wang", "s4d"),
-        ("seed_effnetv2_no_early_stopping", "effnetv2", "convnext"),
+QUOTED = [
+    "epoch=3.ckpt",
+    "a b=c",
+    "ä/ü",
+    "日本",
+    "a(b)",
+    "a,b=c",
+    "~/x",
+    "it's",
+    'a"b',
+    "a;b&c|d>e<f",
+    "a#b",
+    "a\\'b",
+    "[a] b=",
+    "'",
+]
+
+
+@pytest.mark.parametrize("value", [*QUOTED, "a'b\\", "\\\\'", "C:\\a'b\\"])
+@pytest.mark.parametrize("key", ["ckpt_path", "data.root", "hydra.run.dir"])
+def test_values_that_need_quotes_are_given_back_quoted(configure, key, value):
+    with pytest.raises(HydraException) as caught:
+        configure(f"{key}={value}")
+    sentence = explain(caught.value)
+    if value.startswith("["):
+        assert "brackets" in sentence
+        return
+    command = sentence.partition(" needs quotes. Write it as ")[2]
+    (argument,) = shlex.split(command)
+    parsed = OverridesParser.create().parse_override(argument)
+    assert (parsed.key_or_group, parsed.value()) == (key, value)
+
+
+def test_the_choice_of_compression_is_a_field(configure):
+    """Two runs with equal settings do the same: nothing else may tell them apart."""
+    trained, deployed, typed = configure(), configure("compression=none"), configure("compression=off")
+    assert (trained.compression.deploy, deployed.compression.deploy) == (False, True)
+    assert typed == trained
+    assert configure("compression.deploy=true") == deployed
+
+
+@pytest.mark.parametrize("deploy", [False, True])
+def test_the_field_decides_what_follows_a_training(configure, monkeypatch, deploy):
+    """And not the command line, on which the default may have been typed."""
+    typed = ["compression=none", "+compression=prune"]
+    monkeypatch.setattr(launching, "run_job", lambda cfg, run, validate: run(cfg, {}, [] if deploy else typed))
+    monkeypatch.setattr(launching.HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.RUN))
+    monkeypatch.setattr("ecg_lightning.compressing.run_after_training", lambda *arguments: "deployed")
+    monkeypatch.setattr("ecg_lightning.training.run", lambda *arguments: "trained")
+    done = launching._train_job(configure(f"compression.deploy={deploy}"))
+    assert done == ("deployed" if deploy else "trained")
+
+
+@pytest.fixture
+def own_experiment(tmp_path, configure):
+    """Compose an experiment of a user's own, in a folder of their own."""
+
+    def make(text, *overrides):
+        (tmp_path / "experiment").mkdir(exist_ok=True)
+        (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+        return configure(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", *overrides)
+
+    return make
+
+
+def test_an_experiment_inherits_the_recipe_of_its_base(own_experiment):
+    for base in ("benchmark", "augmented"):
+        cfg = own_experiment(f"defaults: [{base}]", "model=lstm")
+        assert (cfg.model.optimizer.lr, cfg.trainer.gradient_clip_val) == (1e-3, 0.25)
+    cfg = own_experiment("defaults: [benchmark, _self_]\nmodel: {optimizer: {lr: 2e-3}}", "model=lstm")
+    assert (cfg.model.optimizer.lr, cfg.trainer.gradient_clip_val) == (2e-3, 0.25)  # its own settings win
+    cfg = own_experiment("defaults: [demo]", "model=vit", "compression=distill")
+    assert (cfg.model.depth, list(cfg.frontend.size), cfg.data.n_records) == (4, [32, 256], 1000)
+    assert cfg.compression.stages.distill.student.width == 0.25
+
+
+def test_an_experiment_of_ones_own_has_a_recipe_of_its_own(own_experiment, tmp_path):
+    for folder, name, text in (
+        ("recipe", "mine", "trainer: {max_epochs: 7}"),
+        ("recipe_model", "mine_lstm", "model: {hidden: 8}"),
     ):
-        check_experiment(experiment, own)
-        with pytest.raises(ConfigError, match=f"experiment={experiment} is of model={own} .* not model={other}"):
-            check_experiment(experiment, other)
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.yaml").write_text(f"# @package _global_\n{text}\n")
+    cfg = own_experiment("defaults: [{override /recipe: mine}, {override /model: lstm}]")
+    assert (cfg.trainer.max_epochs, cfg.model.hidden) == (7, 8)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "model"),
+    [
+        *(("benchmark_resnet1d_wang", "resnet1d_wang"), ("benchmark_xresnet1d101", "xresnet1d101")),
+        *(("deit_224", "deit"), ("vit1d_stem", "vit1d"), ("ema_resnet1d_wang", "resnet1d_wang")),
+        *(("searched_resnet1d_wang", "resnet1d_wang"), ("seed_vit", "vit"), ("seed_deit", "deit")),
+        *(
+            ("seed_effnetv2", "effnetv2"),
+            ("seed_effnetv2_no_early_stopping", "effnetv2"),
+            ("seed_convnext", "convnext"),
+        ),
+        *(("demo", None), ("benchmark", None), ("augmented", None)),
+    ],
+)
+def test_an_experiment_says_which_model_it_is_for(configure, experiment, model):
+    assert configure(f"experiment={experiment}").for_model == model
+    check_experiment(model, {"experiment": experiment, "model": model or "vit"})
+
+
+def test_an_experiment_for_one_model_is_refused_with_another(own_experiment):
+    for name in ("distill_from_vit", "lstm_teacher", "s4d_vs_vit"):  # names say nothing
+        check_experiment(None, {"experiment": name, "model": "resnet1d"})
+    cfg = own_experiment("defaults: [deit_224]", "model=vit")
+    with pytest.raises(
+        ConfigError,
+        match=r"^`experiment=mine` configures `model=deit` and cannot be combined with `model=vit`. Drop `model=`, or",
+    ):
+        check_experiment(cfg.for_model, {"experiment": "mine", "model": "vit"})
+
+
+def test_each_refused_composition_gets_its_sentence(monkeypatch, capsys):
+    """In one process, as `reproduce` composes them; and Hydra's switch is left as it was."""
+    for switch in ("0", None):
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        if switch:
+            monkeypatch.setenv("HYDRA_FULL_ERROR", switch)
+        for wrong in ("modle.depth=3", "seed=x", "model=vitt"):
+            with pytest.raises(SystemExit) as stop:
+                launching.train([wrong])
+            assert stop.value.code == 2
+            assert capsys.readouterr().err.startswith(f"error: {wrong.partition('.')[0]}")
+            assert os.environ.get("HYDRA_FULL_ERROR") == switch
 
 
 SEED_RECIPES = {  # (image, channels, dropout, drop path, loss), (optimizer, rate, decay, pretrained, early stopping)
@@ -360,7 +518,10 @@ def test_unknown_settings_of_a_class_are_refused():
         build(node, Frontend, "frontend")
 
 
-MAY_KNOW_HYDRA = {"config.py", "launching.py", "runs/sweep.py"}
+MAY_KNOW_HYDRA = {
+    *("config.py", "launching.py", "job.py", "runs/sweep.py"),
+    *("composition_errors.py", "quoting.py", "safe_composition.py"),
+}
 
 
 def test_only_the_edge_knows_hydra():

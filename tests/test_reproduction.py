@@ -139,7 +139,7 @@ def test_the_command_trains_what_is_not_finished_and_compares(synthetic_root, tm
     refused = reproduce(3, "model.dropout=0.1")
     assert not (output / "resnet1d_wang-superdiagnostic-2").exists()
     assert refused.returncode == 2
-    assert "finished run of other settings (model.dropout=0.1)" in refused.stderr
+    assert "finished run of other settings (model.dropout=0.5, not 0.1)" in refused.stderr
 
 
 def test_a_run_without_a_test_score_is_left_out(cell, tmp_path):
@@ -158,6 +158,15 @@ def test_what_makes_a_cell_is_not_the_users_to_set(tmp_path, setting):
     done = CliRunner().invoke(app, ["reproduce", "--root", "x", "--output", str(tmp_path / "o"), "--setting", setting])
     assert done.exit_code == 2
     assert f"--setting {setting}: " in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_setting_that_only_one_model_has_is_refused_before_anything_is_trained(synthetic_root, tmp_path):
+    models = ["--model", "lstm", "--model", "inception1d"]
+    command = ["reproduce", "--root", str(synthetic_root), "--output", str(tmp_path / "o"), *models]
+    done = CliRunner().invoke(app, [*command, "--setting", "model.ends=last"])
+    assert done.exit_code == 2
+    assert "model.ends: the chosen model has no such key; these options have it: lstm" in " ".join(done.stderr.split())
     assert not (tmp_path / "o").exists()
 
 

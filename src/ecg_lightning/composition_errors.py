@@ -66,7 +66,8 @@ def explain(error: BaseException, program: str = "train") -> str:
                 return f"{where}{link.full_key}: {str(link).splitlines()[0]}"
             if isinstance(link, ValidationError):
                 return where + _explain_value(link)
-    return where + " ".join(str(error).split())
+    told = next((link for link in chain if isinstance(link, OmegaConfBaseException)), error)
+    return where + " ".join(str(told).split("\n    full_key:")[0].split())
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -82,7 +83,7 @@ def _explain_grammar(override: str) -> str:
     if override.partition("=")[2].lstrip().startswith(("[", "{")):
         return f"{override}: brackets and quotes inside of a list must match, as in 'data.val_folds=[8,9]'"
     if (way_out := quoted(override)) is None:
-        return f"{override}: this cannot be read as key=value; docs: hydra.cc/docs/advanced/override_grammar/basic"
+        return f"{override}: this cannot be read as key=value; see hydra.cc/docs/advanced/override_grammar/basic"
     return f"{override}: a value with spaces or special characters needs quotes. Write it as {way_out}"
 
 
@@ -106,12 +107,13 @@ def _explain_value(error: ValidationError) -> str:
             return f"{key}={value}: this names an option. Choose it with a slash: {folder}={value}"
         names = [entry.name for entry in dataclasses.fields(wanted)]
         return f"{key}={value}: holds {', '.join(names)}. Set one of them, as in {key}.{names[0]}=VALUE"
-    shown = "null" if value is None else value
+    if value is None or str(value) == "None":
+        return f"{key}=null: it cannot be null. Leave it out, or set it to a value"
     if typing.get_origin(wanted) is list:
-        return f"{key}={shown}: must be a list, as in {key}=[{shown}]"
+        return f"{key}={value}: must be a list, as in {key}=[{value}]"
     if typing.get_origin(wanted) is dict:
-        return f"{key}={shown}: must be a mapping, as in {key}={{NAME:VALUE}}"
-    return f"{key}={shown}: must be {_WORDS.get(wanted, 'of another type')}"
+        return f"{key}={value}: must be a mapping, as in {key}={{NAME:VALUE}}"
+    return f"{key}={value}: must be {_WORDS.get(wanted, 'of another type')}"
 
 
 def _wanted(error: ValidationError) -> Any:

@@ -144,6 +144,8 @@ def _check_logging(key: str, node: Any) -> None:
         for name, allowed in _HANDLERS[kind].items():
             if allowed is not None and name in handler and handler[name] not in allowed:
                 raise _refusal(f"{inner}.{name}", handler[name], f"allowed are {', '.join(map(str, allowed))}")
+            if not isinstance(handler.get(name, ""), str | int):
+                raise _refusal(f"{inner}.{name}", handler[name], "give a name or a number")
         if kind == "logging.FileHandler" and "filename" not in handler:
             raise _refusal(f"{inner}.filename", None, f"allowed is {_LOG_FILE}")
     loggers = _mapping(settings.get("loggers"), f"{key}.loggers")

@@ -15,6 +15,7 @@ MAX_SIZE = 1_000_000
 """Characters and nodes that a configuration may stand for; one of this project has about 15,000."""
 
 _MAX_LINKS = 20
+_TOO_FAR = f"its interpolations refer to each other more than {_MAX_LINKS} times"
 _INNERMOST = re.compile(r"(?<!\\)\$\{([^${}]*)\}")
 _RESOLVED = "\0"
 _OF_A_KEY = re.compile(r"(hydra|oc\.select|oc\.deprecated|oc\.dict\.\w+):([^,]*)")
@@ -31,39 +32,42 @@ def check_interpolations(config: Mapping[str, Any]) -> None:
         ConfigError: names the key and its value.
     """
     sizes = _Sizes(config)
-    sizes.of((), {name: node for name, node in config.items() if name != "hydra"}, ())
-    sizes.of(("hydra",), {name: node for name, node in config["hydra"].items() if name != "overrides"}, ())
+    for name, node in config.items():
+        if name != "hydra":
+            sizes.of((name,), node)
+    for name, node in config["hydra"].items():
+        if name != "overrides":
+            sizes.of(("hydra", name), node)
 
 
 class _Sizes:
+    """Sizes of nodes with their interpolations written out, and how many interpolations lead on from one another."""
+
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
-        self._known: dict[tuple[str, ...], int] = {}
+        self._known: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._open: set[tuple[str, ...]] = set()
 
-    def of(self, path: tuple[str, ...], node: Any, links: tuple[tuple[str, ...], ...]) -> int:
-        """Return the size of a node with its interpolations written out.
-
-        Args:
-            path: keys that lead to the node.
-            node: what is there.
-            links: the nodes whose interpolations have led here.
-        """
+    def of(self, path: tuple[str, ...], node: Any) -> tuple[int, int]:
+        """Return size and number of links of the node that a path of keys leads to."""
         if path not in self._known:
-            size = 1
+            size, n_links = 1, 0
             if isinstance(node, Mapping | list):
                 parts = node.items() if isinstance(node, Mapping) else enumerate(node)
-                size += sum(self.of((*path, str(name)), part, links) for name, part in parts)
-            elif isinstance(node, str):
-                size += len(node) + sum(self._linked(path, node, key, links) for key in _keys(node))
+                below = [self.of((*path, str(name)), part) for name, part in parts]
+            else:
+                size += len(node) if isinstance(node, str) else 0
+                below = [self._linked(path, node, key) for key in _keys(node)] if isinstance(node, str) else []
+            size += sum(one for one, _ in below)
+            n_links = max((one for _, one in below), default=0)
             if size > MAX_SIZE:
                 raise ConfigError(f"{'.'.join(path)}: its interpolations stand for more than {MAX_SIZE:,} characters")
-            self._known[path] = size
+            self._known[path] = size, n_links
         return self._known[path]
 
-    def _linked(self, path: tuple[str, ...], text: str, key: str, links: tuple[tuple[str, ...], ...]) -> int:
+    def _linked(self, path: tuple[str, ...], text: str, key: str) -> tuple[int, int]:
+        """Return size and number of links of what an interpolation in a text names."""
         shown = f"{'.'.join(path)}={text[:100]}"
-        if path in links or len(links) > _MAX_LINKS:
-            raise ConfigError(f"{shown}: its interpolations refer to each other more than {_MAX_LINKS} times")
         if _RESOLVED in key:
             raise ConfigError(f"{shown}: the key of an interpolation cannot be another one. Write it out")
         target = tuple(re.findall(r"[^.\[\]]+", key))
@@ -75,9 +79,16 @@ class _Sizes:
                 node = node[int(name) if isinstance(node, list) else name]
             except (KeyError, ValueError, IndexError, TypeError):
                 if target[0] == "hydra":  # set while it runs
-                    return len(text)
+                    return len(text), 1
                 raise ConfigError(f"{shown}: there is no setting {key}. Write the value out") from None
-        return self.of(target, node, (*links, path))
+        if path in self._open or len(self._open) > _MAX_LINKS:
+            raise ConfigError(f"{shown}: {_TOO_FAR}")
+        self._open.add(path)
+        size, n_links = self.of(target, node)
+        self._open.remove(path)
+        if n_links >= _MAX_LINKS:
+            raise ConfigError(f"{shown}: {_TOO_FAR}")
+        return size, n_links + 1
 
 
 def _keys(text: str) -> list[str]:

@@ -30,7 +30,7 @@ from ecg_lightning.quoting import quoted
 
 _OWN_PACKAGES = ("hydra", "hydra_plugins", "ecg_lightning")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
-_MAX_FILES = 2_000
+_MAX_FILES = 500
 """Files of one composition, each time that one is named; ours take less than a hundred."""
 
 
@@ -103,7 +103,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed = OverridesParser.create().parse_overrides(overrides=overrides)
+        parsed = [_parse(override) for override in overrides]
         repository = _BoundedRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         for override in parsed:
@@ -146,6 +146,13 @@ class _BoundedRepository(CachingConfigRepository):
             return super().load_config(config_path)
         except UnicodeDecodeError:
             raise ConfigError(f"{config_path}.yaml is not UTF-8. Save it with this encoding") from None
+
+
+def _parse(override: str) -> Override:
+    try:
+        return OverridesParser.create().parse_overrides([override])[0]
+    except ValueError:  # of Python's integers
+        raise ConfigError(f"{override[:80]}: this number has too many digits") from None
 
 
 def _is_own(package: str) -> bool:
