@@ -26,7 +26,7 @@ from ecg_lightning.data.ptbxl import (
     read_classes,
     read_ptbxl,
 )
-from ecg_lightning.data.synthetic import write_synthetic_ptbxl
+from ecg_lightning.data.synthetic import is_written, write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError, DataError
 
@@ -320,6 +320,14 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
         )
         self.n_records = n_records
         self.data_seed = data_seed
+
+    def is_written(self) -> bool:
+        """Return whether the folder holds these very records, so that nothing would be written.
+
+        Raises:
+            DataError: it holds something else.
+        """
+        return is_written(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
     def _prepare(self) -> None:
         """Write the folder where it is not there yet; it is then read as PTB-XL."""
