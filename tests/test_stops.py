@@ -1,7 +1,6 @@
 """Stops in a fit: whatever the moment, the resumed training equals the uninterrupted one bit for bit."""
 
 import os
-import shutil
 import signal
 
 import pytest
@@ -10,7 +9,6 @@ from lightning.pytorch.callbacks import Callback
 
 from ecg_lightning import stopping, training
 from ecg_lightning.checkpoints import read_checkpoint
-from ecg_lightning.runs.stop_guard import StopGuard
 
 EPOCHS = 3
 

@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import TINY
 
 from ecg_lightning import training
-from ecg_lightning.checkpoints import Resume, load_classifier, read_checkpoint
+from ecg_lightning.checkpoint_io import save_checkpoint
+from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.ptbxl import read_tables
 from ecg_lightning.errors import (
@@ -28,6 +29,7 @@ from ecg_lightning.errors import (
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.models.optimization import learning_rate_factor
 from ecg_lightning.models.recipe import SchedulerConfig
+from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs import evaluations
 from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines
 from ecg_lightning.runs.evaluation_tables import print_evaluation
@@ -301,10 +303,10 @@ def test_a_checkpoint_of_a_version_with_fewer_settings_goes_on(trained):
     asked = read_checkpoint(path)["ecg_lightning"]
     older = read_checkpoint(path)["ecg_lightning"]
     del older["frontend"]["augmentation"]["tempo"], older["model"]["label_smoothing"]
-    Resume(path, older).check_fits(asked)
+    Resume(path, older, Place()).check_fits(asked)
     asked["frontend"]["augmentation"]["tempo"] = 0.1
     with pytest.raises(CheckpointError, match=r"frontend\.augmentation"):
-        Resume(path, older).check_fits(asked)
+        Resume(path, older, Place()).check_fits(asked)
 
 
 def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained, synthetic_root, tmp_path):
@@ -490,7 +492,7 @@ def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):
         {"train": [*range(1, 9)], "val": [9], "test": [10], "dataset": "synthetic, seed 0"}
     ]
     checkpoint["ecg_lightning"]["folds"]["train"] = [1]  # a student of one fold, and of a teacher of eight
-    torch.save(checkpoint, tmp_path / "student.ckpt")
+    save_checkpoint(checkpoint, tmp_path / "student.ckpt")
     for key in ("teacher", "weights"):
         with pytest.raises(ConfigError, match=rf"model\.{key}=.*student\.ckpt {leaked}"):
             run(
@@ -528,7 +530,7 @@ def test_a_diverging_loss_stops_the_run(run, tmp_path, monkeypatch):
         return torch.tensor(math.nan, requires_grad=True), batch.targets
 
     monkeypatch.setattr(training.ECGClassifier, "loss_and_logits", broken)
-    with pytest.raises(TrainingDivergedError, match=r"step 0 .*model\.optimizer\.lr"):
+    with pytest.raises(TrainingDivergedError, match=r"batch 1 of epoch 1 \(ecg_id .*model\.optimizer\.lr"):
         run(tmp_path, "trainer.max_epochs=1", "hardware.accelerator=cpu")
 
 
@@ -635,18 +637,20 @@ class TestForeignCheckpoints:
         with pytest.raises(CheckpointError, match="not a checkpoint of ecg_lightning"):
             load_classifier(tmp_path / "x.ckpt")
 
-    @pytest.mark.parametrize("target", ["os.system", "torch.hub.load", "ecg_lightning.checkpoints.AtomicCheckpointIO"])
+    @pytest.mark.parametrize(
+        "target", ["os.system", "torch.hub.load", "ecg_lightning.checkpoint_io.AtomicCheckpointIO"]
+    )
     def test_description_that_names_other_classes(self, trained, target, tmp_path):
-        checkpoint = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)
+        checkpoint = read_checkpoint(trained[0] / "checkpoints" / "best.ckpt")
         checkpoint["ecg_lightning"]["model"]["_target_"] = target
-        torch.save(checkpoint, tmp_path / "x.ckpt")
+        save_checkpoint(checkpoint, tmp_path / "x.ckpt")
         with pytest.raises(CheckpointError, match="_target_"):
             load_classifier(tmp_path / "x.ckpt")
 
     def test_newer_format(self, trained, tmp_path):
-        checkpoint = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)
+        checkpoint = read_checkpoint(trained[0] / "checkpoints" / "best.ckpt")
         checkpoint["ecg_lightning"]["format"] = 99
-        torch.save(checkpoint, tmp_path / "x.ckpt")
+        save_checkpoint(checkpoint, tmp_path / "x.ckpt")
         with pytest.raises(CheckpointError, match="format 99"):
             load_classifier(tmp_path / "x.ckpt")
 

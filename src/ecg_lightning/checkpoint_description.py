@@ -79,6 +79,10 @@ def _is_settings(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_text(name) for name in value)
 
 
+def _is_data(value: Any) -> bool:
+    return _is_settings(value) and _is_text(value.get("_target_", "")) and _is_text(value.get("root") or "")
+
+
 def _is_training(value: Any) -> bool:
     return _is_settings(value) and _is_whole(1, 2**31)(value.get("trainer.max_epochs"))
 
@@ -98,7 +102,7 @@ _REQUIRED: dict[str, Check] = {
 _OPTIONAL: dict[str, Check] = {
     "version": _is_text,
     "task": _is_one_of(TASKS),
-    "data": _is_settings,
+    "data": _is_data,
     "learned_from": _is_list_of(_is_folds),
     "members": _is_list_of(_is_settings),
     "stages": _is_list_of(_is_node),

@@ -151,7 +151,10 @@ def load_classifier(path: str | Path) -> ECGClassifier:
         with _no_more_parameters_than(checkpoint["state_dict"], compressed=bool(described.get("stages"))):
             classifier = _build(described, checkpoint["state_dict"])
         classifier.load_state_dict(checkpoint["state_dict"])
-    except (ConfigError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+    except (
+        *(ConfigError, LookupError, TypeError, ValueError, AttributeError),
+        *(ArithmeticError, AssertionError, RuntimeError),
+    ) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} cannot be built again: {reason}") from None
     classifier.description = described

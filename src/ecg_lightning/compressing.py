@@ -15,16 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware, training
 from ecg_lightning.building import build_datamodule, build_loggers, build_stage
-from ecg_lightning.checkpoints import data_option, members_of, read_checkpoint
+from ecg_lightning.checkpoints import check_classes, data_option, members_of, read_checkpoint
 from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage
 from ecg_lightning.compression.variant import Variant, stages_of
 from ecg_lightning.config import LatencyConfig, plain
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.errors import ConfigError, UnsupportedModelError, UserError
+from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.leakage import check_held_out, fold_notes
 from ecg_lightning.runs.announce import announce_synthetic
@@ -173,7 +173,38 @@ def _data_settings(cfg: DictConfig, description: Mapping[str, Any], overrides: S
         raise ConfigError(
             f"{cfg.ckpt_path} does not say which data it was trained on: name it with data=ptbxl data.root=DIR"
         )
-    return {**own, **{name: value for name, value in asked.items() if value is not None}}
+    return of_the_checkpoint({**own, "cache_dir": None}, asked, f"ckpt_path={cfg.ckpt_path}")
+
+
+def of_the_checkpoint(own: Mapping[str, Any], asked: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return a checkpoint's own data settings, made safe: what a stranger's file names is read and never written.
+
+    Args:
+        own: the checkpoint's settings of its data.
+        asked: those of the command line, which win where they are not None.
+        what: key and value that name the checkpoint.
+
+    Raises:
+        DataError: its synthetic data are not there.
+    """
+    settings = {**own, **{name: value for name, value in asked.items() if value is not None}}
+    try:
+        datamodule = build_datamodule(settings, seed=0)
+    except (TypeError, AttributeError) as error:
+        raise CheckpointError(f"{what} has data settings that cannot be used: {error}") from None
+    log.info("the data are read from %s, as %s says", datamodule.root, what)
+    if isinstance(datamodule, SyntheticPTBXLDataModule):
+        try:
+            is_there = datamodule.is_written()
+        except DataError:  # something else is there
+            is_there = False
+        if not is_there:
+            raise DataError(
+                f"{what} was trained on synthetic data in {datamodule.root}, which are not there as it describes them, "
+                "and a folder that a checkpoint names is only read: add data=synthetic to make such data anew, or "
+                "data=ptbxl data.root=DIR"
+            )
+    return settings
 
 
 def _compress(
@@ -186,6 +217,7 @@ def _compress(
 ) -> RunResult:
     """Apply the stages; deploy and measure the model as trained and what every stage makes of it."""
     output_dir = Path(cfg.paths.output_dir)
+    check_classes(f"ckpt_path={checkpoint}", read_checkpoint(checkpoint)["ecg_lightning"], datamodule)
     datamodule.load(("train", "val", "test"))
     announce_synthetic(datamodule)
     pipeline = Pipeline(cfg, device, checkpoint, datamodule)

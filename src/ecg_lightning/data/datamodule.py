@@ -28,7 +28,7 @@ from ecg_lightning.data.ptbxl import (
     read_classes,
     read_ptbxl,
 )
-from ecg_lightning.data.synthetic import write_synthetic_ptbxl
+from ecg_lightning.data.synthetic import is_written, write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError, DataError
 
@@ -340,6 +340,14 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
     def dataset(self) -> str:  # known before the folder is written
         """The data set's name."""
         return synthetic_name(self.data_seed)
+
+    def is_written(self) -> bool:
+        """Return whether the folder holds these very records, so that nothing would be written.
+
+        Raises:
+            DataError: it holds something else.
+        """
+        return is_written(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
     def _prepare(self) -> None:
         """Write the folder where it is not there yet; it is then read as PTB-XL."""

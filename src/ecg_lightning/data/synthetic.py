@@ -202,6 +202,15 @@ def write_synthetic_ptbxl(
         shutil.rmtree(building, ignore_errors=True)
 
 
+def is_written(root: Path, n_records: int, seed: int, sampling_rates: Sequence[int]) -> bool:
+    """Return whether ``root`` holds the data set that `write_synthetic_ptbxl` would write there.
+
+    Raises:
+        DataError: An argument is out of range, or ``root`` holds something else.
+    """
+    return _is_there(Path(root).resolve(), _marker(n_records, seed, tuple(sorted(set(sampling_rates)))))
+
+
 def _marker(n_records: int, seed: int, rates: tuple[int, ...]) -> dict[str, Any]:
     """Checks the arguments and returns the content of the marker file."""
     if not 1 <= n_records <= _MAX_RECORDS:

@@ -27,17 +27,19 @@ class ProgressLines(Callback):
     def __init__(self, interval_s: float = 15.0) -> None:
         self.interval_s = interval_s
         self._fit_started = self._epoch_started = self._last = 0.0
-        self._first_epoch = self._finished = 0
+        self._first_epoch = self._first_batch = self._finished = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock; a resumed run counts from where it goes on."""
-        self._fit_started = time.monotonic()
+        self._fit_started = self._epoch_started = self._last = time.monotonic()
         self._first_epoch = trainer.current_epoch
+        self._first_batch = trainer.fit_loop.batch_idx + 1  # of an epoch that goes on, whose start is not announced
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say how the epoch before ended, and start this one's clock."""
         self._epoch_line(trainer)
         self._epoch_started = self._last = time.monotonic()
+        self._first_batch = 0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -48,8 +50,9 @@ class ProgressLines(Callback):
             return
         self._last = now
         done, total = batch_idx + 1, int(trainer.num_training_batches)
-        left = (now - self._epoch_started) / done * (total - done)
-        speed = done * len(batch.targets) / (now - self._epoch_started)
+        each = (now - self._epoch_started) / (done - self._first_batch)
+        left = each * (total - done)
+        speed = len(batch.targets) / each
         _to_log(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · batch {done}/{total} · "
             f"loss {float(outputs['loss']):.4f} · {speed:.0f} records/s · epoch ends in {clock(left)}"

@@ -1,0 +1,266 @@
+"""Jobs as the command line starts them: going on, nothing left, locks, stops, full disks and their exit codes."""
+
+import csv
+import errno
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from tiny import ROOT
+
+from ecg_lightning import job, stopping, training, validation
+from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.runs.results import RunResult
+
+OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
+SETTINGS = (
+    *("data=ptbxl", "model=resnet1d_wang", "model.channels=4", "hardware.precision=32-true", "hardware.threads=1"),
+    *("logger=none", "callbacks.figures=false"),
+)
+
+
+@pytest.fixture
+def start(configure, synthetic_root, monkeypatch):
+    """Run one job in this process as Hydra would."""
+
+    def run(output_dir, *overrides, work=training.run):
+        settings = (*SETTINGS, f"data.root={synthetic_root}", *overrides)
+        cfg = configure(*settings, output_dir=output_dir)
+        hydra = {
+            "runtime": {"output_dir": str(output_dir), "choices": {"model": "resnet1d_wang", "data": "ptbxl"}},
+            "mode": "RUN",
+            "overrides": {"task": list(overrides)},
+            "sweep": {"dir": str(output_dir)},
+        }
+        monkeypatch.setattr(HydraConfig, "get", lambda: _hydra(hydra))
+        return job.run_job(cfg, work, validation.validate)
+
+    return run
+
+
+def _hydra(settings):
+    from hydra.types import RunMode
+
+    node = OmegaConf.create(settings)
+    node.mode = RunMode.RUN
+    return node
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    first = start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto")
+    before = files_of(tmp_path)
+    assert "the training starts anew" in caplog.text
+    assert start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto") == first
+    assert "nothing is left to do" in caplog.text
+    assert files_of(tmp_path) == before
+    start(tmp_path, "trainer.max_epochs=2", "ckpt_path=last")
+    assert "the cosine schedule now ends there, and the learning rate rises again from" in caplog.text
+    before = files_of(tmp_path)
+    start(tmp_path, "trainer.max_epochs=1", "ckpt_path=last")
+    assert "nothing is left to train: 2 of 1 epochs are done" in caplog.text
+    assert files_of(tmp_path) == before
+    with (tmp_path / "checkpoints" / "test_scored.csv").open() as ledger:
+        assert len(list(csv.DictReader(ledger))) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("trainer.accumulate_grad_batches=2", "accumulate_grad_batches=1, this run asks for 2"),
+        ("trainer.limit_train_batches=3", "limit_train_batches=None, this run asks for 3"),
+        ("trainer.overfit_batches=2", "overfit_batches=0, this run asks for 2"),
+        ("trainer.gradient_clip_val=0.5", "gradient_clip_val=1.0, this run asks for 0.5"),
+        ("callbacks=ema", "callbacks.extra={}, this run asks for"),
+        ("data.batch_size=8", "batch_size=32, this run asks for 8"),
+        ("hardware.precision=bf16-mixed", "precision=32-true, this run asks for bf16-mixed"),
+        ("trainer.max_epochs=2", "max_epochs=3, this run asks for 2"),
+    ],
+)
+def test_a_setting_that_changes_the_steps_is_refused_by_name(start, tmp_path, capsys, setting, named):
+    begin_and_stop(start, tmp_path)
+    with pytest.raises(SystemExit) as end:
+        start(tmp_path, "trainer.max_epochs=3", "ckpt_path=auto", setting)
+    assert end.value.code == 3
+    assert named in capsys.readouterr().err
+    assert json.loads((tmp_path / "result.json").read_text())["status"] in ("interrupted", "failed")
+
+
+def begin_and_stop(start, folder, *overrides, number=signal.SIGTERM):
+    """A training of three epochs that is stopped in its second one."""
+
+    def stopped(cfg, choices, given):
+        original = training.ECGClassifier.training_step
+
+        def step(self, batch, batch_idx):
+            if self.current_epoch == 1 and batch_idx == 1:
+                os.kill(os.getpid(), number)
+            return original(self, batch, batch_idx)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training.ECGClassifier, "training_step", step)
+            return training.run(cfg, choices, given)
+
+    with pytest.raises(SystemExit) as end:
+        start(folder, "trainer.max_epochs=3", "ckpt_path=auto", *overrides, work=stopped)
+    return end.value.code
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
+)
+def test_each_signal_has_its_exit_code_and_loses_less_than_a_step(start, tmp_path, capsys, number, code):
+    assert begin_and_stop(start, tmp_path, number=number) == code
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
+    assert f"stopped by {signal.Signals(number).name}; go on with ckpt_path=auto" in capsys.readouterr().err
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    steps = checkpoint["global_step"]
+    assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"] == 2
+    assert steps == 5 + 2  # 168 records, 32 a batch
+
+
+def test_a_training_goes_on_with_its_threads(start, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    before = torch.get_num_threads()
+    try:
+        begin_and_stop(start, tmp_path, "hardware.threads=2")
+        start(tmp_path, "trainer.max_epochs=3", "ckpt_path=auto", "hardware.threads=null")
+        assert json.loads((tmp_path / "result.json").read_text())["host"]["threads"] == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_second_run_in_a_folder_is_refused(start, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ecg_lightning.run_lock._WAIT_S", 0.0)
+    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(SystemExit) as end:
+        start(tmp_path, "trainer.max_epochs=1")
+    assert end.value.code == 2
+    assert f"another run is at work in {tmp_path}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_files_of_killed_saves_are_removed(start, tmp_path):
+    half = ["checkpoints/.last.ckpt-abc.tmp", ".result.json.tmp", "fold7/checkpoints/.best.ckpt-x.tmp"]
+    for name in (*half, "checkpoints/mine.tmp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    start(tmp_path, work=lambda cfg, choices, overrides: _finish(cfg))
+    assert not any((tmp_path / name).exists() for name in half)
+    assert (tmp_path / "checkpoints" / "mine.tmp").exists()
+
+
+def _finish(cfg):
+    result = RunResult(status="ok", metrics={"val": {}}, data={"version": "synthetic"})
+    result.write(Path(cfg.paths.output_dir))
+    raise job.RunLockedError("enough")  # the report needs a whole run
+
+
+def test_a_full_disk_is_the_first_sentence(start, tmp_path, capsys, monkeypatch):
+    def full(cfg, choices, overrides):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunResult, "write", lambda self, folder: full(None, None, None))
+    with pytest.raises(SystemExit) as end:
+        start(tmp_path, work=full)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path} cannot be written: ")
+    assert "bytes are free on /" in said
+
+
+def test_a_library_that_ends_the_process_is_a_failure_and_no_stop(start, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        start(tmp_path, work=lambda cfg, choices, overrides: sys.exit(3))
+    assert end.value.code == job.FAILED
+    assert "ended it with sys.exit(3)" in capsys.readouterr().err
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
+
+
+def test_a_stop_that_comes_out_as_another_error_is_still_a_stop(start, tmp_path, capsys):
+    def swallowed(cfg, choices, overrides):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except BaseException:
+            raise ImportError("a module that was interrupted") from None
+
+    with pytest.raises(SystemExit) as end:
+        start(tmp_path, work=swallowed)
+    assert end.value.code == 143
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
+
+
+def test_a_stop_that_is_swallowed_comes_again(monkeypatch):
+    monkeypatch.setattr(stopping, "_ASK_AGAIN_S", 0.05)
+    with pytest.raises(stopping.Stopped), stopping.answered():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(1)
+        except BaseException:  # as libraries do
+            time.sleep(1)
+
+
+def test_ignored_signals_stay_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping.answered():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopping.asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_training_of_an_earlier_version_goes_on(configure, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(OLD, tmp_path / "checkpoints" / "last.ckpt")
+    settings = ("data=synthetic", "data.n_records=100", *SETTINGS[1:], "trainer.max_epochs=2")
+    result = training.run(configure(*settings, "ckpt_path=last", output_dir=tmp_path))
+    assert result.timing["epochs"] == 2
+    assert "has no digest" in caplog.text
+    evaluate = ("train=false", f"ckpt_path={OLD}", *settings[:2])
+    assert training.run(configure(*evaluate, output_dir=tmp_path / "evaluated")).status == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_and_stopped_processes_go_on_bit_for_bit(synthetic_root, tmp_path, workers):
+    settings = (*SETTINGS, f"data.root={synthetic_root}", f"data.num_workers={workers}", "trainer.max_epochs=8")
+    command = [sys.executable, str(ROOT / "train.py"), *settings, "data.batch_size=4", "ckpt_path=auto"]
+
+    def begin(folder):
+        return subprocess.Popen([*command, f"hydra.run.dir={folder}"], start_new_session=True, stderr=subprocess.PIPE)
+
+    assert begin(tmp_path / "whole").wait() == 0
+    whole = read_checkpoint(tmp_path / "whole" / "checkpoints" / "last.ckpt")["state_dict"]
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        folder = tmp_path / signal.Signals(number).name
+        process = begin(folder)
+        while not (folder / "checkpoints" / "last.ckpt").exists():
+            time.sleep(0.01)
+        os.killpg(process.pid, number)
+        assert process.wait() == code
+        assert b"Traceback" not in process.stderr.read()
+        assert begin(folder).wait() == 0
+        again = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+        assert all(torch.equal(again[name], value) for name, value in whole.items())
