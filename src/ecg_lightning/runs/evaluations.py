@@ -213,6 +213,7 @@ def compare_runs(
         for metric, scores_SR in scores._asdict().items():
             row[metric] = paired.mean_interval(scores_SR)
             row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(trainings) > 1 else None
+        row["covers_seeds"] = len(trainings) >= paired.LEAST_SEEDS
         if reference is None:
             reference = scores
         else:
