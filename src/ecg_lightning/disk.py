@@ -1,11 +1,15 @@
-"""A full disk, in words: what could not be written, on which mount, and how many bytes are missing."""
+"""Files that are written whole or not at all; and a full disk, in words: what, on which mount, how many bytes."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from ecg_lightning.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SAID = ("No space left on device", "Disk quota exceeded")  # by libraries that raise no OSError of their own
@@ -37,3 +41,35 @@ def explain_full(path: Path, needed: int | None = None) -> str:
     return (
         f"{path} cannot be written: {reason}. Free some space or name another folder, then run the same command again"
     )
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all: what was there stays, and nothing else is left, when that fails.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with explaining_full(path, len(content)):
+            temporary.write_bytes(content)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explaining_full(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn an error that a full disk caused, whatever its type, into the sentence of `explain_full`.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise UserError(explain_full(path, needed)) from error

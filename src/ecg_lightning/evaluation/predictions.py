@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ecg_lightning.data.labels import read_database
+from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.calibration import logit, probabilities
 
@@ -114,7 +115,7 @@ def averaged(parts: Sequence[Predictions]) -> Predictions:
 
 
 def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
-    """Write one row a record, with the name of its split.
+    """Write one row a record, with the name of its split; whole or not at all.
 
     Args:
         path: the .csv file.
@@ -130,7 +131,7 @@ def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
         if one.spreads_NC is not None:
             columns |= {f"spread/{name}": one.spreads_NC[:, column] for column, name in enumerate(one.classes)}
         tables.append(pd.DataFrame(columns))
-    pd.concat(tables).to_csv(path, index=False)
+    write_whole(path, pd.concat(tables).to_csv(index=False).encode())
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:

@@ -147,8 +147,8 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
     for row in rows:
         if row["f1_sd"] is not None and not row["covers_seeds"]:
             console.print(
-                f"{row['run']}: spread over {len(row['runs'])} seeds (standard deviation): F1 {row['f1_sd']:.3f}, AUROC "
-                f"{row['auroc_sd']:.3f}, not in the intervals",
+                f"{row['run']}: spread over {len(row['runs'])} seeds (standard deviation): F1 {row['f1_sd']:.3f}, "
+                f"AUROC {row['auroc_sd']:.3f}, not in the intervals",
                 highlight=False,
             )
     if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
