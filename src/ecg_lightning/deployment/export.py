@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import torch
@@ -125,7 +125,7 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
         torch.onnx.export(
             module,
             (millivolts,),
-            content,
+            cast(Any, content),  # a stream will do, whatever its types say
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_axes={name: {0: BATCH} for name in (INPUT, *OUTPUTS)},
