@@ -183,26 +183,19 @@ def test_a_failed_export_leaves_the_file_that_was_there(configure, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
-class FullDisk:
-    """Writes fail as on a full disk; what was begun is there."""
-
-    def __init__(self, monkeypatch):
-        self.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        monkeypatch.setattr(Path, "write_bytes", self._write)
-
-    def _write(self, path, content):
-        with path.open("wb") as file:
-            file.write(content[:10])
-        raise self.error
-
-
 def test_a_full_disk_is_said_and_changes_nothing(exported, tmp_path, monkeypatch):
     module, file, _ = exported
     model = tmp_path / "model.onnx"
     model.write_bytes(file.read_bytes())
     write_checksum(model)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    FullDisk(monkeypatch)
+
+    def fail_as_a_full_disk_does(path, content):
+        with path.open("wb") as begun:
+            begun.write(content[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fail_as_a_full_disk_does)
     monkeypatch.setattr(export, "convert_to_onnx", lambda *_: file.read_bytes())
 
     def fail_as_openvino_does(*_, **__):

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ecg_lightning.disk import write_whole
 from ecg_lightning.runs.console import fits
-from ecg_lightning.runs.results import RESULT_FILE, clock, read_result
+from ecg_lightning.runs.results import RESULT_FILE, clock, is_figure, read_result
 
 COLUMNS = (
     "run",
@@ -144,11 +144,7 @@ def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
 
 def _figures(values: Any) -> dict[str, Any]:
     """Return the numbers of a table; a stranger's result may hold anything."""
-    return {name: value for name, value in values.items() if _is_number(value)} if isinstance(values, dict) else {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return {name: value for name, value in values.items() if is_figure(value)} if isinstance(values, dict) else {}
 
 
 def _caption(rows: Sequence[dict[str, Any]]) -> str:
