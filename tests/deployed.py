@@ -63,3 +63,18 @@ def outputs(module, millivolts):
     """Logits and probabilities in torch."""
     with torch.no_grad():
         return [output.numpy() for output in module(torch.from_numpy(millivolts))]
+
+
+def assert_missing_samples_give_nan(opened, n_samples=1000):
+    """The record alone that has them; the others keep every bit, as beside a record of zeros."""
+    clean = np.random.default_rng(2).normal(scale=0.5, size=(4, 12, n_samples)).astype(np.float32)
+    clean[1] = 0
+    expected = opened.logits(clean).copy()
+    assert np.isfinite(expected).all()
+    part, whole = (6, slice(300, 600)), (slice(None), slice(None))
+    for value, where in ((np.nan, part), (np.inf, (0, 0)), (-np.inf, (11, -1)), (np.nan, whole)):
+        damaged = clean.copy()
+        damaged[(1, *where)] = value
+        found = opened.logits(damaged)
+        assert np.isnan(found[1]).all(), (opened.name, opened.precision, value, found[1])
+        assert np.array_equal(found[[0, 2, 3]], expected[[0, 2, 3]])

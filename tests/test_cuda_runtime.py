@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from deployed import export_tiny
+from deployed import assert_missing_samples_give_nan, export_tiny
 from omegaconf import OmegaConf
 from tiny import TINY
 
@@ -36,8 +36,9 @@ def record():
 def test_arithmetic_on_a_processor(classifier, record, precision, tolerance):
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(record)).numpy()
-    found = CudaRuntime(classifier, "cuda-eager", precision, device="cpu").logits(record)
-    assert np.abs(found - expected).max() < tolerance
+    runtime = CudaRuntime(classifier, "cuda-eager", precision, device="cpu")
+    assert np.abs(runtime.logits(record) - expected).max() < tolerance
+    assert_missing_samples_give_nan(runtime)
 
 
 def test_a_model_for_a_device_is_a_file_to_deploy_too(classifier, tmp_path):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ecg_lightning.cli import app
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import DataError, UserError
-from ecg_lightning.evaluation import paired, report
+from ecg_lightning.evaluation import bootstrap, paired, report
 from ecg_lightning.evaluation.decisions import decide
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions, write_predictions
@@ -100,7 +100,28 @@ def test_the_interval_covers_the_seeds_too():
         assert paired.mean_interval(one).value == pytest.approx(one[:, 0].mean())
 
 
-@pytest.mark.parametrize("n_seeds", [(2, 2), (3, 3), (1, 3), (5, 3)])
+def test_intervals_stay_where_scores_can_be():
+    """Three seeds that lie far apart: Student's interval alone would reach from −0.1 to 1.7."""
+    scores_SR = np.array([[0.95], [0.8], [0.65]]) + np.zeros((3, 50))
+    assert paired.mean_interval(scores_SR) == (pytest.approx(0.8), pytest.approx(0.4274, abs=1e-3), 1.0)
+    shaky_SR = np.array([[1.0], [0.5], [0.0]]) + np.zeros((3, 50))
+    difference = paired.compare(paired.Scores(shaky_SR, shaky_SR), paired.Scores(1 - shaky_SR, 1 - shaky_SR))
+    assert (difference.auroc.low, difference.auroc.high) == (-1.0, 1.0)
+
+
+def test_two_seeds_cannot_tell():
+    """Their spread is no part of an interval, and the verdict says so, whatever it is."""
+    patients = rng_of_patients() - 0.9
+    two, three = np.array([[0.94], [0.90]]) + patients, np.array([[0.81], [0.80], [0.79]]) + patients
+    assert paired.mean_interval(two) == bootstrap.interval(two.mean(axis=0))
+    for other, said in ((two, "no difference shown"), (two - 0.1, "better"), (three, "better")):
+        found = paired.compare(paired.Scores(two, two), paired.Scores(other, other))
+        assert paired.verdict(found.f1, found.of) == f"{said} (two seeds cannot tell)"
+    alone = paired.compare(paired.Scores(two, two), paired.Scores(two[:1] - 0.1, two[:1] - 0.1))
+    assert paired.verdict(alone.f1, alone.of) == "better (one run)"
+
+
+@pytest.mark.parametrize("n_seeds", [(3, 2), (3, 3), (1, 3), (5, 3)])
 def test_intervals_over_seeds_keep_their_promise(n_seeds):
     """Recipes that are equal differ in their seeds' luck alone: 95 % of the intervals hold 0."""
     rng, held, patients = np.random.default_rng(0), 0, rng_of_patients()
@@ -271,6 +292,9 @@ def test_runs_that_differ_in_their_seed_alone_are_one_recipe(tmp_path):
     assert "deit0 and 1 more seed" in told
     assert "better" in told
     assert "its interval covers seeds, too" in " ".join(told.split())
+    assert "two seeds cannot tell" in " ".join(told.split())
+    assert re.search(r"deit0: spread over 2 seeds .*, not in the intervals", " ".join(told.split()))
+    assert "vit0: spread" not in told
     other = {"data": {"label_rule": "benchmark"}, "host": {"precision": "bf16-mixed"}}  # what auto was there
     (vits[2] / "result.json").write_text(json.dumps(other))
     rows = json.loads(_call("compare", *vits, "--resamples", 100, "--json").stdout)

@@ -1,13 +1,17 @@
 """Exported files compute what the classifier computes, and describe themselves."""
 
+import errno
 import hashlib
+import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from deployed import deployed, describe, export_tiny, outputs, signals, tiny_classifier
+from deployed import assert_missing_samples_give_nan, deployed, describe, export_tiny, outputs, signals, tiny_classifier
 
+from ecg_lightning.deployment import export
 from ecg_lightning.deployment.checksum import sha256_of, write_checksum
 from ecg_lightning.deployment.export import (
     DeployedNetwork,
@@ -18,7 +22,9 @@ from ecg_lightning.deployment.export import (
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.metadata import read_metadata, write_metadata
 from ecg_lightning.deployment.runtimes import open_runtime
-from ecg_lightning.errors import ExportError, ModelFileError
+from ecg_lightning.errors import ExportError, ModelFileError, UserError
+from ecg_lightning.runs.curves import new_figure, save_figure
+from ecg_lightning.runs.tables import write_csv
 
 pytest.importorskip("openvino")
 QUICK = ("vit", "deit", "effnetv2", "convnext", "resnet1d_wang", "s4d")
@@ -45,9 +51,12 @@ def test_onnx_and_openvino_compute_what_torch_computes(configure, model, tmp_pat
         with torch.no_grad():
             assert np.allclose(logits, classifier(torch.from_numpy(millivolts)).numpy(), atol=1e-6)
         for path, runtime in ((file, "onnxruntime"), (file, "openvino"), (xml, "openvino"), (straight, "openvino")):
-            found = open_runtime(path, runtime).logits(millivolts)
+            opened = open_runtime(path, runtime)
+            found = opened.logits(millivolts)
             assert found.shape == (n, 5)
             assert np.abs(found - logits).max() < 1e-4
+            if n > 1:
+                assert_missing_samples_give_nan(opened)
         session = import_extra("onnxruntime").InferenceSession(file)
         assert [output.name for output in session.get_outputs()] == ["logits", "probabilities"]
         assert np.allclose(session.run(["probabilities"], {"millivolts": millivolts})[0], probabilities, atol=1e-5)
@@ -172,3 +181,36 @@ def test_a_failed_export_leaves_the_file_that_was_there(configure, tmp_path):
         export_onnx(DeployedNetwork(classifier.frontend, Refuses(), classifier.loss), target, 12, 1000)
     assert target.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_full_disk_is_said_and_changes_nothing(exported, tmp_path, monkeypatch):
+    module, file, _ = exported
+    model = tmp_path / "model.onnx"
+    model.write_bytes(file.read_bytes())
+    write_checksum(model)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail_as_a_full_disk_does(path, content):
+        with path.open("wb") as begun:
+            begun.write(content[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fail_as_a_full_disk_does)
+    monkeypatch.setattr(export, "convert_to_onnx", lambda *_: file.read_bytes())
+
+    def fail_as_openvino_does(*_, **__):
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(import_extra("openvino"), "save_model", fail_as_openvino_does)
+    for name, write in (
+        ("model.onnx", lambda: export_onnx(module, model, 12, 1000)),
+        ("model.onnx", lambda: write_metadata(model, describe())),
+        ("model.onnx.sha256", lambda: write_checksum(model)),
+        ("model.xml", lambda: export_openvino(file, tmp_path / "model.xml")),
+        ("table.csv", lambda: write_csv([{"a": 1}], tmp_path / "table.csv", ["a"])),
+        ("pareto.png", lambda: save_figure(new_figure(1, 1), tmp_path / "pareto.png")),
+    ):
+        with pytest.raises(UserError, match=rf"{name} cannot be written: .* bytes are free on /") as told:
+            write()
+        assert not isinstance(told.value, ExportError)  # which compressions take for a format that does not fit
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from deployed import assert_missing_samples_give_nan
 from stages import PlainFit, ToyRecords, assert_restores, build_described, describe_tiny, make_context
 from timm.layers.patch_dropout import PatchDropout
 from tiny import SIGNAL_MODELS
@@ -104,6 +105,7 @@ def drift(found, expected):
 
 def run(deployment):
     runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision)
+    assert_missing_samples_give_nan(runtime)
     return runtime.logits(to_millivolts(ToyRecords().signals)), runtime.kernels()
 
 

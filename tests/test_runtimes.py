@@ -279,7 +279,7 @@ def _foreign(path, output, rank_2=True, target=(7, 5)):
 def test_files_that_give_something_else_are_refused(tmp_path, runtime):
     with pytest.raises(ModelFileError, match=r"gives foo of shape .* first, expected logits"):
         open_runtime(_foreign(tmp_path / "foo.onnx", "foo", target=(-1, 5)), runtime)
-    with pytest.raises(ModelFileError, match=r"gives logits of shape \(.batch.,\) first|gives logits of shape \(None,\) first"):
+    with pytest.raises(ModelFileError, match=r"gives logits of shape \(\S+,\) first"):
         open_runtime(_foreign(tmp_path / "flat.onnx", "logits", rank_2=False, target=(-1,)), runtime)
 
 

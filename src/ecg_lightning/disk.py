@@ -1,13 +1,15 @@
-"""A full disk, in words: what could not be written, on which mount, and how many bytes are missing."""
+"""Files that are written whole or not at all; and a full disk, in words: what, on which mount, how many bytes."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ecg_lightning.errors import DiskFullError
+from ecg_lightning.errors import DiskFullError, UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SAID = ("No space left on device", "Disk quota exceeded")  # by libraries that raise no OSError of their own
@@ -41,20 +43,36 @@ def explain_full(path: Path, needed: int | None = None) -> str:
     )
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file whole or not at all; the file that was there stays where that fails.
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
+    """Write a file whole or not at all: what was there stays, and nothing else is left, when that fails.
 
     Raises:
         DiskFullError: it does not fit.
         OSError: it cannot be written for another reason.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
+        with explaining_full(path, len(data)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(path)
+    finally:
         temporary.unlink(missing_ok=True)
-        if is_full(error):
-            raise DiskFullError(explain_full(path, len(content.encode()))) from error
+
+
+@contextmanager
+def explaining_full(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn an error that a full disk caused, whatever its type, into the sentence of `explain_full`.
+
+    Raises:
+        DiskFullError: the disk is full.
+    """
+    try:
+        yield
+    except UserError:
         raise
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise DiskFullError(explain_full(path, needed)) from error

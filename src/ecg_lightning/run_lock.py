@@ -13,10 +13,7 @@ from ecg_lightning.errors import RunLockedError
 _LOCK_FILE = ".lock"
 _WAIT_S = 2.0  # loader processes of a run that was killed hold its lock for a moment
 _PARTS = ("", "fold*/", "variants/*/")
-_HALF_WRITTEN = (
-    *(".result.json.tmp", ".training.json.tmp", ".fold.json.tmp", ".config.yaml.tmp", ".predictions.csv.tmp"),
-    *(".*.ckpt-*.tmp", "checkpoints/.*.ckpt-*.tmp"),
-)
+_HALF_WRITTEN = (".*.tmp", "checkpoints/.*.tmp")
 
 
 @contextlib.contextmanager
@@ -42,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove temporary files of saves that were killed, by the names that this project gives them."""
+    """Remove temporary files of saves that were killed, by the names that `disk` and `checkpoint_io` give them."""
     for pattern in (f"{part}{name}" for part in _PARTS for name in _HALF_WRITTEN):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)

@@ -65,32 +65,30 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
         context: with the training records.
         n_calibration: how many of them.
     """
-    from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
+    from ecg_lightning.deployment.export import DeployedNetwork, convert_to_onnx, replacing_model
 
     quantization = import_extra("onnxruntime.quantization")
     preprocess = import_extra("onnxruntime.quantization.shape_inference").quant_pre_process
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
-    source = export_onnx(module, folder / "float.onnx", len(LEADS), classifier.description["n_samples"])
-    prepared, target = folder / "prepared.onnx", folder / "onnxruntime.onnx"
-    try:
-        with hushed("root"):  # its advice to preprocess, which was done
-            preprocess(source, prepared, skip_symbolic_shape=True)  # which cannot follow windows and recurrences
-            quantization.quantize_static(
-                prepared,
-                target,
-                _Calibration(context, n_calibration),
-                quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=list(_PRODUCTS),
-                nodes_to_exclude=[*frontend_nodes(prepared), *head_nodes(prepared)],
-                per_channel=True,
-                activation_type=quantization.QuantType.QInt8,
-                weight_type=quantization.QuantType.QInt8,
-                reduce_range=True,  # weights of 7 bits: pairs of products overflow their sum on processors without VNNI
-                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "CalibMovingAverage": True},
-            )
-    finally:
-        source.unlink()
-        prepared.unlink(missing_ok=True)
+    target = folder / "onnxruntime.onnx"
+    with replacing_model(target) as written, hushed("root"):  # its advice to preprocess, which is done
+        source = written.with_name("float.onnx")
+        source.write_bytes(convert_to_onnx(module, target, len(LEADS), classifier.description["n_samples"]))
+        prepared = written.with_name("prepared.onnx")
+        preprocess(source, prepared, skip_symbolic_shape=True)  # which cannot follow windows and recurrences
+        quantization.quantize_static(
+            prepared,
+            written,
+            _Calibration(context, n_calibration),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(_PRODUCTS),
+            nodes_to_exclude=[*frontend_nodes(prepared), *head_nodes(prepared)],
+            per_channel=True,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            reduce_range=True,  # weights of 7 bits: pairs of products overflow their sum on processors without VNNI
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "CalibMovingAverage": True},
+        )
     return Deployment(target, "onnxruntime", "int8", simulated=False)
 
 

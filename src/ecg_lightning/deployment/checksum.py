@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ecg_lightning.deployment.model_file import check_size
 from ecg_lightning.deployment.runtimes import files_of
+from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ModelFileError
 
 _MOST = 4096
@@ -29,9 +30,8 @@ def sha256_of(path: Path) -> str:
 def write_checksum(path: Path) -> Path:
     """Write `<name>.sha256` beside a model, to be checked by `sha256sum --check`; an .xml brings its .bin along."""
     target = _beside(path)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text("".join(f"{sha256_of(file)}  {file.name}\n" for file in files_of(path)))
-    temporary.replace(target)
+    text = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files_of(path))
+    write_whole(target, text)
     return target
 
 

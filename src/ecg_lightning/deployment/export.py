@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 import re
 import tempfile
 import warnings
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import torch
@@ -21,6 +23,8 @@ from torch import Tensor, nn
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.metadata import KEY, Metadata
 from ecg_lightning.deployment.missing import fill_missing, mark_missing
+from ecg_lightning.deployment.runtimes import files_of
+from ecg_lightning.disk import explaining_full, is_full, write_whole
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
@@ -72,14 +76,25 @@ def export_onnx(module: DeployedNetwork, path: Path, n_leads: int, n_samples: in
 
     Raises:
         ExportError: the exporter cannot write this network.
+        UserError: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, convert_to_onnx(module, path, n_leads, n_samples))
+    return path
+
+
+def convert_to_onnx(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> bytes:
+    """Return the content of the file that `export_onnx` writes; `path` is for messages.
+
+    Raises:
+        ExportError: the exporter cannot write this network.
     """
     import_extra("onnxscript")
     millivolts, batch = _example(n_leads, n_samples)
-    with _replacing(path) as target, _explained(path, "torch.onnx.export"):
-        torch.onnx.export(
+    with _explained(path, "torch.onnx.export"):
+        program = torch.onnx.export(
             _exported(module, millivolts, batch),
             (millivolts,),
-            target,
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             opset_version=OPSET,
@@ -87,8 +102,8 @@ def export_onnx(module: DeployedNetwork, path: Path, n_leads: int, n_samples: in
             external_data=False,
             verbose=False,
         )
-        _tidy(target)
-    return path
+        assert program is not None
+        return _tidy(program.model_proto)
 
 
 def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> Path:
@@ -96,11 +111,12 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
 
     Raises:
         ExportError: the exporter cannot write this network.
+        UserError: the disk is full.
     """
-    import_extra("onnx")
+    onnx = import_extra("onnx")
     millivolts, _ = _example(n_leads, n_samples)
+    content = io.BytesIO()
     with (
-        _replacing(path) as target,
         _explained(path, "torch.onnx.export(dynamo=False)"),
         # It turns its log on whatever `verbose` says, and then prints the whole graph when it fails.
         patch.object(torch._C, "_jit_set_onnx_log_enabled", lambda on: None),
@@ -109,7 +125,7 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
         torch.onnx.export(
             module,
             (millivolts,),
-            str(target),
+            cast(Any, content),  # a stream will do, whatever its types say
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_axes={name: {0: BATCH} for name in (INPUT, *OUTPUTS)},
@@ -117,7 +133,9 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
             dynamo=False,
             verbose=False,
         )
-        _tidy(target)
+        tidied = _tidy(onnx.load_from_string(content.getvalue()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, tidied)
     return path
 
 
@@ -140,21 +158,24 @@ def export_openvino(
 
     Raises:
         ExportError: OpenVINO cannot convert it.
+        UserError: the disk is full.
     """
     openvino = import_extra("openvino")
     if path.suffix != ".xml":
         raise ExportError(f"{path}: OpenVINO models are written as .xml; name such a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _explained(path, "OpenVINO"), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+    with replacing_model(path) as written, _explained(path, "OpenVINO"):
         if isinstance(source, Path):
             model = openvino_core().read_model(source)
         else:
             model = _convert(openvino, source, n_leads, n_samples)
         model.get_parameters()[0].set_layout(openvino.Layout(_LAYOUT))
-        written = Path(folder) / path.name
-        openvino.save_model(model, written, compress_to_fp16=compress_to_fp16)
-        written.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        written.replace(path)
+        try:
+            openvino.save_model(model, written, compress_to_fp16=compress_to_fp16)
+        except RuntimeError as error:
+            if "iostream" not in str(error):
+                raise
+            # Its stream says no more; the folder was just made, so it is the disk that is full.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
     return path
 
 
@@ -172,14 +193,18 @@ def export_pt2(
 
     Raises:
         ExportError: `torch.export` cannot trace this network.
+        UserError: the disk is full.
     """
-    with _replacing(path) as target, _explained(path, "torch.export"):
+    with _explained(path, "torch.export"):
         program = _exported(module, *_example(n_leads, n_samples))
         program.example_inputs = None  # a batch of signals would be stored
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # names files of the machine that exported
         extra = {KEY: json.dumps(asdict(about))} if about else {}
-        torch.export.save(program, target, extra_files=extra)
+        content = io.BytesIO()  # on a full disk PyTorch's own writer would end the process
+        torch.export.save(program, content, extra_files=extra)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content.getbuffer())
     return path
 
 
@@ -208,13 +233,11 @@ def _drop_unused(graph: torch.fx.GraphModule) -> None:
             delattr(graph.get_submodule(owner), leaf)
 
 
-def _tidy(path: Path) -> None:
+def _tidy(model: Any) -> bytes:
     """Call the first axis `batch`, and remove the Python stack of every operation: a third of a small file, with paths.
 
     Given a program of `torch.export`, the exporter names the axis after an internal symbol, such as `s46`.
     """
-    onnx = import_extra("onnx")
-    model = onnx.load(path)
     graph = model.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
@@ -224,7 +247,8 @@ def _tidy(path: Path) -> None:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:  # or an expression, such as 2*s46 windows
                 size.dim_param = re.sub(rf"\b{re.escape(symbol)}\b", BATCH, size.dim_param)
-    path.write_bytes(model.SerializeToString())
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _convert(openvino: Any, module: DeployedNetwork, n_leads: int, n_samples: int | None) -> Any:
@@ -240,13 +264,19 @@ def _convert(openvino: Any, module: DeployedNetwork, n_leads: int, n_samples: in
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, beside `path`, which it replaces when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        temporary.replace(path)
+def replacing_model(path: Path) -> Iterator[Path]:
+    """Give a path to write a model to, in a folder beside `path`; all went well, its files replace those of `path`.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    with explaining_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            for source, target in zip(files_of(temporary), files_of(path), strict=True):
+                source.replace(target)
 
 
 @contextmanager
@@ -259,6 +289,8 @@ def _explained(path: Path, exporter: str) -> Iterator[None]:
     except ExportError:
         raise
     except Exception as error:  # exporters raise anything, also classes of their own
+        if is_full(error):
+            raise
         reason = " ".join(str(error.__cause__ or error).split())[:300] or type(error).__name__
         raise ExportError(
             f"{path} was not written: {exporter} cannot convert this network ({reason}); use another format or runtime"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +14,7 @@ from ecg_lightning.deployment import bounds
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.model_file import check_structure, read_description
 from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, PRECISIONS, SUFFIXES
+from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.evaluation.uncertainty import ALPHA
 
@@ -174,11 +173,6 @@ def parse(values: Any) -> Metadata:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(path.stat().st_mode & 0o777)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    mode = path.stat().st_mode & 0o777
+    write_whole(path, content)
+    path.chmod(mode)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_output, check_quantized, counted
+from ecg_lightning.disk import explaining_full, is_full
 from ecg_lightning.errors import HardwareUnavailableError, ModelFileError
 
 _INT8 = (
@@ -76,7 +77,7 @@ class ONNXRuntime:
     def kernels(self) -> list[Kernel]:
         """The operations of the graph as ONNX Runtime optimised it for this processor."""
         onnx = import_extra("onnx")
-        with tempfile.TemporaryDirectory() as folder:
+        with explaining_full(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
             optimised = Path(folder) / "optimised.onnx"
             self._open(1, optimised)
             nodes = onnx.load(optimised).graph.node
@@ -96,6 +97,8 @@ class ONNXRuntime:
                 self._path, options, providers=[(self._provider, _OPTIONS.get(self.name, {}))]
             )
         except Exception as error:  # ONNX Runtime's own classes derive from nothing narrower
+            if optimised and is_full(error):
+                raise
             raise self._unusable(error) from None
 
     def _unusable(self, error: Exception) -> ModelFileError:

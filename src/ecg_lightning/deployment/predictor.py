@@ -73,8 +73,8 @@ class Predictor:
         logits_2C = self.runtime.logits(probe)
         if logits_2C.shape != (2, len(self.metadata.classes)):
             raise ModelFileError(
-                f"{path} gives {logits_2C.shape[1]} outputs, its description names {len(self.metadata.classes)} classes: the "
-                "file was changed; export it again"
+                f"{path} gives {logits_2C.shape[1]} outputs, its description names {len(self.metadata.classes)} "
+                "classes: the file was changed; export it again"
             )
         if not np.isnan(logits_2C[1]).all():
             self.notes += (

@@ -15,6 +15,12 @@ from ecg_lightning.evaluation.bootstrap import Floats, Interval
 from ecg_lightning.evaluation.decisions import decide, macro_scores
 from ecg_lightning.evaluation.predictions import Predictions, aligned, in_order
 
+LEAST_SEEDS = 3
+"""Trainings from which on their spread is a part of an interval.
+
+Two have one degree of freedom, whose Student's t of 12.7 makes intervals that say nothing: wider than [0, 1].
+"""
+
 Training = tuple[Predictions, Predictions]
 """A training's predictions of the validation fold and of the split to score."""
 
@@ -38,8 +44,9 @@ class Difference:
     Attributes:
         f1: of the means of macro F1.
         auroc: of the means of macro AUROC.
-        of: what alone the intervals hold for: `one run` where one of them was trained once, so that they know nothing
-            of its other seeds but what the other recipe's say, or `these runs`; empty where they hold for recipes.
+        of: what limits the verdict: `one run` or `two seeds cannot tell` where one of them has fewer than `LEAST_SEEDS`
+            trainings, so that the intervals know nothing of its other seeds but what the other recipe's say; `these
+            runs` where both share trainings; empty where the intervals hold for recipes.
     """
 
     f1: Interval
@@ -67,12 +74,12 @@ def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1
 
 
 def mean_interval(scores_SR: Floats) -> Interval:
-    """Of the mean over a recipe's trainings: other patients and, where there are several, other seeds.
+    """Return the mean over a recipe's trainings, for other patients and, from `LEAST_SEEDS` on, for other seeds.
 
     Args:
         scores_SR: (S, R + 1) of `Scores`.
     """
-    return _with_seeds(bootstrap.interval(scores_SR.mean(axis=0)), [scores_SR])
+    return _within(_with_seeds(bootstrap.interval(scores_SR.mean(axis=0)), [scores_SR]), 0.0, 1.0)
 
 
 def compare(recipe: Scores, reference: Scores, shared: bool = False) -> Difference:
@@ -85,35 +92,55 @@ def compare(recipe: Scores, reference: Scores, shared: bool = False) -> Differen
             so that the interval is over patients, of these trainings.
     """
     f1, auroc = (
-        _with_seeds(bootstrap.interval(own_SR.mean(axis=0) - its_SR.mean(axis=0)), [] if shared else [own_SR, its_SR])
+        _within(
+            _with_seeds(
+                bootstrap.interval(own_SR.mean(axis=0) - its_SR.mean(axis=0)), [] if shared else [own_SR, its_SR]
+            ),
+            -1.0,
+            1.0,
+        )
         for own_SR, its_SR in zip(recipe, reference, strict=True)
     )
-    single = min(len(recipe.f1), len(reference.f1)) == 1
-    return Difference(f1, auroc, of="these runs" if shared else "one run" if single else "")
+    fewest = min(len(recipe.f1), len(reference.f1))
+    return Difference(f1, auroc, of="these runs" if shared else _TOO_FEW.get(fewest, ""))
 
 
 def verdict(interval: Interval, of: str = "") -> str:
-    """`better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`.
+    """Return `better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`.
 
     Args:
         interval: of a difference.
-        of: see `Difference`; said with a difference that is shown.
+        of: see `Difference`; said with a difference that is shown, and always of two seeds.
     """
     said = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no difference shown"
-    return f"{said} ({of})" if of and said != "no difference shown" else said
+    return f"{said} ({of})" if of and (said != "no difference shown" or of == _TOO_FEW[2]) else said
+
+
+_TOO_FEW = {1: "one run", 2: "two seeds cannot tell"}
 
 
 def _with_seeds(patients: Interval, recipes: Sequence[Floats]) -> Interval:
     """Widen an interval over patients by the one over seeds; they are independent, so their squares add up.
 
-    Student's, with one variance for all recipes: two or three seeds hardly tell a variance, and resampling them would
-    make it too small by a third. Where no recipe has two, nothing is known of seeds and nothing is added.
+    Student's, with one variance for all recipes, taken from those with `LEAST_SEEDS` trainings: resampling three seeds
+    would make it too small by a third. Where no recipe has as many, nothing is known of seeds and nothing is added.
     """
-    degrees = sum(len(scores_SR) - 1 for scores_SR in recipes)
+    spread = [scores_SR[:, 0] for scores_SR in recipes if len(scores_SR) >= LEAST_SEEDS]
+    degrees = sum(len(scores_S) - 1 for scores_S in spread)
     if degrees == 0:
         return patients
-    squares = sum(float(((own_S := scores_SR[:, 0]) - own_S.mean()) @ (own_S - own_S.mean())) for scores_SR in recipes)
+    squares = sum(float((scores_S - scores_S.mean()) @ (scores_S - scores_S.mean())) for scores_S in spread)
     error = math.sqrt(squares / degrees * sum(1 / len(scores_SR) for scores_SR in recipes))
     seeds = float(stats.t.ppf(0.975, degrees)) * error
     value, low, high = patients
     return Interval(value, value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds))
+
+
+def _within(interval: Interval, least: float, most: float) -> Interval:
+    """Cut an interval where no score can be: what it holds of the true value stays the same.
+
+    Student's interval is symmetric and knows no bounds. Cutting it changes no coverage, since the true value lies
+    within them (Mandelkern 2002, "Setting confidence intervals for bounded parameters", Statistical Science 17(2)).
+    """
+    value, (low, high) = interval.value, np.clip(interval[1:], least, most)  # NaN stays NaN
+    return Interval(value, float(low), float(high))

@@ -115,7 +115,7 @@ def averaged(parts: Sequence[Predictions]) -> Predictions:
 
 
 def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
-    """Write one row a record, with the name of its split.
+    """Write one row a record, with the name of its split; whole or not at all.
 
     Args:
         path: the .csv file.

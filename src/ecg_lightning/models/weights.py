@@ -141,7 +141,7 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # hubs and unpicklers raise a dozen unrelated types; safetensors' panic is no Exception
+    except BaseException as error:  # a dozen unrelated types; a panic of safetensors is no Exception
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         way_out = (
             "Without a connection, set model.weights=FILE to a local copy, or model.pretrained=false to train from "

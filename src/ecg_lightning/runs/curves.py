@@ -5,7 +5,9 @@ They are drawn without pyplot, which would keep every figure of a long run open.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from torchmetrics.functional.classification import (
     binary_roc,
 )
 
+from ecg_lightning.disk import write_whole
 from ecg_lightning.evaluation.calibration import expected_calibration_error
 from ecg_lightning.evaluation.uncertainty import Abstention
 
@@ -136,6 +139,17 @@ def new_figure(width_inches: float, height_inches: float, **settings: Any) -> Fi
     figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, facecolor="white", **settings)
     FigureCanvasAgg(figure)
     return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a .png file, whole or not at all.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(path, content.getbuffer())
 
 
 def _is_rankable(targets_NC: Array) -> npt.NDArray[np.bool_]:

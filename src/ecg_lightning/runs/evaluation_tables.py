@@ -136,7 +136,7 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
     for row in rows:
         cells = []
         for metric in ("f1", "auroc"):
-            spread = f" ±{row[f'{metric}_sd']:.3f}" if row[f"{metric}_sd"] is not None else ""
+            spread = f" ±{row[f'{metric}_sd']:.3f}" if row["covers_seeds"] else ""
             cells.append(_with_interval(row[metric]) + spread)
             change = row.get(f"{metric}_change")
             cells += [_signed(change), row[f"{metric}_verdict"]] if change else ["–", ""]
@@ -144,6 +144,13 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
         seeds = f"{row['run']} and {more} more seed{'s' if more > 1 else ''}" if more else row["run"]
         table.add_row(f"average of the {more + 1} runs" if row["averaged"] else seeds, *cells)
     console.print(table)
+    for row in rows:
+        if row["f1_sd"] is not None and not row["covers_seeds"]:
+            console.print(
+                f"{row['run']}: spread over {len(row['runs'])} seeds (standard deviation): F1 {row['f1_sd']:.3f}, "
+                f"AUROC {row['auroc_sd']:.3f}, not in the intervals",
+                highlight=False,
+            )
     if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
         console.print(
             f"made by different code, which a difference may come from, too: {'; '.join(codes)}", highlight=False
@@ -161,8 +168,8 @@ def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Consol
         f"fold{too_good}. "
         "Δ: to the first run, paired bootstrap by patient, 95 %: better or worse where the interval leaves 0 out."
         + (
-            " Runs that differ in their seed alone are one row: their mean, ± the standard deviation between them; its "
-            "interval covers seeds, too."
+            " Runs that differ in their seed alone are one row: their mean and, from three runs on, ± the standard "
+            "deviation between them; then its interval covers seeds, too."
             if several
             else " Of one run a recipe the intervals say nothing of other seeds."
         )

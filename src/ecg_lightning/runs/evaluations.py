@@ -28,20 +28,23 @@ def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]
     """
     found = read_predictions(folder / PREDICTIONS_FILE)
     result = read_result(_run_of(folder))
-    made = result.get("data", {})
-    if "val" in result.get("metrics", {}) and "val" not in found:
+    made = result["data"]
+    if "val" in result["metrics"] and "val" not in found:
         raise DataError(
             f"{folder / PREDICTIONS_FILE} holds no predictions of the split val, which the run made: it was cut; run "
             "the model again"
         )
     for name, one in found.items():
-        known = result.get("evaluation", {}).get(name, {}).get("positives", one.classes)
+        said = result["evaluation"].get(name)
+        known = said.get("positives") if isinstance(said, dict) else None
+        known = known if isinstance(known, dict) else one.classes
         if set(known) != set(one.classes):
             raise DataError(
                 f"{folder / PREDICTIONS_FILE} holds the classes {', '.join(one.classes)}, the run predicted "
                 f"{', '.join(known)}: it was cut; run the model again"
             )
-        if (n_made := made.get(f"n_{name}", len(one.ecg_ids))) != len(one.ecg_ids):
+        n_made = made.get(f"n_{name}")
+        if isinstance(n_made, int) and n_made != len(one.ecg_ids):
             raise DataError(
                 f"{folder / PREDICTIONS_FILE} holds {len(one.ecg_ids):,} records of the split {name}, the run "
                 f"predicted {n_made:,}: it was cut; run the model again"
@@ -81,8 +84,8 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     """
     val, scored = read_run(folder, split)
     run = _run_of(folder)
-    described, config = read_result(run).get("data") or {}, read_config(run)
-    if "label_rule" not in described:
+    described, config = read_result(run)["data"], read_config(run)
+    if not isinstance(described.get("label_rule"), str):
         raise DataError(f"{run}/{RESULT_FILE} does not say of which data the run is; run the model again")
     thresholds_C = _thresholds(run, scored) if val is None else None
     task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
@@ -92,7 +95,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         "task": task,
         "label_rule": label_rule,
         "n_tried": n_tried(run),
-        "times_test_scored": times_scored(run, config.get("ckpt_path")),
+        "times_test_scored": times_scored(run, path if isinstance(path := config.get("ckpt_path"), str) else None),
         "chose_epoch": any(
             one.get("train") and one.get("scored_epoch", "best") == "best"
             for one in map(read_config, trainings_of(run))
@@ -213,6 +216,7 @@ def compare_runs(
         for metric, scores_SR in scores._asdict().items():
             row[metric] = paired.mean_interval(scores_SR)
             row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(trainings) > 1 else None
+        row["covers_seeds"] = len(trainings) >= paired.LEAST_SEEDS
         if reference is None:
             reference = scores
         else:

@@ -62,5 +62,5 @@ def times_scored(run: Path, ckpt_path: str | None = None) -> int:
     try:
         with (checkpoint.parent / LEDGER_FILE).open(newline="") as file:
             return sum(row["checkpoint"] == checkpoint.name for row in csv.DictReader(file))
-    except (OSError, csv.Error, KeyError):
+    except (OSError, ValueError, csv.Error, KeyError):  # a path from a stranger's configuration, too
         return 0

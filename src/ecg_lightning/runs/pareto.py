@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
-from ecg_lightning.runs.curves import COLOURS, new_figure
+from ecg_lightning.runs.curves import COLOURS, new_figure, save_figure
 from ecg_lightning.runs.variants import PARETO_FILE, variant_name, variant_rows
 
 _AXES = (("ms", "ms a record (batch 1, one thread)"), ("megabytes", "MB on disk"))
@@ -75,9 +75,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def write_pareto(result: Mapping[str, Any], folder: Path, loggers: Sequence[Logger]) -> str:
-    """`pareto.png` of one run, and the same in TensorBoard; gives the file's name."""
+    """Write `pareto.png` of one run, and the same in TensorBoard; return the file's name.
+
+    Raises:
+        UserError: the disk is full.
+    """
     figure = pareto_figure(variant_rows(result))
-    figure.savefig(folder / PARETO_FILE)
+    save_figure(figure, folder / PARETO_FILE)
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure("pareto", figure)

@@ -146,8 +146,14 @@ def _is_of(value: Any, kind: Any) -> bool:
     if get_origin(kind) is UnionType:
         return any(_is_of(value, one) for one in inner)
     if kind is float:
-        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        return value is None or is_figure(value)
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def is_figure(value: Any) -> bool:
+    """Return whether a value from JSON is a finite number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
 
 
 def _printable(value: Any) -> Any:

@@ -184,13 +184,14 @@ def report_variants(folder: Path, console: Console) -> Figure | None:
     rows = [row for run, result in runs.items() for row in variant_rows(result, run)]
     if not rows:
         return None
-    from ecg_lightning.runs.pareto import pareto_figure  # matplotlib: only where there is something to draw
+    from ecg_lightning.runs.curves import save_figure  # matplotlib: only where there is something to draw
+    from ecg_lightning.runs.pareto import pareto_figure
 
     write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
     timed = [row for run, result in runs.items() for row in runtime_rows(result, run)]
     write_csv(timed, folder / "runtimes.csv", RUNTIME_COLUMNS)
     figure = pareto_figure(rows)
-    figure.savefig(folder / PARETO_FILE)
+    save_figure(figure, folder / PARETO_FILE)
     console.print(f"{folder}/variants.csv", style="italic", highlight=False, markup=False, soft_wrap=True)
     print_variants(without_repeats(rows), console)
     return figure

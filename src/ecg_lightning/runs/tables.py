@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,8 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ecg_lightning.disk import write_whole
 from ecg_lightning.runs.console import fits
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, clock, read_result
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, clock, is_figure, read_result
 
 COLUMNS = (
     "run",
@@ -63,16 +64,11 @@ def collect(sweep_dir: Path, known: Mapping[str, RunResult] | None = None) -> li
 
 def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str] = COLUMNS) -> None:
     """Write the rows, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, table.getvalue())
 
 
 def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) -> None:
@@ -159,11 +155,7 @@ def _row(run: str, result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _figures(values: Any) -> dict[str, Any]:
     """Return the numbers of a table; a stranger's result may hold anything."""
-    return {name: value for name, value in values.items() if _is_number(value)} if isinstance(values, dict) else {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return {name: value for name, value in values.items() if is_figure(value)} if isinstance(values, dict) else {}
 
 
 def _caption(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,0 +1,130 @@
+"""Run folders and weights of a stranger end in one sentence, or in what they say."""
+
+import io
+import json
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from ecg_lightning.errors import CheckpointError, DataError
+from ecg_lightning.models.weights import load_file
+from ecg_lightning.runs import console
+from ecg_lightning.runs.evaluations import evaluate_run
+from ecg_lightning.runs.results import read_config, read_result
+from ecg_lightning.runs.tables import collect, print_table
+
+RUN = Path(__file__).parent / "fixtures_6647fd0" / "run"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Path(shutil.copytree(RUN, tmp_path / "run"))
+
+
+def _change(run, **changes):
+    (run / "result.json").write_text(json.dumps(json.loads((run / "result.json").read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metrics": None},
+        {"metrics": [1]},
+        {"data": None},
+        {"variants": [5]},
+        {"overrides": [{}]},
+        {"choices": {"model": 5}},
+        {"timing": {"epochs": float("nan")}},
+        {"score": "high"},
+        {"score": 10**400},
+        {"notes": "one"},
+        {"status": None},
+    ],
+)
+def test_results_of_another_layout_are_refused(run, changes):
+    _change(run, **changes)
+    (field,) = changes
+    with pytest.raises(DataError, match=rf"result\.json cannot be read \({field} holds"):
+        read_result(run)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "5", "", '{"a":' * 50_000, "\x00"])
+def test_results_that_are_none_are_refused(run, text):
+    (run / "result.json").write_text(text)
+    with pytest.raises(DataError, match=r"result\.json cannot be read"):
+        read_result(run)
+
+
+def test_results_of_any_size_are_not_read(run):
+    for name, read in (("result.json", read_result), ("config.yaml", read_config)):
+        with (run / name).open("r+b") as file:
+            file.truncate(3 * 2**30)
+        with pytest.raises(DataError, match=r"it has 3,221,225,472 bytes"):
+            read(run)
+
+
+def test_aliases_in_a_configuration_are_refused(run):
+    """Nine lines of them stand for 10⁹ values."""
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    (run / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"config\.yaml cannot be read \(it holds aliases\)"):
+        read_config(run)
+    (run / "config.yaml").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"config\.yaml cannot be read"):
+        read_config(run)
+
+
+def test_nothing_of_a_result_commands_the_terminal(run, monkeypatch):
+    _change(run, overrides=["a=\x1b[2J", "[/red]", ":smile:"], choices={"model": "\x1b]0;title\x07"}, reason="[bold")
+    monkeypatch.setattr(console, "Console", lambda **settings: Console(file=io.StringIO(), **settings | {"width": 200}))
+    terminal = console.make_console()
+    print_table(collect(run.parent), terminal, "title")
+    told = terminal.file.getvalue()
+    assert "\x1b" not in told
+    assert r"\x1b]0;title" in told
+
+
+def test_figures_that_are_none_are_left_out(run):
+    _change(
+        run, metrics={"val": 5, "test": {"f1_macro": "x"}}, evaluation={"test": {"positives": 5}}, data={"n_test": []}
+    )
+    (row,) = collect(run.parent)
+    assert (row["val_f1_macro"], row["test_f1_macro"], row["n_test"], row["label_rule"]) == (None,) * 4
+    with pytest.raises(DataError, match="does not say of which data the run is"):
+        evaluate_run(run, "test", None, 100)
+
+
+def _safetensors(header):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<Q", 2**63) + b"{}",
+        _safetensors(b"[" * 100_000),
+        _safetensors({f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(30_000)}),
+        _safetensors({"weight": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 0]}}),
+        _safetensors({"__metadata__": {"a": 5}}),
+    ],
+)
+def test_weights_that_are_a_bomb_are_refused(tmp_path, content):
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"cannot be loaded: .* Give a file of this network's weights"):
+        load_file(torch.nn.Linear(2, 2), str(tmp_path / "w.safetensors"), stem=(), head="head.")
+
+
+def test_compressed_weights_are_not_unpacked(tmp_path):
+    torch.save({"weight": torch.zeros(10)}, tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(tmp_path / "w.pt", "w", 8) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, bytes(10**7) if name.endswith("data/0") else plain.read(name))
+    with pytest.raises(CheckpointError, match="a compressed archive"):
+        load_file(torch.nn.Linear(2, 2), str(tmp_path / "w.pt"), stem=(), head="head.")
