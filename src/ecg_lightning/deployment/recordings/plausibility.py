@@ -162,11 +162,10 @@ def _check_flat(signals_CT: Floats, rate: float, notes: list[str]) -> None:
     flat_CB = np.ptp(blocks_CBW, axis=2) <= _FLAT_MV
     seconds = signals_CT.shape[1] / rate
     least = round(_FLAT_S * rate / width)
-    everywhere_B = flat_CB.all(axis=0)
-    if blocks := _in_long_runs(everywhere_B, least):
+    if blocks := _in_long_runs(flat_CB.all(axis=0), least):
         notes.append(f"{blocks * width / rate:.2g} of the {seconds:g} s are flat in all leads: only the rest is an ECG")
-    flat_CB &= ~everywhere_B & ~off[:, None]
-    for lead in np.flatnonzero(flat_CB.sum(axis=1) >= least):
+        return
+    for lead in np.flatnonzero(flat_CB.sum(axis=1) * ~off >= least):
         if blocks := _in_long_runs(flat_CB[lead], least):
             notes.append(f"lead {LEADS[lead]} is flat for {blocks * width / rate:.2g} of the {seconds:g} s")
 
