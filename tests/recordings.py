@@ -25,7 +25,7 @@ def heartbeats(time, per_minute=75):
     )
     rows = [
         0.1 * p - 0.1 * q + (0.5 + 0.1 * row) * r - (0.1 + 0.08 * row) * s + (0.15 + 0.02 * row) * t
-        for row in (0, 4, *range(6))
+        for row in (0.5, 4.5, *range(6))
     ]
     return np.stack([*limb_leads(*rows[:2]), *rows[2:]])
 
