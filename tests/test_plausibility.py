@@ -100,3 +100,8 @@ def test_a_large_offset_is_subtracted(tmp_path):
 def test_synthetic_records_have_hardly_any_note(synthetic_root):
     records = sorted(synthetic_root.glob("records100/*/*.hea"))[:100]
     assert sum(bool(read_record(record, **MODEL).notes) for record in records) <= 2
+
+
+def test_no_real_record_is_refused_and_hardly_any_has_a_note(ptbxl_root):
+    records = sorted(ptbxl_root.glob("records100/*/*.hea"))[:500]
+    assert sum(bool(read_record(record, **MODEL).notes) for record in records) <= 0.02 * len(records)
