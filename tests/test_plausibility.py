@@ -51,7 +51,7 @@ KINDS = pytest.mark.parametrize("kind", ["wfdb", "csv", "npy"])
         ("small", ECG / 10, 100, "its amplitude is below that of the records trained on"),
         ("padded", np.where(TIME < 7, ECG, 0), 100, "3 of the 10 s are flat in all leads"),
         ("half_flat", np.where(TIME < 5, ECG, 0), 100, "5 of the 10 s are flat in all leads"),
-        ("lead_off", np.where(LEAD["V3"] & (TIME > 6), 0, ECG), 100, "lead V3 is flat for 4"),
+        ("lead_off", np.where(LEAD["V3"] & (TIME > 6), 0, ECG), 100, "lead V3 is flat for up to 4"),
         ("clipped", np.clip(ECG, -0.15, 0.15), 100, "is clipped: it stays at its largest or smallest value"),
         ("offset", ECG + 30 * LEAD["V2"], 100, "lead V2 lies 30 mV off zero, farther than PTB-XL's records do"),
         ("gain", np.where(LEAD["AVF"], 1.5, 1) * ECG, 100, "its limb leads contradict each other by"),

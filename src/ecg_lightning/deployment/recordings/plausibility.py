@@ -172,9 +172,10 @@ def _check_flat(signals_CT: Floats, rate: float, notes: list[str]) -> None:
     if blocks := _in_long_runs(flat_CB.all(axis=0), least):
         notes.append(f"{blocks * width / rate:.2g} of the {seconds:g} s are flat in all leads: only the rest is an ECG")
         return
-    for lead in np.flatnonzero(flat_CB.sum(axis=1) * ~off >= least):
-        if blocks := _in_long_runs(flat_CB[lead], least):
-            notes.append(f"lead {LEADS[lead]} is flat for {blocks * width / rate:.2g} of the {seconds:g} s")
+    blocks_C = np.array([_in_long_runs(flat_B, least) for flat_B in flat_CB]) * ~off
+    if blocks_C.any():
+        longest = blocks_C.max() * width / rate
+        notes.append(f"lead {_names(blocks_C > 0)} is flat for up to {longest:.2g} of the {seconds:g} s")
 
 
 def _in_long_runs(mask_T: Booleans, least: int) -> int:
