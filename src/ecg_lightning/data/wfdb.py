@@ -66,10 +66,6 @@ class RecordReader:
         if header:
             self._check_signals(out_CT, *header)
 
-    def fits(self, record: str) -> bool:
-        """Whether the record's header is one of PTB-XL's at this rate; its signals are not looked at."""
-        return self._header.match(_read_header_file(record)) is not None
-
     def _read_header(self, record: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """First sample and checksum of each lead, from a header that says nothing unexpected."""
         header = _read_header_file(record)

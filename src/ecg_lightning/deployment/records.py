@@ -60,15 +60,17 @@ def read_record(
     try:
         if units not in (None, *UNITS):
             raise RecordError(f"units {units}: allowed are {', '.join(UNITS)}")
-        window = Window(sampling_rate, n_samples)
-        reading, named, way_out = _read(path, window, rate, units, notes)
-        signals_CT = _cut(reading, window, notes)
-        if not named:
-            notes.append(f"its leads have no names: taken in the order {', '.join(LEADS)}")
-        signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, notes)
-        if not window.is_at(reading.rate):
-            notes.append(f"resampled from {reading.rate:g} to {sampling_rate} Hz")
-            signals_CT = window.resample(signals_CT, reading.rate)
+        # Damaged values may overflow; what they become is no voltage of an ECG, and refused.
+        with np.errstate(over="ignore", invalid="ignore"):
+            window = Window(sampling_rate, n_samples)
+            reading, named, way_out = _read(path, window, rate, units, notes)
+            signals_CT = _cut(reading, window, notes)
+            if not named:
+                notes.append(f"its leads have no names: taken in the order {', '.join(LEADS)}")
+            signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, notes)
+            if not window.is_at(reading.rate):
+                notes.append(f"resampled from {reading.rate:g} to {sampling_rate} Hz")
+                signals_CT = window.resample(signals_CT, reading.rate)
     except RecordError as error:
         raise DataError(f"{path}: {error}") from None
     except FileNotFoundError as error:

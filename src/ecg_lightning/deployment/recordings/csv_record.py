@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".tsv", ".txt")
-_MAX_BYTES = 100_000_000
+_MAX_BYTES = 50_000_000
 _MAX_LINE = 65_536  # characters
 _MAX_COLUMNS = 256
 _CHUNK = 1 << 20
@@ -144,7 +144,6 @@ def _parse(rows: Sequence[str], table: Table) -> pd.DataFrame:
             skipinitialspace=True,
             keep_default_na=False,
             na_values=[*MISSING, *map(str.upper, MISSING), "NaN", "-NaN", "None", "Null"],
-            float_precision="round_trip",
             low_memory=False,
         )
     except (ValueError, OverflowError) as error:  # a ParserError is a ValueError

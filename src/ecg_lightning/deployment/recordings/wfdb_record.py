@@ -26,7 +26,7 @@ from ecg_lightning.deployment.recordings.window import Floats, Reading, Window
 
 SUFFIXES = (".hea", ".dat", ".mat")
 _NEARLY_ALL = 0.75  # of the leads; where more of them differ, each was scaled by itself
-_WHOLE_SAMPLES = 16_000_000  # of one signal file; of longer ones only the first seconds are read
+_WHOLE_SAMPLES = 4_000_000  # of one signal file; of longer ones only the first seconds are read
 
 
 @dataclass(frozen=True)
