@@ -47,7 +47,7 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         key
         for key in flat_one.keys() | flat_other.keys()
         if flat_one.get(key) != flat_other.get(key)
-        and (key in flat_one and key in flat_other or flat_one.get(key) or flat_other.get(key))
+        and ((key in flat_one and key in flat_other) or flat_one.get(key) or flat_other.get(key))
     )
 
 

@@ -74,7 +74,7 @@ class SweepReport(Callback):
                 del self.unwritten[folder]
             if self._cells:
                 write_csv(self._rows(), self._folder / SWEEP_TABLE)
-        except OSError as error:
+        except (OSError, UserError) as error:
             log.warning("%s", _explain(error, self._folder / SWEEP_TABLE))
             return False
         return True
@@ -135,7 +135,9 @@ class SweepReport(Callback):
         return collect(self._folder, {cell.run: cell.result for cell in self._cells})
 
 
-def _explain(error: OSError, path: Path) -> str:
+def _explain(error: OSError | UserError, path: Path) -> str:
+    if isinstance(error, UserError):
+        return str(error)
     return explain_full(path) if is_full(error) else f"{error.filename or path}: {error.strerror or error}"
 
 

@@ -6,11 +6,10 @@ import contextlib
 import dataclasses
 import logging
 import math
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from types import FrameType
@@ -25,11 +24,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.processor import available_cores
+from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
 from ecg_lightning.runs.sweep import SweepReport
 from ecg_lightning.sweeps.cells import Cell, compose_cell, nearest_difference, place, settings_in
 from ecg_lightning.sweeps.folder import STOP_S, check_holds_no_other, find_unfinished, lock, wait_for_cells
 from ecg_lightning.sweeps.process import SIGNALS, CellProcess, Job, start_server
+from ecg_lightning.sweeps.shared import forget_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +91,9 @@ class Sweep:
         self._lock = self._open(planned)
         self._cells = planned or []
         self._report.begin(self.folder, self._cells)
+        forget_refused(self.folder)
         if planned is None or not all(cell.finished for cell in planned):
-            start_server()
+            start_server(_modules([cell.settings for cell in self._cells if not cell.finished]))
 
     @property
     def folder(self) -> Path:
@@ -184,8 +186,9 @@ class Sweep:
                     self._limit(one)
 
     def _start(self, cell: Cell, total: int, left: int) -> None:
-        varying = set(cell.overrides) - set.intersection(*(set(other.overrides) for other in self._cells))
-        told = " ".join(filter_overrides([part for part in cell.overrides if part in varying or len(self._cells) == 1]))
+        shared = set.intersection(*[set(other.overrides) for other in self._cells])
+        own = [part for part in cell.overrides if part not in shared or len(self._cells) == 1]
+        told = " ".join(filter_overrides(own))
         about = ""
         if self._seconds:
             mean = sum(self._seconds) / len(self._seconds)
@@ -276,6 +279,15 @@ class Sweep:
                 signal.signal(number, handler)
 
 
+def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the modules that the server imports: what every training needs, and the cells' models and stages."""
+    targets = {str(value) for one in settings for key, value in flat(one).items() if key.endswith("_target_")}
+    modules = {target.rpartition(".")[0] for target in targets if target.startswith("ecg_lightning.")}
+    if any(one.get("compression", {}).get("stages") or "train" not in one for one in settings):
+        modules.add("ecg_lightning.compressing")
+    return ["ecg_lightning.sweeps.preloaded", *sorted(modules)]
+
+
 def _configured(cell: Cell, folder: Path, threads: int | None) -> DictConfig:
     """Return the configuration that a cell's process is given: in its folder, from its checkpoint, with its threads."""
     config = cell.config
@@ -283,16 +295,10 @@ def _configured(cell: Cell, folder: Path, threads: int | None) -> DictConfig:
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder), cell.run
         if config.get("train") and config.ckpt_path is None:
-            config.ckpt_path = begun(folder / cell.run)
+            config.ckpt_path = start_or_go_on(folder / cell.run)
         if threads is not None and config.get("hardware") and config.hardware.threads is None:
             config.hardware.threads = max(1, threads)
     return config
-
-
-def begun(run: Path) -> str | None:
-    """Return the `ckpt_path` with which a training starts anew or goes on with what is in its folder."""
-    there = any(any(run.glob(pattern)) for pattern in ("checkpoints/last.ckpt", "fold*/checkpoints/last.ckpt"))
-    return "last" if there else None
 
 
 def _result_in(folder: Path) -> RunResult | None:
@@ -300,12 +306,15 @@ def _result_in(folder: Path) -> RunResult | None:
 
 
 def _returned(cell: Cell) -> JobReturn:
-    task, hydra = OmegaConf.masked_copy(cell.config, [key for key in cell.config if key != "hydra"]), cell.config.hydra
+    task, hydra = (
+        OmegaConf.masked_copy(cell.config, [str(key) for key in cell.config if key != "hydra"]),
+        cell.config.hydra,
+    )
     return JobReturn(
         overrides=list(hydra.overrides.task),
         cfg=task,
         hydra_cfg=OmegaConf.masked_copy(cell.config, "hydra"),
-        working_dir=os.getcwd(),
+        working_dir=str(Path.cwd()),
         task_name=JobRuntime.instance().get("name"),
         status=JobStatus.COMPLETED,
         _return_value=cell.result.score if cell.result.status == "ok" else None,

@@ -1,0 +1,187 @@
+"""Cells of a sweep in processes of their own, with a task that needs no training."""
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+from faults import FAULTS, job
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+
+from ecg_lightning.disk import explain_full
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.runs import sweep as runs_sweep
+from ecg_lightning.sweeps import folder as sweep_folder
+from ecg_lightning.sweeps import sweep as sweep_module
+
+ROOT = """
+defaults: [_self_, override hydra/launcher: process]
+seed: 0
+fault: none
+lr: 0.1
+train: true
+ckpt_path: null
+task_name: trivial
+hydra:
+  sweep: {dir: 'sweeps/${now:%H-%M-%S-%f}', subdir: '${hydra:job.num}_seed${seed}'}
+  callbacks: {report: {_target_: ecg_lightning.runs.sweep.SweepReport}}
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Start a sweep of `faults.job` in this process; returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep_module, "_modules", lambda settings: ["ecg_lightning.sweeps.process"])
+    monkeypatch.setattr(sweep_module, "STOP_S", 1.0)
+    monkeypatch.setattr(runs_sweep, "print_sweep", lambda folder, rows: None)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "trivial.yaml").write_text(ROOT)
+
+    def start(*overrides):
+        GlobalHydra.instance().clear()
+        hydra = Hydra.create_main_hydra2("trivial", create_config_search_path(str(tmp_path / "conf")))
+        try:
+            hydra.multirun("trivial", job, [*overrides, "hydra.mode=MULTIRUN"])
+        except SystemExit as stop:
+            return stop.code
+        finally:
+            GlobalHydra.instance().clear()
+        return 0
+
+    return start
+
+
+def rows(folder):
+    with (folder / "results.csv").open() as file:
+        return {row["run"]: row for row in csv.DictReader(file)}
+
+
+def runs_of(folder):
+    """How often each cell ran, and with which ckpt_path."""
+    return {path.parent.name: path.read_text().splitlines() for path in folder.glob("*/runs.txt")}
+
+
+def test_each_kind_of_death_is_a_row_with_its_reason(sweep, tmp_path, capfd):
+    kinds = ",".join(FAULTS)
+    assert sweep(f"fault=none,{kinds},fine", "hydra.launcher.cell_timeout=4", "hydra.sweep.dir=s") == 1
+    found = list(rows(tmp_path / "s").values())
+    assert len(found) == len(FAULTS) + 2
+    by_number = {int(row["run"].split("_")[0]): row for row in found}
+    for number, (kind, (_, reason)) in enumerate(FAULTS.items(), start=1):
+        assert by_number[number]["status"] == "failed", kind
+        assert reason in by_number[number]["reason"], kind
+        written = json.loads((tmp_path / "s" / by_number[number]["run"] / "result.json").read_text())
+        assert (written["status"], written["reason"]) == ("failed", by_number[number]["reason"])
+        assert written["overrides"] == [f"fault={kind}"]
+    assert [by_number[number]["status"] for number in (0, len(FAULTS) + 1)] == ["ok", "ok"]
+    told = capfd.readouterr()
+    assert f"{len(FAULTS)} of {len(FAULTS) + 2} cells did not finish" in told.err
+    assert "cell 3 of 12, about " in told.out
+
+
+def test_the_same_command_runs_what_failed_and_nothing_else(sweep, tmp_path):
+    command = ("seed=1,2,3", "hydra.sweep.dir=s")
+    (tmp_path / "s" / "1_seed2").mkdir(parents=True)
+    (tmp_path / "s" / "1_seed2" / "runs.txt").mkdir()  # makes the cell fail
+    assert sweep(*command) == 1
+    assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "ok", "failed"]
+    (tmp_path / "s" / "1_seed2" / "runs.txt").rmdir()
+    checkpoint = tmp_path / "s" / "1_seed2" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    assert sweep(*command) == 0
+    assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok"] * 3
+    ran = runs_of(tmp_path / "s")
+    assert {run: len(lines) for run, lines in ran.items()} == {"0_seed1": 1, "1_seed2": 1, "2_seed3": 1}
+    assert ran["1_seed2"][0].split()[1] != "None"  # it went on
+    assert sweep(*command) == 0
+    assert runs_of(tmp_path / "s") == ran
+
+
+def test_a_longer_sweep_keeps_what_is_finished(sweep, tmp_path):
+    assert sweep("seed=1,2", "lr=0.1,0.2", "hydra.sweep.dir=s") == 0
+    before = runs_of(tmp_path / "s")
+    assert sweep("seed=3,1,2", "lr=0.1,0.2", "ckpt_path=null", "hydra.launcher.jobs=2", "hydra.sweep.dir=s") == 0
+    after = runs_of(tmp_path / "s")
+    assert before.items() <= after.items()
+    assert len(after) == 6
+    assert all(len(lines) == 1 for lines in after.values())
+    assert sorted(float(row["score"]) for row in rows(tmp_path / "s").values()) == [1, 1, 2, 2, 3, 3]
+    assert all("cell of seed" in path.read_text() for path in (tmp_path / "s").glob("*_seed3/output.log"))
+
+
+def test_other_settings_are_refused_by_their_names(sweep, tmp_path):
+    assert sweep("seed=1", "hydra.sweep.dir=s") == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"sweep of other settings \(lr\)"):
+        sweep("seed=1,2", "lr=0.3", "hydra.sweep.dir=s")
+    assert {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()} == before
+
+
+def test_without_a_folder_the_unfinished_sweep_is_found(sweep, tmp_path, capfd):
+    command = ("seed=1,2", "fault=none,exception")
+    assert sweep(*command) == 1
+    assert sweep(*command) == 1
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    assert f"going on with the sweep in {folder.relative_to(tmp_path)}" in capfd.readouterr().out
+    assert sorted(len(lines) for lines in runs_of(folder).values()) == [1, 1, 2, 2]
+    assert sweep("seed=1,2", "fault=none") == 0  # another command has a folder of its own
+    assert sweep("seed=1,2", "fault=none") == 0  # and so has one that was finished
+    assert len(list((tmp_path / "sweeps").iterdir())) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_stops_the_sweep(sweep, tmp_path, number):
+    before = signal.signal(number, signal.SIG_DFL)
+    threading.Thread(target=_once_running, args=(tmp_path / "s" / "1_seed1", number)).start()
+    try:
+        assert sweep("fault=none,hang,late", "seed=1", "hydra.sweep.dir=s") == 128 + number
+    finally:
+        signal.signal(number, before)
+    found = rows(tmp_path / "s")
+    assert {run: row["status"] for run, row in found.items()} == {
+        "0_seed1": "ok", "1_seed1": "interrupted", "2_seed1": "planned",
+    }  # fmt: skip
+
+
+def _once_running(cell, number):
+    deadline = time.monotonic() + 60
+    while not (cell / "runs.txt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(os.getpid(), number)
+
+
+def test_a_full_disk_is_remembered_and_written_down_later(sweep, tmp_path, monkeypatch, capfd):
+    write = runs_sweep.write_csv
+    tries = iter([True, True, False, False] + [True] * 20)
+
+    def full_for_a_while(table, path):
+        if not next(tries):
+            raise OSError(28, "No space left on device", str(path))
+        write(table, path)
+
+    monkeypatch.setattr(runs_sweep, "write_csv", full_for_a_while)
+    assert sweep("seed=1,2", "hydra.sweep.dir=s") == 0
+    assert explain_full(tmp_path / "s" / "results.csv").split(":")[0].split("/")[-1] in capfd.readouterr().out
+    assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "ok"]
+
+
+def test_cells_of_a_killed_sweep_are_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_folder, "STOP_S", -9.5)
+    descriptor = sweep_folder.hold_for_cell(tmp_path)
+    with pytest.raises(ConfigError, match="still running"):
+        sweep_folder.wait_for_cells(tmp_path)
+    os.close(descriptor)
+    sweep_folder.wait_for_cells(tmp_path)
+
+
+@pytest.mark.parametrize(("setting", "said"), [("jobs=0", "at least 1"), ("cell_timeout=0", "above 0")])
+def test_limits_are_checked(sweep, setting, said):
+    with pytest.raises(ConfigError, match=said):
+        sweep("seed=1", f"hydra.launcher.{setting}", "hydra.sweep.dir=s")
