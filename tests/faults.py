@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from ecg_lightning.runs.results import RunResult
+from ecg_lightning.sweeps import sweep
 
 
 def _exception():
@@ -57,3 +59,8 @@ def job(cfg):
         FAULTS[cfg.fault][0]()
     RunResult(status="ok", score=float(cfg.seed), seed=cfg.seed).write(folder)
     return float(cfg.seed)
+
+
+if __name__ == "__main__":
+    sweep._modules = lambda settings: ["ecg_lightning.sweeps.process"]
+    hydra.main(version_base="1.3", config_path=None, config_name="trivial")(job)()

@@ -360,7 +360,9 @@ def test_unknown_settings_of_a_class_are_refused():
         build(node, Frontend, "frontend")
 
 
-MAY_KNOW_HYDRA = {"config.py", "launching.py", "runs/sweep.py"}
+MAY_KNOW_HYDRA = {"config.py", "job.py", "launching.py", "runs/sweep.py"} | {
+    f"sweeps/{name}.py" for name in ("cells", "process", "sweep")
+}
 
 
 def test_only_the_edge_knows_hydra():

@@ -4,9 +4,12 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
+import faults
 import pytest
 from faults import FAULTS, job
 from hydra._internal.hydra import Hydra
@@ -14,9 +17,10 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
 from ecg_lightning.disk import explain_full
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import ConfigError, TrainingDivergedError
 from ecg_lightning.runs import sweep as runs_sweep
 from ecg_lightning.sweeps import folder as sweep_folder
+from ecg_lightning.sweeps import shared
 from ecg_lightning.sweeps import sweep as sweep_module
 
 ROOT = """
@@ -28,6 +32,7 @@ train: true
 ckpt_path: null
 task_name: trivial
 hydra:
+  job: {chdir: false}
   sweep: {dir: 'sweeps/${now:%H-%M-%S-%f}', subdir: '${hydra:job.num}_seed${seed}'}
   callbacks: {report: {_target_: ecg_lightning.runs.sweep.SweepReport}}
 """
@@ -125,15 +130,19 @@ def test_other_settings_are_refused_by_their_names(sweep, tmp_path):
 
 
 def test_without_a_folder_the_unfinished_sweep_is_found(sweep, tmp_path, capfd):
-    command = ("seed=1,2", "fault=none,exception")
-    assert sweep(*command) == 1
-    assert sweep(*command) == 1
+    command = "fault=none,exception"
+    assert sweep(command) == 1
+    assert sweep(command) == 1
     (folder,) = (tmp_path / "sweeps").iterdir()
     assert f"going on with the sweep in {folder.relative_to(tmp_path)}" in capfd.readouterr().out
-    assert sorted(len(lines) for lines in runs_of(folder).values()) == [1, 1, 2, 2]
-    assert sweep("seed=1,2", "fault=none") == 0  # another command has a folder of its own
-    assert sweep("seed=1,2", "fault=none") == 0  # and so has one that was finished
-    assert len(list((tmp_path / "sweeps").iterdir())) == 3
+    assert sorted(len(lines) for lines in runs_of(folder).values()) == [1, 2]
+    conf = tmp_path / "conf" / "trivial.yaml"
+    conf.write_text(conf.read_text().replace("lr: 0.1", "lr: 0.2"))
+    assert sweep(command) == 1  # of other settings by now, so it has a folder of its own
+    assert sorted(len(runs_of(folder)) for folder in (tmp_path / "sweeps").iterdir()) == [2, 2]
+    assert sweep("fault=none,fine") == 0
+    assert sweep("fault=none,fine") == 0  # a finished sweep is not reopened
+    assert len(list((tmp_path / "sweeps").iterdir())) == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
@@ -151,9 +160,7 @@ def test_a_signal_stops_the_sweep(sweep, tmp_path, number):
 
 
 def _once_running(cell, number):
-    deadline = time.monotonic() + 60
-    while not (cell / "runs.txt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    _wait_for((cell / "runs.txt").exists)
     os.kill(os.getpid(), number)
 
 
@@ -170,6 +177,60 @@ def test_a_full_disk_is_remembered_and_written_down_later(sweep, tmp_path, monke
     assert sweep("seed=1,2", "hydra.sweep.dir=s") == 0
     assert explain_full(tmp_path / "s" / "results.csv").split(":")[0].split("/")[-1] in capfd.readouterr().out
     assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "ok"]
+
+
+def test_a_killed_sweep_leaves_no_cell_behind_and_goes_on(sweep, tmp_path):
+    command = ["fault=none,hang,fine", "hydra.sweep.dir=s"]
+    killed = subprocess.Popen([sys.executable, faults.__file__, "--config-dir", "conf", "-m", *command], cwd=tmp_path)
+    hanging = tmp_path / "s" / "1_seed0" / "runs.txt"
+    _wait_for(lambda: hanging.exists() and hanging.read_text().endswith("\n"))
+    killed.kill()
+    killed.wait()
+    cell = int(hanging.read_text().split()[0])
+    _wait_for(lambda: not _is_alive(cell))
+    assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "running", "planned"]
+    assert sweep(*command, "hydra.launcher.cell_timeout=1") == 1
+    assert {run: len(lines) for run, lines in runs_of(tmp_path / "s").items()} == {
+        "0_seed0": 1, "1_seed0": 2, "2_seed0": 1,
+    }  # fmt: skip
+
+
+def _wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_alive(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_basic_still_runs_cells_in_one_process(sweep, tmp_path):
+    command = ("seed=1,2", "hydra/launcher=basic", "hydra.sweep.dir=s")
+    assert sweep(*command) == 0
+    assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "ok"]
+    assert {lines[0].split()[0] for lines in runs_of(tmp_path / "s").values()} == {str(os.getpid())}
+    assert sweep(*command) == 2
+
+
+def test_a_refused_training_is_refused_to_the_other_cells(tmp_path):
+    folder = tmp_path / "trainings" / "a"
+    folder.mkdir(parents=True)
+    assert shared.start_or_go_on(folder) is None
+    full = TrainingDivergedError("no room")
+    full.__cause__ = OSError(28, "No space left on device")
+    shared.keep_refused(folder, full)  # there may be room for the next cell
+    shared.raise_refused(folder)
+    shared.keep_refused(folder, TrainingDivergedError("the loss is NaN"))
+    with pytest.raises(TrainingDivergedError, match="the loss is NaN"):
+        shared.raise_refused(folder)
+    shared.forget_refused(tmp_path)
+    shared.raise_refused(folder)
 
 
 def test_cells_of_a_killed_sweep_are_waited_for(tmp_path, monkeypatch):
