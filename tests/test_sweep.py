@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import signal
@@ -125,6 +126,30 @@ def test_ctrl_c_keeps_and_shows_what_is_done(synthetic_root, tmp_path):
     assert "interrupted: stopped by the user" in " ".join(output.split())
     assert "train=false ckpt_path=" in output
     assert "Traceback" not in output + errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [False, True])
+def test_a_killed_sweep_goes_on_where_it_stopped(synthetic_root, tmp_path, group):
+    settings = ["-m", "data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
+    settings += ["callbacks.early_stopping=null", "trainer.max_epochs=6", "seed=1,2,3"]
+    program = [sys.executable, str(ROOT / "train.py"), *settings]
+    sweep = subprocess.Popen(program, cwd=tmp_path, start_new_session=True)
+    deadline = time.monotonic() + 240
+    while not list(tmp_path.glob("outputs/train/sweeps/*/1_*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (os.killpg if group else os.kill)(sweep.pid, signal.SIGKILL)
+    sweep.wait()
+    (folder,) = tmp_path.glob("outputs/train/sweeps/*")
+    first = (folder / "0_vit_none_seed1" / "result.json").stat().st_mtime_ns
+    again = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "going on with the sweep in outputs/train/sweeps" in again.stdout
+    assert [row["status"] for row in rows(folder)] == ["ok"] * 3
+    assert (folder / "0_vit_none_seed1" / "result.json").stat().st_mtime_ns == first
+    assert len(list(folder.parent.iterdir())) == 1
+    log = (folder / "1_vit_none_seed2" / "train.log").read_text()
+    assert log.count("epoch 1/6") == 1  # it went on from its checkpoint
 
 
 def test_an_unknown_option_refuses_the_sweep_before_any_cell(tmp_path):

@@ -31,12 +31,10 @@ from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
+from ecg_lightning.sweeps.shared import keep_refused, raise_refused, start_or_go_on
 from ecg_lightning.training import begin, describe_run_host, of_its_task, write_config
 
 log = logging.getLogger(__name__)
-
-_refused: dict[Path, UserError] = {}
-"""Trainings that cells of this process's sweep share, and that diverged or could not start."""
 
 _KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "batch_size")
 """Settings of a checkpoint's data that another folder (data=ptbxl data.root=DIR) does not change."""
@@ -136,18 +134,17 @@ def _train_once(
     content = {key: value for key, value in plain(cfg).items() if key not in _NOT_OF_THE_TRAINING}
     content["precision"] = cfg.hardware.precision
     folder = (shared_dir / hash_config(content)[:12]).absolute()
-    if folder in _refused:
-        raise _refused[folder]
     folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / ".lock"):
+    with filelock.FileLock(folder / ".lock"):  # held by the cell that trains, while those beside it wait
         if not (folder / TRAINING_FILE).is_file():
+            raise_refused(folder)
             own = OmegaConf.create(plain(cfg))
             assert isinstance(own, DictConfig)
-            own.paths.output_dir = str(folder)
+            own.paths.output_dir, own.ckpt_path = str(folder), start_or_go_on(folder)
             try:
                 training.run(own, choices, overrides, result_file=TRAINING_FILE)
             except UserError as error:  # which it would be in every other cell, too
-                _refused[folder] = error
+                keep_refused(folder, error)
                 raise
         else:
             log.info("the training of %s is taken from %s", cfg.model._target_.rpartition(".")[2], folder)

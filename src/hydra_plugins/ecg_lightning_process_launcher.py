@@ -23,9 +23,7 @@ class ProcessLauncherConf:
     cell_timeout: float | None = None
 
 
-ConfigStore.instance().store(
-    group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="ecg_lightning"
-)
+ConfigStore.instance().store(group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="ecg_lightning")
 
 
 class ProcessLauncher(Launcher):

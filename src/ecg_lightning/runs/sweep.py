@@ -74,7 +74,7 @@ class SweepReport(Callback):
                 del self.unwritten[folder]
             if self._cells:
                 write_csv(self._rows(), self._folder / SWEEP_TABLE)
-        except OSError as error:
+        except (OSError, UserError) as error:
             log.warning("%s", _explain(error, self._folder / SWEEP_TABLE))
             return False
         return True
@@ -89,8 +89,8 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep: its results would be mixed or lost."""
-        if "jobs" in config.hydra.launcher and "cell_timeout" in config.hydra.launcher:
-            return  # the launcher does, once it knows the cells
+        if config.hydra.launcher._target_.endswith(".ProcessLauncher"):
+            return  # which does so itself, once it knows the cells
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(folder / ".lock")  # held until this process ends
@@ -120,6 +120,8 @@ class SweepReport(Callback):
             rows = self.print_table() if self._folder else report_sweep(folder)
         except UserError as error:
             fail(str(error), error.exit_code)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             fail(_explain(error, folder / SWEEP_TABLE), 1)
         if self._folder and not self.write():
@@ -135,7 +137,9 @@ class SweepReport(Callback):
         return collect(self._folder, {cell.run: cell.result for cell in self._cells})
 
 
-def _explain(error: OSError, path: Path) -> str:
+def _explain(error: OSError | UserError, path: Path) -> str:
+    if isinstance(error, UserError):
+        return str(error)
     return explain_full(path) if is_full(error) else f"{error.filename or path}: {error.strerror or error}"
 
 

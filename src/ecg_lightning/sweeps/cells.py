@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,16 @@ def compose_cell(loader: ConfigLoader, config: DictConfig, overrides: Sequence[s
         status="planned",
         reason="not started yet",
         choices={name: str(choices[name]) for name in _GROUPS if choices.get(name)},
-        overrides=list(composed.hydra.overrides.task),
+        overrides=task_overrides(composed),
         seed=composed.get("seed"),
     )
     return Cell(number, overrides, composed, settings, run, result)
+
+
+def task_overrides(composed: DictConfig) -> list[str]:
+    """Return what the command line, or a sweeper, set: as it was typed, with its interpolations."""
+    parts: Any = OmegaConf.to_container(composed.hydra.overrides.task, resolve=False)
+    return list(parts)
 
 
 def subdir_of(composed: DictConfig, number: int) -> str:
@@ -95,6 +101,8 @@ def place(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]], folder:
     """
     free = dict(there)
     placed: set[int] = set()
+    for cell in cells:
+        cell.run = subdir_of(cell.config, cell.number)
     for by_name in (True, False):  # a folder of the same name first: cells may differ in their threads alone
         for cell in cells:
             candidates = [cell.run] if by_name else free
@@ -124,12 +132,23 @@ def nearest_difference(cells: Sequence[Cell], there: Mapping[str, Mapping[str, A
     return min((differing(settings, cell.settings) for settings in there.values() for cell in cells), key=len)
 
 
+def result_of(run: Path) -> RunResult | None:
+    """Return a run's result, of any version; None if there is none.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if not (run / RESULT_FILE).is_file():
+        return None
+    known = {one.name for one in fields(RunResult)}
+    return RunResult(**{name: value for name, value in read_result(run).items() if name in known})
+
+
 def _recall(cell: Cell, folder: Path) -> None:
     """Take over the result of an earlier command if it needs no other run."""
-    if (folder / cell.run / RESULT_FILE).is_file():
-        there = read_result(folder / cell.run)
-        if there["status"] in FINISHED:
-            cell.result = RunResult(**there)
+    there = result_of(folder / cell.run)
+    if there is not None and there.status in FINISHED:
+        cell.result = there
 
 
 def _loaded(path: Path) -> DictConfig:

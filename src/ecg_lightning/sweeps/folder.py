@@ -77,10 +77,11 @@ def find_unfinished(config: DictConfig) -> list[Path]:
     Empty where the command line names a folder, or the folder is there.
     """
     folder = Path(config.hydra.sweep.dir)
-    if folder.exists() or any(part.startswith("hydra.sweep.dir=") for part in config.hydra.overrides.hydra):
+    hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
+    if folder.exists() or any(part.startswith("hydra.sweep.dir=") for part in hydra["overrides"]["hydra"]):
         return []
     tables = sorted(folder.parent.glob(f"*/{SWEEP_TABLE}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    asked = _command(OmegaConf.to_container(config.hydra, resolve=False))
+    asked = _command(hydra)
     return [path.parent for path in tables if _is_unfinished(path) and _command_of(path.parent) == asked]
 
 

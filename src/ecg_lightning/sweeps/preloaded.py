@@ -1,10 +1,15 @@
 """Imports of a training, done once in the fork server that every cell's process is forked from.
 
-Nothing here may start a thread or touch CUDA. An error is left to the cells, which report it.
+Nothing here may touch CUDA or start a thread, except for BLAS libraries, whose threads end before a fork. An error is
+left to the cells, which report it.
 """
 
 import contextlib
 
 with contextlib.suppress(Exception):
+    import torch.utils.tensorboard
+
     import ecg_lightning.launching
-    import ecg_lightning.training  # noqa: F401
+    import ecg_lightning.training
+
+    __all__ = ["ecg_lightning", "torch"]

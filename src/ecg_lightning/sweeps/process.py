@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -26,9 +27,7 @@ from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.sweeps.folder import STOP_S, hold_for_cell
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
-)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """Signals that stop a sweep, and are passed on to its cells."""
 
 
@@ -102,8 +101,11 @@ class CellProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def start_server() -> None:
-    """Begin to import the libraries in the server, in the background.
+def start_server(modules: Sequence[str] = ()) -> None:
+    """Start the server if none is running; it begins to import the libraries in the background.
+
+    Args:
+        modules: what it imports; empty: as before.
 
     Raises:
         ConfigError: this system cannot fork.
@@ -112,8 +114,8 @@ def start_server() -> None:
         raise ConfigError("hydra/launcher=process needs a system that can fork; use hydra/launcher=basic")
     from multiprocessing.forkserver import ensure_running
 
-    if sys.platform == "linux":  # macOS's own libraries do not survive a fork
-        _context().set_forkserver_preload(["ecg_lightning.sweeps.preloaded"])
+    if modules and sys.platform == "linux":  # macOS's own libraries do not survive a fork
+        _context().set_forkserver_preload(list(modules))
     resource_tracker.ensure_running()  # which unblocks signals
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

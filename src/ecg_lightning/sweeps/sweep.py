@@ -6,11 +6,10 @@ import contextlib
 import dataclasses
 import logging
 import math
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from types import FrameType
@@ -23,13 +22,23 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, fi
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.processor import available_cores
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+from ecg_lightning.runs.equality import flat
+from ecg_lightning.runs.results import RESULT_FILE, RunResult
 from ecg_lightning.runs.sweep import SweepReport
-from ecg_lightning.sweeps.cells import Cell, compose_cell, nearest_difference, place, settings_in
+from ecg_lightning.sweeps.cells import (
+    Cell,
+    compose_cell,
+    nearest_difference,
+    place,
+    result_of,
+    settings_in,
+    task_overrides,
+)
 from ecg_lightning.sweeps.folder import STOP_S, check_holds_no_other, find_unfinished, lock, wait_for_cells
 from ecg_lightning.sweeps.process import SIGNALS, CellProcess, Job, start_server
+from ecg_lightning.sweeps.shared import forget_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +99,9 @@ class Sweep:
         self._lock = self._open(planned)
         self._cells = planned or []
         self._report.begin(self.folder, self._cells)
+        forget_refused(self.folder)
         if planned is None or not all(cell.finished for cell in planned):
-            start_server()
+            start_server(_modules([cell.settings for cell in self._cells if not cell.finished]))
 
     @property
     def folder(self) -> Path:
@@ -113,6 +123,8 @@ class Sweep:
         self._report.write()
         if finished := sum(cell.finished for cell in cells):
             log.info("%d of %d cells are finished", finished, len(cells))
+        if self._jobs > 1 and any(_stages(cell.settings) for cell in cells):
+            log.warning("latencies are measured while other cells run; compare them with hydra.launcher.jobs=1")
         with self._stopping_on_signals():
             self._run([cell for cell in cells if not cell.finished])
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
@@ -131,7 +143,7 @@ class Sweep:
         if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
             return None
         asked = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-        asked += list(self._config.hydra.overrides.task)
+        asked += task_overrides(self._config)
         loader = self._context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(asked)
         batches = BasicSweeper.split_arguments(overrides, None)
@@ -141,22 +153,24 @@ class Sweep:
         """Choose and lock the folder, and give the planned cells theirs in it."""
         if planned is not None:
             for folder in find_unfinished(self._config):
-                with contextlib.suppress(ConfigError):  # it is running, or its files were changed since
-                    held = self._open_at(folder, planned)
+                with contextlib.suppress(ConfigError):  # it is running, or the configuration's files were changed since
+                    held = self._open_at(folder, planned, wholly=True)
                     print(f"going on with the sweep in {folder}; for a new one, name a folder: hydra.sweep.dir=DIR")
                     with read_write(self._config.hydra), open_dict(self._config.hydra):
                         self._config.hydra.sweep.dir = str(folder)
                     return held
         return self._open_at(self.folder, planned or [])
 
-    def _open_at(self, folder: Path, planned: list[Cell]) -> filelock.BaseFileLock:
+    def _open_at(self, folder: Path, planned: list[Cell], *, wholly: bool = False) -> filelock.BaseFileLock:
+        """Lock a folder and place the cells, if one that it holds is asked for; with `wholly` if all of them are."""
         held = lock(folder)
         try:
             wait_for_cells(folder)
             there = settings_in(folder)
             check_holds_no_other(folder, set(there))
             place(planned, there, folder)
-            if there and not any(cell.run in there for cell in planned):
+            known = there.keys() & {cell.run for cell in planned}
+            if len(known) < (len(there) if wholly else min(1, len(there))):
                 how = ", ".join(nearest_difference(planned, there)) if planned else "it is a search"
                 raise ConfigError(
                     f"hydra.sweep.dir={folder} already holds a sweep of other settings ({how}); name another folder, "
@@ -184,8 +198,9 @@ class Sweep:
                     self._limit(one)
 
     def _start(self, cell: Cell, total: int, left: int) -> None:
-        varying = set(cell.overrides) - set.intersection(*(set(other.overrides) for other in self._cells))
-        told = " ".join(filter_overrides([part for part in cell.overrides if part in varying or len(self._cells) == 1]))
+        shared = set.intersection(*[set(other.overrides) for other in self._cells])
+        own = [part for part in cell.overrides if part not in shared or len(self._cells) == 1]
+        told = " ".join(filter_overrides(own))
         about = ""
         if self._seconds:
             mean = sum(self._seconds) / len(self._seconds)
@@ -217,7 +232,10 @@ class Sweep:
         cell, folder = one.cell, self.folder / one.cell.run
         seconds = time.monotonic() - one.process.started
         _, reason = one.process.end()
-        there = _result_in(folder)
+        try:
+            there = result_of(folder)
+        except DataError:
+            there = None
         if there is not None and there.status == "ok":
             cell.result = there
             self._seconds.append(seconds)
@@ -276,6 +294,19 @@ class Sweep:
                 signal.signal(number, handler)
 
 
+def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the modules that the server imports: what every training needs, and the cells' models and stages."""
+    targets = {str(value) for one in settings for key, value in flat(one).items() if key.endswith("_target_")}
+    modules = {target.rpartition(".")[0] for target in targets if target.startswith("ecg_lightning.")}
+    if any(_stages(one) for one in settings):
+        modules.add("ecg_lightning.compressing")
+    return ["ecg_lightning.sweeps.preloaded", *sorted(modules)]
+
+
+def _stages(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("compression", {}).get("stages"))
+
+
 def _configured(cell: Cell, folder: Path, threads: int | None) -> DictConfig:
     """Return the configuration that a cell's process is given: in its folder, from its checkpoint, with its threads."""
     config = cell.config
@@ -283,29 +314,18 @@ def _configured(cell: Cell, folder: Path, threads: int | None) -> DictConfig:
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder), cell.run
         if config.get("train") and config.ckpt_path is None:
-            config.ckpt_path = begun(folder / cell.run)
+            config.ckpt_path = start_or_go_on(folder / cell.run)
         if threads is not None and config.get("hardware") and config.hardware.threads is None:
             config.hardware.threads = max(1, threads)
     return config
 
 
-def begun(run: Path) -> str | None:
-    """Return the `ckpt_path` with which a training starts anew or goes on with what is in its folder."""
-    there = any(any(run.glob(pattern)) for pattern in ("checkpoints/last.ckpt", "fold*/checkpoints/last.ckpt"))
-    return "last" if there else None
-
-
-def _result_in(folder: Path) -> RunResult | None:
-    return RunResult(**read_result(folder)) if (folder / RESULT_FILE).is_file() else None
-
-
 def _returned(cell: Cell) -> JobReturn:
-    task, hydra = OmegaConf.masked_copy(cell.config, [key for key in cell.config if key != "hydra"]), cell.config.hydra
     return JobReturn(
-        overrides=list(hydra.overrides.task),
-        cfg=task,
+        overrides=task_overrides(cell.config),
+        cfg=OmegaConf.masked_copy(cell.config, [str(key) for key in cell.config if key != "hydra"]),
         hydra_cfg=OmegaConf.masked_copy(cell.config, "hydra"),
-        working_dir=os.getcwd(),
+        working_dir=str(Path.cwd()),
         task_name=JobRuntime.instance().get("name"),
         status=JobStatus.COMPLETED,
         _return_value=cell.result.score if cell.result.status == "ok" else None,
