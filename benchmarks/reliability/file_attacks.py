@@ -57,9 +57,7 @@ def checkpoints(folder: Path, made: Products, canary: Callable[[], Path]) -> Ite
             data = {**good["ecg_lightning"]["data"], "root": str(path)}
             data |= {"_target_": f"ecg_lightning.data.datamodule.{target}", "n_records": 100}
             file = folder / f"{path.name}.ckpt"
-            save_checkpoint(
-                {**good, "ecg_lightning": {**good["ecg_lightning"], "data": data}}, file
-            )
+            save_checkpoint({**good, "ecg_lightning": {**good["ecg_lightning"], "data": data}}, file)
             yield Attack("a checkpoint's data.root", f"{target}, {use}", uses[use](file, path), path)
 
 
