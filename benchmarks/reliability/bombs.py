@@ -8,7 +8,7 @@ from pathlib import Path
 from reliability import products
 from reliability.bomb_files import Bomb, checkpoint_bombs, model_bombs, record_bombs, result_bombs, yaml_bombs
 from reliability.products import Products
-from reliability.programs import Ended, run, shown
+from reliability.programs import Ended, run, shown, spread
 from reliability.tally import Tally
 
 _TIMEOUT_S = 60
@@ -17,12 +17,12 @@ _MORE_S, _MORE_MB = 2.0, 500.0
 
 
 def measure(folder: Path, tries: int, resume: str) -> list[Tally]:
-    """Give each bomb to its command `tries` times, one at a time, since times are compared."""
+    """Give at most `tries` bombs to their commands, one at a time, since times are compared."""
     made = products.make(folder / "made")
     tally = Tally("resource bombs", f"refused within {_MORE_S:g} s and {_MORE_MB:g} MB above a good file's needs")
     needs: dict[tuple[str, ...], Ended] = {}
     most_s = most_mb = 0.0
-    for number, bomb in enumerate([*_bombs(folder / "bombs", made)] * tries):
+    for number, bomb in enumerate(spread([*_bombs(folder / "bombs", made)], tries)):
         key = tuple(bomb.good)
         if key not in needs:
             needs[key] = _best_of_two(bomb.good, folder / f"good{number}.log")

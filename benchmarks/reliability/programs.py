@@ -178,6 +178,12 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T], at_a_time: int 
         yield from pool.map(function, items)
 
 
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """Return at most `most` items, evenly chosen."""
+    step = max(1.0, len(items) / most)
+    return [items[int(number * step)] for number in range(min(most, len(items)))]
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON file's table; empty where there is none."""
     import json
