@@ -10,16 +10,16 @@ from reliability.attack import Attack
 from reliability.configuration_attacks import configurations
 from reliability.file_attacks import checkpoints, model_files, records
 from reliability.products import Products
-from reliability.programs import run, shown, side_by_side
+from reliability.programs import run, shown, side_by_side, spread
 from reliability.tally import Tally
 
 _TIMEOUT_S = 60
 
 
 def measure(folder: Path, tries: int, resume: str) -> list[Tally]:
-    """Run every attack `tries` times."""
+    """Run at most `tries` attacks, of all kinds."""
     made = products.make(folder / "made")
-    attacks = [*_attacks(folder / "attacks", made)] * tries
+    attacks = spread([*_attacks(folder / "attacks", made)], tries)
     tallies: dict[str, Tally] = {}
     answers = Tally("attacks: the answer", "one sentence within a minute, no traceback")
     ends = side_by_side(_run, attacks)

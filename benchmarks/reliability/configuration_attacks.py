@@ -109,12 +109,9 @@ def configurations(folder: Path, made: Products, canary: Callable[[], Path]) -> 
                 yield _experiment(made, kind, f"{name}: {target}", content, path)
     path = canary()
     handler = {"class": "logging.FileHandler", "filename": str(path), "mode": "w"}
-    yield _experiment(
-        folder, made, kind, "a file handler", {"hydra": {"job_logging": {"handlers": {"f": handler}}}}, path
-    )
+    yield _experiment(made, kind, "a file handler", {"hydra": {"job_logging": {"handlers": {"f": handler}}}}, path)
     path = canary()
     yield _experiment(
-        folder,
         made,
         kind,
         "hydra_logging's file handler",

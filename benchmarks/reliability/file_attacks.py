@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 
-from ecg_lightning.checkpoints import AtomicCheckpointIO
+from ecg_lightning.checkpoint_io import save_checkpoint
 from reliability import products
 from reliability.attack import Attack, Touch, run_dir
 from reliability.products import Products
@@ -48,7 +48,7 @@ def checkpoints(folder: Path, made: Products, canary: Callable[[], Path]) -> Ite
             node = {"_target_": target, "command": f"touch '{path}'", "args": ["touch", str(path)], "path": str(path)}
             described = {**good["ecg_lightning"], part: [node] if part == "stages" else node}
             file = folder / f"{path.name}.ckpt"
-            AtomicCheckpointIO().save_checkpoint({**good, "ecg_lightning": described}, file)
+            save_checkpoint({**good, "ecg_lightning": described}, file)
             use = ("evaluate", "compress")[number % 2]
             yield Attack("classes named in a checkpoint", f"{part}: {target}", uses[use](file, path), path, True)
     for target in ("SyntheticPTBXLDataModule", "PTBXLDataModule"):
@@ -57,9 +57,7 @@ def checkpoints(folder: Path, made: Products, canary: Callable[[], Path]) -> Ite
             data = {**good["ecg_lightning"]["data"], "root": str(path)}
             data |= {"_target_": f"ecg_lightning.data.datamodule.{target}", "n_records": 100}
             file = folder / f"{path.name}.ckpt"
-            AtomicCheckpointIO().save_checkpoint(
-                {**good, "ecg_lightning": {**good["ecg_lightning"], "data": data}}, file
-            )
+            save_checkpoint({**good, "ecg_lightning": {**good["ecg_lightning"], "data": data}}, file)
             yield Attack("a checkpoint's data.root", f"{target}, {use}", uses[use](file, path), path)
 
 

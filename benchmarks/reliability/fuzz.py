@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from math import ceil
@@ -19,6 +20,7 @@ def measure(folder: Path, tries: int, resume: str) -> list[Tally]:
     from fuzz.targets import all_targets
 
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # the readers' own notes
     targets = all_targets(folder / "fuzz")
     total = sum(slow for _, slow in INPUTS.values())
     tallies = []

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +61,6 @@ class Program:
         self.command = list(command)
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        limit = (lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit_mb << 20,) * 2)) if limit_mb else None
         self._started = time.monotonic()
         with log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -73,24 +71,29 @@ class Program:
                 cwd=ROOT,
                 env=environment(variables or {}),
                 start_new_session=True,
-                preexec_fn=limit,
             )
+        if limit_mb:
+            resource.prlimit(self.process.pid, resource.RLIMIT_DATA, (limit_mb << 20, limit_mb << 20))
 
     def wait(self, timeout: float = 300) -> Ended:
         """Wait for the program's end; after `timeout` seconds, kill it with all that it started."""
-        peak, is_over = 0.0, False
-        deadline = self._started + timeout
-        timer = threading.Timer(max(0.0, deadline - time.monotonic()), self.kill_all)
-        timer.start()
+        peak_mb, is_over = 0.0, False
+        while self.is_running():
+            peak_mb = max(peak_mb, self._peak_mb())
+            if time.monotonic() - self._started > timeout:
+                is_over = True
+                self.kill_all()
+            time.sleep(0.01)
+        seconds = time.monotonic() - self._started
+        return Ended(None if is_over else self.process.returncode, self.said(), seconds, peak_mb)
+
+    def _peak_mb(self) -> float:
+        """The largest resident memory so far, MB; 0 where the program has just ended."""
         try:
-            _, status, usage = os.wait4(self.process.pid, 0)
-            is_over = time.monotonic() >= deadline
-            peak = usage.ru_maxrss / 1024
-            code = os.waitstatus_to_exitcode(status)
-        finally:
-            timer.cancel()
-        self.process.returncode = code
-        return Ended(None if is_over else code, self.said(), time.monotonic() - self._started, peak)
+            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        except OSError:
+            return 0.0
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
     def kill(self) -> None:
         """Send SIGKILL to the program alone, as the kernel does where memory is short."""
@@ -103,12 +106,8 @@ class Program:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def is_running(self) -> bool:
-        """Return whether the program has not ended; it stays a zombie until `wait`."""
-        status = Path(f"/proc/{self.process.pid}/stat")
-        try:
-            return status.read_text().rpartition(")")[2].split()[0] != "Z"
-        except OSError:
-            return False
+        """Return whether the program has not ended."""
+        return self.process.poll() is None
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 120) -> bool:
         """Wait for a condition; return whether it came true while the program was running."""
@@ -127,7 +126,7 @@ class Program:
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
     """Return this process's environment with one thread, and with the hooks where a variable is for them."""
-    found = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    found = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     if any(name.startswith("RELIABILITY_") for name in variables):
         hooks = str(Path(__file__).with_name("hooks"))
         found["PYTHONPATH"] = os.pathsep.join(filter(None, (hooks, os.environ.get("PYTHONPATH"))))
@@ -177,6 +176,12 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T], at_a_time: int 
     """Call a function for each item, `at_a_time` at once, and yield the results in order."""
     with ThreadPoolExecutor(at_a_time) as pool:
         yield from pool.map(function, items)
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """Return at most `most` items, evenly chosen."""
+    step = max(1.0, len(items) / most)
+    return [items[int(number * step)] for number in range(min(most, len(items)))]
 
 
 def read_json(path: Path) -> dict[str, Any]:

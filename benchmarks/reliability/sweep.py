@@ -16,7 +16,7 @@ FAULTS = (
     *("segmentation fault", "hang"),
 )
 SEEDS = ("1", "2", "3", "4")
-CELL_TIMEOUT_S = 45
+CELL_TIMEOUT_S = 60
 
 
 def measure(folder: Path, tries: int, resume: str) -> list[Tally]:

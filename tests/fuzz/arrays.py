@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from functools import partial
@@ -96,7 +97,8 @@ def _check_csv(path: Path, content: bytes) -> None:
 
 def _plain(content: bytes) -> Signals:
     """The (12, T) numbers of a .csv file, by the csv module."""
-    text = content.decode("utf-8-sig", errors="replace")
+    is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    text = content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace").rstrip("\0")
     first = text.splitlines()[0]
     separator = max(",;\t", key=first.count)
     rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if any(map(str.strip, row))]

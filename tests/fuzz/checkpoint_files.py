@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ecg_lightning import config
 from ecg_lightning.building import build_classifier
-from ecg_lightning.checkpoints import AtomicCheckpointIO, data_option, load_classifier, members_of, read_checkpoint
+from ecg_lightning.checkpoint_io import save_checkpoint
+from ecg_lightning.checkpoints import data_option, load_classifier, members_of, read_checkpoint
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.leakage import check_taught, fold_notes, learned_from
 from fuzz.lanes import Target, WrongAnswerError
@@ -26,7 +27,7 @@ def targets(folder: Path) -> list[Target]:
     """Return the targets, with their good files in `folder`."""
     good = folder / "good.ckpt"
     content = _checkpoint()
-    AtomicCheckpointIO().save_checkpoint(content, good)
+    save_checkpoint(content, good)
     written = torch.load(good, weights_only=True)  # with what the writer adds, such as a digest
     description = content["ecg_lightning"]
     drawn = st.one_of(
@@ -70,7 +71,7 @@ def _check(folder: Path, good: dict[str, Any], drawn: tuple[str, Any]) -> None:
     if way == "bytes":
         path.write_bytes(content)
     elif way == "signed":  # as somebody can who writes checkpoints with this program
-        AtomicCheckpointIO().save_checkpoint(content, path)
+        save_checkpoint(content, path)
     else:
         torch.save(content, path, pickle_protocol=pickle.DEFAULT_PROTOCOL)
     described = read_checkpoint(path)["ecg_lightning"]

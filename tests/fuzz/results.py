@@ -19,6 +19,7 @@ from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, 
 from ecg_lightning.runs.evaluation_tables import print_comparison, print_evaluation
 from ecg_lightning.runs.evaluations import compare_runs, evaluate_run
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+from ecg_lightning.text import printable
 from fuzz.lanes import Target, WrongAnswerError
 from fuzz.mutation import damaged_bytes, damaged_text, damaged_tree
 
@@ -77,9 +78,20 @@ def _predictions(random: np.random.Generator, first: int, n_records: int = 24) -
 def _check_result(reference: Path, run: Path, predictions: str, content: bytes) -> None:
     (run / RESULT_FILE).write_bytes(content)
     (run / PREDICTIONS_FILE).write_text(predictions)
-    if json.dumps(read_result(run), sort_keys=True) != json.dumps(json.loads(content), sort_keys=True):
-        raise WrongAnswerError("result.json was read as something else")
+    found, said = read_result(run), _escaped(json.loads(content))
+    for name, value in said.items():
+        if json.dumps(found[name]) != json.dumps(value):
+            raise WrongAnswerError(f"result.json: {name} is {found[name]!r:.60}, it says {value!r:.60}")
     _check_scores(reference, run, predictions.encode())
+
+
+def _escaped(tree: Any) -> Any:
+    """Plain values with control characters as they are printed."""
+    if isinstance(tree, dict):
+        return {printable(name): _escaped(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [_escaped(value) for value in tree]
+    return printable(tree) if isinstance(tree, str) else tree
 
 
 def _check_predictions(reference: Path, run: Path, result: str, content: bytes) -> None:
