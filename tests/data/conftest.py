@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from ecg_lightning.data import identity
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
 LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -69,10 +68,8 @@ def edit_table() -> Callable[[Path, Callable[[pd.DataFrame], object]], None]:
 
 @pytest.fixture
 def part_of_ptbxl(ptbxl: Path, edit_table: Callable[[Path, Callable[[pd.DataFrame], object]], None]) -> Path:
-    """A copy of `pristine` without its marker and with PTB-XL's patients, so that it passes for a part of PTB-XL."""
-    digits = identity._PATIENTS.read_text()[:N_RECORDS].replace("\n", "")
-    patients = [16 * record + int(digit, 16) for record, digit in enumerate(digits.ljust(N_RECORDS, "0"))]
-    edit_table(ptbxl, lambda rows: rows.__setitem__("patient_id", patients))
+    """A copy of `pristine` without its marker and with a device of PTB-XL, so that it passes for a part of PTB-XL."""
+    edit_table(ptbxl, lambda rows: rows.__setitem__("device", "CS-12"))
     (ptbxl / "SYNTHETIC.json").unlink()
     return ptbxl
 

@@ -25,6 +25,9 @@ TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 SYNTHETIC_MARKER = "SYNTHETIC.json"
 """The file that tells a synthetic folder from a real one."""
 
+SYNTHETIC_DEVICE = "SYNTHETIC"
+"""The recording device in a synthetic folder's table."""
+
 MAX_MARKER_BYTES = 65_536
 
 _NAMED = 120  # characters of a file name in a message

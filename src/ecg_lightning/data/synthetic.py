@@ -37,7 +37,7 @@ from ecg_lightning.data.heart_model import (
     draw_signal,
     qrs_axis_deg,
 )
-from ecg_lightning.data.ptbxl import MAX_MARKER_BYTES, SYNTHETIC_MARKER
+from ecg_lightning.data.ptbxl import MAX_MARKER_BYTES, SYNTHETIC_DEVICE, SYNTHETIC_MARKER
 from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import DataError
@@ -482,7 +482,7 @@ def _database_row(
         "sex": patient.sex,
         "nurse": float(rng.integers(10)),
         "site": float(rng.integers(40)),
-        "device": "SYNTHETIC",
+        "device": SYNTHETIC_DEVICE,
         "recording_date": date.isoformat(sep=" "),
         "report": "synthetic ecg",
         "scp_codes": str(labels.likelihoods),
