@@ -13,7 +13,7 @@ from reliability.products import Products
 from reliability.programs import run, shown, side_by_side, spread
 from reliability.tally import Tally
 
-_TIMEOUT_S = 60
+_TIMEOUT_S = 120
 
 
 def measure(folder: Path, tries: int, resume: str) -> list[Tally]:
@@ -21,7 +21,7 @@ def measure(folder: Path, tries: int, resume: str) -> list[Tally]:
     made = products.make(folder / "made")
     attacks = spread([*_attacks(folder / "attacks", made)], tries)
     tallies: dict[str, Tally] = {}
-    answers = Tally("attacks: the answer", "one sentence within a minute, no traceback")
+    answers = Tally("attacks: the answer", "one sentence within two minutes, no traceback")
     ends = side_by_side(_run, attacks)
     for attack, (fault, no_sentence) in zip(attacks, ends, strict=True):
         promise = "nothing is run, and nothing is written outside"
