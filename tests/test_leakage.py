@@ -3,7 +3,6 @@
 import shutil
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf

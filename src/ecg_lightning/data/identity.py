@@ -40,8 +40,9 @@ def dataset_name(root: Path) -> str:
     """Return the name of the data set that a folder holds, whole or in part, at any rate.
 
     Returns:
-        `PTB-XL`, recognised by its table's own columns and its range of `ecg_id`; `synthetic, seed N` of a synthetic folder, whose records and folds do not
-        depend on their number; else `table HASH`, by the numbers of records and patients in its table.
+        `PTB-XL`, recognised by its table's own columns and its range of `ecg_id`; `synthetic, seed N` of a synthetic
+        folder, whose records and folds do not depend on their number; else `table HASH`, by the numbers of records and
+        patients in its table.
 
     Raises:
         DataError: the folder's table cannot be used.
