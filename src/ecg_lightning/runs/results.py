@@ -24,8 +24,10 @@ from ecg_lightning.text import printable
 RESULT_FILE = "result.json"
 TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
 SWEEP_TABLE = "results.csv"
-_MAX_BYTES = 16 * 2**20
-"""Of a result or a configuration, which take some ten kilobytes."""
+_MAX_RESULT_BYTES = 16 * 2**20
+"""A result takes some ten kilobytes."""
+_MAX_CONFIG_BYTES = 2**16
+"""A configuration takes some three kilobytes, and a megabyte of YAML takes half a minute."""
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 _COMPRESSION_PACKAGES = ("torchao", "torch-pruning", "nncf", "openvino", "onnxruntime", "onnx")
 
@@ -114,7 +116,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def _read_checked(path: Path) -> dict[str, Any]:
-    read: Any = json.loads(_text_of(path))
+    read: Any = json.loads(_text_of(path, _MAX_RESULT_BYTES))
     if not isinstance(read, dict):
         raise ValueError("it is no table of fields")
     found: dict[str, Any] = _printable({**dataclasses.asdict(RunResult()), **read})
@@ -124,12 +126,12 @@ def _read_checked(path: Path) -> dict[str, Any]:
     return found
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Path, most: int) -> str:
     """Return the text of a file of a run, unless it is too large to be one."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file")
-    if (size := path.stat().st_size) > _MAX_BYTES:
-        raise ValueError(f"it has {size:,} bytes, at most {_MAX_BYTES:,} are read")
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"it has {size:,} bytes, at most {most:,} are read")
     return path.read_text()
 
 
@@ -172,7 +174,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.yaml"
     try:
-        config: Any = yaml.load(_text_of(path), _PlainLoader) if path.is_file() else {}
+        config: Any = yaml.load(_text_of(path, _MAX_CONFIG_BYTES), _PlainLoader) if path.is_file() else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); run the model again, or name another folder") from None
