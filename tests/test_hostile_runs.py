@@ -17,6 +17,7 @@ from ecg_lightning.runs import console
 from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.runs.results import read_config, read_result
 from ecg_lightning.runs.tables import collect, print_table
+from ecg_lightning.runs.variants import runtime_rows, variant_rows
 
 RUN = Path(__file__).parent / "fixtures_6647fd0" / "run"
 
@@ -75,7 +76,7 @@ def test_aliases_in_a_configuration_are_refused(run):
     (run / "config.yaml").write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"config\.yaml cannot be read \(it holds aliases\)"):
         read_config(run)
-    (run / "config.yaml").write_text("[" * 100_000)
+    (run / "config.yaml").write_text("[" * 10_000)
     with pytest.raises(DataError, match=r"config\.yaml cannot be read"):
         read_config(run)
 
@@ -98,6 +99,15 @@ def test_figures_that_are_none_are_left_out(run):
     assert (row["val_f1_macro"], row["test_f1_macro"], row["n_test"], row["label_rule"]) == (None,) * 4
     with pytest.raises(DataError, match="does not say of which data the run is"):
         evaluate_run(run, "test", None, 100)
+
+
+@pytest.mark.parametrize(
+    "variant", [{}, {"runtimes": 5}, {"runtimes": [{}], "name": 1}, {"runtimes": [{"precision": "fp32"}]}]
+)
+def test_variants_of_another_layout_are_refused(run, variant):
+    _change(run, variants=[variant])
+    with pytest.raises(DataError, match="holds variants of another layout"):
+        _ = variant_rows(read_result(run)) + runtime_rows(read_result(run))
 
 
 def _safetensors(header):

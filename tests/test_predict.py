@@ -324,7 +324,7 @@ def test_another_runtime_than_the_scored_one_is_said(exported, ptbxl_record, tmp
 def test_int8_that_was_scored_on_another_kind_of_processor_is_said(exported, monkeypatch, tmp_path):
     file = Path(shutil.copy(exported[1], tmp_path))
     monkeypatch.setattr(Predictor, "_open", lambda self, *_: SimpleNamespace(
-        name="onnxruntime", precision="int8", n_samples=1000, logits=lambda signals: np.zeros((1, 5))
+        name="onnxruntime", precision="int8", n_samples=1000, logits=lambda signals: np.full((len(signals), 5), np.nan)
     ))  # fmt: skip
     for scored_with, said in ((True, 1), (False, 0), (None, 0)):
         write_metadata(file, describe(precision="int8", int8_products=scored_with))

@@ -27,8 +27,8 @@ from ecg_lightning.text import printable
 RESULT_FILE = "result.json"
 TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
 SWEEP_TABLE = "results.csv"
-_MAX_BYTES = 16 * 2**20
-"""Of a result or a configuration, which take some ten kilobytes."""
+_MAX_RESULT_BYTES = 16 * 2**20
+"""A result takes some ten kilobytes."""
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 _COMPRESSION_PACKAGES = ("torchao", "torch-pruning", "nncf", "openvino", "onnxruntime", "onnx")
 
@@ -129,8 +129,8 @@ def _text_of(path: Path) -> str:
     """Return the text of a file of a run, unless it is too large to be one."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file")
-    if (size := path.stat().st_size) > _MAX_BYTES:
-        raise ValueError(f"it has {size:,} bytes, at most {_MAX_BYTES:,} are read")
+    if (size := path.stat().st_size) > _MAX_RESULT_BYTES:
+        raise ValueError(f"it has {size:,} bytes, at most {_MAX_RESULT_BYTES:,} are read")
     return path.read_text()
 
 

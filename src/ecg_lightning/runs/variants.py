@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.deployment.runtimes import by_precision
+from ecg_lightning.errors import DataError
 from ecg_lightning.runs.console import fits
 
 PARETO_FILE = "pareto.png"
@@ -28,7 +30,16 @@ RUNTIME_COLUMNS = (
 
 
 def runtime_rows(result: Mapping[str, Any], run: str = "") -> list[dict[str, Any]]:
-    """Flat rows of `RUNTIME_COLUMNS`: every variant in every runtime, precision, batch and number of threads."""
+    """Return flat rows of `RUNTIME_COLUMNS`: every variant in every runtime, precision, batch and number of threads.
+
+    Raises:
+        DataError: the variants have another layout than this version writes.
+    """
+    with _of_this_layout(run):
+        return _runtime_rows(result, run)
+
+
+def _runtime_rows(result: Mapping[str, Any], run: str) -> list[dict[str, Any]]:
     rows = []
     for variant in result["variants"]:
         for measured in variant["runtimes"]:
@@ -49,7 +60,27 @@ def runtime_rows(result: Mapping[str, Any], run: str = "") -> list[dict[str, Any
 
 
 def variant_rows(result: Mapping[str, Any], run: str = "") -> list[dict[str, Any]]:
-    """Flat rows of `VARIANT_COLUMNS`: each measured variant of a `result.json` as it is deployed, and in bfloat16."""
+    """Return flat rows of `VARIANT_COLUMNS`: each measured variant of a result as it is deployed, and in bfloat16.
+
+    Raises:
+        DataError: the variants have another layout than this version writes.
+    """
+    with _of_this_layout(run):
+        return _variant_rows(result, run)
+
+
+@contextmanager
+def _of_this_layout(run: str) -> Iterator[None]:
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the result of the run {run or 'here'} holds variants of another layout ({error!r}); "
+            "remove it, or run it again"
+        ) from None
+
+
+def _variant_rows(result: Mapping[str, Any], run: str) -> list[dict[str, Any]]:
     measured = [variant for variant in result["variants"] if variant["runtimes"]]
     if not measured:
         return []
