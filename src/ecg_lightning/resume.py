@@ -112,10 +112,11 @@ class Resume:
                     f"{described[name]}; go on with the same folder"
                 )
 
-    def is_lengthened(self, cfg: DictConfig) -> bool:
-        """Return whether the run asks for more epochs than the checkpoint's did."""
+    @property
+    def max_epochs(self) -> int | None:
+        """Epochs that its training was to have; None where nobody wrote them down."""
         there = self._training.get(_MAX_EPOCHS)
-        return isinstance(there, int) and cfg.trainer.max_epochs > there
+        return there if isinstance(there, int) else None
 
     def _compare(self, key: str, there: Any, asked: Any) -> None:
         if there != asked:
@@ -151,7 +152,7 @@ def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
             f"{path} holds weights without a training's state: name a run's own checkpoint, or train from its weights "
             f"with model.weights={path}"
         ) from None
-    log.info("the training goes on from %s: epoch %d, batch %d", path, place.epoch + 1, place.batch)
+    log.info("the training goes on from %s: epoch %d, after %d batches", path, place.epoch + 1, place.batch)
     return Resume(path, checkpoint["ecg_lightning"], place)
 
 
