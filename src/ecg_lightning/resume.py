@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,28 +50,19 @@ class Resume:
         path: the file.
         description: what `describe` gave for the run that wrote it.
         place: where the training stood.
+        training: the training's settings by their dotted keys.
     """
 
     path: Path
     description: dict[str, Any]
     place: Place
+    training: dict[str, Any] = field(default_factory=dict)
 
     @property
     def threads(self) -> int | None:
         """Threads that it was trained with; None where nobody wrote them down."""
-        threads = self._training.get("threads")
+        threads = self.training.get("threads")
         return threads if isinstance(threads, int) and 1 <= threads <= 4096 else None
-
-    @property
-    def _training(self) -> dict[str, Any]:
-        """The training's settings by their dotted keys: the checkpoint's, else those of its run's `config.yaml`."""
-        if "training" in self.description:
-            return dict(self.description["training"])
-        config = OmegaConf.create(read_config(self.path.absolute().parents[1]))
-        found = {key: _value(config, key) for key in _COMPARED if OmegaConf.select(config, key) is not None}
-        if found.get("hardware.precision") == "auto":  # which says little of what it was there
-            del found["hardware.precision"]
-        return found
 
     def check_fits(self, description: Mapping[str, Any]) -> None:
         """Refuse to go on with another model, recipe, front end, seed or training data, or a shorter training.
@@ -90,7 +81,7 @@ class Resume:
             for name, value in description[part].items():
                 if name not in _FREE:
                     self._compare(f"{part}.{name}", there.get(name), value)
-        asked, own = description.get("training", {}), self._training
+        asked, own = description.get("training", {}), self.training
         for key in (key for key in _COMPARED if key in own and key in asked):
             if key != _MAX_EPOCHS or own[key] > asked[key]:
                 self._compare(key, own[key], asked[key])
@@ -104,7 +95,7 @@ class Resume:
         Raises:
             CheckpointError: they differ.
         """
-        own = self._training
+        own = self.training
         for name, what in (("n_train", "training records"), ("root_hash", "content (root_hash)")):
             if own.get(name) not in (None, described[name]):
                 raise CheckpointError(
@@ -112,10 +103,11 @@ class Resume:
                     f"{described[name]}; go on with the same folder"
                 )
 
-    def is_lengthened(self, cfg: DictConfig) -> bool:
-        """Return whether the run asks for more epochs than the checkpoint's did."""
-        there = self._training.get(_MAX_EPOCHS)
-        return isinstance(there, int) and cfg.trainer.max_epochs > there
+    @property
+    def max_epochs(self) -> int | None:
+        """Epochs that its training was to have; None where nobody wrote them down."""
+        there = self.training.get(_MAX_EPOCHS)
+        return there if isinstance(there, int) else None
 
     def _compare(self, key: str, there: Any, asked: Any) -> None:
         if there != asked:
@@ -151,8 +143,18 @@ def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
             f"{path} holds weights without a training's state: name a run's own checkpoint, or train from its weights "
             f"with model.weights={path}"
         ) from None
-    log.info("the training goes on from %s: epoch %d, batch %d", path, place.epoch + 1, place.batch)
-    return Resume(path, checkpoint["ecg_lightning"], place)
+    log.info("the training goes on from %s: epoch %d, after %d batches", path, place.epoch + 1, place.batch)
+    described = checkpoint["ecg_lightning"]
+    return Resume(path, described, place, described.get("training") or _training_beside(path))
+
+
+def _training_beside(path: Path) -> dict[str, Any]:
+    """A training's settings from its run's `config.yaml`, for checkpoints of versions that did not hold them."""
+    config = OmegaConf.create(read_config(path.absolute().parents[1]))
+    found = {key: _value(config, key) for key in _COMPARED if OmegaConf.select(config, key) is not None}
+    if found.get("hardware.precision") == "auto":  # which says little of what it was there
+        del found["hardware.precision"]
+    return found
 
 
 def _place(loops: Mapping[str, Any]) -> Place:

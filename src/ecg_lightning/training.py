@@ -163,7 +163,8 @@ def _fit(
 ) -> int:
     """Train, and go back to the epoch that is scored; gives the number of optimizer steps."""
     guard = StopGuard(Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt")
-    longer = [LongerSchedule()] if resume and resume.is_lengthened(cfg) else []
+    is_longer = resume and (resume.max_epochs is None or resume.max_epochs < cfg.trainer.max_epochs)
+    longer = [LongerSchedule(resume.max_epochs)] if resume and is_longer else []
     trainer = make_trainer(cfg, device, loggers, [*longer, guard])
     classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
     announce(cfg, classifier, datamodule, device["precision"])

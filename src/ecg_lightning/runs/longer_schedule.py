@@ -18,7 +18,14 @@ _OF_ITS_LENGTH = ("total_steps", "_schedule_phases")
 
 
 class LongerSchedule(Callback):
-    """Puts the restored schedule to its place in the longer training, and logs how it continues."""
+    """Puts the restored schedule to its place in the longer training, and logs how it continues.
+
+    Args:
+        n_epochs_before: of the shorter training; None where its checkpoint does not know, so that nothing is logged.
+    """
+
+    def __init__(self, n_epochs_before: int | None) -> None:
+        self.n_epochs_before = n_epochs_before
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Leave the shorter schedule's length out of what is restored."""
@@ -29,13 +36,17 @@ class LongerSchedule(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Set the rate of the next step by the longer schedule; restored was the shorter one's."""
         assert isinstance(pl_module, ECGClassifier)
-        before = float(trainer.optimizers[0].param_groups[0]["lr"])
         for config in trainer.lr_scheduler_configs:
             scheduler: Any = config.scheduler
             scheduler.last_epoch -= 1
             scheduler.step()
-        n_steps, n_epochs = int(trainer.estimated_stepping_batches), trainer.max_epochs or 0
-        rates = learning_rates(pl_module.optimizer_config, pl_module.scheduler_config, n_steps)[trainer.global_step :]
+        if self.n_epochs_before is None:
+            return
+        n_steps, n_epochs = int(trainer.estimated_stepping_batches), trainer.max_epochs or 1
+        recipe = pl_module.optimizer_config, pl_module.scheduler_config
+        done = max(1, min(trainer.global_step, n_steps - 1))
+        before = learning_rates(*recipe, n_steps // n_epochs * self.n_epochs_before)[:done][-1]
+        rates = learning_rates(*recipe, n_steps)[done:]
         log.info("%s", describe_continuation(pl_module.scheduler_config.name, before, rates, n_epochs))
 
 
