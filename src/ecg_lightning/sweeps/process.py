@@ -151,12 +151,12 @@ def _run(job: Job, answer: connection.Connection) -> None:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        answer.send((None, _explain(error)))
+        answer.send((None, _explain(error, job.folder)))
 
 
-def _explain(error: Exception) -> str:
-    if is_full(error) and isinstance(error, OSError) and error.filename:
-        return explain_full(Path(error.filename))
+def _explain(error: Exception, folder: Path) -> str:
+    if is_full(error):
+        return explain_full(folder)
     if isinstance(error, UserError):
         return str(error)
     traceback.print_exception(error)

@@ -171,10 +171,11 @@ class Sweep:
             place(planned, there, folder)
             known = there.keys() & {cell.run for cell in planned}
             if len(known) < (len(there) if wholly else min(1, len(there))):
-                how = ", ".join(nearest_difference(planned, there)) if planned else "it is a search"
+                if not planned:
+                    raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; a search needs another folder")
                 raise ConfigError(
-                    f"hydra.sweep.dir={folder} already holds a sweep of other settings ({how}); name another folder, "
-                    "or move that one away"
+                    f"hydra.sweep.dir={folder} already holds a sweep of other settings "
+                    f"({', '.join(nearest_difference(planned, there))}); name another folder, or move that one away"
                 )
         except BaseException:
             held.release()
