@@ -209,8 +209,7 @@ def _edit_onnx(
 
 def checkpoint_bombs(folder: Path, made: Products) -> Iterator[Bomb]:
     """Checkpoints and weights for `train.py` and `compress.py`."""
-    evaluation = train("train=false", *made.settings)
-    good = [*evaluation, f"ckpt_path={made.checkpoint}", f"hydra.run.dir={folder}/good-${{now:%H%M%S%f}}"]
+    good = [*train(*made.evaluation), f"ckpt_path={made.checkpoint}", f"hydra.run.dir={folder}/good-${{now:%H%M%S%f}}"]
     content = torch.load(made.checkpoint, weights_only=True)
     plain = {name: value for name, value in content.items() if name in ("state_dict", "ecg_lightning")}
     first = next(iter(plain["state_dict"]))
@@ -227,7 +226,7 @@ def checkpoint_bombs(folder: Path, made: Products) -> Iterator[Bomb]:
     files = {path.stem: path for path in paths} | _special_files(folder / "special", ".ckpt")
     files["samples"] = folder / "samples.ckpt"
     for number, (what, path) in enumerate(files.items()):
-        command = train("train=false", f"ckpt_path={path}", *made.settings, run_dir(folder / f"evaluated{number}"))
+        command = train(f"ckpt_path={path}", *made.evaluation, run_dir(folder / f"evaluated{number}"))
         yield Bomb(f"a checkpoint that is {what}", command, good, what != "samples")
     header = (1 << 60).to_bytes(8, "little") + b"{}"
     weights = folder / "weights.safetensors"

@@ -23,7 +23,7 @@ from reliability.programs import ecg_lightning, train
 def checkpoints(folder: Path, made: Products, canary: Callable[[], Path]) -> Iterator[Attack]:
     """Pickles that run code, and descriptions that name other classes or folders to write."""
     uses: dict[str, Callable[[Path, Path], list[str]]] = {
-        "evaluate": lambda file, path: train("train=false", f"ckpt_path={file}", *made.settings, run_dir(path)),
+        "evaluate": lambda file, path: train(f"ckpt_path={file}", *made.evaluation, run_dir(path)),
         "resume": lambda file, path: train(f"ckpt_path={file}", *made.settings, run_dir(path)),
         "weights": lambda file, path: train(f"model.weights={file}", *made.settings, run_dir(path)),
         "teacher": lambda file, path: train(f"model.teacher={file}", *made.settings, run_dir(path)),

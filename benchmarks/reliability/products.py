@@ -30,6 +30,11 @@ class Products:
         return self.run / "checkpoints" / "best.ckpt"
 
     @property
+    def evaluation(self) -> list[str]:
+        """The settings without those of the model, which `train=false` refuses."""
+        return ["train=false", *(one for one in self.settings if not one.startswith(("model", "trainer")))]
+
+    @property
     def onnx(self) -> Path:
         return self.exported / "variants" / "baseline" / "model.onnx"
 

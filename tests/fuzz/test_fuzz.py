@@ -27,8 +27,7 @@ def test_quick(name: str, targets: dict[str, Target]) -> None:
 def test_slow(name: str, targets: dict[str, Target]) -> None:
     outcome = fuzz(targets[name], INPUTS[name][1], derandomize=False)
     assert outcome.tried >= INPUTS[name][1]
-    assert outcome.refused
-    assert outcome.right
+    assert outcome.right  # a reader that refuses everything would pass else
 
 
 def test_the_lanes_are_long_enough() -> None:
