@@ -28,9 +28,10 @@ def measure(folder: Path, tries: int, resume: str) -> list[Tally]:
             needs[key] = _best_of_two(bomb.good, folder / f"good{number}.log")
         ended = run(bomb.command, folder / f"bomb{number}.log", _TIMEOUT_S, limit_mb=_LIMIT_MB)
         more_s, more_mb = ended.seconds - needs[key].seconds, ended.peak_mb - needs[key].peak_mb
-        if more_s > _MORE_S and ended.code not in (0, None):  # a busy machine: once more
+        if more_s > _MORE_S and ended.code not in (0, None):  # a busy machine: both once more, one after the other
+            good = run(bomb.good, folder / f"good{number}.log")
             ended = run(bomb.command, folder / f"bomb{number}.log", _TIMEOUT_S, limit_mb=_LIMIT_MB)
-            more_s = min(more_s, ended.seconds - needs[key].seconds)
+            more_s = min(more_s, ended.seconds - good.seconds)
         most_s, most_mb = max(most_s, more_s), max(most_mb, more_mb)
         fault = _fault(ended, more_s, more_mb, (folder / f"bomb{number}.log").read_text(errors="replace"), bomb)
         tally.count(fault and f"{bomb.name}: {fault}", shown(bomb.command))
