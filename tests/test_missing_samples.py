@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from deployed import assert_missing_samples_give_nan, deployed, describe, outputs, tiny_classifier
+from deployed import assert_missing_samples_give_nan, deployed, describe, outputs, signals, tiny_classifier
 
 from ecg_lightning.deployment.export import export_onnx, export_openvino, export_pt2
 from ecg_lightning.deployment.extras import import_extra, openvino_core
@@ -104,3 +104,12 @@ def test_the_batch_axis_has_its_name(exported):
     assert [value.name for value in graph.input] == ["millivolts"]
     (parameter,) = openvino_core().read_model(exported[1]).get_parameters()
     assert parameter.get_layout().to_string() == "[N,LEADS,SAMPLES]"
+
+
+@pytest.mark.parametrize("hint", ["bf16", "f16"])
+def test_the_guard_rounds_no_logits(exported, hint):
+    """Logits that were rounded to bfloat16 on their way through the guard would tie."""
+    settings = {"INFERENCE_PRECISION_HINT": hint}
+    compiled = openvino_core().compile_model(exported[1], "CPU", settings)
+    logits = np.asarray(compiled(signals(8))[0])
+    assert (logits.view(np.uint32) & 0xFFFF).all(axis=1).any()

@@ -37,6 +37,7 @@ OUTPUTS = ("logits", "probabilities")
 BATCH = "batch"  # name of the axis of records
 OPSET = 20  # what every supported version of ONNX Runtime and OpenVINO reads
 _LAYOUT = f"[{BATCH},leads,samples]"  # OpenVINO has no names of axes; it stores `batch` as N, and knows it as the batch
+_BEYOND = 1e30  # any logit
 _TORCHSCRIPT_OPSET = 17  # the highest that its quantized operators were made for
 
 
@@ -64,7 +65,9 @@ class DeployedNetwork(nn.Module):
     def forward(self, millivolts: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 12, T) float32 in mV → (B, C) logits and (B, C) probabilities, both float32; NaN with missing samples."""
         filled, complete = fill_missing(millivolts)
-        logits_BC = self.network(self.frontend.represent_as_is(filled)).float()
+        # The clamp changes nothing, but OpenVINO makes one kernel of it and the head. Else it would round the head's
+        # output to bfloat16 on its way to `mark_missing`, and records would tie.
+        logits_BC = self.network(self.frontend.represent_as_is(filled)).float().clamp(-_BEYOND, _BEYOND)
         probabilities_BC = logits_BC.softmax(dim=1) if self.single_label else logits_BC.sigmoid()
         return mark_missing(logits_BC, complete), mark_missing(probabilities_BC, complete)
 
