@@ -7,7 +7,6 @@ import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -254,7 +253,7 @@ def test_500_hz(pristine_500: Path) -> None:
 
 
 def order(seed: int, epoch: int, n_records: int = 50) -> list[int]:
-    return list(EpochShuffle(n_records, seed, lambda: epoch))
+    return list(EpochShuffle(n_records, seed, epoch))
 
 
 def test_order_is_a_permutation_of_seed_and_epoch_alone() -> None:
@@ -268,13 +267,12 @@ def test_order_is_a_permutation_of_seed_and_epoch_alone() -> None:
     assert all(first != other for other in others)
 
 
-def test_training_order_follows_the_trainers_epoch(pristine: Path) -> None:
+def test_training_order_follows_the_epoch_that_lightning_sets(pristine: Path) -> None:
     def orders(seed: int) -> list[list[int]]:
         module = loaded(pristine, ["train", "val"], seed=seed, batch_size=8)
-        module.trainer = SimpleNamespace(current_epoch=0)  # type: ignore[assignment]
         loader, seen = module.train_dataloader(), []
         for epoch in (0, 1, 2):
-            module.trainer.current_epoch = epoch
+            loader.sampler.set_epoch(epoch)
             seen.append(list(loader.sampler))
             list(loader)  # reading moves no hidden state
         return seen
@@ -284,11 +282,24 @@ def test_training_order_follows_the_trainers_epoch(pristine: Path) -> None:
     assert len({tuple(epoch) for epoch in [*first, *orders(1)]}) == 6
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_epoch_reads_only_what_it_has_not_seen(pristine: Path, workers: int) -> None:
+    module = loaded(pristine, ["train", "val"], batch_size=8, seed=3, num_workers=workers)
+    module.start_at(2, 1)
+    loader = module.train_dataloader()
+    whole = list(EpochShuffle(len(module.datasets["train"]), 3, epoch=2))
+    batches = list(loader)
+    assert len(batches) == len(loader) - 1
+    assert torch.cat([batch.places for batch in batches]).tolist() == whole[8 : 8 * len(loader)]
+    loader.sampler.set_epoch(3)
+    assert len(list(loader)) == len(loader)
+
+
 def test_training_batches_are_the_records_in_that_order(pristine: Path) -> None:
     module = loaded(pristine, ["train", "val"], batch_size=8, seed=3)
     dataset, loader = module.datasets["train"], module.train_dataloader()
     batch = gathered(loader)
-    expected = list(EpochShuffle(len(dataset), 3, lambda: 0))[: len(batch.targets)]
+    expected = list(EpochShuffle(len(dataset), 3))[: len(batch.targets)]
     assert torch.equal(batch.signals, dataset.__getitems__(expected).signals)
     assert torch.equal(batch.targets, dataset.targets[expected])
 
