@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -153,22 +152,6 @@ def test_left_out_records_are_counted(ptbxl: Path, table: pd.DataFrame) -> None:
     assert module.n_left_out == 2
 
 
-def test_a_part_of_ptbxl_says_how_many_records_it_holds(
-    part_of_ptbxl: Path, pristine: Path, table: pd.DataFrame, caplog: pytest.LogCaptureFixture
-) -> None:
-    said = "of the 21,799 records of PTB-XL"
-    with caplog.at_level(logging.INFO):
-        PTBXLDataModule(pristine).setup()
-        assert said not in caplog.text
-        PTBXLDataModule(part_of_ptbxl).setup()
-        assert caplog.text.count(f"{part_of_ptbxl} holds 120 {said}") == caplog.text.count(said) == 1
-        PTBXLDataModule(part_of_ptbxl).load(("test",))  # as an evaluation does
-        assert caplog.text.count(f"holds 120 {said}") == 2
-        (part_of_ptbxl / f"{table['filename_lr'][2]}.dat").unlink()
-        PTBXLDataModule(part_of_ptbxl, on_bad_record="skip").setup()
-        assert f"holds 119 {said}" in caplog.text
-
-
 def test_a_loader_before_setup_says_so(pristine: Path) -> None:
     module = PTBXLDataModule(pristine)
     for loader in (module.train_dataloader, module.val_dataloader, module.test_dataloader):
@@ -284,12 +267,12 @@ def test_order_is_a_permutation_of_seed_and_epoch_alone() -> None:
     assert all(first != other for other in others)
 
 
-def test_training_order_follows_the_trainers_epoch(pristine: Path) -> None:
+def test_training_order_follows_the_epoch_that_lightning_sets(pristine: Path) -> None:
     def orders(seed: int) -> list[list[int]]:
         module = loaded(pristine, ["train", "val"], seed=seed, batch_size=8)
         loader, seen = module.train_dataloader(), []
         for epoch in (0, 1, 2):
-            loader.sampler.set_epoch(epoch)  # as the trainer does
+            loader.sampler.set_epoch(epoch)
             seen.append(list(loader.sampler))
             list(loader)  # reading moves no hidden state
         return seen
@@ -297,6 +280,19 @@ def test_training_order_follows_the_trainers_epoch(pristine: Path) -> None:
     first = orders(0)
     assert orders(0) == first
     assert len({tuple(epoch) for epoch in [*first, *orders(1)]}) == 6
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_epoch_reads_only_what_it_has_not_seen(pristine: Path, workers: int) -> None:
+    module = loaded(pristine, ["train", "val"], batch_size=8, seed=3, num_workers=workers)
+    module.start_at(2, 1)
+    loader = module.train_dataloader()
+    whole = list(EpochShuffle(len(module.datasets["train"]), 3, epoch=2))
+    batches = list(loader)
+    assert len(batches) == len(loader) - 1
+    assert torch.cat([batch.places for batch in batches]).tolist() == whole[8 : 8 * len(loader)]
+    loader.sampler.set_epoch(3)
+    assert len(list(loader)) == len(loader)
 
 
 def test_training_batches_are_the_records_in_that_order(pristine: Path) -> None:
