@@ -30,7 +30,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def classifier(configure):
-    return tiny_classifier(configure, "resnet1d_wang")
+    return tiny_classifier(configure, "resnet1d")
 
 
 @pytest.fixture(scope="module")
