@@ -21,12 +21,13 @@ from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage
 from ecg_lightning.compression.variant import Variant, stages_of
-from ecg_lightning.config import LatencyConfig, plain
+from ecg_lightning.config import DataConfig, LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.leakage import check_held_out, fold_notes
+from ecg_lightning.run_lock import remove_half_written
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.pareto import write_pareto
@@ -68,7 +69,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         )
     own_data = data_option(description) if "_target_" not in cfg.data else None
     result.choices |= description["choices"] | ({"data": own_data} if own_data else {})
-    data = _data_settings(cfg, description, overrides)
+    data = _data_settings(cfg, description)
     datamodule = build_datamodule(data, cfg.seed)
     write_config(plain(cfg) | {"data": data}, Path(cfg.paths.output_dir), result)
     return _compress(cfg, device, Path(cfg.ckpt_path).expanduser(), datamodule, stages, result)
@@ -138,6 +139,7 @@ def _train_once(
     with filelock.FileLock(folder / ".lock"):  # held by the cell that trains, while those beside it wait
         if not (folder / TRAINING_FILE).is_file():
             raise_refused(folder)
+            remove_half_written(folder)
             own = OmegaConf.create(plain(cfg))
             assert isinstance(own, DictConfig)
             own.paths.output_dir, own.ckpt_path = str(folder), start_or_go_on(folder)
@@ -159,12 +161,12 @@ def _train_once(
     return result, folder
 
 
-def _data_settings(cfg: DictConfig, description: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The checkpoint's own data; what the command line names wins where it does not change the task."""
+def _data_settings(cfg: DictConfig, description: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkpoint's own data; what is set to another value than the default wins where it does not change the task."""
     asked, own = plain(cfg.data), description.get("data")
     if "_target_" in asked:  # data=ptbxl or data=synthetic
-        named = {override.lstrip("+").partition("=")[0] for override in overrides}
-        kept = {name: value for name, value in (own or {}).items() if name in _KEPT and f"data.{name}" not in named}
+        default = plain(OmegaConf.structured(DataConfig))
+        kept = {name: own[name] for name in _KEPT if name in (own or {}) and asked[name] == default[name]}
         return of_its_task(asked | kept, description)
     if own is None:
         raise ConfigError(

@@ -57,8 +57,10 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate) -> float | None:
             with locked(output_dir):
                 return _run_in(output_dir, cfg, run, validate)
         except (RunLockedError, OSError) as error:  # nothing is written: another run is there, or no room
-            if not (isinstance(error, RunLockedError) or is_full(error)):
-                raise
+            if multiprocessing.parent_process() is not None or not (
+                isinstance(error, RunLockedError) or is_full(error)
+            ):
+                raise  # the process of a sweep's cell tells the sweep
             if not in_sweep:
                 fail(_reason(error, output_dir), UserError.exit_code)
             log.error("failed: %s", _reason(error, output_dir))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ecg_lightning import errors
 from ecg_lightning.disk import is_full
+from ecg_lightning.finished import has_checkpoints
 
 _REFUSED_FILE = "refused.json"
 _CLASSES = {
@@ -16,8 +17,7 @@ _CLASSES = {
 
 def start_or_go_on(run: Path) -> str | None:
     """Return the `ckpt_path` with which a training starts anew, or goes on with what is in its folder."""
-    there = any(any(run.glob(pattern)) for pattern in ("checkpoints/last.ckpt", "fold*/checkpoints/last.ckpt"))
-    return "last" if there else None
+    return "auto" if has_checkpoints(run) else None
 
 
 def keep_refused(folder: Path, error: errors.UserError) -> None:

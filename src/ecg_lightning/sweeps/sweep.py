@@ -123,7 +123,7 @@ class Sweep:
         self._report.write()
         if finished := sum(cell.finished for cell in cells):
             log.info("%d of %d cells are finished", finished, len(cells))
-        if self._jobs > 1 and any(_stages(cell.settings) for cell in cells):
+        if self._jobs > 1 and any(_compresses(cell.settings) for cell in cells):
             log.warning("latencies are measured while other cells run; compare them with hydra.launcher.jobs=1")
         with self._stopping_on_signals():
             self._run([cell for cell in cells if not cell.finished])
@@ -299,13 +299,13 @@ def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the modules that the server imports: what every training needs, and the cells' models and stages."""
     targets = {str(value) for one in settings for key, value in flat(one).items() if key.endswith("_target_")}
     modules = {target.rpartition(".")[0] for target in targets if target.startswith("ecg_lightning.")}
-    if any(_stages(one) for one in settings):
+    if any(_compresses(one) for one in settings):
         modules.add("ecg_lightning.compressing")
     return ["ecg_lightning.sweeps.preloaded", *sorted(modules)]
 
 
-def _stages(settings: Mapping[str, Any]) -> bool:
-    return bool(settings.get("compression", {}).get("stages"))
+def _compresses(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("compression", {}).get("deploy"))
 
 
 def _configured(cell: Cell, folder: Path, threads: int | None) -> DictConfig:
