@@ -162,11 +162,11 @@ def _train_once(
 
 
 def _data_settings(cfg: DictConfig, description: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint's own data; what is set to another value than the default wins where it does not change the task."""
+    """The checkpoint's own data; a setting that is not the default wins where it does not change the task."""
     asked, own = plain(cfg.data), description.get("data")
     if "_target_" in asked:  # data=ptbxl or data=synthetic
         default = plain(OmegaConf.structured(DataConfig))
-        kept = {name: own[name] for name in _KEPT if name in (own or {}) and asked[name] == default[name]}
+        kept = {name: value for name, value in (own or {}).items() if name in _KEPT and asked[name] == default[name]}
         return of_its_task(asked | kept, description)
     if own is None:
         raise ConfigError(

@@ -57,10 +57,9 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate) -> float | None:
             with locked(output_dir):
                 return _run_in(output_dir, cfg, run, validate)
         except (RunLockedError, OSError) as error:  # nothing is written: another run is there, or no room
-            if multiprocessing.parent_process() is not None or not (
-                isinstance(error, RunLockedError) or is_full(error)
-            ):
-                raise  # the process of a sweep's cell tells the sweep
+            in_cell = multiprocessing.parent_process() is not None  # which tells the sweep's process
+            if in_cell or not (isinstance(error, RunLockedError) or is_full(error)):
+                raise
             if not in_sweep:
                 fail(_reason(error, output_dir), UserError.exit_code)
             log.error("failed: %s", _reason(error, output_dir))
