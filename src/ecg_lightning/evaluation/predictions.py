@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecg_lightning.data.labels import read_database
+from ecg_lightning.data.labels import read_database, read_table
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.calibration import logit, probabilities
@@ -145,10 +145,7 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
             f"{path} is not there: name a finished run of train.py; an older one's checkpoint becomes such a run by "
             "python train.py model=ensemble model.members=[FILE]"
         )
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{path} cannot be read as a table ({str(error).strip()}); run the model again") from None
+    table = read_table(path, (), "the predictions of a finished run, so run the model again")
     logits = [str(name).split("/", 2) for name in table.columns if str(name).startswith("logit/")]
     classes = tuple(parts[-1] for parts in logits)
     links = {parts[1] for parts in logits if len(parts) == 3}
