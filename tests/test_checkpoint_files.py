@@ -10,6 +10,7 @@ import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -65,14 +66,21 @@ def test_a_checkpoint_of_an_earlier_version_is_read_with_a_note(tmp_path, caplog
         read_checkpoint(path)
 
 
-def test_a_full_disk_is_told_and_keeps_the_file(sealed, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("enforce fail. unexpected pos 69632 vs 69528")],
+)
+def test_a_full_disk_is_told_and_keeps_the_file(sealed, monkeypatch, error):
     before = sealed.read_bytes()
 
     def full(*arguments, **named):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(checkpoint_io, "_seal", full)
-    with pytest.raises(CheckpointError, match=r"^\S+sealed\.ckpt cannot be written: it needs [\d,]+ bytes, .* free on"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000))
+    with pytest.raises(
+        CheckpointError, match=r"^\S+sealed\.ckpt cannot be written: it needs [\d,]+ bytes, and 1,000 bytes are free"
+    ):
         save_checkpoint(read_checkpoint(OLD), sealed)
     assert sealed.read_bytes() == before
     assert [path.name for path in sealed.parent.iterdir()] == ["sealed.ckpt"]
