@@ -10,6 +10,7 @@ import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ import torch
 from ecg_lightning import checkpoint_io
 from ecg_lightning.checkpoint_io import AtomicCheckpointIO, load_checkpoint, save_checkpoint
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
-from ecg_lightning.errors import CheckpointError
+from ecg_lightning.compressing import of_the_checkpoint
+from ecg_lightning.errors import CheckpointError, DataError
 
 OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
 """One epoch of `model=resnet1d_wang model.channels=4` on 100 synthetic records, written by revision 6647fd0."""
@@ -65,14 +67,21 @@ def test_a_checkpoint_of_an_earlier_version_is_read_with_a_note(tmp_path, caplog
         read_checkpoint(path)
 
 
-def test_a_full_disk_is_told_and_keeps_the_file(sealed, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("enforce fail. unexpected pos 69632 vs 69528")],
+)
+def test_a_full_disk_is_told_and_keeps_the_file(sealed, monkeypatch, error):
     before = sealed.read_bytes()
 
     def full(*arguments, **named):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(checkpoint_io, "_seal", full)
-    with pytest.raises(CheckpointError, match=r"^\S+sealed\.ckpt cannot be written: it needs [\d,]+ bytes, .* free on"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000))
+    with pytest.raises(
+        CheckpointError, match=r"^\S+sealed\.ckpt cannot be written: it needs [\d,]+ bytes, and 1,000 bytes are free"
+    ):
         save_checkpoint(read_checkpoint(OLD), sealed)
     assert sealed.read_bytes() == before
     assert [path.name for path in sealed.parent.iterdir()] == ["sealed.ckpt"]
@@ -114,6 +123,7 @@ def bombs():
     yield "doubled", doubled, "too deeply|repeat"
 
 
+@pytest.mark.filterwarnings("ignore:Sparse")
 @pytest.mark.parametrize(("name", "bomb", "said"), list(bombs()), ids=[name for name, *_ in bombs()])
 def test_bombs_are_refused_before_they_take_time_or_memory(name, bomb, said, tmp_path):
     path, content = tmp_path / f"{name}.ckpt", torch.load(OLD, weights_only=True)
@@ -197,3 +207,21 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     save_checkpoint(content, tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match="NaN"):
         read_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("there", ["nothing", "other files"])
+def test_a_folder_that_a_checkpoint_names_is_never_written_to(there, tmp_path, caplog):
+    root = tmp_path / "root"
+    if there == "other files":
+        root.mkdir()
+        (root / "mine").touch()
+    own = {"_target_": "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule", "root": str(root), "n_records": 100}
+    with caplog.at_level("INFO"), pytest.raises(DataError, match=f"{root}, which are not there .*add data=synthetic"):
+        of_the_checkpoint(own, {}, "ckpt_path=x.ckpt")
+    assert f"the data are read from {root}, as ckpt_path=x.ckpt says" in caplog.text
+    assert [path.name for path in tmp_path.rglob("*")] == (["root", "mine"] if there == "other files" else [])
+
+
+def test_synthetic_data_that_are_there_are_read(synthetic_root):
+    own = {"_target_": "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule", "n_records": 200}
+    assert of_the_checkpoint(own, {"root": str(synthetic_root)}, "x")["root"] == str(synthetic_root)

@@ -236,7 +236,8 @@ def test_a_training_of_an_earlier_version_goes_on(configure, tmp_path, caplog):
     result = training.run(configure(*settings, "ckpt_path=last", output_dir=tmp_path))
     assert result.timing["epochs"] == 2
     assert "has no digest" in caplog.text
-    evaluate = ("train=false", f"ckpt_path={OLD}", *settings[:2])
+    shutil.copy(OLD, tmp_path / "old.ckpt")  # beside which the look at the test folds is written down
+    evaluate = ("train=false", f"ckpt_path={tmp_path}/old.ckpt", *settings[:2])
     assert training.run(configure(*evaluate, output_dir=tmp_path / "evaluated")).status == "ok"
 
 

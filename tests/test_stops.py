@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ecg_lightning import stopping, training
+from ecg_lightning import stopping, trainer, training
 from ecg_lightning.checkpoints import read_checkpoint
 
 EPOCHS = 3
@@ -41,12 +41,30 @@ class SignalAt(Callback):
         setattr(self, hook, send)
 
 
-def stop_at(monkeypatch, *signals):
-    """Make the next training receive signals."""
-    from ecg_lightning import trainer
+class TrainMetrics(Callback):
+    """Keeps the training's own scores of each epoch."""
 
+    def __init__(self):
+        self.found = {}
+
+    def on_train_epoch_start(self, trainer, module):
+        self._keep(trainer, trainer.current_epoch - 1)
+
+    def on_train_end(self, trainer, module):
+        self._keep(trainer, trainer.current_epoch - 1)
+
+    def _keep(self, trainer, epoch):
+        self.found[epoch] = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("train/") and name != "train/loss_step"  # of single steps, some of them before a stop
+        }
+
+
+def with_callbacks(monkeypatch, *callbacks):
+    """Add callbacks to the next training."""
     original = trainer._callbacks
-    monkeypatch.setattr(trainer, "_callbacks", lambda *given, **named: [*signals, *original(*given, **named)])
+    monkeypatch.setattr(trainer, "_callbacks", lambda *given, **named: [*callbacks, *original(*given, **named)])
 
 
 def same(one, other):
@@ -67,6 +85,7 @@ def same(one, other):
 
 
 def check_same(one, other, results):
+    """Compare two runs' checkpoints, scores, and train metrics of the last epoch."""
     for name in ("best", "last"):
         same(*(read_checkpoint(folder / "checkpoints" / f"{name}.ckpt") for folder in (one, other)))
     assert results[0].metrics == results[1].metrics
@@ -80,8 +99,10 @@ def whole(fit, tmp_path_factory):
 
     def get(*settings):
         if settings not in runs:
-            folder = tmp_path_factory.mktemp("whole")
-            runs[settings] = folder, fit(folder, *settings)
+            folder, metrics = tmp_path_factory.mktemp("whole"), TrainMetrics()
+            with pytest.MonkeyPatch.context() as patch:
+                with_callbacks(patch, metrics)
+                runs[settings] = folder, fit(folder, *settings), metrics.found
         return runs[settings]
 
     return get
@@ -92,6 +113,7 @@ WORKERS = ("data.num_workers=2",)
 ACCUMULATED = ("trainer.accumulate_grad_batches=4",)
 AVERAGED = ("+callbacks.extra.ema={_target_: lightning.pytorch.callbacks.EMAWeightAveraging, decay: 0.9}",)
 LIMITED = ("trainer.limit_train_batches=5",)
+OVERFIT = ("trainer.overfit_batches=3",)
 
 
 @pytest.mark.parametrize(
@@ -107,13 +129,49 @@ LIMITED = ("trainer.limit_train_batches=5",)
         (AVERAGED, "on_train_batch_end", 1, 3),
         (AVERAGED, "on_validation_batch_end", 0, None),
         (LIMITED, "on_train_batch_end", 2, 1),
+        (OVERFIT, "on_train_batch_end", 1, 0),
     ],
 )  # fmt: skip
 def test_a_stopped_training_goes_on_bit_for_bit(fit, whole, tmp_path, monkeypatch, settings, hook, epoch, batch):
-    reference, expected = whole(*settings)
-    with monkeypatch.context() as patch, stopping.answered():
-        stop_at(patch, SignalAt(hook, epoch, batch))
-        with pytest.raises(stopping.Stopped) as stop:
-            fit(tmp_path, *settings)
-    assert stop.value.code == 143
-    check_same(reference, tmp_path, (expected, fit(tmp_path, *settings, "ckpt_path=auto")))
+    reference, expected, metrics = whole(*settings)
+    stop(fit, tmp_path, settings, SignalAt(hook, epoch, batch))
+    again = TrainMetrics()
+    with monkeypatch.context() as patch:
+        with_callbacks(patch, again)
+        result = fit(tmp_path, *settings, "ckpt_path=auto")
+    check_same(reference, tmp_path, (expected, result))
+    assert again.found[EPOCHS - 1] == metrics[EPOCHS - 1]
+    assert again.found[EPOCHS - 1].keys() > {"train/loss", "train/f1_macro"}
+
+
+def stop(fit, folder, settings, *signals):
+    """Run a training that receives signals, to its stop."""
+    with pytest.MonkeyPatch.context() as patch, stopping.answered():
+        with_callbacks(patch, *signals)
+        with pytest.raises(stopping.Stopped) as stopped:
+            fit(folder, *settings, "ckpt_path=auto")
+    assert stopped.value.code == 143
+
+
+def test_an_epoch_can_be_stopped_twice(fit, whole, tmp_path):
+    reference, expected, _ = whole()
+    stop(fit, tmp_path, (), SignalAt("on_train_batch_end", 1, 2))
+    stop(fit, tmp_path, (), SignalAt("on_train_batch_end", 1, 5))
+    check_same(reference, tmp_path, (expected, fit(tmp_path, "ckpt_path=auto")))
+
+
+def test_a_stop_before_the_first_step_leaves_nothing_to_go_on_from(fit, whole, tmp_path):
+    reference, expected, _ = whole()
+    stop(fit, tmp_path, (), SignalAt("on_train_start", 0))
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+    check_same(reference, tmp_path, (expected, fit(tmp_path, "ckpt_path=auto")))
+
+
+def test_an_early_stop_is_not_trained_beyond(fit, tmp_path, monkeypatch):
+    settings = ("callbacks.early_stopping.patience=1", "model.optimizer.lr=1e-12")
+    expected = fit(tmp_path / "whole", *settings)
+    assert expected.timing["epochs"] == 2
+    stop(fit, tmp_path / "stopped", settings, SignalAt("on_train_end", 2))
+    check_same(
+        tmp_path / "whole", tmp_path / "stopped", (expected, fit(tmp_path / "stopped", *settings, "ckpt_path=auto"))
+    )

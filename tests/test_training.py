@@ -530,8 +530,9 @@ def test_a_diverging_loss_stops_the_run(run, tmp_path, monkeypatch):
         return torch.tensor(math.nan, requires_grad=True), batch.targets
 
     monkeypatch.setattr(training.ECGClassifier, "loss_and_logits", broken)
-    with pytest.raises(TrainingDivergedError, match=r"batch 1 of epoch 1 \(ecg_id .*model\.optimizer\.lr"):
+    with pytest.raises(TrainingDivergedError, match=r"batch 1 of epoch 1 \(ecg_id .*model\.optimizer\.lr") as told:
         run(tmp_path, "trainer.max_epochs=1", "hardware.accelerator=cpu")
+    assert "gradient_clip_val" not in str(told.value)  # it is 1 already
 
 
 def test_logits_that_are_not_finite_are_never_scored(run, tmp_path, monkeypatch):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import pickle
 import pickletools
+import shutil
 import tempfile
 import warnings
 import zipfile
@@ -80,7 +82,9 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
             os.fsync(descriptor)
             temporary.chmod(0o666 & ~_umask())  # as any other file; a temporary one is for its owner alone
             temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as a wrong position
+            temporary.unlink(missing_ok=True)
+            os.truncate(descriptor, 0)  # open as it is, it would keep its room
             raise _unwritten(content, path, error) from error
         finally:
             os.close(descriptor)
@@ -128,17 +132,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _unwritten(content: Mapping[str, Any], path: Path, error: BaseException) -> CheckpointError:
-    if is_full(error):
-        return CheckpointError(explain_full(path, _n_bytes(content)) + ". The previous file is kept")
+    needed = _n_bytes(content)
+    if is_full(error) or shutil.disk_usage(path.parent).free < needed:
+        return CheckpointError(explain_full(path, needed) + ". The previous file is kept")
     return CheckpointError(f"{path} cannot be written ({error}). The previous file is kept")
 
 
-def _n_bytes(value: Any) -> int:
-    """Bytes of all tensors in a nested value: nearly what its file takes."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return sum(_n_bytes(part) for part in parts)
+class _Counter(io.RawIOBase):
+    """A file that keeps nothing but its length."""
+
+    n_bytes = 0
+
+    def writable(self) -> bool:
+        """Take what is written."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Count `content`."""
+        length = len(memoryview(content).cast("B"))
+        self.n_bytes += length
+        return length
+
+
+def _n_bytes(content: Mapping[str, Any]) -> int:
+    """Return the length of a checkpoint's file."""
+    counter = _Counter()
+    torch.save({**content, SEALED: True}, counter)  # type: ignore[arg-type]  # any file object will do
+    return counter.n_bytes + _SEAL_BYTES
 
 
 def _umask() -> int:

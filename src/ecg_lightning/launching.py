@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import config, validation
 from ecg_lightning.composition_errors import explain
+from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import ConfigError, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
 from ecg_lightning.runs.results import RunResult
@@ -112,7 +113,11 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
         if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        fail(f"{error.filename or 'a file'}: {error.strerror or error}", UserError.exit_code)
+        named = [part.partition("=")[2] for part in sys.argv if part.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+        folder = named[-1] if named else "."
+        if is_full(error):
+            fail(explain_full(Path(error.filename or folder)), UserError.exit_code)
+        fail(f"{error.filename or folder}: {error.strerror or error}", UserError.exit_code)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     except Exception as error:  # a job's own never come here: this is Hydra's composition
