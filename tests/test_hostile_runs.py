@@ -65,7 +65,7 @@ def test_results_of_any_size_are_not_read(run):
     for name, read in (("result.json", read_result), ("config.yaml", read_config)):
         with (run / name).open("r+b") as file:
             file.truncate(3 * 2**30)
-        with pytest.raises(DataError, match=r"it has 3,221,225,472 bytes"):
+        with pytest.raises(DataError, match=r"it has 3,221,225,472 bytes|is longer than 200,000 characters"):
             read(run)
 
 
@@ -74,7 +74,7 @@ def test_aliases_in_a_configuration_are_refused(run):
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     (run / "config.yaml").write_text("\n".join(lines))
-    with pytest.raises(DataError, match=r"config\.yaml cannot be read \(it holds aliases\)"):
+    with pytest.raises(DataError, match=r"config\.yaml cannot be read \(it holds aliases that stand for more"):
         read_config(run)
     (run / "config.yaml").write_text("[" * 10_000)
     with pytest.raises(DataError, match=r"config\.yaml cannot be read"):

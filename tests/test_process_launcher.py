@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -45,6 +46,7 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_module, "_modules", lambda settings: ["ecg_lightning.sweeps.process"])
     monkeypatch.setattr(sweep_module, "STOP_S", 1.0)
     monkeypatch.setattr(runs_sweep, "print_sweep", lambda folder, rows: None)
+    monkeypatch.setattr(logging, "_handlerList", [])  # Hydra closes all, and absl's then pytest's stream
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "trivial.yaml").write_text(ROOT)
 

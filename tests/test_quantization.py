@@ -44,7 +44,8 @@ CHECKPOINT = {
     "sampling_rate": 100,
     "batch_size": 8,
     "label_rule": "benchmark",
-    "folds": {},
+    "task": "form",  # one without fixed classes
+    "folds": {"train": [1], "val": [2], "test": [3]},
     "classes": list("ABCDE"),
 }
 FX = {"FxQAT": FxQAT, "FxStatic": FxStatic, "FxDynamic": FxDynamic}
