@@ -101,7 +101,8 @@ class SweepReport(Callback):
             sys.exit(2)
         if any(folder.rglob(RESULT_FILE)):
             print(
-                f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, or move that one away",
+                f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, move that one away, "
+                "or use hydra/launcher=process, which goes on with it",
                 file=sys.stderr,
             )
             sys.exit(2)
