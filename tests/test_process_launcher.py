@@ -19,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from ecg_lightning.disk import explain_full
 from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError
+from ecg_lightning.processor import available_cores
 from ecg_lightning.runs import sweep as runs_sweep
 from ecg_lightning.sweeps import folder as sweep_folder
 from ecg_lightning.sweeps import shared
@@ -119,7 +120,10 @@ def test_a_longer_sweep_keeps_what_is_finished(sweep, tmp_path):
     assert len(after) == 6
     assert all(len(lines) == 1 for lines in after.values())
     assert sorted(float(row["score"]) for row in rows(tmp_path / "s").values()) == [1, 1, 2, 2, 3, 3]
-    assert all("cell of seed" in path.read_text() for path in (tmp_path / "s").glob("*_seed3/output.log"))
+    printed = [path.read_text() for path in (tmp_path / "s").glob("*_seed3/output.log")]
+    assert len(printed) == 2
+    threads = max(1, available_cores() // 2)  # the cells share the cores
+    assert all(f"cell of seed 3 with {threads} threads" in text for text in printed)
 
 
 def test_a_cell_is_told_by_what_the_sweep_wrote_down(sweep, tmp_path):

@@ -310,6 +310,7 @@ def _prepare_training(
     records = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
     if resume:
         resume.check_records(records)
+        resume.announce(cfg.trainer.max_epochs)
     classifier.description["training"] |= records
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)
