@@ -18,11 +18,11 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
 from ecg_lightning.disk import explain_full
-from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError
+from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
 from ecg_lightning.processor import available_cores
 from ecg_lightning.runs import sweep as runs_sweep
 from ecg_lightning.sweeps import folder as sweep_folder
-from ecg_lightning.sweeps import shared
+from ecg_lightning.sweeps import process, shared
 from ecg_lightning.sweeps import sweep as sweep_module
 
 ROOT = """
@@ -163,6 +163,7 @@ def test_an_empty_file_of_hydra_does_not_hide_a_sweep(sweep, tmp_path):
     assert sweep(command) == 1
     (folder,) = (tmp_path / "sweeps").iterdir()
     (folder / "multirun.yaml").write_text("")  # a full disk cut it short
+    (folder / "results.csv").unlink()
     assert sweep(command) == 1
     assert list((tmp_path / "sweeps").iterdir()) == [folder]
     (folder / "sweep.json").unlink()  # as in sweeps of earlier versions, whose file is whole again by now
@@ -177,6 +178,12 @@ def test_a_full_disk_before_the_first_cell_is_told(sweep, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DiskFullError, match=r"sweep.json cannot be written: it needs [\d,]+ bytes, and .* on /"):
         sweep("seed=1,2", "hydra.sweep.dir=s")
+
+
+def test_a_reason_that_a_full_disk_caused_stays_what_it_is(tmp_path):
+    error = UserError("best.ckpt cannot be written: it needs 96,288 bytes")
+    error.__context__ = DiskFullError(str(error))
+    assert process._explain(error, tmp_path) == str(error)
 
 
 def test_other_settings_are_refused_by_their_names(sweep, tmp_path):

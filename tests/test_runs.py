@@ -253,6 +253,25 @@ def test_a_stopped_cell_names_the_command_of_its_sweep(start, tmp_path, capsys, 
     assert "stopped by SIGTERM; run the same command again to go on" in capsys.readouterr().err
 
 
+def test_a_refused_command_leaves_hydras_files(synthetic_root, tmp_path):
+    def run(*overrides):
+        settings = (*SETTINGS, f"data.root={synthetic_root}", f"hydra.run.dir={tmp_path}", "ckpt_path=auto")
+        launching.train([*settings, *overrides])
+
+    run("trainer.max_epochs=1")
+    before = files_of(tmp_path / ".hydra")
+    assert before
+    with pytest.raises(SystemExit) as end:
+        run("trainer.max_epochs=1", "model.channels=8")
+    assert end.value.code == 3
+    assert files_of(tmp_path / ".hydra") == before
+    run("trainer.max_epochs=2")
+    after = files_of(tmp_path / ".hydra")
+    assert b"max_epochs: 2" in after["config.yaml"]
+    assert after["overrides.yaml"] == before["overrides.yaml"].replace(b"max_epochs=1", b"max_epochs=2")
+    assert after["hydra.yaml"] == before["hydra.yaml"].replace(b"max_epochs=1", b"max_epochs=2")
+
+
 def test_the_folder_of_a_full_disk_is_that_of_the_given_arguments(tmp_path, capsys, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")

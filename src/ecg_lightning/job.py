@@ -31,6 +31,7 @@ from ecg_lightning.errors import (
     fail,
 )
 from ecg_lightning.finished import has_checkpoints, is_finished, nothing_left
+from ecg_lightning.hydra_files import discard_put_off
 from ecg_lightning.run_lock import locked
 from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
 
@@ -110,6 +111,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> 
             raise UserError(failure.reason) from None
         return None  # whatever it was, the sweep's other cells must run
     finally:
+        discard_put_off()
         _release_memory()
     if not in_sweep:
         from ecg_lightning.runs.sweep import report_run

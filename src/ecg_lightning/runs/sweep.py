@@ -22,6 +22,7 @@ from rich.console import Console
 
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError, fail
+from ecg_lightning.hydra_files import put_off
 from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.recipes import n_tried
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_config, read_result
@@ -86,6 +87,10 @@ class SweepReport(Callback):
         rows = self._rows()
         print_sweep(self._folder, rows)
         return rows
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
+        put_off(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep: its results would be mixed or lost."""

@@ -86,9 +86,11 @@ def find_unfinished(config: DictConfig) -> list[Path]:
     hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
     if folder.exists() or any(part.startswith("hydra.sweep.dir=") for part in hydra["overrides"]["hydra"]):
         return []
-    tables = sorted(folder.parent.glob(f"*/{SWEEP_TABLE}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    written = [*folder.parent.glob(f"*/{SWEEP_TABLE}"), *folder.parent.glob(f"*/{_COMMAND_FILE}")]
+    newest = sorted(written, key=lambda path: path.stat().st_mtime, reverse=True)
     asked = _command(hydra)
-    return [path.parent for path in tables if _is_unfinished(path) and _command_of(path.parent) == asked]
+    there = dict.fromkeys(path.parent for path in newest)
+    return [one for one in there if _is_unfinished(one / SWEEP_TABLE) and _command_of(one) == asked]
 
 
 def write_command(config: DictConfig) -> None:
@@ -117,6 +119,8 @@ def check_holds_no_other(folder: Path, known: set[str]) -> None:
 
 
 def _is_unfinished(table: Path) -> bool:
+    if not table.is_file():  # there was no room for it
+        return True
     with table.open(newline="") as file:
         return any(row.get("status") not in FINISHED for row in csv.DictReader(file))
 

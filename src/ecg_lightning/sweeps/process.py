@@ -159,10 +159,10 @@ def _run(job: Job, answer: connection.Connection) -> None:
 
 
 def _explain(error: Exception, folder: Path) -> str:
-    if is_full(error):
-        return explain_full(folder)
     if isinstance(error, UserError):
         return str(error)
+    if is_full(error):
+        return explain_full(folder)
     traceback.print_exception(error)
     return f"{type(error).__name__}: {error}"
 
