@@ -10,6 +10,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
+from ecg_lightning.processor import default_threads
 from ecg_lightning.runs.results import RunResult
 from ecg_lightning.sweeps import sweep
 
@@ -54,7 +55,7 @@ def job(cfg):
     folder = Path(HydraConfig.get().runtime.output_dir)
     with (folder / "runs.txt").open("a") as file:
         file.write(f"{os.getpid()} {cfg.ckpt_path}\n")
-    print(f"cell of seed {cfg.seed}")
+    print(f"cell of seed {cfg.seed} with {default_threads()} threads")
     if cfg.fault in FAULTS:
         FAULTS[cfg.fault][0]()
     RunResult(status="ok", score=float(cfg.seed), seed=cfg.seed).write(folder)

@@ -19,7 +19,7 @@ from ecg_lightning import checkpoint_io
 from ecg_lightning.checkpoint_io import AtomicCheckpointIO, load_checkpoint, save_checkpoint
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.compressing import of_the_checkpoint
-from ecg_lightning.errors import CheckpointError, DataError
+from ecg_lightning.errors import CheckpointError, DataError, DiskFullError
 
 OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
 """One epoch of `model=resnet1d_wang model.channels=4` on 100 synthetic records, written by revision 6647fd0."""
@@ -80,7 +80,7 @@ def test_a_full_disk_is_told_and_keeps_the_file(sealed, monkeypatch, error):
     monkeypatch.setattr(checkpoint_io, "_seal", full)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000))
     with pytest.raises(
-        CheckpointError, match=r"^\S+sealed\.ckpt cannot be written: it needs [\d,]+ bytes, and 1,000 bytes are free"
+        DiskFullError, match=r"^\S+sealed\.ckpt cannot be written: it needs [\d,]+ bytes, and 1,000 bytes are free"
     ):
         save_checkpoint(read_checkpoint(OLD), sealed)
     assert sealed.read_bytes() == before

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import faults
 import pytest
@@ -18,10 +19,11 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
 from ecg_lightning.disk import explain_full
-from ecg_lightning.errors import ConfigError, TrainingDivergedError
+from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
+from ecg_lightning.processor import available_cores
 from ecg_lightning.runs import sweep as runs_sweep
 from ecg_lightning.sweeps import folder as sweep_folder
-from ecg_lightning.sweeps import shared
+from ecg_lightning.sweeps import process, shared
 from ecg_lightning.sweeps import sweep as sweep_module
 
 ROOT = """
@@ -120,13 +122,76 @@ def test_a_longer_sweep_keeps_what_is_finished(sweep, tmp_path):
     assert len(after) == 6
     assert all(len(lines) == 1 for lines in after.values())
     assert sorted(float(row["score"]) for row in rows(tmp_path / "s").values()) == [1, 1, 2, 2, 3, 3]
-    assert all("cell of seed" in path.read_text() for path in (tmp_path / "s").glob("*_seed3/output.log"))
+    printed = [path.read_text() for path in (tmp_path / "s").glob("*_seed3/output.log")]
+    assert len(printed) == 2
+    threads = max(1, available_cores() // 2)  # the cells share the cores
+    assert all(f"cell of seed 3 with {threads} threads" in text for text in printed)
+
+
+def test_a_cell_is_told_by_what_the_sweep_wrote_down(sweep, tmp_path):
+    command = ("seed=1,2", "hydra.sweep.dir=s")
+    assert sweep(*command) == 0
+    before = runs_of(tmp_path / "s")
+    hydras = tmp_path / "s" / "0_seed1" / ".hydra" / "config.yaml"
+    original = hydras.read_text()
+    hydras.write_text(original.replace("lr: 0.1", "lr: 0.5"))  # by a command that was refused
+    assert sweep(*command) == 0
+    assert runs_of(tmp_path / "s") == before
+    hydras.write_text(original)
+    (tmp_path / "s" / "0_seed1" / "cell.json").unlink()  # as cells of earlier versions are
+    assert sweep(*command) == 0
+    assert runs_of(tmp_path / "s") == before
+    (tmp_path / "s" / "0_seed1" / "cell.json").write_text("{")
+    with pytest.raises(DataError, match=r"cell.json cannot be read .* the cell runs anew"):
+        sweep(*command)
+
+
+def test_a_continued_sweep_knows_what_its_cells_took(sweep, tmp_path, capfd):
+    assert sweep("seed=1,2", "hydra.sweep.dir=s") == 0
+    for run in ("0_seed1", "1_seed2"):
+        path = tmp_path / "s" / run / "cell.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 7200.0}))
+    (tmp_path / "s" / "2_seed3" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "s" / "2_seed3" / "checkpoints" / "last.ckpt").touch()  # of a try that was killed
+    capfd.readouterr()
+    assert sweep("seed=1,2,3,4", "hydra.sweep.dir=s") == 0
+    told = capfd.readouterr().out
+    assert "cell 3 of 4, about 4 h 0 min left: seed=3" in told
+    assert "cell 4 of 4, about 2 h 0 min left: seed=4" in told  # the short rest of the cell before is no cell's time
+
+
+def test_an_empty_file_of_hydra_does_not_hide_a_sweep(sweep, tmp_path):
+    command = "fault=none,exception"
+    assert sweep(command) == 1
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    (folder / "multirun.yaml").write_text("")  # a full disk cut it short
+    (folder / "results.csv").unlink()
+    assert sweep(command) == 1
+    assert list((tmp_path / "sweeps").iterdir()) == [folder]
+    (folder / "sweep.json").unlink()  # as in sweeps of earlier versions, whose file is whole again by now
+    assert sweep(command) == 1
+    assert list((tmp_path / "sweeps").iterdir()) == [folder]
+
+
+def test_a_full_disk_before_the_first_cell_is_told(sweep, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DiskFullError, match=r"sweep.json cannot be written: it needs [\d,]+ bytes, and .* on /"):
+        sweep("seed=1,2", "hydra.sweep.dir=s")
+
+
+def test_a_reason_that_a_full_disk_caused_stays_what_it_is(tmp_path):
+    error = UserError("best.ckpt cannot be written: it needs 96,288 bytes")
+    error.__context__ = DiskFullError(str(error))
+    assert process._explain(error, tmp_path) == str(error)
 
 
 def test_other_settings_are_refused_by_their_names(sweep, tmp_path):
     assert sweep("seed=1", "hydra.sweep.dir=s") == 0
     before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=r"sweep of other settings \(lr\)"):
+    with pytest.raises(ConfigError, match=r"lr is 0.1 there, this command asks for 0.3"):
         sweep("seed=1,2", "lr=0.3", "hydra.sweep.dir=s")
     assert {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()} == before
 
@@ -140,7 +205,9 @@ def test_without_a_folder_the_unfinished_sweep_is_found(sweep, tmp_path, capfd):
     assert sorted(len(lines) for lines in runs_of(folder).values()) == [1, 2]
     conf = tmp_path / "conf" / "trivial.yaml"
     conf.write_text(conf.read_text().replace("lr: 0.1", "lr: 0.2"))
+    capfd.readouterr()
     assert sweep(command) == 1  # of other settings by now, so it has a folder of its own
+    assert "is passed over: " in capfd.readouterr().out
     assert sorted(len(runs_of(folder)) for folder in (tmp_path / "sweeps").iterdir()) == [2, 2]
     assert sweep("fault=none,fine") == 0
     assert sweep("fault=none,fine") == 0  # a finished sweep is not reopened
@@ -148,7 +215,7 @@ def test_without_a_folder_the_unfinished_sweep_is_found(sweep, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-def test_a_signal_stops_the_sweep(sweep, tmp_path, number):
+def test_a_signal_stops_the_sweep(sweep, tmp_path, number, capfd):
     before = signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_once_running, args=(tmp_path / "s" / "1_seed1", number)).start()
     try:
@@ -159,6 +226,7 @@ def test_a_signal_stops_the_sweep(sweep, tmp_path, number):
     assert {run: row["status"] for run, row in found.items()} == {
         "0_seed1": "ok", "1_seed1": "interrupted", "2_seed1": "planned",
     }  # fmt: skip
+    assert "The sweep stopped. Run the same command again: 1 of 3 cells is finished." in capfd.readouterr().out
 
 
 def _once_running(cell, number):

@@ -5,12 +5,15 @@ import errno
 import json
 import logging
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import filelock
 import pytest
@@ -19,8 +22,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from tiny import ROOT
 
-from ecg_lightning import job, stopping, training, validation
+from ecg_lightning import job, launching, stopping, training, validation
+from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.disk import is_full
+from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 from ecg_lightning.runs.results import RunResult
 
 OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
@@ -34,12 +40,12 @@ SETTINGS = (
 def start(configure, synthetic_root, monkeypatch):
     """Run one job in this process as Hydra would."""
 
-    def run(output_dir, *overrides, work=training.run):
+    def run(output_dir, *overrides, work=training.run, mode="RUN"):
         settings = (*SETTINGS, f"data.root={synthetic_root}", *overrides)
         cfg = configure(*settings, output_dir=output_dir)
         hydra = {
             "runtime": {"output_dir": str(output_dir), "choices": {"model": "resnet1d_wang", "data": "ptbxl"}},
-            "mode": "RUN",
+            "mode": mode,
             "overrides": {"task": list(overrides)},
             "sweep": {"dir": str(output_dir)},
         }
@@ -53,7 +59,7 @@ def _hydra(settings):
     from hydra.types import RunMode
 
     node = OmegaConf.create(settings)
-    node.mode = RunMode.RUN
+    node.mode = RunMode[settings["mode"]]
     return node
 
 
@@ -77,7 +83,7 @@ def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog
     assert "the one-cycle schedule now ends there, and the learning rate rises again from" in caplog.text
     before = files_of(tmp_path)
     start(tmp_path, "trainer.max_epochs=1", "ckpt_path=last")
-    assert "nothing is left to train: 2 of 1 epochs are done" in caplog.text
+    assert "has trained 2 epochs, and trainer.max_epochs=1 asks for no more" in caplog.text
     assert files_of(tmp_path) == before
     with (tmp_path / "checkpoints" / "test_scored.csv").open() as ledger:
         assert len(list(csv.DictReader(ledger))) == 2
@@ -87,7 +93,7 @@ def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog
     ("setting", "named"),
     [
         ("trainer.accumulate_grad_batches=2", "accumulate_grad_batches=1, this run asks for 2"),
-        ("trainer.limit_train_batches=3", "limit_train_batches=None, this run asks for 3"),
+        ("trainer.limit_train_batches=3", "limit_train_batches=null, this run asks for 3"),
         ("trainer.overfit_batches=2", "overfit_batches=0, this run asks for 2"),
         ("trainer.gradient_clip_val=0.5", "gradient_clip_val=1.0, this run asks for 0.5"),
         ("callbacks=ema", "callbacks.extra={}, this run asks for"),
@@ -96,12 +102,14 @@ def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog
         ("trainer.max_epochs=2", "max_epochs=3, this run asks for 2"),
     ],
 )
-def test_a_setting_that_changes_the_steps_is_refused_by_name(start, tmp_path, capsys, setting, named):
+def test_a_setting_that_changes_the_steps_is_refused_by_name(start, tmp_path, capsys, caplog, setting, named):
+    caplog.set_level(logging.INFO)
     begin_and_stop(start, tmp_path)
     with pytest.raises(SystemExit) as end:
         start(tmp_path, "trainer.max_epochs=3", "ckpt_path=auto", setting)
     assert end.value.code == 3
     assert named in capsys.readouterr().err
+    assert "goes on from" not in caplog.text
     assert json.loads((tmp_path / "result.json").read_text())["status"] in ("interrupted", "failed")
 
 
@@ -132,10 +140,20 @@ def begin_and_stop(start, folder, *overrides, number=signal.SIGTERM):
 def test_each_signal_has_its_exit_code_and_loses_less_than_a_step(start, tmp_path, capsys, number, code):
     assert begin_and_stop(start, tmp_path, number=number) == code
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
-    assert f"stopped by {signal.Signals(number).name}; go on with ckpt_path=auto" in capsys.readouterr().err
+    way_out = f"run the same command with ckpt_path=auto hydra.run.dir={tmp_path} to go on"
+    assert f"stopped by {signal.Signals(number).name}; {way_out}" in capsys.readouterr().err
     checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"] == 2
     assert checkpoint["global_step"] == 4 + 2  # 156 records, 32 a batch
+
+
+def test_only_the_evaluation_of_a_whole_training_is_left(start, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    start(tmp_path, "trainer.max_epochs=1")
+    (tmp_path / "result.json").unlink()  # it was killed before it could write this
+    start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto")
+    assert "has all its 1 epochs: only the evaluation is left" in caplog.text
+    assert "goes on from" not in caplog.text
 
 
 def test_a_training_goes_on_with_its_threads(start, tmp_path, caplog):
@@ -180,6 +198,89 @@ def test_a_full_disk_is_the_first_sentence(start, tmp_path, capsys, monkeypatch)
     said = capsys.readouterr().err
     assert said.startswith(f"error: {tmp_path} cannot be written: ")
     assert "bytes are free on /" in said
+
+
+@pytest.fixture
+def small_files():
+    """Let no file grow beyond 4 kB, as a disk does that fills up while a file is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_checkpoint_that_does_not_fit_is_a_full_disk(tmp_path, monkeypatch, small_files):
+    path, content = tmp_path / "last.ckpt", {"weights": torch.zeros(10_000)}
+    with pytest.raises(CheckpointError, match="cannot be written"):  # there is room, so it was something else
+        save_checkpoint(content, path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=4096))
+    with pytest.raises(DiskFullError, match=r"needs 4\d,\d{3} bytes, and 4,096 bytes are free on /") as refused:
+        save_checkpoint(content, path)
+    assert is_full(refused.value)
+    assert "previous" not in str(refused.value)
+    assert not any(tmp_path.iterdir())
+    path.write_bytes(b"the one before")
+    with pytest.raises(DiskFullError, match="The previous file is kept"):
+        save_checkpoint(content, path)
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"the one before"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "bytes are free on /"),
+        (KeyboardInterrupt(), "raised KeyboardInterrupt, and no signal had asked it to stop"),
+        (SystemExit(3), "ended it with sys.exit(3)"),
+    ],
+)
+def test_a_cell_raises_its_reason_where_no_result_can_be_written(start, tmp_path, monkeypatch, raised, reason):
+    def work(cfg, choices, overrides):
+        raise raised
+
+    def full(self, folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunResult, "write", full)
+    monkeypatch.setattr(job, "_in_cell", lambda: True)
+    with pytest.raises(UserError, match=re.escape(reason)):
+        start(tmp_path, work=work, mode="MULTIRUN")
+
+
+def test_a_stopped_cell_names_the_command_of_its_sweep(start, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(job, "_in_cell", lambda: True)
+    with pytest.raises(SystemExit):
+        start(tmp_path, work=lambda cfg, choices, overrides: os.kill(os.getpid(), signal.SIGTERM), mode="MULTIRUN")
+    assert "stopped by SIGTERM; run the same command again to go on" in capsys.readouterr().err
+
+
+def test_a_refused_command_leaves_hydras_files(synthetic_root, tmp_path):
+    def run(*overrides):
+        settings = (*SETTINGS, f"data.root={synthetic_root}", f"hydra.run.dir={tmp_path}", "ckpt_path=auto")
+        launching.train([*settings, *overrides])
+
+    run("trainer.max_epochs=1")
+    before = files_of(tmp_path / ".hydra")
+    assert before
+    with pytest.raises(SystemExit) as end:
+        run("trainer.max_epochs=1", "model.channels=8")
+    assert end.value.code == 3
+    assert files_of(tmp_path / ".hydra") == before
+    run("trainer.max_epochs=2")
+    after = files_of(tmp_path / ".hydra")
+    assert b"max_epochs: 2" in after["config.yaml"]
+    assert after["overrides.yaml"] == before["overrides.yaml"].replace(b"max_epochs=1", b"max_epochs=2")
+    assert after["hydra.yaml"] == before["hydra.yaml"].replace(b"max_epochs=1", b"max_epochs=2")
+
+
+def test_the_folder_of_a_full_disk_is_that_of_the_given_arguments(tmp_path, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(launching, "_run_hydra_main", full)
+    with pytest.raises(SystemExit) as end:
+        launching.train(["-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/s"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/s cannot be written: ")
 
 
 def test_a_library_that_ends_the_process_is_a_failure_and_no_stop(start, tmp_path, capsys):

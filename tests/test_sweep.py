@@ -141,14 +141,14 @@ def test_a_killed_sweep_goes_on_where_it_stopped(synthetic_root, tmp_path, group
     (os.killpg if group else os.kill)(sweep.pid, signal.SIGKILL)
     sweep.wait()
     (folder,) = tmp_path.glob("outputs/train/sweeps/*")
-    first = (folder / "0_vit_none_seed1" / "result.json").stat().st_mtime_ns
+    first = (folder / "0_vit_off_seed1" / "result.json").stat().st_mtime_ns
     again = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert again.returncode == 0, again.stderr
     assert "going on with the sweep in outputs/train/sweeps" in again.stdout
     assert [row["status"] for row in rows(folder)] == ["ok"] * 3
-    assert (folder / "0_vit_none_seed1" / "result.json").stat().st_mtime_ns == first
+    assert (folder / "0_vit_off_seed1" / "result.json").stat().st_mtime_ns == first
     assert len(list(folder.parent.iterdir())) == 1
-    log = (folder / "1_vit_none_seed2" / "train.log").read_text()
+    log = (folder / "1_vit_off_seed2" / "train.log").read_text()
     assert log.count("epoch 1/6") == 1  # it went on from its checkpoint
 
 

@@ -26,6 +26,20 @@ ROWS = [
 ]
 
 
+def test_settings_without_effect_make_no_other_configuration():
+    without = ("hardware.threads=2", "data.num_workers=1", "logger=none", "++paths.output_dir=x", "ckpt_path=auto")
+    rows = [row("vit", seed, seed / 10) for seed in (1, 2)]
+    rows += [row("vit", 3, 0.3, overrides=" ".join(["model=vit", "seed=3", *without]))]
+    console = Console(width=160, file=io.StringIO())
+    print_table(rows, console, "outputs/demo")
+    text = console.file.getvalue()
+    assert "#1 vit: 3 seeds" in text
+    assert "configurations were tried" not in text
+    assert "threads" not in text
+    print_table([*rows, row("vit", 4, 0.3, overrides="model=vit seed=4 model.lr=1")], console, "outputs/demo")
+    assert "2 configurations were tried" in console.file.getvalue()
+
+
 def printed(width):
     console = Console(width=width, file=io.StringIO())
     print_table(ROWS, console, "outputs/demo")

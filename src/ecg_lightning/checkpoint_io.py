@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ecg_lightning import stopping
 from ecg_lightning.disk import explain_full, is_full
-from ecg_lightning.errors import CheckpointError
+from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     plain copy where that is another file system.
 
     Raises:
-        CheckpointError: it cannot be written.
+        DiskFullError: it does not fit.
+        CheckpointError: it cannot be written for another reason.
     """
     with stopping.held():
         try:
@@ -131,11 +132,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
-def _unwritten(content: Mapping[str, Any], path: Path, error: BaseException) -> CheckpointError:
+def _unwritten(content: Mapping[str, Any], path: Path, error: BaseException) -> UserError:
     needed = _n_bytes(content)
-    if is_full(error) or shutil.disk_usage(path.parent).free < needed:
-        return CheckpointError(explain_full(path, needed) + ". The previous file is kept")
-    return CheckpointError(f"{path} cannot be written ({error}). The previous file is kept")
+    kept = ". The previous file is kept" if path.exists() else ""
+    folder = next(one for one in path.absolute().parents if one.exists())
+    if is_full(error) or shutil.disk_usage(folder).free < needed:
+        return DiskFullError(explain_full(path, needed) + kept)
+    return CheckpointError(f"{path} cannot be written ({error}){kept}")
 
 
 class _Counter(io.RawIOBase):
@@ -162,7 +165,7 @@ def _n_bytes(content: Mapping[str, Any]) -> int:
 
 
 def _umask() -> int:
-    """The process's; the system tells it only by setting another."""
+    """Return the process's umask, which the system reports only when another one is set."""
     os.umask(mask := os.umask(0o077))
     return mask
 
@@ -178,7 +181,7 @@ def _seal(path: Path) -> None:
 
 
 def _digest(file: BinaryIO, length: int) -> bytes:
-    """Hexadecimal SHA-256 of a file's first bytes; the file stands behind them then."""
+    """Return the hexadecimal SHA-256 of a file's first bytes, and leave the file's position behind them."""
     file.seek(0)
     digest = hashlib.sha256()
     while length and (block := file.read(min(length, 1 << 20))):
@@ -188,7 +191,7 @@ def _digest(file: BinaryIO, length: int) -> bytes:
 
 
 def _check_seal(path: Path) -> bool:
-    """Whether the file has a digest, which fits then.
+    """Return whether the file has a digest, after it was compared with the content.
 
     Raises:
         CheckpointError: it is no archive, or its digest does not fit.

@@ -20,7 +20,9 @@ def is_full(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if (isinstance(error, OSError) and error.errno in _FULL) or any(said in str(error) for said in _SAID):
+        if isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in _FULL):
+            return True
+        if any(said in str(error) for said in _SAID):
             return True
         error = error.__cause__ or error.__context__
     return False

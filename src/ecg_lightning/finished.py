@@ -42,7 +42,10 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
         return None
     done = int((read_result(folder).get("timing") or {}).get("epochs", 0))
     if done >= cfg.trainer.max_epochs:
-        return f"nothing is left to train: {done} of {cfg.trainer.max_epochs} epochs are done in {folder}"
+        return (
+            f"nothing is left to train: the run in {folder} has trained {done} epochs, and "
+            f"trainer.max_epochs={cfg.trainer.max_epochs} asks for no more"
+        )
     stopped_early = done < (there.get("trainer") or {}).get("max_epochs", 0) and not cfg.trainer.max_time
     if stopped_early and cfg.callbacks.early_stopping is not None:
         return f"nothing is left to train: early stopping ended the training after epoch {done} in {folder}"

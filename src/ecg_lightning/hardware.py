@@ -11,7 +11,7 @@ from torch import nn
 
 from ecg_lightning.config import did_you_mean
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError
-from ecg_lightning.processor import available_cores, describe_processor, processor_has_bf16
+from ecg_lightning.processor import default_threads, describe_processor, processor_has_bf16
 
 
 def prepare(hardware: DictConfig) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def prepare(hardware: DictConfig) -> dict[str, Any]:
         raise HardwareUnavailableError(
             "hardware=cuda: this machine has no CUDA device that PyTorch can use; use hardware=cpu"
         )
-    torch.set_num_threads(hardware.threads or available_cores())
+    torch.set_num_threads(hardware.threads or default_threads())
     turn_tf32_off()
     return {
         "accelerator": hardware.accelerator,

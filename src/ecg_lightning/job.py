@@ -1,6 +1,7 @@
-"""One Hydra job: check, run, and put any failure into the job's log and `result.json`.
+"""Run one Hydra job: check its settings, run it, and write any failure into its log and `result.json`.
 
-A job never lets an exception end a sweep: it writes `result.json` with the reason and the sweep goes on.
+A failed job never ends a sweep. It writes the reason to `result.json`, and the sweep runs its other cells. In a process
+of its own a cell also raises the reason, which the sweep then knows even where `result.json` could not be written.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ecg_lightning.errors import (
     fail,
 )
 from ecg_lightning.finished import has_checkpoints, is_finished, nothing_left
+from ecg_lightning.hydra_files import discard_put_off
 from ecg_lightning.run_lock import locked
 from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
 
@@ -57,8 +59,7 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate) -> float | None:
             with locked(output_dir):
                 return _run_in(output_dir, cfg, run, validate)
         except (RunLockedError, OSError) as error:  # nothing is written: another run is there, or no room
-            in_cell = multiprocessing.parent_process() is not None  # which tells the sweep's process
-            if in_cell or not (isinstance(error, RunLockedError) or is_full(error)):
+            if _in_cell() or not (isinstance(error, RunLockedError) or is_full(error)):
                 raise
             if not in_sweep:
                 fail(_reason(error, output_dir), UserError.exit_code)
@@ -92,7 +93,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> 
             failure = dataclasses.replace(unfinished.result, status="failed")
             raise unfinished.cause from None
     except BaseException as error:
-        if stopping.asked() or isinstance(error, KeyboardInterrupt):  # a library may have made another error of it
+        if stopping.asked() or (isinstance(error, KeyboardInterrupt) and not _in_cell()):  # or what became of a stop
             _end_interrupted(failure, output_dir)
         skipped = isinstance(error, HardwareUnavailableError | UnsupportedModelError) and in_sweep
         failure.status, failure.reason = "skipped" if skipped else "failed", _reason(error, output_dir)
@@ -106,8 +107,11 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> 
             code = DiskFullError.exit_code if is_full(error) else FAILED
             fail(failure.reason, error.exit_code if isinstance(error, UserError) else code)
         log.error("failed: %s", failure.reason)
+        if _in_cell():
+            raise UserError(failure.reason) from None
         return None  # whatever it was, the sweep's other cells must run
     finally:
+        discard_put_off()
         _release_memory()
     if not in_sweep:
         from ecg_lightning.runs.sweep import report_run
@@ -127,15 +131,22 @@ def _end_interrupted(failure: RunResult, output_dir: Path) -> NoReturn:
     elif not has_checkpoints(output_dir):
         how = "no checkpoint was saved yet, so the same command starts anew"
     else:
-        how = f"go on with ckpt_path=auto hydra.run.dir={output_dir}"
+        how = f"run the same command with ckpt_path=auto hydra.run.dir={output_dir} to go on"
+    if in_sweep:
+        how = "run the same command again to go on"
     failure.status, failure.reason = "interrupted", f"stopped by {by}; {how}"
     _write_failure(failure, output_dir)
-    if in_sweep and multiprocessing.parent_process() is None:  # Hydra's own end of a sweep is not reached
+    if in_sweep and not _in_cell():  # Hydra's own end of a sweep is not reached
         from ecg_lightning.runs.sweep import report_sweep
 
         report_sweep(Path(settings.sweep.dir))
     print(f"interrupted: {failure.reason}", file=sys.stderr)
     sys.exit(code)
+
+
+def _in_cell() -> bool:
+    """Return whether this is the process of one cell, whose reasons go to the sweep's process."""
+    return multiprocessing.parent_process() is not None
 
 
 def _reason(error: BaseException, output_dir: Path) -> str:
@@ -145,6 +156,8 @@ def _reason(error: BaseException, output_dir: Path) -> str:
     if is_full(error):
         name = error.filename if isinstance(error, OSError) else None
         return explain_full(Path(name) if isinstance(name, str) else output_dir)
+    if isinstance(error, KeyboardInterrupt):
+        return "something in the run raised KeyboardInterrupt, and no signal had asked it to stop"
     if isinstance(error, SystemExit):
         return f"something in the run ended it with sys.exit({error.code})"
     return f"{type(error).__name__}: {error}"

@@ -98,11 +98,12 @@ def _compress_job(cfg: DictConfig) -> float | None:
 
 def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Sequence[str] | None) -> None:
     """Run Hydra's main; a user's mistake becomes one sentence and an exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
     wants_trace = os.environ.get(_FULL_ERROR) == "1"
     logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, which lists its plugins
     try:
         with _errors_raised():
-            _run_hydra_main(job, name, sys.argv[1:] if arguments is None else arguments)
+            _run_hydra_main(job, name, given)
     except (HydraException, OmegaConfBaseException, UserError) as error:
         if wants_trace:
             raise
@@ -113,7 +114,7 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
         if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        named = [part.partition("=")[2] for part in sys.argv if part.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+        named = [part.partition("=")[2] for part in given if part.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
         folder = named[-1] if named else "."
         if is_full(error):
             fail(explain_full(Path(error.filename or folder)), UserError.exit_code)

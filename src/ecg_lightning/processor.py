@@ -7,6 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+_n_sharing = 1  # processes that share the cores
+
 
 def processor_features() -> set[str]:
     """The processor's flags, as Linux names them; empty elsewhere."""
@@ -30,6 +32,17 @@ def processor_has_int8() -> bool:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_cores(n_processes: int) -> None:
+    """Let this process use its share of the cores by default, since others like it run at the same time."""
+    global _n_sharing
+    _n_sharing = n_processes
+
+
+def default_threads() -> int:
+    """Return the threads of a process that was given no number of them."""
+    return max(1, available_cores() // _n_sharing)
 
 
 def describe_processor() -> dict[str, Any]:

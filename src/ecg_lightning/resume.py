@@ -15,6 +15,7 @@ from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.config import SCHEMAS, plain
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.runs.results import read_config
+from ecg_lightning.text import as_yaml
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,14 @@ class Resume:
                     f"{described[name]}; go on with the same folder"
                 )
 
+    def announce(self, max_epochs: int) -> None:
+        """Log where the training goes on, once it is clear that it does."""
+        if self.place.epoch >= max_epochs and not self.place.batch:
+            log.info("the training of %s has all its %d epochs: only the evaluation is left", self.path, max_epochs)
+        else:
+            where = f"epoch {self.place.epoch + 1}, after {self.place.batch} batches"
+            log.info("the training goes on from %s: %s", self.path, where)
+
     @property
     def max_epochs(self) -> int | None:
         """Epochs that its training was to have; None where nobody wrote them down."""
@@ -112,13 +121,15 @@ class Resume:
     def _compare(self, key: str, there: Any, asked: Any) -> None:
         if there != asked:
             raise CheckpointError(
-                f"{self.path} was trained with {key}={there}, this run asks for {asked}: go on with the same settings "
-                "(they stand in the run's config.yaml)"
+                f"{self.path} was trained with {key}={as_yaml(there)}, this run asks for {as_yaml(asked)}: go on with "
+                "the same settings (they stand in the run's config.yaml)"
             )
 
 
 def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
-    """The checkpoint to go on from. `last` is that of the run's own folder, and `auto` the same where it is there.
+    """Return the checkpoint to go on from; None where the training starts anew.
+
+    `last` names the checkpoint of the run's own folder, and `auto` names it where it is there.
 
     Raises:
         CheckpointError: there is no such file, or it is none of this project.
@@ -143,13 +154,12 @@ def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
             f"{path} holds weights without a training's state: name a run's own checkpoint, or train from its weights "
             f"with model.weights={path}"
         ) from None
-    log.info("the training goes on from %s: epoch %d, after %d batches", path, place.epoch + 1, place.batch)
     described = checkpoint["ecg_lightning"]
     return Resume(path, described, place, described.get("training") or _training_beside(path))
 
 
 def _training_beside(path: Path) -> dict[str, Any]:
-    """A training's settings from its run's `config.yaml`, for checkpoints of versions that did not hold them."""
+    """Return a training's settings from its run's `config.yaml`, for checkpoints of versions without them."""
     config = OmegaConf.create(read_config(path.absolute().parents[1]))
     found = {key: _value(config, key) for key in _COMPARED if OmegaConf.select(config, key) is not None}
     if found.get("hardware.precision") == "auto":  # which says little of what it was there
@@ -182,7 +192,7 @@ def _value(cfg: Any, key: str) -> Any:
 
 
 def _defaults(group: str, target: str) -> dict[str, Any]:
-    """What the settings of an option are where nobody sets them."""
+    """Return the default settings of an option."""
     schemas = [OmegaConf.structured(schema) for schema in SCHEMAS[group].values()]
     return next((plain(schema) for schema in schemas if schema._target_ == target), {})
 

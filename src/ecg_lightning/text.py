@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 
 def printable(text: str) -> str:
     """Return `text` with each control and format character replaced by its escape, except line ends and tabs.
@@ -11,3 +14,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
+
+
+def as_yaml(value: Any) -> str:
+    """Return a setting's value as it is typed on the command line: `null`, `true`, `[1, 2]`."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -38,6 +38,7 @@ from ecg_lightning.errors import CheckpointError, ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from ecg_lightning.hydra_files import write_put_off
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.resume import Place, Resume, find_resume, training_settings
@@ -249,7 +250,8 @@ def describe_run_host(device: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_config(settings: dict[str, Any], output_dir: Path, result: RunResult) -> None:
-    """`config.yaml` in the run's folder, and its hash in the result."""
+    """Write `config.yaml` and Hydra's files into the run's folder, and the configuration's hash into the result."""
+    write_put_off()
     result.config_hash = hash_config(settings)
     write_whole(output_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
 
@@ -310,6 +312,7 @@ def _prepare_training(
     records = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
     if resume:
         resume.check_records(records)
+        resume.announce(cfg.trainer.max_epochs)
     classifier.description["training"] |= records
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)

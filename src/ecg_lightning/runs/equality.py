@@ -15,7 +15,7 @@ WITHOUT_EFFECT = (
 )
 """Settings that change neither weights nor scores: the one list of them.
 
-`ckpt_path` is another one, but only of a training (`ckpt_path=auto`): elsewhere it names the model.
+A training's `ckpt_path` is another one (`ckpt_path=auto`). Elsewhere `ckpt_path` names the model.
 """
 
 
@@ -24,10 +24,18 @@ def in_effect(config: Mapping[str, Any]) -> dict[str, Any]:
     return without(config, (*WITHOUT_EFFECT, "ckpt_path") if config.get("train") else WITHOUT_EFFECT)
 
 
-def composed_in_effect(config: DictConfig) -> dict[str, Any]:
-    """Return the same for what Hydra composed, with its interpolations resolved.
+def has_effect(override: str) -> bool:
+    """Return whether an override of the command line can change weights or scores."""
+    key, _, value = override.lstrip("+~").partition("=")
+    if key == "ckpt_path":
+        return value not in ("auto", "last", "null")
+    return not any(key == name or key.startswith(f"{name}.") for name in WITHOUT_EFFECT)
 
-    Those of the settings without effect, such as the folder of a run, need no Hydra and stay what they are.
+
+def composed_in_effect(config: DictConfig) -> dict[str, Any]:
+    """Return the settings in effect of a configuration that Hydra composed, with its interpolations resolved.
+
+    Settings without effect, such as a run's folder, are left out before anything is resolved.
     """
     resolved = {
         str(name): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node := config[name]) else node

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError, fail
+from ecg_lightning.hydra_files import put_off
 from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.recipes import n_tried
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_config, read_result
@@ -87,6 +88,10 @@ class SweepReport(Callback):
         print_sweep(self._folder, rows)
         return rows
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
+        put_off(config)
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep: its results would be mixed or lost."""
         if config.hydra.launcher._target_.endswith(".ProcessLauncher"):
@@ -101,7 +106,8 @@ class SweepReport(Callback):
             sys.exit(2)
         if any(folder.rglob(RESULT_FILE)):
             print(
-                f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, or move that one away",
+                f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, move that one away, "
+                "or use hydra/launcher=process, which goes on with it",
                 file=sys.stderr,
             )
             sys.exit(2)

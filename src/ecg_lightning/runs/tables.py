@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ecg_lightning.disk import write_whole
 from ecg_lightning.runs.console import fits
+from ecg_lightning.runs.equality import has_effect
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, clock, is_figure, read_result
 
 COLUMNS = (
@@ -76,7 +77,8 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
     shown = [name for name in _CHOICES[1:] if len({row[name] for row in rows}) > 1]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        overrides = tuple(part for part in row["overrides"].split(" ") if not part.startswith(_OWN_COLUMN))
+        parts = row["overrides"].split(" ")
+        overrides = tuple(part for part in parts if not part.startswith(_OWN_COLUMN) and has_effect(part))
         groups.setdefault((*(row[name] for name in _CHOICES), overrides, row["status"]), []).append(row)
     varying = {part for key in groups for part in key[-2]} - set.intersection(*({*key[-2]} for key in groups))
     ranked = sorted(groups.values(), key=_best_first)

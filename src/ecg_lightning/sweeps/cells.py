@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -14,12 +15,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ConfigError, DataError
-from ecg_lightning.runs.equality import composed_in_effect, differing
+from ecg_lightning.runs.equality import composed_in_effect, differing, flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+from ecg_lightning.text import as_yaml
 
 _GROUPS = ("data", "frontend", "model", "compression", "hardware", "experiment")
 FINISHED = ("ok", "skipped")
+CELL_FILE = "cell.json"
+"""What a cell is, as the sweep wrote it down: no other command writes this file into a run's folder."""
 
 
 @dataclass
@@ -53,7 +58,7 @@ def compose_cell(loader: ConfigLoader, config: DictConfig, overrides: Sequence[s
     composed = loader.load_sweep_config(config, list(overrides))
     run = subdir_of(composed, number)
     with _as_hydras(composed):
-        settings = composed_in_effect(composed)
+        settings = _settings(composed)
     choices = composed.hydra.runtime.choices
     result = RunResult(
         status="planned",
@@ -72,7 +77,7 @@ def task_overrides(composed: DictConfig) -> list[str]:
 
 
 def subdir_of(composed: DictConfig, number: int) -> str:
-    """Number a cell's job, and return the folder that it has so, relative to the sweep's."""
+    """Give a cell's job its number, and return the folder that this gives it, relative to the sweep's."""
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.job.id = composed.hydra.job.num = number
     with _as_hydras(composed):
@@ -82,10 +87,38 @@ def subdir_of(composed: DictConfig, number: int) -> str:
 def settings_in(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the settings of each cell that a sweep's folder holds, by the cell's folder relative to it.
 
-    A cell that was killed before Hydra had written down its last file, the overrides, has not begun.
+    Cells of earlier versions have no `cell.json`: Hydra's files describe them. Hydra writes the overrides last, so a
+    cell without them has not begun.
     """
-    begun = [path.parent for path in sorted(folder.glob("**/.hydra/overrides.yaml"))]
-    return {str(one.parent.relative_to(folder)): composed_in_effect(_loaded(one / "config.yaml")) for one in begun}
+    hydras = [path.parent for path in sorted(folder.glob("**/.hydra/overrides.yaml"))]
+    found = {str(one.parent.relative_to(folder)): one / "config.yaml" for one in hydras}
+    found |= {str(path.parent.relative_to(folder)): path for path in sorted(folder.glob(f"**/{CELL_FILE}"))}
+    return {
+        run: _read_cell(path)["settings"] if path.name == CELL_FILE else _settings(_loaded(path))
+        for run, path in sorted(found.items())
+    }
+
+
+def write_cell(cell: Cell, folder: Path, seconds: float | None) -> None:
+    """Write down what a cell is, and how long it has run.
+
+    Args:
+        cell: its settings are written.
+        folder: of the sweep.
+        seconds: of all its tries together; None where a try was killed, or still runs.
+
+    Raises:
+        DiskFullError: it does not fit.
+    """
+    write_whole(folder / cell.run / CELL_FILE, json.dumps({"settings": cell.settings, "seconds": seconds}) + "\n")
+
+
+def seconds_of(run: Path) -> float | None:
+    """Return how long a cell has run; None where nobody measured it."""
+    if not (run / CELL_FILE).is_file():
+        return None
+    seconds = _read_cell(run / CELL_FILE).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def place(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
@@ -127,9 +160,15 @@ def place(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]], folder:
         taken.add(cell.run)
 
 
-def nearest_difference(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the keys in which a cell of this command differs from the cell of the folder that is most like it."""
-    return min((differing(settings, cell.settings) for settings in there.values() for cell in cells), key=len)
+def nearest_difference(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how a cell of this command differs from the cell of the folder that is most like it."""
+    pairs = [(settings, cell.settings) for settings in there.values() for cell in cells]
+    own, asked = min(pairs, key=lambda pair: len(differing(*pair)))
+    flat_own, flat_asked = flat(own), flat(asked)
+    return "; ".join(
+        f"{key} is {as_yaml(flat_own.get(key))} there, this command asks for {as_yaml(flat_asked.get(key))}"
+        for key in differing(own, asked)
+    )
 
 
 def result_of(run: Path) -> RunResult | None:
@@ -151,13 +190,32 @@ def _recall(cell: Cell, folder: Path) -> None:
         cell.result = there
 
 
+def _settings(composed: DictConfig) -> dict[str, Any]:
+    """Return the settings in effect as `cell.json` gives them back."""
+    settings: dict[str, Any] = json.loads(json.dumps(composed_in_effect(composed), default=str))
+    return settings
+
+
+def _read_cell(path: Path) -> dict[str, Any]:
+    try:
+        read: Any = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+    if not isinstance(read, dict) or not isinstance(read.get("settings"), dict):
+        raise _unreadable(path, "it holds no settings")
+    return read
+
+
 def _loaded(path: Path) -> DictConfig:
     try:
         loaded = OmegaConf.load(path)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} cannot be read ({reason}); move its cell away, and it runs anew") from None
+        raise _unreadable(path, error) from None
     return loaded if isinstance(loaded, DictConfig) else DictConfig({})
+
+
+def _unreadable(path: Path, why: object) -> DataError:
+    return DataError(f"{path} cannot be read ({' '.join(str(why).split())}). Move its folder away: the cell runs anew")
 
 
 @contextmanager

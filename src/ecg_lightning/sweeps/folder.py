@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -13,10 +15,14 @@ import filelock
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
 from ecg_lightning.sweeps.cells import FINISHED
 
+log = logging.getLogger(__name__)
+
+_COMMAND_FILE = "sweep.json"
 _LOCK = ".lock"
 _CELLS_LOCK = ".cells.lock"
 STOP_S = 30.0
@@ -64,7 +70,7 @@ def wait_for_cells(folder: Path) -> None:
                         f"a cell of an earlier sweep is still running in hydra.sweep.dir={folder}; end it first"
                     ) from None
             if not said:
-                print(f"waiting for the cells of an earlier sweep in {folder}, which are stopping", flush=True)
+                log.info("waiting for the cells of an earlier sweep in %s, which are stopping", folder)
                 said = True
             time.sleep(0.1)
     finally:
@@ -80,9 +86,22 @@ def find_unfinished(config: DictConfig) -> list[Path]:
     hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
     if folder.exists() or any(part.startswith("hydra.sweep.dir=") for part in hydra["overrides"]["hydra"]):
         return []
-    tables = sorted(folder.parent.glob(f"*/{SWEEP_TABLE}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    written = [*folder.parent.glob(f"*/{SWEEP_TABLE}"), *folder.parent.glob(f"*/{_COMMAND_FILE}")]
+    newest = sorted(written, key=lambda path: path.stat().st_mtime, reverse=True)
     asked = _command(hydra)
-    return [path.parent for path in tables if _is_unfinished(path) and _command_of(path.parent) == asked]
+    there = dict.fromkeys(path.parent for path in newest)
+    return [one for one in there if _is_unfinished(one / SWEEP_TABLE) and _command_of(one) == asked]
+
+
+def write_command(config: DictConfig) -> None:
+    """Write down what the sweep was asked for, by which the same command finds it; Hydra's own file may be cut short.
+
+    Raises:
+        DiskFullError: it does not fit.
+    """
+    folder = Path(config.hydra.sweep.dir)
+    command = _command(OmegaConf.to_container(config.hydra, resolve=False))
+    write_whole(folder / _COMMAND_FILE, json.dumps(command) + "\n")
 
 
 def check_holds_no_other(folder: Path, known: set[str]) -> None:
@@ -100,13 +119,21 @@ def check_holds_no_other(folder: Path, known: set[str]) -> None:
 
 
 def _is_unfinished(table: Path) -> bool:
+    if not table.is_file():  # there was no room for it
+        return True
     with table.open(newline="") as file:
         return any(row.get("status") not in FINISHED for row in csv.DictReader(file))
 
 
 def _command_of(folder: Path) -> dict[str, Any] | None:
-    """Return what a sweep was asked for, as Hydra wrote it down; None if it cannot be read."""
+    """Return what a sweep was asked for; None if it cannot be read.
+
+    Sweeps of earlier versions have Hydra's own file alone.
+    """
     try:
+        if (folder / _COMMAND_FILE).is_file():
+            own: dict[str, Any] = json.loads((folder / _COMMAND_FILE).read_text())
+            return own
         written = yaml.load((folder / "multirun.yaml").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return _command(written["hydra"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, DataError):

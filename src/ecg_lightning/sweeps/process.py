@@ -19,16 +19,15 @@ from typing import Any, cast
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.utils import JobRuntime, run_job, setup_globals
+from hydra.core.utils import JobRuntime, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import ConfigError, UserError
+from ecg_lightning.processor import share_cores
+from ecg_lightning.stopping import SIGNALS
 from ecg_lightning.sweeps.folder import STOP_S, hold_for_cell
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
-"""Signals that stop a sweep, and are passed on to its cells."""
 
 
 @dataclass
@@ -41,6 +40,7 @@ class Job:
         config: what Hydra composed, `hydra` included.
         folder: of the sweep.
         output: a file that takes what the cell prints; None: as the sweep itself.
+        jobs: cells that share the cores.
     """
 
     task_function: TaskFunction
@@ -48,6 +48,7 @@ class Job:
     config: DictConfig
     folder: Path
     output: Path | None
+    jobs: int = 1
 
 
 class CellProcess:
@@ -136,6 +137,7 @@ def _run(job: Job, answer: connection.Connection) -> None:
     hold_for_cell(job.folder)
     if job.output:
         _print_to(job.output)
+    share_cores(job.jobs)
     setup_globals()
     JobRuntime.instance().set("name", job.task_name)
     try:
@@ -147,6 +149,8 @@ def _run(job: Job, answer: connection.Connection) -> None:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
+        if returned.status == JobStatus.FAILED:
+            raise returned._return_value  # `return_value` would print it in Hydra's words
         answer.send((returned.return_value, None))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -155,10 +159,10 @@ def _run(job: Job, answer: connection.Connection) -> None:
 
 
 def _explain(error: Exception, folder: Path) -> str:
-    if is_full(error):
-        return explain_full(folder)
     if isinstance(error, UserError):
         return str(error)
+    if is_full(error):
+        return explain_full(folder)
     traceback.print_exception(error)
     return f"{type(error).__name__}: {error}"
 

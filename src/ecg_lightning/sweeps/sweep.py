@@ -22,22 +22,32 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, fi
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ecg_lightning.errors import ConfigError, DataError
-from ecg_lightning.processor import available_cores
+from ecg_lightning.errors import ConfigError, DataError, UserError
+from ecg_lightning.finished import has_checkpoints
 from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult
 from ecg_lightning.runs.sweep import SweepReport
+from ecg_lightning.stopping import SIGNALS
 from ecg_lightning.sweeps.cells import (
     Cell,
     compose_cell,
     nearest_difference,
     place,
     result_of,
+    seconds_of,
     settings_in,
     task_overrides,
+    write_cell,
 )
-from ecg_lightning.sweeps.folder import STOP_S, check_holds_no_other, find_unfinished, lock, wait_for_cells
-from ecg_lightning.sweeps.process import SIGNALS, CellProcess, Job, start_server
+from ecg_lightning.sweeps.folder import (
+    STOP_S,
+    check_holds_no_other,
+    find_unfinished,
+    lock,
+    wait_for_cells,
+    write_command,
+)
+from ecg_lightning.sweeps.process import CellProcess, Job, start_server
 from ecg_lightning.sweeps.shared import forget_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
@@ -51,12 +61,14 @@ class _Running:
     """A cell that runs.
 
     Attributes:
+        before: seconds of its earlier tries, which it goes on with; None where nobody measured them.
         why_stopped: reason of a cell that was told to stop for it alone, since it took too long.
         kill_at: moment at which it is killed if it has not stopped by then.
     """
 
     cell: Cell
     process: CellProcess
+    before: float | None
     signalled: bool = False
     why_stopped: str | None = None
     kill_at: float = math.inf
@@ -92,15 +104,16 @@ class Sweep:
         self._jobs, self._timeout = jobs, cell_timeout
         self._stopped_by: int | None = None
         self._running: list[_Running] = []
-        self._seconds: list[float] = []
         callbacks = hydra_context.callbacks.callbacks
         self._report = next((one for one in callbacks if isinstance(one, SweepReport)), None) or SweepReport()
         planned = self._planned()
         self._lock = self._open(planned)
         self._cells = planned or []
+        write_command(self._config)
         self._report.begin(self.folder, self._cells)
         forget_refused(self.folder)
         if planned is None or not all(cell.finished for cell in planned):
+            log.info("loading the libraries, once for all cells")
             start_server(_modules([cell.settings for cell in self._cells if not cell.finished]))
 
     @property
@@ -130,6 +143,9 @@ class Sweep:
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         if self._stopped_by is not None:
             self._report.print_table()
+            done = sum(cell.finished for cell in self._cells)
+            are = "is" if done == 1 else "are"
+            print(f"The sweep stopped. Run the same command again: {done} of {self._total} cells {are} finished.")
             sys.stdout.flush()
             sys.exit(128 + self._stopped_by)
         return [_returned(cell) for cell in cells]
@@ -153,12 +169,15 @@ class Sweep:
         """Choose and lock the folder, and give the planned cells theirs in it."""
         if planned is not None:
             for folder in find_unfinished(self._config):
-                with contextlib.suppress(ConfigError):  # it is running, or the configuration's files were changed since
+                try:
                     held = self._open_at(folder, planned, wholly=True)
-                    print(f"going on with the sweep in {folder}; for a new one, name a folder: hydra.sweep.dir=DIR")
-                    with read_write(self._config.hydra), open_dict(self._config.hydra):
-                        self._config.hydra.sweep.dir = str(folder)
-                    return held
+                except ConfigError as error:  # it is running, or the configuration's files were changed since
+                    log.warning("the unfinished sweep in %s is passed over: %s", folder, error)
+                    continue
+                log.info("going on with the sweep in %s; for a new one, name a folder: hydra.sweep.dir=DIR", folder)
+                with read_write(self._config.hydra), open_dict(self._config.hydra):
+                    self._config.hydra.sweep.dir = str(folder)
+                return held
         return self._open_at(self.folder, planned or [])
 
     def _open_at(self, folder: Path, planned: list[Cell], *, wholly: bool = False) -> filelock.BaseFileLock:
@@ -175,7 +194,7 @@ class Sweep:
                     raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; a search needs another folder")
                 raise ConfigError(
                     f"hydra.sweep.dir={folder} already holds a sweep of other settings "
-                    f"({', '.join(nearest_difference(planned, there))}); name another folder, or move that one away"
+                    f"({nearest_difference(planned, there)}); name another folder, or move that one away"
                 )
         except BaseException:
             held.release()
@@ -184,43 +203,60 @@ class Sweep:
 
     def _run(self, waiting: list[Cell]) -> None:
         """Run cells until none is left, or a signal stops the sweep."""
-        total = self._config.hydra.sweeper.get("n_trials") or len(self._cells)
-        left = total - sum(cell.result.status not in ("planned", "running") for cell in self._cells)
         while self._running or (waiting and self._stopped_by is None):
             while waiting and len(self._running) < self._jobs and self._stopped_by is None:
-                self._start(waiting.pop(0), total, left)
+                self._start(waiting.pop(0))
             connection.wait([one.process.sentinel for one in self._running], timeout=_TICK_S)
             for one in list(self._running):
                 if connection.wait([one.process.sentinel], timeout=0):
                     self._running.remove(one)
                     self._end(one)
-                    left -= 1
                 else:
                     self._limit(one)
 
-    def _start(self, cell: Cell, total: int, left: int) -> None:
+    @property
+    def _total(self) -> int:
+        return self._config.hydra.sweeper.get("n_trials") or len(self._cells)
+
+    def _left(self) -> str:
+        """Return what the cells that are left will take, by those that are finished; empty before there are any."""
+        measured = [self._seconds(cell) for cell in self._cells if cell.result.status == "ok"]
+        known = [seconds for seconds in measured if seconds is not None]
+        if not known:
+            return ""
+        left = self._total - sum(cell.result.status not in ("planned", "running") for cell in self._cells)
+        return f", about {_duration(sum(known) / len(known) * math.ceil(left / self._jobs))} left"
+
+    def _seconds(self, cell: Cell) -> float | None:
+        """Return what a finished cell took in all; of a cell of an earlier version its training."""
+        seconds = seconds_of(self.folder / cell.run)
+        return cell.result.timing.get("fit_s") if seconds is None else seconds
+
+    def _start(self, cell: Cell) -> None:
         shared = set.intersection(*[set(other.overrides) for other in self._cells])
         own = [part for part in cell.overrides if part not in shared or len(self._cells) == 1]
         told = " ".join(filter_overrides(own))
-        about = ""
-        if self._seconds:
-            mean = sum(self._seconds) / len(self._seconds)
-            about = f", about {_duration(mean * math.ceil(left / self._jobs))} left"
-        log.info("cell %d of %d%s: %s", cell.number + 1, total, about, told)
+        log.info("cell %d of %d%s: %s", cell.number + 1, self._total, self._left(), told)
         run = self.folder / cell.run
         (run / RESULT_FILE).unlink(missing_ok=True)  # of an earlier try
         cell.result.status, cell.result.reason = "running", "it is running, or was when the sweep was killed"
         self._report.write()
-        config = _configured(cell, self.folder, available_cores() // self._jobs if self._jobs > 1 else None)
+        config = _configured(cell, self.folder)
+        before = seconds_of(run) if has_checkpoints(run) else 0.0
         job = Job(
             self._task_function,
             JobRuntime.instance().get("name"),
             config,
             self.folder,
             run / OUTPUT_FILE if self._jobs > 1 else None,
+            self._jobs,
         )
         try:
-            started = _Running(cell, CellProcess(job))
+            write_cell(cell, self.folder, None)
+            started = _Running(cell, CellProcess(job), before)
+        except UserError as error:
+            self._fail(cell, str(error), cell.result)
+            return
         except (OSError, EOFError) as error:
             self._fail(cell, f"its process could not be started ({type(error).__name__}: {error})", cell.result)
             return
@@ -239,7 +275,6 @@ class Sweep:
             there = None
         if there is not None and there.status == "ok":
             cell.result = there
-            self._seconds.append(seconds)
         elif one.why_stopped or there is None:
             interrupted = self._stopped_by is not None and not one.why_stopped
             self._fail(
@@ -250,6 +285,9 @@ class Sweep:
             )
         else:
             cell.result = there
+        if one.before is not None:
+            with contextlib.suppress(UserError):  # a full disk: the time is not known then
+                write_cell(cell, self.folder, one.before + seconds)
         self._report.write()
         if self._jobs > 1 or cell.result.status != "ok":
             why = f": {cell.result.reason}" if cell.result.status != "ok" else ""
@@ -284,7 +322,7 @@ class Sweep:
             for one in self._running:
                 self._signal(one, number)
 
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        heard: list[int] = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
         try:
             for number in heard:
@@ -308,16 +346,14 @@ def _compresses(settings: Mapping[str, Any]) -> bool:
     return bool(settings.get("compression", {}).get("deploy"))
 
 
-def _configured(cell: Cell, folder: Path, threads: int | None) -> DictConfig:
-    """Return the configuration that a cell's process is given: in its folder, from its checkpoint, with its threads."""
+def _configured(cell: Cell, folder: Path) -> DictConfig:
+    """Return the configuration that a cell's process is given: in its folder, from its checkpoint."""
     config = cell.config
     with read_write(config), open_dict(config):
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder), cell.run
         if config.get("train") and config.ckpt_path is None:
             config.ckpt_path = start_or_go_on(folder / cell.run)
-        if threads is not None and config.get("hardware") and config.hardware.threads is None:
-            config.hardware.threads = max(1, threads)
     return config
 
 
