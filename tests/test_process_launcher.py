@@ -16,6 +16,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
+from ecg_lightning import config
 from ecg_lightning.disk import explain_full
 from ecg_lightning.errors import ConfigError, TrainingDivergedError
 from ecg_lightning.runs import sweep as runs_sweep
@@ -46,6 +47,7 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_module, "STOP_S", 1.0)
     monkeypatch.setattr(runs_sweep, "print_sweep", lambda folder, rows: None)
     (tmp_path / "conf").mkdir()
+    monkeypatch.setattr(config, "config_dir", lambda: tmp_path / "conf")  # the program's own
     (tmp_path / "conf" / "trivial.yaml").write_text(ROOT)
 
     def start(*overrides):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.runs.equality import composed_in_effect, differing
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+from ecg_lightning.safe_composition import as_hydras
 
 _GROUPS = ("data", "frontend", "model", "compression", "hardware", "experiment")
 FINISHED = ("ok", "skipped")
@@ -52,7 +51,7 @@ def compose_cell(loader: ConfigLoader, config: DictConfig, overrides: Sequence[s
     """Return a cell as Hydra composes it, in the folder that `hydra.sweep.subdir` names."""
     composed = loader.load_sweep_config(config, list(overrides))
     run = subdir_of(composed, number)
-    with _as_hydras(composed):
+    with as_hydras(composed):
         settings = composed_in_effect(composed)
     choices = composed.hydra.runtime.choices
     result = RunResult(
@@ -75,7 +74,7 @@ def subdir_of(composed: DictConfig, number: int) -> str:
     """Number a cell's job, and return the folder that it has so, relative to the sweep's."""
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.job.id = composed.hydra.job.num = number
-    with _as_hydras(composed):
+    with as_hydras(composed):
         return str(Path(str(composed.hydra.sweep.subdir)))
 
 
@@ -158,15 +157,3 @@ def _loaded(path: Path) -> DictConfig:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); move its cell away, and it runs anew") from None
     return loaded if isinstance(loaded, DictConfig) else DictConfig({})
-
-
-@contextmanager
-def _as_hydras(composed: DictConfig) -> Iterator[None]:
-    """Let `${hydra:…}` mean this configuration."""
-    instance = HydraConfig.instance()
-    before = instance.cfg
-    instance.set_config(composed)
-    try:
-        yield
-    finally:
-        instance.cfg = before
