@@ -97,6 +97,7 @@ REFUSED = {  # one key of Hydra's node: the beginning of the sentence
     "sweeper.params.paths.output_dir": "choice(x,y)",
     "sweeper.params.+hydra.job.chdir": "true",
     "sweeper.direction": "sideways",
+    "sweeper.params.seed": "[" * 10_000,
     "runtime.choices.evil": {"_target_": "os.system"},
     "runtime.choices.model": "${logger.x}",
     "sweeper._target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
@@ -243,6 +244,15 @@ def test_the_first_of_two_search_paths_is_checked(tmp_path):
     done = start("hydra.searchpath=[pkg://antigravity]", "hydra.searchpath=[]", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: hydra.searchpath=pkg://antigravity: only folders are searched")
+
+
+@pytest.mark.parametrize("value", ["${" * 10_000, "${seed}" * 10_000, "x" * 100_000, "[" * 100_000])
+def test_a_long_value_on_the_command_line_is_refused_in_a_short_sentence(value):
+    began = time.process_time()
+    with pytest.raises((ConfigError, HydraException)) as caught, initialize_config_dir(str(ROOT / "conf")):
+        compose("train", [f"seed={value}"])
+    assert len(explain(caught.value)) < 2_000
+    assert time.process_time() - began < 5
 
 
 def test_no_variable_is_copied_from_the_command_line(tmp_path):
@@ -400,6 +410,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
         "seed: x": "experiment/own.yaml: seed=x: must be a whole number",
         "model: null": "experiment/own.yaml: model=null: it cannot be null",
         "model: {optimizer: adamw}": "experiment/own.yaml: Merge error: str is not a subclass of OptimizerConfig",
+        "defaults: [{override /model: '${recip}'}]": "a list of defaults: Interpolation key 'model' not found",
         "defaults: [benchmrk]": "experiment/benchmrk: there is no such file",
     }.items():
         with pytest.raises(Exception) as caught:

@@ -1,4 +1,4 @@
-"""What one file of a configuration may say of Hydra's own node, and of folders: less where it is not of `conf/`.
+"""Checks of one file of a configuration: keys that no file may set, and folders that none from elsewhere may choose.
 
 Where a run, a sweep or a search is written to is for the command line and the program's own files to say. A file that
 comes with `--config-dir` or `hydra.searchpath` may be a stranger's.
@@ -17,12 +17,12 @@ _OF_NO_FILE = {
     "hydra.runtime": "Hydra fills it in",
     "hydra.overrides": "it holds what was typed",
     "hydra.job.env_copy": "a variable may be a secret, and is written to the run's folder. Set it in the shell",
-    "hydra.job.config": "it is not used",
 }
 _SEARCHPATH = "hydra.searchpath"
 _OF_NO_FOREIGN_FILE = {
     "hydra.run": "hydra.run.dir=DIR",
     "hydra.sweep": "hydra.sweep.dir=DIR",
+    "hydra.job.config": "hydra.job.config.override_dirname.kv_sep=TEXT",
     "hydra.sweeper.storage": "hydra.sweeper.storage='\"sqlite:///FILE\"'",
     "hydra.launcher.submitit_folder": "hydra.launcher.submitit_folder=DIR",
     "hydra.launcher.temp_folder": "hydra.launcher.temp_folder=DIR",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.interpolations import check_override
 
 _CALLBACKS = {"sweep_report": {"_target_": "ecg_lightning.runs.sweep.SweepReport"}}
 _LAUNCHERS = {
@@ -178,6 +179,8 @@ def _check_sweeper(node: Any) -> None:
                 raise _refusal(f"hydra.sweeper.{part}.{name}", values, "a search sets keys of the program alone")
             if part == "params" and isinstance(values, Mapping | list):
                 raise _refusal(f"hydra.sweeper.{part}.{name}", values, "write it as text, as in 1,2,3")
+            if problem := check_override(str(values)):
+                raise ConfigError(f"hydra.sweeper.{part}.{name}={str(values)[:80]}: it holds {problem}")
     if (extender := sweeper.get("custom_search_space")) is not None:
         raise _refusal("hydra.sweeper.custom_search_space", extender, "it would be run; use hydra.sweeper.params")
     storage = sweeper.get("storage")

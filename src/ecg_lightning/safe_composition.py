@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
@@ -30,7 +31,7 @@ from ecg_lightning import bounded_yaml
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.foreign_files import check_file, is_foreign
 from ecg_lightning.hydra_node import check_hydra_node, check_resolved
-from ecg_lightning.interpolations import check_interpolations, check_text
+from ecg_lightning.interpolations import check_interpolations, check_override
 from ecg_lightning.quoting import quoted
 
 _OWN_PACKAGES = ("hydra", "hydra_plugins", "ecg_lightning")
@@ -157,7 +158,7 @@ class _BoundedRepository(CachingConfigRepository):
         self._named = 0
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        if ".." in (parts := PurePosixPath(config_path).parts) or "/" in parts:
+        if config_path.startswith("/") or ".." in config_path.split("/"):
             raise ConfigError(f"{config_path[:200]}: this file is not in a folder of the configuration. Move it there")
         self._named += 1
         if self._named > _MAX_FILES:
@@ -169,7 +170,7 @@ class _BoundedRepository(CachingConfigRepository):
 
 
 def _parse(override: str) -> Override:
-    if problem := check_text(override):
+    if problem := check_override(override):
         raise ConfigError(f"{override[:80]}: it holds {problem}")
     try:
         return OverridesParser.create().parse_overrides([override])[0]
@@ -203,7 +204,7 @@ def _check_task_name(cfg: DictConfig) -> None:
 def as_hydras(composed: DictConfig) -> Iterator[None]:
     """Let `${hydra:…}` mean this configuration."""
     instance = HydraConfig.instance()
-    before, instance.cfg = instance.cfg, composed
+    before, instance.cfg = instance.cfg, cast("HydraConf", composed)
     try:
         yield
     finally:
