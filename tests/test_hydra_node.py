@@ -90,7 +90,7 @@ REFUSED = {  # one key of Hydra's node: the beginning of the sentence
     "launcher.pre_dispatch": "9**9**9",
     "launcher.ray": {"init": {"runtime_env": {"pip": ["evil"]}}},
     "launcher.ray.remote": {"runtime_env": {"pip": ["evil"]}},
-    "sweeper.params": {"x": "${hydra.runtime.choices.evil}"},
+    "sweeper.params.x": "${hydra.runtime.choices.evil}",
     "sweeper.max_batch_size": "${hydra:runtime.choices.evil}",
     "sweeper.search_space": {"x": "${hydra.runtime.choices.evil}"},
     "sweeper.params.hydra.run.dir": "choice(x,y)",
@@ -98,6 +98,8 @@ REFUSED = {  # one key of Hydra's node: the beginning of the sentence
     "sweeper.params.+hydra.job.chdir": "true",
     "sweeper.direction": "sideways",
     "sweeper.params.seed": "[" * 10_000,
+    "sweeper.params.n_tried": "range(0,1000000000)",
+    "sweeper.params": {"seed": "range(0,10000)", "n_tried": "range(1.0,10000.0,0.5)"},
     "runtime.choices.evil": {"_target_": "os.system"},
     "runtime.choices.model": "${logger.x}",
     "sweeper._target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
@@ -249,7 +251,10 @@ def test_the_first_of_two_search_paths_is_checked(tmp_path):
 @pytest.mark.parametrize("value", ["${" * 10_000, "${seed}" * 10_000, "x" * 100_000, "[" * 100_000])
 def test_a_long_value_on_the_command_line_is_refused_in_a_short_sentence(value):
     began = time.process_time()
-    with pytest.raises((ConfigError, HydraException)) as caught, initialize_config_dir(str(ROOT / "conf")):
+    with (
+        pytest.raises((ConfigError, HydraException)) as caught,
+        initialize_config_dir(str(ROOT / "conf"), version_base="1.3"),
+    ):
         compose("train", [f"seed={value}"])
     assert len(explain(caught.value)) < 2_000
     assert time.process_time() - began < 5

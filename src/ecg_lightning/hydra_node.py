@@ -6,9 +6,13 @@ it. A name that leads to a known class by another way is refused as well.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.interpolations import check_override
@@ -63,6 +67,7 @@ _ENVIRONMENT = re.compile(r"(OMP|MKL|OPENBLAS|NUMEXPR)_NUM_THREADS|CUDA_VISIBLE_
 _LEAVES = re.compile(r"\$\{hydra[.:](sweep\.dir|run\.dir|runtime\.(output_dir|cwd)|job\.name)\}")
 """Interpolations that stand for text, by the types of Hydra's own node."""
 
+_MAX_CELLS = 100_000
 _SWEPT = re.compile(r"\+{0,2}(?!hydra\b|paths\b)\w[\w./@-]*")
 """Keys that a sweep may set: it sets them as the command line does, which may choose folders."""
 
@@ -169,6 +174,7 @@ def _check_sweeper(node: Any) -> None:
     sweeper = _mapping(node, "hydra.sweeper")
     sampler = sweeper.get("sampler")
     _check_plugin(sampler_key, sampler, _SAMPLERS, inside=(f"{sampler_key}._partial_",))
+    n_cells = 1
     direction = sweeper.get("direction", "minimize")
     for one in direction if isinstance(direction, list) else [direction]:
         if getattr(one, "name", one) not in ("minimize", "maximize"):
@@ -181,6 +187,9 @@ def _check_sweeper(node: Any) -> None:
                 raise _refusal(f"hydra.sweeper.{part}.{name}", values, "write it as text, as in 1,2,3")
             if problem := check_override(str(values)):
                 raise ConfigError(f"hydra.sweeper.{part}.{name}={str(values)[:80]}: it holds {problem}")
+            n_cells *= _n_values(f"{name}={values}") if part == "params" else 1
+            if n_cells > _MAX_CELLS:
+                raise ConfigError(f"hydra.sweeper.{part}.{name}={values}: a sweep of more than {_MAX_CELLS:,} cells")
     if (extender := sweeper.get("custom_search_space")) is not None:
         raise _refusal("hydra.sweeper.custom_search_space", extender, "it would be run; use hydra.sweeper.params")
     storage = sweeper.get("storage")
@@ -188,6 +197,16 @@ def _check_sweeper(node: Any) -> None:
         raise _refusal("hydra.sweeper.storage", storage, 'only a file is used, as in "sqlite:///FILE"')
     if storage is not None and sampler is not None and sampler["_target_"] == _CMA_ES:
         raise _refusal("hydra.sweeper.storage", storage, "sampler=cmaes would unpickle it; choose sampler=tpe")
+
+
+def _n_values(setting: str) -> int:
+    """Return how many values a setting `key=value` has in a sweep."""
+    value = OverridesParser.create().parse_overrides([setting])[0].value()
+    if isinstance(value, ChoiceSweep):
+        return len(value.list)
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
+        return max(1, math.ceil((value.stop - value.start) / value.step))
+    return 1
 
 
 def _check_logging(key: str, node: Any) -> None:
