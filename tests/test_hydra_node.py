@@ -181,6 +181,7 @@ OF_A_FILE = {  # a file from elsewhere: what is said of it
     "hydra: {launcher: {submitit_folder: /etc}}": "hydra.launcher.submitit_folder is refused",
     "hydra: {launcher: {temp_folder: /etc}}": "hydra.launcher.temp_folder is refused",
     "paths: {output_dir: x}": "paths is refused",
+    "data: {cache_dir: x}": "data.cache_dir is refused",
     "hydra: [1]": "hydra=[1]: it must be a mapping",
     "hydra: null": "hydra=None: it must be a mapping",
     "hydra: 5": "hydra=5: it must be a mapping",

@@ -27,6 +27,7 @@ _OF_NO_FOREIGN_FILE = {
     "hydra.launcher.submitit_folder": "hydra.launcher.submitit_folder=DIR",
     "hydra.launcher.temp_folder": "hydra.launcher.temp_folder=DIR",
     "paths": "hydra.run.dir=DIR",
+    "data.cache_dir": "data.cache_dir=DIR",
 }
 """Keys of folders and files that are written to: how to set them."""
 
