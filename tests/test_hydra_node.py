@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from tiny import ROOT
 
 from ecg_lightning import bounded_yaml
+from ecg_lightning.building import build_loggers
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.hydra_node import check_hydra_node
@@ -423,3 +424,10 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
             compose_own(own(tmp_path, text), "experiment=own")
         assert explain(caught.value).startswith(said)
     assert not GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize(("key", "folder"), [("name", "../../x"), ("version", "/x"), ("sub_dir", "a/../../../x")])
+def test_a_logger_writes_below_the_run_alone(tmp_path, key, folder):
+    node = {"_target_": "lightning.pytorch.loggers.CSVLogger", key: folder}
+    with pytest.raises(ConfigError, match=rf"^logger\.csv\.{key}="):
+        build_loggers({"csv": node}, str(tmp_path))
