@@ -151,6 +151,11 @@ def test_a_compressed_archive_is_refused(tmp_path):
     [
         ("learned_from", 5),
         ("learned_from", [7]),
+        ("learned_from", [{"train": [1], "val": [9], "dataset": 5}]),
+        ("dataset", 5),
+        ("dataset", ""),
+        ("dataset", "PTB-XL\x1b[31m"),
+        ("dataset", "x" * 101),
         ("folds", 7),
         ("folds", {"train": [1]}),
         ("folds", {"train": ["1"], "val": [9], "test": [10]}),

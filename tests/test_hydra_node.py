@@ -10,10 +10,12 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from tiny import ROOT
 
 from ecg_lightning import bounded_yaml
+from ecg_lightning.building import build_loggers
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.hydra_node import check_hydra_node
@@ -82,7 +84,25 @@ REFUSED = {  # one key of Hydra's node: the beginning of the sentence
     "launcher._target_": "hydra_plugins.evil.Launcher",
     "launcher.setup": ["rm -rf /"],
     "launcher.partition": "cpu\nrm -rf /",
+    "launcher.qos": "cpu${x}",
+    "launcher.account": "${now:%n}touch x #",
+    "launcher.comment": "${oc.decode:${x}}",
+    "launcher.constraint": "cpu --output=x",
+    "launcher.pre_dispatch": "9**9**9",
     "launcher.ray": {"init": {"runtime_env": {"pip": ["evil"]}}},
+    "launcher.ray.remote": {"runtime_env": {"pip": ["evil"]}},
+    "sweeper.params.x": "${hydra.runtime.choices.evil}",
+    "sweeper.max_batch_size": "${hydra:runtime.choices.evil}",
+    "sweeper.search_space": {"x": "${hydra.runtime.choices.evil}"},
+    "sweeper.params.hydra.run.dir": "choice(x,y)",
+    "sweeper.params.paths.output_dir": "choice(x,y)",
+    "sweeper.params.+hydra.job.chdir": "true",
+    "sweeper.direction": "sideways",
+    "sweeper.params.seed": "[" * 10_000,
+    "sweeper.params.n_tried": "range(0,1000000000)",
+    "sweeper.params": {"seed": "range(0,10000)", "n_tried": "range(1.0,10000.0,0.5)"},
+    "runtime.choices.evil": {"_target_": "os.system"},
+    "runtime.choices.model": "${logger.x}",
     "sweeper._target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "sweeper.custom_search_space": "os.system",
     "sweeper.storage": "redis://host",
@@ -95,6 +115,7 @@ REFUSED = {  # one key of Hydra's node: the beginning of the sentence
     "hydra_logging.formatters.simple.style": "ext://antigravity",
     f"{HANDLER}.filename": "/etc/passwd",
     f"{HANDLER}.class": "logging.handlers.RotatingFileHandler",
+    f"{HANDLER}.mode": "w",
     f"{HANDLER}.delay": "ext://os.system",
     "job_logging.handlers.console.stream": "ext://os.environ",
     "job_logging.handlers.other": {"class": "logging.FileHandler"},
@@ -102,6 +123,7 @@ REFUSED = {  # one key of Hydra's node: the beginning of the sentence
     "job.name": "../../x",
     "job.env_set.LD_PRELOAD": "evil.so",
     "job.env_set.PYTHONPATH": "evil",
+    "job.env_set.OMP_NUM_THREADS": "${oc.env:HOME}",
     "output_subdir": "../..",
 }
 
@@ -144,6 +166,106 @@ def own(tmp_path, text, name="own"):
     (tmp_path / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
     (tmp_path / "conf" / "experiment" / f"{name}.yaml").write_text("# @package _global_\n" + textwrap.dedent(text))
     return str(tmp_path / "conf")
+
+
+SAMPLER = "defaults: [{override /hydra/sweeper: optuna}, {override /hydra/sweeper/sampler: cmaes}]\n"
+EVIL = "${hydra.runtime.choices.evil}"
+OF_A_FILE = {  # a file from elsewhere: what is said of it
+    "hydra: {runtime: {choices: {evil: {_target_: os.getcwd}}}}": "hydra.runtime is refused",
+    "hydra: {overrides: {hydra: ['hydra.run.dir=x']}}": "hydra.overrides is refused",
+    "hydra: {searchpath: ['pkg://antigravity']}": "hydra.searchpath is refused here",
+    "hydra: {job: {env_copy: [HOME]}}": "hydra.job.env_copy is refused",
+    "hydra: {run: {dir: x}}": "hydra.run is refused",
+    "hydra: {sweep: {dir: x}}": "hydra.sweep is refused",
+    "hydra: {sweep: {subdir: ../../x}}": "hydra.sweep is refused",
+    SAMPLER + "hydra: {sweeper: {storage: 'sqlite:///x'}}": "hydra.sweeper.storage is refused",
+    "hydra: {launcher: {submitit_folder: /etc}}": "hydra.launcher.submitit_folder is refused",
+    "hydra: {launcher: {temp_folder: /etc}}": "hydra.launcher.temp_folder is refused",
+    "paths: {output_dir: x}": "paths is refused",
+    "data: {cache_dir: x}": "data.cache_dir is refused",
+    "hydra: [1]": "hydra=[1]: it must be a mapping",
+    "hydra: null": "hydra=None: it must be a mapping",
+    "hydra: 5": "hydra=5: it must be a mapping",
+    "hydra: ${logger}": "hydra=${logger}: it must be a mapping",
+}
+
+
+@pytest.mark.parametrize("text", OF_A_FILE)
+def test_a_file_from_elsewhere_chooses_no_folder(tmp_path, text):
+    with pytest.raises(ConfigError) as caught:
+        compose_own(own(tmp_path, text), "experiment=own")
+    assert str(caught.value).startswith(f"experiment/own.yaml: {OF_A_FILE[text]}")
+    assert os.environ["HOME"] not in str(caught.value)
+
+
+def test_a_file_at_another_place_chooses_no_folder_either(tmp_path):
+    folder = own(tmp_path, "dir: x", "run")
+    for text in ("defaults: [run@hydra.run]", "defaults: [../experiment/run@hydra.run]"):
+        own(tmp_path, text)
+        with pytest.raises(ConfigError, match=r"experiment/run\.yaml: hydra\.run is refused|not in a folder"):
+            compose_own(folder, "experiment=own")
+    for path in (f"{'../' * 20}{tmp_path}/conf/experiment/run", f"/{tmp_path}/conf/experiment/run"):
+        own(tmp_path, f"defaults: ['/{path}@hydra.run']")
+        with pytest.raises(ConfigError, match="not in a folder of the configuration"):
+            compose_own(folder, "experiment=own")
+
+
+def test_a_file_replaces_no_schema(tmp_path):
+    folder = own(tmp_path, "{}")
+    (tmp_path / "conf" / "train_schema.yaml").write_text("seed: {}")
+    with pytest.raises(ConfigError, match="the program has a part of this name"):
+        compose_own(folder)
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/../../x", "'${oc.decode:..}/x'", '"a\\nb"'])
+def test_a_task_is_named_below_the_outputs(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"^task_name="):
+        compose_own(own(tmp_path, f"task_name: {name}"), "experiment=own")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"sampler: {{x0: {{x: '{EVIL}'}}}}",
+        f"sampler: {{sigma0: '{EVIL}'}}",
+        f"direction: '{EVIL}'",
+        f"params: {{x: '{EVIL}'}}",
+        f"search_space: {{x: '{EVIL}'}}",
+        f"study_name: '{EVIL}'",
+    ],
+)
+@pytest.mark.parametrize("evil", ["hydra: {sweeper: {%s}}", "logger: {evil: {_target_: x}}\nhydra: {sweeper: {%s}}"])
+def test_interpolations_bring_nothing_into_a_search(tmp_path, place, evil):
+    pytest.importorskip("optuna")
+    if evil.startswith("logger"):
+        place = place.replace("hydra.runtime.choices", "logger")
+    with pytest.raises((ConfigError, HydraException)) as caught:
+        compose_own(own(tmp_path, SAMPLER + evil % place), "experiment=own")
+    assert explain(caught.value).startswith(("hydra.sweeper.", "experiment/own.yaml: hydra.sweeper."))
+
+
+def test_the_first_of_two_search_paths_is_checked(tmp_path):
+    done = start("hydra.searchpath=[pkg://antigravity]", "hydra.searchpath=[]", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: hydra.searchpath=pkg://antigravity: only folders are searched")
+
+
+@pytest.mark.parametrize("value", ["${" * 10_000, "${seed}" * 10_000, "x" * 100_000, "[" * 100_000])
+def test_a_long_value_on_the_command_line_is_refused_in_a_short_sentence(value):
+    began = time.process_time()
+    with (
+        pytest.raises((ConfigError, HydraException)) as caught,
+        initialize_config_dir(str(ROOT / "conf"), version_base="1.3"),
+    ):
+        compose("train", [f"seed={value}"])
+    assert len(explain(caught.value)) < 2_000
+    assert time.process_time() - began < 5
+
+
+def test_no_variable_is_copied_from_the_command_line(tmp_path):
+    done = start("hydra.job.env_copy=[HOME]", cwd=tmp_path)
+    assert done.stderr.startswith("error: hydra.job.env_copy is refused")
+    assert os.environ["HOME"] not in done.stderr
 
 
 def start(*arguments, cwd=ROOT, **more):
@@ -211,6 +333,13 @@ BOMBS = {
     "base 60": "a: 1" + ":10" * 30_000,
     "python": "a: !!python/object/apply:os.system [ls]",
     "a control character": "a: \x00",
+    "unclosed interpolations": f'task_name: "{"${" * 60_000}"',
+    "one unclosed interpolation": 'task_name: "${seed"',
+    "many interpolations": f'task_name: "{"${seed}" * 24_000}"',
+    "nested interpolations": f'task_name: "{"${oc.select:" * 3_000}seed{"}" * 3_000}"',
+    "brackets in an interpolation": f'task_name: "${{oc.decode:{"[" * 100}"',
+    "a long interpolation": f'task_name: "${{oc.decode:{"x" * 100_000}}}"',
+    "interpolations in a key": f'"{"${" * 60_000}": 1',
 }
 
 
@@ -288,9 +417,17 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
         "seed: x": "experiment/own.yaml: seed=x: must be a whole number",
         "model: null": "experiment/own.yaml: model=null: it cannot be null",
         "model: {optimizer: adamw}": "experiment/own.yaml: Merge error: str is not a subclass of OptimizerConfig",
+        "defaults: [{override /model: '${recip}'}]": "a list of defaults: Interpolation key 'model' not found",
         "defaults: [benchmrk]": "experiment/benchmrk: there is no such file",
     }.items():
         with pytest.raises(Exception) as caught:
             compose_own(own(tmp_path, text), "experiment=own")
         assert explain(caught.value).startswith(said)
     assert not GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize(("key", "folder"), [("name", "../../x"), ("version", "/x"), ("sub_dir", "a/../../../x")])
+def test_a_logger_writes_below_the_run_alone(tmp_path, key, folder):
+    node = {"_target_": "lightning.pytorch.loggers.CSVLogger", key: folder}
+    with pytest.raises(ConfigError, match=rf"^logger\.csv\.{key}="):
+        build_loggers({"csv": node}, str(tmp_path))

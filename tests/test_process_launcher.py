@@ -18,6 +18,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
+from ecg_lightning import config
 from ecg_lightning.disk import explain_full
 from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
 from ecg_lightning.processor import available_cores
@@ -50,6 +51,7 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(runs_sweep, "print_sweep", lambda folder, rows: None)
     monkeypatch.setattr(logging, "_handlerList", [])  # Hydra closes all, and absl's then pytest's stream
     (tmp_path / "conf").mkdir()
+    monkeypatch.setattr(config, "config_dir", lambda: tmp_path / "conf")  # the program's own
     (tmp_path / "conf" / "trivial.yaml").write_text(ROOT)
 
     def start(*overrides):

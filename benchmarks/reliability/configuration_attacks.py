@@ -83,6 +83,31 @@ _PRODUCT_NODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+def _written() -> dict[str, Callable[[Path, Path], dict[str, Any]]]:
+    """Configurations that run code through an interpolation, or choose where is written to."""
+    evil = "${hydra.runtime.choices.evil}"
+    optuna = [{"override /hydra/sweeper": "optuna"}, {"override /hydra/sweeper/sampler": "cmaes"}]
+
+    def search(pickled: Path, **settings: Any) -> dict[str, Any]:
+        called = {"_target_": "pandas.read_pickle", "_args_": [str(pickled)]}
+        sweeper = {"n_trials": 1, "params": {"seed": "choice(1,2)"}, **settings}
+        return {
+            "defaults": optuna,
+            "hydra": {"mode": "MULTIRUN", "runtime": {"choices": {"evil": called}}, "sweeper": sweeper},
+        }
+
+    return {
+        "an interpolation in x0": lambda pickled, path: search(pickled, sampler={"x0": {"x": evil}}),
+        "an interpolation in direction": lambda pickled, path: search(pickled, direction=evil),
+        "an interpolation in params": lambda pickled, path: search(pickled, params={"seed": "1,2", "x": evil}),
+        "a storage": lambda pickled, path: search(pickled, sampler={}, storage=f"sqlite:///{path}"),
+        "run.dir": lambda pickled, path: {"hydra": {"run": {"dir": str(path)}}},
+        "sweep.dir": lambda pickled, path: {"hydra": {"mode": "MULTIRUN", "sweep": {"dir": str(path)}}},
+        "paths.output_dir": lambda pickled, path: {"paths": {"output_dir": str(path)}},
+        "a task's name": lambda pickled, path: {"task_name": f"{'../' * 20}{path}"},
+    }
+
+
 def _as_logging(node: dict[str, Any]) -> dict[str, Any]:
     """A node in the words of `logging.config`, which calls what stands at `()`."""
     values = {name: value for name, value in node.items() if name not in ("_target_", "_args_")}
@@ -136,6 +161,9 @@ def configurations(folder: Path, made: Products, canary: Callable[[], Path]) -> 
     _write_experiment(other, {"hydra": {"callbacks": {"x": node}}})
     search = f"hydra.searchpath=[file://{other}]"
     yield Attack(HYDRA, "searchpath", train(*made.settings, search, "experiment=evil", run_dir(path)), path)
+    for name, written in _written().items():
+        path = canary()
+        yield _experiment(made, HYDRA, name, written(pickled(folder, path), path), path)
     path = canary()
     tagged = path.with_name(path.name + ".conf")
     _write_experiment(tagged, {})

@@ -12,6 +12,8 @@ from typing import Any, cast
 import omegaconf._utils
 import yaml
 
+from ecg_lightning.interpolations import check_text
+
 MAX_CHARACTERS = 200_000
 MAX_NODES = 10_000
 """Keys, values and list entries, aliases written out; a composed configuration of this project has about 300."""
@@ -75,6 +77,8 @@ def _bounded_loader() -> Any:
             if isinstance(node, yaml.ScalarNode):
                 if node.tag in _NUMBERS and len(node.value) > MAX_DIGITS:
                     raise self._refusal(f"a number of {len(node.value):,} digits", node)
+                if problem := check_text(node.value):
+                    raise self._refusal(problem, node)
                 return 1
             if id(node) not in counted:
                 if depth > MAX_DEPTH:  # an alias inside its own anchor, too

@@ -171,7 +171,16 @@ def build_callbacks(nodes: Mapping[str, Any]) -> list[Callback]:
 
 
 def build_loggers(nodes: Mapping[str, Any], save_dir: str) -> list[Logger]:
-    """The loggers of the `logger` node, writing below the run's folder."""
+    """Return the loggers of the `logger` node, writing below the run's folder.
+
+    Raises:
+        ConfigError: a logger's folder would be another one.
+    """
+    for logger, node in nodes.items():
+        for key in ("name", "version", "sub_dir", "log_dir", "dir"):
+            folder = str(node.get(key) or "") if isinstance(node, Mapping) else ""
+            if folder.startswith("/") or ".." in folder.split("/"):
+                raise ConfigError(f"logger.{logger}.{key}={folder[:100]}: it must be below the run's folder")
     kind: Any = Logger  # abstract, as mypy notes; only subclasses of it are made
     return [build(node, kind, f"logger.{name}", save_dir=save_dir) for name, node in nodes.items() if node]
 

@@ -48,8 +48,17 @@ def _is_folds(value: Any) -> bool:
     if not isinstance(value, dict) or not {"train", "val"} <= value.keys():
         return False
     splits = {name: folds for name, folds in value.items() if name in ("train", "val", "test")}
-    others = [other for name, other in value.items() if name not in splits]
-    return all(map(_is_list_of(_is_whole(1, 10)), splits.values())) and all(map(_is_text, others))
+    others = [other for name, other in value.items() if name not in (*splits, "dataset")]
+    return (
+        all(map(_is_list_of(_is_whole(1, 10)), splits.values()))
+        and all(map(_is_text, others))
+        and _is_dataset(value.get("dataset"))
+    )
+
+
+def _is_dataset(value: Any) -> bool:
+    """Whether a value is a data set's name, or None, where it is not known."""
+    return value is None or (isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable())
 
 
 def _is_texts_by_name(value: Any) -> bool:
@@ -103,6 +112,7 @@ _OPTIONAL: dict[str, Check] = {
     "version": _is_text,
     "task": _is_one_of(TASKS),
     "data": _is_data,
+    "dataset": _is_dataset,
     "learned_from": _is_list_of(_is_folds),
     "members": _is_list_of(_is_settings),
     "stages": _is_list_of(_is_node),

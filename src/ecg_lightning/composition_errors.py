@@ -36,16 +36,24 @@ _PACKAGES = {
 }
 """What to install for an option of Hydra's, as pip takes it."""
 
+_LONGEST = 1_500  # characters of a sentence; a value in it may be a stranger's
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def explain(error: BaseException, program: str = "train") -> str:
-    """Return one sentence for an error of Hydra's composition or of this package.
+    """Return one sentence for an error of Hydra's composition or of this package, long values cut.
 
     Args:
         error: what was raised.
         program: `train` or `compress`; some keys belong to one of them.
     """
+    sentence = _explain(error, program)
+    if len(sentence) <= _LONGEST:
+        return sentence
+    return f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}"
+
+
+def _explain(error: BaseException, program: str) -> str:
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, UserError):
@@ -62,6 +70,8 @@ def explain(error: BaseException, program: str = "train") -> str:
         if isinstance(link, OmegaConfBaseException) and link.full_key:
             if isinstance(link, ConfigAttributeError | ConfigKeyError):
                 return where + _explain_key(link, program)
+            if isinstance(link, InterpolationResolutionError) and link.full_key == "_dummy_":  # Hydra's name for it
+                return f"a list of defaults: {str(link).splitlines()[0]}. Write the option out"
             if isinstance(link, InterpolationResolutionError):
                 return f"{where}{link.full_key}: {str(link).splitlines()[0]}"
             if isinstance(link, ValidationError):
@@ -99,7 +109,7 @@ def _explain_missing(error: MissingConfigException) -> str:
 
 
 def _explain_value(error: ValidationError) -> str:
-    """What a value of the wrong type should be; or the option of a group, where its name was given as a value."""
+    """Say what a value of the wrong type should be; or the option of a group, where its name was given as a value."""
     key, value, wanted = str(error.full_key), error.value, _wanted(error)
     if dataclasses.is_dataclass(wanted):
         folder = key.replace(".", "/")
@@ -117,7 +127,7 @@ def _explain_value(error: ValidationError) -> str:
 
 
 def _wanted(error: ValidationError) -> Any:
-    """The type that a value should have had: of a dataclass's field, or of the entries of a list or dictionary."""
+    """Return the type that a value should have had: of a dataclass's field, or of a list's entries."""
     owner = error.object_type
     if dataclasses.is_dataclass(owner):
         wanted = typing.get_type_hints(owner).get(str(error.key))
@@ -129,7 +139,7 @@ def _wanted(error: ValidationError) -> Any:
 
 
 def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str) -> str:
-    """The deepest known part of an unknown key, what it holds, and the nearest name."""
+    """Name the deepest known part of an unknown key, what it holds, and the nearest name."""
     key, name = str(error.full_key), str(error.key)
     where = key.removesuffix(name).rstrip(".")
     known = [str(one) for one in error.parent_node or () if one not in ("_target_", "hydra")]
@@ -157,7 +167,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str) -> 
 
 
 def _options_with(group: str, name: str) -> Sequence[str]:
-    """The options of a group whose settings have a name."""
+    """Return the options of a group whose settings have a name."""
     schemas = config.SCHEMAS.get(group, {}).items()
     return [option for option, schema in schemas if name in {entry.name for entry in dataclasses.fields(schema)}]
 

@@ -1,16 +1,21 @@
-"""What Hydra's own node may say: a stranger's file must not make Hydra run code or write outside of a run's folder.
+"""Checks of Hydra's own node: a stranger's file must not make Hydra run code or write outside of a run's folder.
 
-Everything is compared with lists of what is known, as it is written: nothing is imported to look at it. A name that
-leads to a known class by another way is refused, too.
+Everything is compared with lists of what is known, as it is written and as it resolves: nothing is imported to look at
+it. A name that leads to a known class by another way is refused as well.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.interpolations import check_override
 
 _CALLBACKS = {"sweep_report": {"_target_": "ecg_lightning.runs.sweep.SweepReport"}}
 _LAUNCHERS = {
@@ -24,7 +29,11 @@ _LAUNCHERS = {
 _COMMANDS = ("setup", "python", "srun_args", "additional_parameters")
 """Settings of the submitit launchers that the scheduler runs."""
 
-_RAY_INIT = ("num_cpus", "num_gpus", "include_dashboard")
+_RAY = {
+    "init": ("num_cpus", "num_gpus", "include_dashboard"),
+    "remote": ("num_cpus", "num_gpus", "memory", "max_calls", "max_retries"),
+}
+_PRE_DISPATCH = re.compile(r"all|\d+|(\d+ ?\* ?)?n_jobs")  # joblib computes it
 _SWEEPERS = {
     "basic": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     "optuna": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
@@ -38,6 +47,7 @@ _SAMPLERS = {
     "nsgaii": "optuna.samplers.NSGAIISampler",
     "motpe": "optuna.samplers.MOTPESampler",
 }
+_CHOICES = "hydra.runtime.choices"
 _LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 _LOGGING_KEYS = ("version", "formatters", "handlers", "root", "loggers", "disable_existing_loggers")
 _LOGGER_KEYS = ("level", "handlers", "propagate")
@@ -46,7 +56,7 @@ _HANDLERS: dict[str, dict[str, tuple[Any, ...] | None]] = {  # by class: its key
     "logging.StreamHandler": {"stream": ("ext://sys.stdout", "ext://sys.stderr"), "formatter": None, "level": None},
     "logging.FileHandler": {
         "filename": (_LOG_FILE,),
-        "mode": ("a", "w"),
+        "mode": ("a",),
         "encoding": ("utf-8",),
         "delay": (True, False),
         "formatter": None,
@@ -54,8 +64,12 @@ _HANDLERS: dict[str, dict[str, tuple[Any, ...] | None]] = {  # by class: its key
     },
 }
 _ENVIRONMENT = re.compile(r"(OMP|MKL|OPENBLAS|NUMEXPR)_NUM_THREADS|CUDA_VISIBLE_DEVICES")
-_TEXT = re.compile(r"\$\{(hydra[.:](job|sweep|run|runtime)\.|oc\.env:|now:)")
-"""Interpolations that stand for text, whatever they are."""
+_LEAVES = re.compile(r"\$\{hydra[.:](sweep\.dir|run\.dir|runtime\.(output_dir|cwd)|job\.name)\}")
+"""Interpolations that stand for text, by the types of Hydra's own node."""
+
+_MAX_CELLS = 100_000
+_SWEPT = re.compile(r"\+{0,2}(?!hydra\b|paths\b)\w[\w./@-]*")
+"""Keys that a sweep may set: it sets them as the command line does, which may choose folders."""
 
 
 def check_hydra_node(node: Mapping[str, Any]) -> None:
@@ -67,9 +81,7 @@ def check_hydra_node(node: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: names the key, its value and the way out.
     """
-    for name, callback in _mapping(node.get("callbacks"), "hydra.callbacks").items():
-        if _CALLBACKS.get(name) != callback:
-            raise _refusal(f"hydra.callbacks.{name}", callback, "the only callback of Hydra is sweep_report")
+    _check_callbacks(node.get("callbacks"))
     _check_launcher(node.get("launcher"))
     _check_sweeper(node.get("sweeper"))
     for key in ("job_logging", "hydra_logging"):
@@ -84,9 +96,46 @@ def check_hydra_node(node: Mapping[str, Any]) -> None:
                 value,
                 "only OMP_NUM_THREADS and the like, and CUDA_VISIBLE_DEVICES, may be set here; set it in the shell",
             )
+        if "${" in str(value):
+            raise _refusal(f"hydra.job.env_set.{name}", value, "write it out")
+    for group, option in _mapping(_mapping(node.get("runtime"), "hydra.runtime").get("choices"), _CHOICES).items():
+        options = option if isinstance(option, list) else [option]
+        if not all(one is None or (isinstance(one, str) and "${" not in one) for one in options):
+            raise _refusal(f"{_CHOICES}.{group}", option, "Hydra fills it in")
     subdir = node.get("output_subdir")
     if subdir is not None and not re.fullmatch(r"[\w.-]*[\w-][\w.-]*", str(subdir)):
         raise _refusal("hydra.output_subdir", subdir, "it is a folder inside the run's; name it without slashes")
+
+
+def check_resolved(key: str, node: Any) -> None:
+    """Refuse a node that is built in other ways than it was written, or a text of several lines.
+
+    Args:
+        key: `hydra.callbacks`, `hydra.launcher` or `hydra.sweeper`.
+        node: it, its interpolations resolved.
+
+    Raises:
+        ConfigError: names the key, its value and the way out.
+    """
+    if key == "hydra.launcher":
+        _check_plugin(key, node, _LAUNCHERS)
+        _check_lines(node, key)
+    elif key == "hydra.sweeper":
+        _check_sweeper(node)
+    else:
+        _check_callbacks(node)
+
+
+def _check_callbacks(node: Any) -> None:
+    for name, callback in _mapping(node, "hydra.callbacks").items():
+        if _CALLBACKS.get(name) != callback:
+            raise _refusal(f"hydra.callbacks.{name}", callback, "the only callback of Hydra is sweep_report")
+
+
+def _check_lines(node: Any, key: str) -> None:
+    for inner, text in _strings(node, key):
+        if "\n" in text:  # a further line of the scheduler's script
+            raise _refusal(inner, text, "write it on one line")
 
 
 def _check_launcher(node: Any) -> None:
@@ -96,10 +145,15 @@ def _check_launcher(node: Any) -> None:
         if command := _mapping(node, key).get(name):
             raise _refusal(f"{key}.{name}", command, "the scheduler would run it. Set it in the shell, before sbatch")
     ray = _mapping(_mapping(node, key).get("ray"), f"{key}.ray")
-    _check_keys(f"{key}.ray.init", ray.get("init"), _RAY_INIT)
+    for name, known in _RAY.items():
+        _check_keys(f"{key}.ray.{name}", ray.get(name), known)
+    _check_lines(node, key)
     for inner, text in _strings(node, key):
-        if "\n" in text:  # a further line of the scheduler's script
-            raise _refusal(inner, text, "write it on one line")
+        if inner == f"{key}.pre_dispatch":
+            if not _PRE_DISPATCH.fullmatch(text):
+                raise _refusal(inner, text, "allowed are all, a number and N*n_jobs")
+        elif re.search(r"[\s;#`$'\"\\]", _LEAVES.sub("", text)):  # a further option of the scheduler's
+            raise _refusal(inner, text, "write it out, without spaces, quotes and the like")
 
 
 def _check_plugin(key: str, node: Any, known: Mapping[str, str], inside: tuple[str, ...] = ()) -> None:
@@ -120,6 +174,22 @@ def _check_sweeper(node: Any) -> None:
     sweeper = _mapping(node, "hydra.sweeper")
     sampler = sweeper.get("sampler")
     _check_plugin(sampler_key, sampler, _SAMPLERS, inside=(f"{sampler_key}._partial_",))
+    n_cells = 1
+    direction = sweeper.get("direction", "minimize")
+    for one in direction if isinstance(direction, list) else [direction]:
+        if getattr(one, "name", one) not in ("minimize", "maximize"):
+            raise _refusal("hydra.sweeper.direction", direction, "allowed are minimize and maximize")
+    for part in ("params", "search_space"):
+        for name, values in _mapping(sweeper.get(part), f"hydra.sweeper.{part}").items():
+            if not _SWEPT.fullmatch(str(name)):
+                raise _refusal(f"hydra.sweeper.{part}.{name}", values, "a search sets keys of the program alone")
+            if part == "params" and isinstance(values, Mapping | list):
+                raise _refusal(f"hydra.sweeper.{part}.{name}", values, "write it as text, as in 1,2,3")
+            if problem := check_override(str(values)):
+                raise ConfigError(f"hydra.sweeper.{part}.{name}={str(values)[:80]}: it holds {problem}")
+            n_cells *= _n_values(f"{name}={values}") if part == "params" else 1
+            if n_cells > _MAX_CELLS:
+                raise ConfigError(f"hydra.sweeper.{part}.{name}={values}: a sweep of more than {_MAX_CELLS:,} cells")
     if (extender := sweeper.get("custom_search_space")) is not None:
         raise _refusal("hydra.sweeper.custom_search_space", extender, "it would be run; use hydra.sweeper.params")
     storage = sweeper.get("storage")
@@ -127,6 +197,16 @@ def _check_sweeper(node: Any) -> None:
         raise _refusal("hydra.sweeper.storage", storage, 'only a file is used, as in "sqlite:///FILE"')
     if storage is not None and sampler is not None and sampler["_target_"] == _CMA_ES:
         raise _refusal("hydra.sweeper.storage", storage, "sampler=cmaes would unpickle it; choose sampler=tpe")
+
+
+def _n_values(setting: str) -> int:
+    """Return how many values a setting `key=value` has in a sweep."""
+    value = OverridesParser.create().parse_overrides([setting])[0].value()
+    if isinstance(value, ChoiceSweep):
+        return len(value.list)
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
+        return max(1, math.ceil((value.stop - value.start) / value.step))
+    return 1
 
 
 def _check_logging(key: str, node: Any) -> None:
@@ -187,7 +267,7 @@ def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield from _targets(value, f"{key}[{index}]")
-    elif isinstance(node, str) and re.match(r"\s*\$\{", node) and not _TEXT.match(node):
+    elif isinstance(node, str) and "${" in _LEAVES.sub("", node):
         yield key, node  # an interpolation may stand for a whole node
 
 

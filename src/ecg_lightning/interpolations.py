@@ -1,4 +1,4 @@
-"""Bounds for what the interpolations of a composed configuration stand for: `${key}` in a value, such as `${monitor}`.
+"""Bounds for the interpolations of a composed configuration: `${key}` in a value, such as `${monitor}`.
 
 Thirty settings that each name the one before twice stand for 2^30 copies of the first.
 """
@@ -14,12 +14,47 @@ from ecg_lightning.errors import ConfigError
 MAX_SIZE = 1_000_000
 """Characters and nodes that a configuration may stand for; one of this project has about 15,000."""
 
+MAX_IN_A_VALUE = 100
+_MAX_LENGTH = 4_000  # of a value with interpolations, whose parser takes long
+_MAX_DEPTH = 20
+_TOO_DEEP = f"brackets inside of each other more than {_MAX_DEPTH} times"
 _MAX_LINKS = 20
 _TOO_FAR = f"its interpolations refer to each other more than {_MAX_LINKS} times"
 _INNERMOST = re.compile(r"(?<!\\)\$\{([^${}]*)\}")
+_BRACKETS = re.compile(r"\\.|\$\{|[\[{}\]]", re.DOTALL)
 _RESOLVED = "\0"
 _OF_A_KEY = re.compile(r"(hydra|oc\.select|oc\.deprecated|oc\.dict\.\w+):([^,]*)")
 """Resolvers whose first argument is a key."""
+
+
+def check_text(text: str) -> str | None:
+    """Return what makes the interpolations of a text too much for their parser, None if nothing does."""
+    if "${" not in text:
+        return None
+    if (count := text.count("${")) > MAX_IN_A_VALUE:
+        return f"{count:,} interpolations in one value; {MAX_IN_A_VALUE} are allowed"
+    if len(text) > _MAX_LENGTH:
+        return f"interpolations in a value of {len(text):,} characters; {_MAX_LENGTH:,} are allowed"
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(text):
+        if bracket == "${" or (depth and bracket in "[{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif depth and bracket in "]}":
+            depth -= 1
+    if deepest > _MAX_DEPTH:
+        return _TOO_DEEP
+    return "an interpolation without its closing bracket" if depth else None
+
+
+def check_override(text: str) -> str | None:
+    """Return what makes a setting `key=value` too much for Hydra's parser, None if nothing does."""
+    depth = 0
+    for bracket in re.findall(r"[\[\](){}]", text):
+        depth += 1 if bracket in "[({" else -1
+        if depth > _MAX_DEPTH:
+            return _TOO_DEEP
+    return check_text(text)
 
 
 def check_interpolations(config: Mapping[str, Any]) -> None:
@@ -92,7 +127,7 @@ class _Sizes:
 
 
 def _keys(text: str) -> list[str]:
-    """The keys that the interpolations in a text name."""
+    """Return the keys that the interpolations in a text name."""
     keys = []
     while match := _INNERMOST.search(text):
         inside = match.group(1).strip()

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, MutableSequence
-from typing import Any
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import Any, cast
 
 import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra.conf import HydraConf
+from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import ResultDefault
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Sweep
 from hydra.errors import ConfigCompositionException
@@ -24,8 +29,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import bounded_yaml
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.hydra_node import check_hydra_node
-from ecg_lightning.interpolations import check_interpolations
+from ecg_lightning.foreign_files import check_file, is_foreign
+from ecg_lightning.hydra_node import check_hydra_node, check_resolved
+from ecg_lightning.interpolations import check_interpolations, check_override
 from ecg_lightning.quoting import quoted
 
 _OWN_PACKAGES = ("hydra", "hydra_plugins", "ecg_lightning")
@@ -73,6 +79,11 @@ class CheckedConfigLoader(ConfigLoaderImpl):
         check_control_characters(written)
         check_interpolations(written)
         check_hydra_node(written["hydra"])
+        with as_hydras(cfg):
+            for key in ("callbacks", "launcher", "sweeper"):
+                node = OmegaConf.select(cfg.hydra, key)
+                check_resolved(f"hydra.{key}", OmegaConf.to_container(node, resolve=True) if node else node)
+            _check_task_name(cfg)
         return cfg
 
     @staticmethod
@@ -97,7 +108,15 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             raise ConfigFileError(self._loading) from error
 
     def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
-        self._loading = str(default.config_path)
+        name = self._loading = str(default.config_path)
+        loaded = repo.load_config(name)
+        if loaded is not None and loaded.path.startswith("file://"):
+            foreign = is_foreign(loaded.path)
+            if foreign and _is_in_the_store(name):
+                raise ConfigError(f"{name}.yaml: the program has a part of this name. Give the file another one")
+            placed = self._embed_result_config(loaded, default.package).config
+            content = OmegaConf.to_container(placed, resolve=False)
+            check_file(content, name, foreign=foreign, primary=bool(default.primary))
         return super()._load_single_config(default, repo)
 
     def _parse_overrides_and_create_caching_repo(
@@ -107,6 +126,8 @@ class CheckedConfigLoader(ConfigLoaderImpl):
         repository = _BoundedRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         for override in parsed:
+            if override.key_or_group.startswith("hydra.job.env_copy"):
+                raise ConfigError("hydra.job.env_copy is refused: a variable may be a secret. Set it in the shell")
             is_name = override.is_delete() or isinstance(override.value(), str | list | Sweep)
             if not is_name and repository.group_exists(override.key_or_group):
                 raise ConfigError(f"{override.input_line}: name an option, as in model=vit, or leave it out")
@@ -117,11 +138,9 @@ class CheckedConfigLoader(ConfigLoaderImpl):
     ) -> None:
         """Refuse packages: to look into one imports it, which runs its code."""
         loaded = repo.load_config(config_name) if config_name else None
-        named = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded else None
-        for override in parsed_overrides:
-            if override.get_key_element() == "hydra.searchpath":
-                named = override.value()
-        for path in named if isinstance(named, MutableSequence) else ():
+        named = [OmegaConf.select(loaded.config, "hydra.searchpath")] if loaded else []
+        named += [one.value() for one in parsed_overrides if one.get_key_element() == "hydra.searchpath"]
+        for path in (path for paths in named if isinstance(paths, MutableSequence) for path in paths):
             scheme, separator, package = str(path).partition("://")
             if separator and scheme != "file" and not (scheme == "pkg" and _is_own(package)):
                 raise ConfigError(
@@ -139,6 +158,8 @@ class _BoundedRepository(CachingConfigRepository):
         self._named = 0
 
     def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path.startswith("/") or ".." in config_path.split("/"):
+            raise ConfigError(f"{config_path[:200]}: this file is not in a folder of the configuration. Move it there")
         self._named += 1
         if self._named > _MAX_FILES:
             raise ConfigError(f"{config_path}: the lists of defaults name more than {_MAX_FILES:,} files")
@@ -149,6 +170,8 @@ class _BoundedRepository(CachingConfigRepository):
 
 
 def _parse(override: str) -> Override:
+    if problem := check_override(override):
+        raise ConfigError(f"{override[:80]}: it holds {problem}")
     try:
         return OverridesParser.create().parse_overrides([override])[0]
     except ValueError:  # of Python's integers
@@ -157,6 +180,35 @@ def _parse(override: str) -> Override:
 
 def _is_own(package: str) -> bool:
     return re.split(r"[./]", package)[0] in _OWN_PACKAGES
+
+
+def _is_in_the_store(name: str) -> bool:
+    """Whether a schema has this name, which a file would replace: its types would be lost."""
+    *groups, option = f"{name}.yaml".split("/")
+    node: Any = ConfigStore.instance().repo
+    for group in groups:
+        node = node.get(group)
+        if not isinstance(node, dict):
+            return False
+    return option in node
+
+
+def _check_task_name(cfg: DictConfig) -> None:
+    """Refuse a name that leads out of `outputs/`, or that is more than a line of a scheduler's script."""
+    name = str(OmegaConf.select(cfg, "task_name"))
+    if ".." in PurePosixPath(name).parts or "\n" in name:
+        raise ConfigError(f"task_name={name[:100]!r}: it names a folder of outputs/. Write it on one line, without ..")
+
+
+@contextmanager
+def as_hydras(composed: DictConfig) -> Iterator[None]:
+    """Let `${hydra:…}` mean this configuration."""
+    instance = HydraConfig.instance()
+    before, instance.cfg = instance.cfg, cast("HydraConf", composed)
+    try:
+        yield
+    finally:
+        instance.cfg = before
 
 
 def check_control_characters(node: Any, key: str = "") -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,6 +17,7 @@ from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.runs.equality import composed_in_effect, differing, flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+from ecg_lightning.safe_composition import as_hydras
 from ecg_lightning.text import as_yaml
 
 _GROUPS = ("data", "frontend", "model", "compression", "hardware", "experiment")
@@ -57,7 +56,7 @@ def compose_cell(loader: ConfigLoader, config: DictConfig, overrides: Sequence[s
     """Return a cell as Hydra composes it, in the folder that `hydra.sweep.subdir` names."""
     composed = loader.load_sweep_config(config, list(overrides))
     run = subdir_of(composed, number)
-    with _as_hydras(composed):
+    with as_hydras(composed):
         settings = _settings(composed)
     choices = composed.hydra.runtime.choices
     result = RunResult(
@@ -80,7 +79,7 @@ def subdir_of(composed: DictConfig, number: int) -> str:
     """Give a cell's job its number, and return the folder that this gives it, relative to the sweep's."""
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.job.id = composed.hydra.job.num = number
-    with _as_hydras(composed):
+    with as_hydras(composed):
         return str(Path(str(composed.hydra.sweep.subdir)))
 
 
@@ -216,15 +215,3 @@ def _loaded(path: Path) -> DictConfig:
 
 def _unreadable(path: Path, why: object) -> DataError:
     return DataError(f"{path} cannot be read ({' '.join(str(why).split())}). Move its folder away: the cell runs anew")
-
-
-@contextmanager
-def _as_hydras(composed: DictConfig) -> Iterator[None]:
-    """Let `${hydra:…}` mean this configuration."""
-    instance = HydraConfig.instance()
-    before = instance.cfg
-    instance.set_config(composed)
-    try:
-        yield
-    finally:
-        instance.cfg = before

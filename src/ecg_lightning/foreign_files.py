@@ -1,0 +1,76 @@
+"""Checks of one file of a configuration: keys that no file may set, and folders that none from elsewhere may choose.
+
+Where a run, a sweep or a search is written to is for the command line and the program's own files to say. A file that
+comes with `--config-dir` or `hydra.searchpath` may be a stranger's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ecg_lightning import config
+from ecg_lightning.errors import ConfigError
+
+_OF_NO_FILE = {
+    "hydra.runtime": "Hydra fills it in",
+    "hydra.overrides": "it holds what was typed",
+    "hydra.job.env_copy": "a variable may be a secret, and is written to the run's folder. Set it in the shell",
+}
+_SEARCHPATH = "hydra.searchpath"
+_OF_NO_FOREIGN_FILE = {
+    "hydra.run": "hydra.run.dir=DIR",
+    "hydra.sweep": "hydra.sweep.dir=DIR",
+    "hydra.job.config": "hydra.job.config.override_dirname.kv_sep=TEXT",
+    "hydra.sweeper.storage": "hydra.sweeper.storage='\"sqlite:///FILE\"'",
+    "hydra.launcher.submitit_folder": "hydra.launcher.submitit_folder=DIR",
+    "hydra.launcher.temp_folder": "hydra.launcher.temp_folder=DIR",
+    "paths": "hydra.run.dir=DIR",
+    "data.cache_dir": "data.cache_dir=DIR",
+}
+"""Keys of folders and files that are written to: how to set them."""
+
+
+def is_foreign(source: str) -> bool:
+    """Return whether a configuration's source, as in `file:///DIR`, is another folder than the program's own."""
+    scheme, _, folder = source.partition("://")
+    return scheme == "file" and Path(folder).resolve() != config.config_dir().resolve()
+
+
+def check_file(content: Any, name: str, *, foreign: bool, primary: bool) -> None:
+    """Refuse keys that no file sets, or none from elsewhere.
+
+    Args:
+        content: the file's, at its place in the configuration, its interpolations as they are written.
+        name: the file's path below the configuration's folders, for the message.
+        foreign: it is not one of the program's own.
+        primary: it is the root, which alone may name further folders.
+
+    Raises:
+        ConfigError: names the file, the key and the way out.
+    """
+    if isinstance(content, Mapping) and not isinstance(content.get("hydra", {}), Mapping):
+        raise ConfigError(f"{name}.yaml: hydra={str(content['hydra'])[:100]}: it must be a mapping, as in hydra: {{}}")
+    for key, why in _OF_NO_FILE.items():
+        if _holds(content, key):
+            raise ConfigError(f"{name}.yaml: {key} is refused in a file: {why}")
+    if _holds(content, _SEARCHPATH) and not primary:
+        raise ConfigError(
+            f"{name}.yaml: {_SEARCHPATH} is refused here. Name the folder on the command line: "
+            f"{_SEARCHPATH}=[file:///DIR]"
+        )
+    for key, way_out in _OF_NO_FOREIGN_FILE.items() if foreign else ():
+        if _holds(content, key):
+            raise ConfigError(
+                f"{name}.yaml: {key} is refused in a file from elsewhere, which may not choose where is written to. "
+                f"Set it on the command line: {way_out}"
+            )
+
+
+def _holds(content: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(content, Mapping) or part not in content:
+            return False
+        content = content[part]
+    return True
