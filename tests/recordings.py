@@ -7,7 +7,7 @@ import numpy as np
 from ecg_lightning.data.wfdb import LEADS
 
 MODEL = {"sampling_rate": 100, "n_samples": 1000}
-UNNAMED = f"its leads have no names: taken in the order {', '.join(LEADS)}"
+UNNAMED = f"its leads have no names: taken in the order {', '.join(LEADS).replace('AV', 'aV')}"
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 

@@ -84,7 +84,7 @@ def test_leads_without_names_that_are_in_another_order_are_refused(order, milliv
     off = millivolts.copy()
     off[3] = 0  # an electrode that was off tells nothing of the order
     np.save(tmp_path / "a.npy", off)
-    assert read_record(tmp_path / "a.npy", **MODEL, rate=100).notes == (UNNAMED, "lead AVR is flat")
+    assert read_record(tmp_path / "a.npy", **MODEL, rate=100).notes == (UNNAMED, "lead aVR is flat")
 
 
 def test_leads_are_reordered_by_name_and_said(millivolts, tmp_path):

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.data.wfdb import LEADS, RecordError
+from ecg_lightning.data.wfdb import RecordError
 from ecg_lightning.deployment.recordings import csv_record
 from ecg_lightning.deployment.recordings.csv_record import read_csv
+from ecg_lightning.deployment.recordings.lead_names import STANDARD_ORDER
 from ecg_lightning.deployment.recordings.npy_record import read_npy
 from ecg_lightning.deployment.recordings.plausibility import check_plausible
 from ecg_lightning.deployment.recordings.voltage import millivolts
@@ -31,7 +32,7 @@ class Recording:
     """A recording that is ready for a model.
 
     Attributes:
-        millivolts_CT: float32 (12, T), in the order of `LEADS`.
+        millivolts_CT: float32 (12, T), in the standard order.
         notes: what was converted or assumed, and what is unusual, as sentences.
     """
 
@@ -66,7 +67,7 @@ def read_record(
             reading, named, way_out = _read(path, window, rate, units, notes)
             signals_CT = _cut(reading, window, notes)
             if not named:
-                notes.append(f"its leads have no names: taken in the order {', '.join(LEADS)}")
+                notes.append(f"its leads have no names: taken in the order {STANDARD_ORDER}")
             signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, notes)
             if not window.is_at(reading.rate):
                 notes.append(f"resampled from {reading.rate:g} to {sampling_rate} Hz")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ecg_lightning.data.wfdb import LEADS, RecordError
 from ecg_lightning.deployment.recordings.voltage import millivolts
@@ -17,8 +17,11 @@ _FROM_I_AND_II = {
     "AVL": lambda one, two: one - two / 2,
     "AVF": lambda one, two: two - one / 2,
 }
+_SPELLED = {"AVR": "aVR", "AVL": "aVL", "AVF": "aVF"}
+_PLURAL = {"is": "are", "has": "have"}
+STANDARD_ORDER = ", ".join(_SPELLED.get(lead, lead) for lead in LEADS)
 LEAD_SETS = (
-    f"the leads {', '.join(LEADS)} are needed, or I, II and V1 to V6 with or without III, from which the others are "
+    f"the leads {STANDARD_ORDER} are needed, or I, II and V1 to V6 with or without III, from which the others are "
     "computed"
 )
 
@@ -28,6 +31,18 @@ _SUFFIXED = re.compile(r"(.*[^\s_/])(?:[\s_]+((?:m|milli|u|μ|micro)v(?:olts?)?)
 _PREFIX = re.compile(r"(?:MDC[ _]+)?(?:(?:ECG|EKG)[ _-]?)?(?:(?:LEAD|ABLEITUNG|CHANNEL)[ _-]?)?(?:[ _]+)?")
 _DIGITS = {"1": "I", "2": "II", "3": "III"}
 _INVERTED = re.compile(r"(?:[-−–]|MINUS|NEG(?:ATIVE)?|INV(?:ERTED)?)[ _]*AVR")
+
+
+def spell(leads: Iterable[str]) -> str:
+    """Return the leads as people write them, such as `I, aVR`."""
+    return ", ".join(_SPELLED.get(lead, lead) for lead in leads)
+
+
+def say(leads: Sequence[str], verb: str = "") -> str:
+    """Return `lead aVR is`, or `leads I, II are`, for the verbs `is` and `has`, or without a verb."""
+    if len(leads) == 1:
+        return f"lead {spell(leads)} {verb}".rstrip()
+    return f"leads {spell(leads)} {_PLURAL.get(verb, verb)}".rstrip()
 
 
 def split_units(name: str) -> tuple[str, str | None]:
@@ -71,8 +86,13 @@ def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
         RecordError: a lead is missing that cannot be computed, is there more than once, or is inverted.
     """
     found = [standard_name(name) for name in names]
+    if not any(name.strip() for name in names):
+        raise RecordError(
+            f"none of its {len(names)} signals has a name. Name the leads, at the end of each signal line of a WFDB "
+            f"header or in the first row of a table: {LEAD_SETS}"
+        )
     if double := [lead for lead in LEADS if found.count(lead) > 1]:
-        raise RecordError(f"lead {', '.join(double)} is there more than once")
+        raise RecordError(f"{say(double, 'is')} there more than once")
     if inverted := [
         name for name, lead in zip(names, found, strict=True) if not lead and _INVERTED.search(name.upper())
     ]:
@@ -84,7 +104,7 @@ def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
     computable = {*missing, "III"} == _FROM_I_AND_II.keys()
     if missing and not computable:
         has = ", ".join(name.strip() or "(no name)" for name in names)[:120]
-        raise RecordError(f"lead {', '.join(missing)} is missing; it has {has}. {LEAD_SETS[0].upper()}{LEAD_SETS[1:]}")
+        raise RecordError(f"{say(missing, 'is')} missing; it has {has}. {LEAD_SETS[0].upper()}{LEAD_SETS[1:]}")
     places = {lead: found.index(lead) for lead in LEADS if lead in found}
     if others := [
         names[place].strip() or f"number {place + 1} (no name)" for place, lead in enumerate(found) if not lead
@@ -93,7 +113,7 @@ def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
     if list(places.values()) != sorted(places.values()):
         notes.append("leads were put into the standard order, by their names")
     if missing:
-        notes.append(f"computed from I and II: {', '.join(missing)}")
+        notes.append(f"computed from I and II: {spell(missing)}")
     return places
 
 
