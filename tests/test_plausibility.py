@@ -13,14 +13,14 @@ ECG = heartbeats(TIME)
 LEAD = {name: np.arange(12)[:, None] == place for place, name in enumerate(LEADS)}
 
 
-def read(folder, kind, millivolts, rate=100):
+def read(folder, kind, millivolts, rate=100, units="mV"):
     if kind == "wfdb":
         return read_record(write_wfdb(folder, digital(millivolts, 500), rate=f"{rate}", gain="500/mV"), **MODEL)
     if kind == "csv":
         (folder / "a.csv").write_text(",".join(LEADS) + "\n" + rows(millivolts.T))
-        return read_record(folder / "a.csv", **MODEL, rate=rate)
+        return read_record(folder / "a.csv", **MODEL, rate=rate, units="mV")
     np.save(folder / "a.npy", millivolts)
-    return read_record(folder / "a.npy", **MODEL, rate=rate)
+    return read_record(folder / "a.npy", **MODEL, rate=rate, units=units)
 
 
 def noise(n_samples=1000):
@@ -103,7 +103,7 @@ def test_unusual_signals_are_predicted_with_a_note(kind, name, millivolts, rate,
         ("gain", np.where(LEAD["II"], 5, 1) * ECG, 100, r"II (must be|is not) I \+ III"),
         ("lead_off_I_II", off(exchanged("I", "II"), "AVR"), 100, r"II (must be|is not) I \+ III"),
         ("lead_off_I", off(np.where(LEAD["I"], -1, 1) * ECG, "AVF"), 100, r"II (must be|is not) I \+ III"),
-        ("lead_off_I_V6", off(exchanged("I", "V6"), "III"), 100, r"II (must be|is not) I \+ III"),
+        ("lead_off_I_aVR", off(exchanged("I", "AVR"), "III"), 100, r"II (must be|is not) I \+ III"),
         ("leads_off_I_II", off(exchanged("I", "II"), "AVR", "AVL", "AVF"), 100, r"II (must be|is not) I \+ III"),
         ("nearly_off", off(exchanged("I", "II"), "AVR") + 0.002 * (TIME > 5), 100, r"II (must be|is not) I \+ III"),
         ("I_off", off(exchanged("AVR", "AVL"), "I"), 100, r"II (must be|is not) I \+ III"),
@@ -132,7 +132,7 @@ def test_what_no_ecg_does_is_refused(kind, name, millivolts, rate, match, tmp_pa
 )
 def test_a_damaged_value_is_told_from_other_units(millivolts, match, tmp_path):
     with pytest.raises(DataError, match=match):
-        read(tmp_path, "npy", millivolts)
+        read(tmp_path, "npy", millivolts, units=None)
 
 
 def test_limb_leads_that_cannot_be_checked_are_said(tmp_path):

@@ -17,7 +17,7 @@ from ecg_lightning.deployment.recordings.csv_record import read_csv
 from ecg_lightning.deployment.recordings.lead_names import STANDARD_ORDER
 from ecg_lightning.deployment.recordings.npy_record import read_npy
 from ecg_lightning.deployment.recordings.plausibility import check_plausible
-from ecg_lightning.deployment.recordings.voltage import millivolts
+from ecg_lightning.deployment.recordings.voltage import ask_units
 from ecg_lightning.deployment.recordings.wfdb_record import read_wfdb
 from ecg_lightning.deployment.recordings.window import Reading, Window
 from ecg_lightning.errors import DataError
@@ -104,8 +104,7 @@ def _read(
         reading, named = read_csv(path, rate, units, window, notes)
         return reading, named, way_out
     reading = read_npy(path, rate, window)
-    factor = millivolts(units or "mV") or 1.0
-    return Reading(reading.signals_CT * factor, rate, reading.n_total), False, way_out
+    return Reading(reading.signals_CT * ask_units(units, notes), rate, reading.n_total), False, way_out
 
 
 def _cut(reading: Reading, window: Window, notes: list[str]) -> npt.NDArray[np.float64]:

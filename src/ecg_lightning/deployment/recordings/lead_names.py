@@ -27,8 +27,15 @@ LEAD_SETS = (
 
 _QUOTES = "'\"`´‘’“”"
 _BRACKETED = re.compile(r"(.*\S)\s*[(\[{]\s*(\S+)\s*[)\]}]")
-_SUFFIXED = re.compile(r"(.*[^\s_/])(?:[\s_]+((?:m|milli|u|μ|micro)v(?:olts?)?)|\s*/\s*(\S+))", re.IGNORECASE)
-_PREFIX = re.compile(r"(?:MDC[ _]+)?(?:(?:ECG|EKG)[ _-]?)?(?:(?:LEAD|ABLEITUNG|CHANNEL)[ _-]?)?(?:[ _]+)?")
+_VOLTS = r"(?:m|milli|u|μ|micro|n)v(?:olts?)?"
+_SUFFIXED = re.compile(rf"(.*?[^\s_/.,-])(?:([\s_.,-]+(?:in\s+)?|)({_VOLTS})|\s*/\s*(\S+))", re.IGNORECASE)
+# A single hyphen separates; one behind another separator is a sign, as in `Lead -aVR`.
+_BETWEEN = r"(?:[ _.:]+|-)"
+_PREFIX = re.compile(
+    rf"(?:MDC{_BETWEEN})?(?:(?:ECG|EKG){_BETWEEN}?)?(?:(?:(?:LEAD|ABLEITUNG|CHANNEL|D[EÉ]RIVATION){_BETWEEN}?)"
+    rf"|(?:CH{_BETWEEN}))?(?:[ _]+)?"
+)
+_SUFFIX = re.compile(r"[ _.-]+LEAD$")
 _DIGITS = {"1": "I", "2": "II", "3": "III"}
 _INVERTED = re.compile(r"(?:[-−–]|MINUS|NEG(?:ATIVE)?|INV(?:ERTED)?)[ _]*AVR")
 
@@ -46,14 +53,14 @@ def say(leads: Sequence[str], verb: str = "") -> str:
 
 
 def split_units(name: str) -> tuple[str, str | None]:
-    """Return a column's name without its units, and the units; `I (mV)`, `I [uV]`, `I_mV`, `I/mV`."""
+    """Return a column's name without its units, and the units; as in `I (mV)`, `I_mV`, `I/mV`, `I in mV` and `ImV`."""
     name = unicodedata.normalize("NFKC", name).strip().strip(_QUOTES).strip()
     match = _BRACKETED.fullmatch(name)
     if match and millivolts(match[2]) is not None:
         return match[1], match[2]
     match = _SUFFIXED.fullmatch(name)
-    units = match and (match[2] or match[3])
-    if match and units and millivolts(units) is not None:
+    units = match and (match[3] or match[4])
+    if match and units and millivolts(units) is not None and (match[2] != "" or standard_name(match[1])):
         return match[1], units
     return name, None
 
@@ -61,18 +68,23 @@ def split_units(name: str) -> tuple[str, str | None]:
 def standard_name(name: str) -> str | None:
     """Return which of `LEADS` a name without units means; None where it is none of them.
 
-    Known are `aVR`, `Lead I`, `ECG I`, `MDC_ECG_LEAD_I`, `DI` and `D1` for I, and `C1` for V1, in any case.
+    Known are `aVR`, `Lead I`, `ECG I`, `MDC_ECG_LEAD_I`, `I lead`, `DI`, `D1` and `LI` for I,
+    and `C1` and `V-1` for V1, in any case.
     """
     text = unicodedata.normalize("NFKC", name).strip().strip(_QUOTES).strip().upper()
     prefix = _PREFIX.match(text)
-    bare = text[prefix.end() :] if prefix else text
+    bare = _SUFFIX.sub("", text[prefix.end() :] if prefix else text)
+    if match := re.fullmatch(r"A[ _-]?V[ _-]?([RLF])", bare):
+        return f"AV{match[1]}"
     if bare in LEADS:
         return bare
     if bare in _DIGITS and bare != text:  # `Lead 1`
         return _DIGITS[bare]
+    if bare in ("LI", "LII", "LIII"):
+        return bare[1:]
     if bare.startswith("D") and (_DIGITS.get(bare[1:], bare[1:]) in _DIGITS.values()):
         return _DIGITS.get(bare[1:], bare[1:])
-    if match := re.fullmatch(r"[CV][ _]?([1-6])", bare):
+    if match := re.fullmatch(r"[CV][ _-]?([1-6])", bare):
         return f"V{match[1]}"
     return None
 
