@@ -173,6 +173,7 @@ def test_statements_above_a_table_are_read(above, tmp_path):
         ("Time_ms," + named("{}") + rows(TIMED * [200, *[1] * 12]), "column Time_ms advances by 2 a row"),
         ("time_s," + named("{}") + rows(TIMED / 5), "column time_s advances by 0.002 a row"),
         ("Zeit," + named("{}") + rows(TIMED / 5), "column Zeit advances by 0.002 a row"),
+        ("sample_time," + named("{}") + rows(TIMED / 5), "column sample_time advances by 0.002 a row"),
         ("elapsedTime," + named("{}") + rows(TIMED / 5), "column elapsedTime advances by 0.002 a row"),
         ("Time (ms)," + named("{}") + rows(TIMED * [100, *[1] * 12]), "column Time .ms. advances by 1 a row"),
         ("Time," + named("{}") + "ms," + named("mV") + rows(TIMED * [100, *[1] * 12]), "column Time advances by 1 a"),

@@ -6,6 +6,7 @@ What no ECG does is refused. What no or hardly any record of PTB-XL does is said
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -125,6 +126,8 @@ def _refuse_amplitude(signals_CT: Floats, place: int, largest: float, way_out: s
 
 def _check_offset(signals_CT: Floats, notes: list[str]) -> Floats:
     """An electrode's offset carries no information, and no model has learned to ignore a large one."""
+    if max(signals_CT.max(), -signals_CT.min()) <= _UNUSUAL_OFFSET_MV:
+        return signals_CT
     median_C = np.median(signals_CT, axis=1)
     far = np.abs(median_C) > _UNUSUAL_OFFSET_MV
     if not far.any():
@@ -208,8 +211,9 @@ def _check_flat(signals_CT: Floats, rate: float, off: Booleans, notes: list[str]
         notes.append(f"{_say(off, 'is')} flat")
     width = max(2, round(_BLOCK_S * rate))
     n_blocks = signals_CT.shape[1] // width
-    blocks_CBW = signals_CT[:, : n_blocks * width].reshape(len(LEADS), n_blocks, width)
-    flat_CB = np.ptp(blocks_CBW, axis=2) <= _FLAT_MV
+    # A sample of each block at a time, since blocks are too short for NumPy to reduce fast.
+    samples = [signals_CT[:, place : n_blocks * width : width] for place in range(width)]
+    flat_CB = reduce(np.maximum, samples) - reduce(np.minimum, samples) <= _FLAT_MV
     seconds = signals_CT.shape[1] / rate
     least = round(_FLAT_S * rate / width)
     if blocks := _in_long_runs(flat_CB.all(axis=0), least):
@@ -220,7 +224,9 @@ def _check_flat(signals_CT: Floats, rate: float, off: Booleans, notes: list[str]
             )
         notes.append(f"{blocks * width / rate:.2g} of the {seconds:g} s are flat in all leads: only the rest is an ECG")
         return
-    blocks_C = np.array([_in_long_runs(flat_B, least) for flat_B in flat_CB]) * ~off
+    blocks_C = np.zeros(len(LEADS), dtype=int)
+    for lead in np.flatnonzero(~off & (flat_CB.sum(axis=1) >= least)):
+        blocks_C[lead] = _in_long_runs(flat_CB[lead], least)
     if blocks_C.any():
         longest = blocks_C.max() * width / rate
         notes.append(f"{_say(blocks_C > 0, 'is')} flat for up to {longest:.2g} of the {seconds:g} s")

@@ -38,7 +38,7 @@ def check_time(frame: pd.DataFrame, names: Sequence[str], units: Sequence[str | 
     """
     for place, name in enumerate(names):
         words = _words(name)
-        is_time = bool(words) and (words[0] in _HEADINGS or any(words[0] in known for known in _PER_SECOND.values()))
+        is_time = bool(_HEADINGS & set(words)) or any(set(words[:1]) & known for known in _PER_SECOND.values())
         if is_time and frame[place].dtype.kind in "iuf" and len(frame) > 1:
             _check(frame[place].to_numpy(dtype=np.float64), name, [*words, *_words(units[place] or "")], rate)
 
