@@ -1,6 +1,7 @@
 """Tables of many dialects, all of the same twelve signals."""
 
 import os
+import time
 
 import numpy as np
 import pandas as pd
@@ -272,6 +273,19 @@ def test_the_length_is_that_of_the_whole_table(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(rows(np.tile(TABLE, (3, 1))) + "\n\n")
     assert "it lasts 30 s; the first 10 s are used" in read(path).notes
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x," * 30_000, "_" * 60_000, "# unit" + " " * 60_000, "# fs" + " " * 60_000, "(" * 60_000, "Lead" + " _" * 4_000],
+)  # fmt: skip
+def test_long_lines_above_a_table_take_no_time(line, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text((line + "\n") * 10)
+    began = time.process_time()
+    with pytest.raises(DataError):
+        read(path)
+    assert time.process_time() - began < 5
 
 
 def test_tables_that_would_eat_the_machine_are_refused_at_once(tmp_path):

@@ -19,6 +19,7 @@ _COMMENT = re.compile(r"\s*(?:(?:#|%|//|!)+|;+(?=[^;]*$|\s))\s*")
 _NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?", re.ASCII | re.IGNORECASE)
 _WHITE_SPACE_NUMBER = re.compile(r"[+-]?\d*(?:,\d+)?(?:[eE][+-]?\d+)?", re.ASCII)  # between words, no delimiter
 _COLUMN_NUMBER = re.compile(r"\d{1,3}(?:\.0*)?", re.ASCII)  # pandas writes 0.0 where it read floats
+_LONGEST_HEADER = 10_000  # characters
 _DECIDING_ROWS = 50  # a row of whole numbers does not show the decimal sign
 _BRACKETS = " \t()[]{}"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
@@ -174,6 +175,8 @@ def _split_header(header: str, dialect: Dialect, n_columns: int) -> list[str] | 
 
 def _names_leads(header: str) -> bool:
     """Whether at least two cells of a line are names of leads."""
+    if len(header) > _LONGEST_HEADER:
+        return False
     return any(
         sum(standard_name(split_units(cell)[0]) is not None for cell in Dialect(delimiter, ".").split(header)) > 1
         for delimiter in (",", ";", "\t", "|", None)

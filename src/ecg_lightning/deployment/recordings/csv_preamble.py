@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ecg_lightning.data.wfdb import RecordError
 from ecg_lightning.deployment.recordings.voltage import millivolts
 
+_LONGEST = 200  # characters that are searched
 _SEPARATOR = r"[\s:=,;|]+"
 _UNITS = re.compile(
     rf"(?<!time )\b(?:units?|einheit(?:en)?)(?:\s+(?:is|are|of\s+\w+))?{_SEPARATOR}[\"'(\[]*([^\s,;|\"')\]]+)",
@@ -46,7 +47,7 @@ def read_statements(lines: Iterable[str]) -> Preamble:
     """
     units: str | None = None
     rate: float | None = None
-    for line in lines:
+    for line in (line[:_LONGEST] for line in lines):
         if found := _UNITS.search(line):
             if millivolts(found[1]) is None:
                 raise RecordError(

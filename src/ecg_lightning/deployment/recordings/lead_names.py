@@ -25,6 +25,7 @@ LEAD_SETS = (
     "computed"
 )
 
+_LONGEST_NAME = 100  # characters; patterns take long on longer ones
 _QUOTES = "'\"`´‘’“”"
 _BRACKETED = re.compile(r"(.*\S)\s*[(\[{]\s*(\S+)\s*[)\]}]")
 _VOLTS = r"(?:m|milli|u|μ|micro|n)v(?:olts?)?"
@@ -54,6 +55,8 @@ def say(leads: Sequence[str], verb: str = "") -> str:
 
 def split_units(name: str) -> tuple[str, str | None]:
     """Return a column's name without its units, and the units; as in `I (mV)`, `I_mV`, `I/mV`, `I in mV` and `ImV`."""
+    if len(name) > _LONGEST_NAME:
+        return name, None
     name = unicodedata.normalize("NFKC", name).strip().strip(_QUOTES).strip()
     match = _BRACKETED.fullmatch(name)
     if match and millivolts(match[2]) is not None:
@@ -71,6 +74,8 @@ def standard_name(name: str) -> str | None:
     Known are `aVR`, `Lead I`, `ECG I`, `MDC_ECG_LEAD_I`, `I lead`, `DI`, `D1` and `LI` for I,
     and `C1` and `V-1` for V1, in any case.
     """
+    if len(name) > _LONGEST_NAME:
+        return None
     text = unicodedata.normalize("NFKC", name).strip().strip(_QUOTES).strip().upper()
     prefix = _PREFIX.match(text)
     bare = _SUFFIX.sub("", text[prefix.end() :] if prefix else text)
