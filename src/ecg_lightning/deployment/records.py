@@ -52,7 +52,7 @@ def read_record(
         sampling_rate: of the model, Hz.
         n_samples: samples a lead that the model takes.
         rate: Hz of a table or .npy file, which cannot say it; a WFDB header can.
-        units: of a table or .npy file, `mV` or `uV`; by default those of the table's header row, or mV.
+        units: of a table or .npy file, `mV` or `uV`; by default those that the table states, or mV, which is said.
 
     Raises:
         DataError: names the file, and what keeps it from being used.

@@ -40,7 +40,7 @@ def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: 
     Args:
         path: the table.
         rate: its sampling rate, Hz.
-        units: of its values; by default those of the header row, or mV.
+        units: of its values; by default those that the table states, or mV.
         window: what the model uses.
         notes: sentences on what was converted or assumed are added here.
 
