@@ -177,7 +177,7 @@ def _check_limb_leads(
 
 def _identities(present: Booleans) -> Floats:
     """(n, 6) coefficients of the sums that are zero of the limb leads that are present; any three have one."""
-    usable = _IDENTITIES[(_IDENTITIES[:, ~present] == 0).all(axis=1)]
+    usable: Floats = _IDENTITIES[(_IDENTITIES[:, ~present] == 0).all(axis=1)]
     if len(usable) >= present.sum() - 2:
         return usable
     rows = []
@@ -213,10 +213,10 @@ def _check_flat(signals_CT: Floats, rate: float, off: Booleans, notes: list[str]
     n_blocks = signals_CT.shape[1] // width
     # A sample of each block at a time, since blocks are too short for NumPy to reduce fast.
     samples = [signals_CT[:, place : n_blocks * width : width] for place in range(width)]
-    flat_CB = reduce(np.maximum, samples) - reduce(np.minimum, samples) <= _FLAT_MV
+    flat_CB: Booleans = (reduce(np.maximum, samples) - reduce(np.minimum, samples)) <= _FLAT_MV
     seconds = signals_CT.shape[1] / rate
     least = round(_FLAT_S * rate / width)
-    if blocks := _in_long_runs(flat_CB.all(axis=0), least):
+    if blocks := _in_long_runs(np.all(flat_CB, axis=0), least):
         if (left := seconds - blocks * width / rate) < _LEAST_ECG_S:
             raise RecordError(
                 f"all leads are flat but for {left:.2g} of the {seconds:g} s, and an ECG needs at least "
