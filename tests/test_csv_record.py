@@ -1,11 +1,12 @@
 """Tables of many dialects, all of the same twelve signals."""
 
 import os
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
-from recordings import EIGHT, MODEL, UNNAMED, heartbeats, rows
+from recordings import EIGHT, MODEL, NO_UNITS, UNNAMED, heartbeats, rows
 
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.records import read_record
@@ -56,6 +57,22 @@ DIALECTS = {
     "carriage_returns": (named("{}") + ROWS).replace("\n", "\r\n"),
     "byte_order_mark": "\ufeff" + named("{}") + ROWS,
     "delimiter_at_the_end": named("{}") + ROWS.replace("\n", ",\n"),
+    "quoted_decimal_commas": named("{}") + rows(TABLE, '","', ",").replace("\n", '"\n"').join('""')[:-2],
+    "semicolon_comment": "; " + named("{}") + ROWS,
+    "exclamation_mark": "! a comment\n! " + named("{}") + ROWS,
+    "pandas_semicolons": pd.DataFrame(TABLE, columns=NAMES).to_csv(sep=";", index=False),
+    "quoted_units_with_comma": named('"{}, mV"') + ROWS,
+    "in_units": named("{} in mV") + ROWS,
+    "dot_units": named("{}.mV") + ROWS,
+    "joined_units": named("{}mV") + ROWS,
+    "suffix_lead": named("{} lead") + ROWS,
+    "dot_lead": named("Lead.{}") + ROWS,
+    "colon_lead": named("Lead: {}") + ROWS,
+    "channel": named("ch_{}") + ROWS,
+    "roman_l": named("{}", names=["LI", "LII", "LIII", "a-VR", "aV-L", "aV F", *[f"V-{n}" for n in range(1, 7)]])
+    + ROWS,
+    "units_in_brackets_below": named("{}") + named("(mV)") + ROWS,
+    "units_in_a_comment_below": named("{}") + "# " + named("mV") + ROWS,
     "blank_lines": "\n" + named("{}") + "\n" + ROWS + "\n\n",
 }
 
@@ -64,7 +81,7 @@ DIALECTS = {
 def test_dialects_with_names_need_no_note(dialect, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(DIALECTS[dialect], encoding="utf-8")
-    found = read(path)
+    found = read(path, units="mV")
     assert np.allclose(found.millivolts_CT, TRUTH, atol=1e-5)
     assert found.notes == ()
 
@@ -78,6 +95,7 @@ def test_dialects_with_names_need_no_note(dialect, tmp_path):
         ("# twelve columns\n" + ROWS, ()),
         (pd.DataFrame(TABLE).to_csv(index=False), ()),
         (pd.DataFrame(TABLE, columns=range(1, 13)).to_csv(index=False), ()),
+        (",".join(f"{number}.0" for number in range(12)) + "\n" + ROWS, ()),
         (pd.DataFrame(TABLE).to_csv(), ("left out: column 1",)),
         (pd.DataFrame(TABLE).rename_axis("time").to_csv(), ("left out: column 1",)),
     ],
@@ -85,7 +103,7 @@ def test_dialects_with_names_need_no_note(dialect, tmp_path):
 def test_column_numbers_are_names_and_no_samples(text, notes, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(text)
-    found = read(path)
+    found = read(path, units="mV")
     assert np.allclose(found.millivolts_CT, TRUTH, atol=1e-5)
     assert found.notes == (*notes, UNNAMED)
 
@@ -96,7 +114,7 @@ def test_column_numbers_are_names_and_no_samples(text, notes, tmp_path):
         (named("{} [uV]") + rows(1000 * TABLE), "converted from uV to mV, as its header row says"),
         (named("{}_µV") + rows(1000 * TABLE), "converted from µV to mV, as its header row says"),
         (named("{}") + named("uV") + rows(1000 * TABLE), "converted from uV to mV, as its header row says"),
-        (named("{}", names=EIGHT) + rows(TABLE[:, PLACES]), "computed from I and II: III, AVR, AVL, AVF"),
+        (named("{}", names=EIGHT) + rows(TABLE[:, PLACES]), "computed from I and II: III, aVR, aVL, aVF"),
         ("time," + named("{}") + rows(TIMED), "left out: time"),
         ("Time (ms)," + named("{}") + rows(TIMED * [1000, *[1] * 12]), "left out: Time (ms)"),
         ("sample," + named("{}") + rows(TIMED * [100, *[1] * 12]), "left out: sample"),
@@ -109,7 +127,81 @@ def test_what_was_converted_or_left_out_is_said(text, note, tmp_path):
     path.write_text(text, encoding="utf-8")
     found = read(path)
     assert np.allclose(found.millivolts_CT, TRUTH, atol=1e-5)
-    assert found.notes == (note,)
+    assert [one for one in found.notes if one != NO_UNITS] == [note]
+
+
+@pytest.mark.parametrize("text", [ROWS, named("{}") + ROWS, "# 12 leads\n" + named("{}") + ROWS])
+def test_units_that_are_assumed_are_said(text, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert NO_UNITS in read(path).notes
+    assert NO_UNITS not in read(path, units="mV").notes
+    np.save(tmp_path / "a.npy", TABLE)
+    assert NO_UNITS in read(tmp_path / "a.npy").notes
+
+
+FIRST = rows(TABLE[:5])
+MICRO = rows(1000 * TABLE)
+
+
+@pytest.mark.parametrize(
+    "above",
+    ["# units: uV\n", "Units,uV\n", "Sample Rate,100\nUnits,µV\nDate,2020-01-01\n", "# all values in microvolts\n",
+     "Recording 1\nUnit;uV\n", "# Sampling frequency (Hz): 100, units: uV\n", "# time units: s\n# units = 'uV'\n"],
+)  # fmt: skip
+def test_statements_above_a_table_are_read(above, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(above + ("" if above.startswith("#") else named("{}")) + MICRO, encoding="utf-8")
+    found = read(path)
+    assert np.allclose(found.millivolts_CT, TRUTH, atol=1e-5)
+    assert found.notes[0].endswith("to mV, as a line above its rows says")
+    with pytest.raises(DataError, match=r"a line above its rows says .*, and --units says mV"):
+        read(path, units="mV")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("# sampling rate: 500 Hz\n" + named("{}") + ROWS, "says a sampling rate of 500 Hz, and --rate says 100"),
+        ("Sample Rate,250\n" + named("{}") + ROWS, "says a sampling rate of 250 Hz, and --rate says 100"),
+        ("# fs=0.5 kHz\n" + ROWS, "says a sampling rate of 500 Hz, and --rate says 100"),
+        ("Sampling Rate [Hz];500\n" + named("{}", ";") + rows(TABLE, ";"), "sampling rate of 500 Hz"),
+        ("# Units: counts\n" + ROWS, "states units that are not of voltage"),
+        ("# Units: uV\n" + named("{} (mV)") + ROWS, "its header row gives mV, and a line above it uV"),
+        (named("{}") + named("counts") + ROWS, "lead I: its units are 'counts', which are not of voltage"),
+        (named("{}") + named("[adc]") + ROWS, "lead I: its units are 'adc', which are not of voltage"),
+        (named("{}") + "uV,uV\n" + ROWS, "'uV,uV' does not name 12 columns|does not give the units of 12 columns"),
+        ("Time_ms," + named("{}") + rows(TIMED * [200, *[1] * 12]), "column Time_ms advances by 2 a row"),
+        ("time_s," + named("{}") + rows(TIMED / 5), "column time_s advances by 0.002 a row"),
+        ("Zeit," + named("{}") + rows(TIMED / 5), "column Zeit advances by 0.002 a row"),
+        ("sample_time," + named("{}") + rows(TIMED / 5), "column sample_time advances by 0.002 a row"),
+        ("elapsedTime," + named("{}") + rows(TIMED / 5), "column elapsedTime advances by 0.002 a row"),
+        ("Time (ms)," + named("{}") + rows(TIMED * [100, *[1] * 12]), "column Time .ms. advances by 1 a row"),
+        ("Time," + named("{}") + "ms," + named("mV") + rows(TIMED * [100, *[1] * 12]), "column Time advances by 1 a"),
+        (named("{}") + FIRST + "\n" + ROWS, "line 7 is blank, between rows of samples"),
+        (named("{}") + FIRST + " \n\n" + ROWS, "line 7 is blank, between rows of samples"),
+        (named("{}") + FIRST + ",".join(["0.1"] * 13) + "\n" + ROWS, "line 7 holds 13 cells, and the rows above it 12"),
+        (named("{}") + FIRST + ",".join(["1" * 4000] * 12) + "\n" + ROWS, "line 7 holds 48,012 characters in 12 col"),
+        (named("{}") + FIRST + ",".join(["1" * 1000] + ["0"] * 11) + "\n" + ROWS, "lead I has missing samples"),
+    ],
+)  # fmt: skip
+def test_contradictions_and_damaged_rows_are_named(text, match, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=match):
+        read(path)
+
+
+WHOLE = np.vstack([np.zeros((3, 12)), TABLE[3:]])
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", " ", "|"])
+@pytest.mark.parametrize("header", [True, False])
+def test_whole_numbers_in_the_first_rows_do_not_hide_the_decimal_sign(delimiter, header, tmp_path):
+    path = tmp_path / "a.csv"
+    first = delimiter.join("0" * 12) + "\n"
+    path.write_text((named("{}", delimiter) if header else "") + 3 * first + rows(TABLE[3:], delimiter, ","))
+    assert np.allclose(read(path).millivolts_CT, WHOLE.T, atol=1e-5)
 
 
 @pytest.mark.parametrize(("suffix", "encoding"), [(".csv", "latin-1"), (".txt", "utf-16"), (".tsv", "utf-8")])
@@ -119,7 +211,6 @@ def test_encodings(suffix, encoding, tmp_path):
     assert np.allclose(read(path).millivolts_CT, TRUTH, atol=1e-5)
 
 
-FIRST = rows(TABLE[:5])
 WORDS = ["a", '"b', "c", 'd"', *["e"] * 996]
 
 
@@ -128,27 +219,27 @@ WORDS = ["a", '"b', "c", 'd"', *["e"] * 996]
     [
         (
             named("{}", names=EIGHT[:-1]) + rows(TABLE[:, :7]),
-            "lead III, AVR, AVL, AVF, V6 is missing; it has I, II, V1",
+            "leads III, aVR, aVL, aVF, V6 are missing; it has I, II, V1",
         ),
         (rows(TABLE[:, :8]), "8 columns and no row of lead names.*I, II and V1 to V6"),
         (named("{}", names=["I", "II", "III", "-aVR", *NAMES[4:]]) + ROWS, "lead -aVR is inverted"),
         (named("{}", names=["I", "II", "III", "Lead -aVR", *NAMES[4:]]) + ROWS, "lead Lead -aVR is inverted"),
         (named("{}", names=["MLII", *NAMES[1:]]) + ROWS, "lead I is missing; it has MLII"),
         (named("{}", names=[*NAMES[:-1], "I"]) + ROWS, "lead I is there more than once"),
-        (named("lead{}", names=range(1, 13)) + ROWS, "lead AVR, .* is missing"),
-        (named("V{}", names=range(1, 13)) + ROWS, "lead I, .* is missing"),
+        (named("lead{}", names=range(1, 13)) + ROWS, "leads aVR, .* are missing"),
+        (named("V{}", names=range(1, 13)) + ROWS, "leads I, .* are missing"),
         ("\x1b]0;x\x07," + named("{}", names=NAMES[1:]) + ROWS, r"it has \\x1b\]0;x\\x07"),
         ("a;b\n" + rows(TABLE, ";"), "header row 'a;b' does not name 12 columns"),
         (
             named("{}") + FIRST + ",".join(["0.1"] * 5 + [""] + ["0.1"] * 6) + "\n" + ROWS,
-            "lead AVF has missing samples",
+            "lead aVF has missing samples",
         ),
         (
             named("{}") + FIRST + ",".join(["0.1"] * 5 + ["NA"] + ["-"] * 6) + "\n" + ROWS,
-            "lead AVF, V1, .* has missing",
+            "leads aVF, V1, .* have missing",
         ),
-        (named("{}") + FIRST + "0.1,0.2\n" + ROWS, "lead III, AVR, .* has missing samples"),
-        (named("{}") + FIRST + ",".join(["0.1"] * 14) + "\n" + ROWS, "Expected 12 fields in line 6, saw 14"),
+        (named("{}") + FIRST + "0.1,0.2\n" + ROWS, "leads III, aVR, .* have missing samples"),
+        (named("{}") + FIRST + ",".join(["0.1"] * 14) + "\n" + ROWS, "line 7 holds 14 cells, and the rows above it 12"),
         (named("{}") + FIRST + ",".join(["oops"] * 12) + "\n" + ROWS, "column I holds 'oops' in sample 6"),
         (
             "x," + named("{}") + "".join(f"{cell},{row}\n" for cell, row in zip(WORDS, ROWS.splitlines(), strict=True)),
@@ -182,6 +273,19 @@ def test_the_length_is_that_of_the_whole_table(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(rows(np.tile(TABLE, (3, 1))) + "\n\n")
     assert "it lasts 30 s; the first 10 s are used" in read(path).notes
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x," * 30_000, "_" * 60_000, "# unit" + " " * 60_000, "# fs" + " " * 60_000, "(" * 60_000, "Lead" + " _" * 4_000],
+)  # fmt: skip
+def test_long_lines_above_a_table_take_no_time(line, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text((line + "\n") * 10)
+    began = time.process_time()
+    with pytest.raises(DataError):
+        read(path)
+    assert time.process_time() - began < 5
 
 
 def test_tables_that_would_eat_the_machine_are_refused_at_once(tmp_path):

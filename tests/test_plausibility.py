@@ -13,14 +13,14 @@ ECG = heartbeats(TIME)
 LEAD = {name: np.arange(12)[:, None] == place for place, name in enumerate(LEADS)}
 
 
-def read(folder, kind, millivolts, rate=100):
+def read(folder, kind, millivolts, rate=100, units="mV"):
     if kind == "wfdb":
         return read_record(write_wfdb(folder, digital(millivolts, 500), rate=f"{rate}", gain="500/mV"), **MODEL)
     if kind == "csv":
         (folder / "a.csv").write_text(",".join(LEADS) + "\n" + rows(millivolts.T))
-        return read_record(folder / "a.csv", **MODEL, rate=rate)
+        return read_record(folder / "a.csv", **MODEL, rate=rate, units="mV")
     np.save(folder / "a.npy", millivolts)
-    return read_record(folder / "a.npy", **MODEL, rate=rate)
+    return read_record(folder / "a.npy", **MODEL, rate=rate, units=units)
 
 
 def noise(n_samples=1000):
@@ -40,6 +40,30 @@ def waves():
     return np.stack([*limb_leads(*own[:2]), *own[2:]])
 
 
+def off(millivolts, *leads):
+    """The signals with flat leads."""
+    return np.where(sum(LEAD[lead] for lead in leads) > 0, 0, millivolts)
+
+
+def exchanged(one, other):
+    order = list(LEADS)
+    place, second = order.index(one), order.index(other)
+    order[place], order[second] = other, one
+    return ECG[[LEADS.index(lead) for lead in order]]
+
+
+def spike():
+    """A pulse that obeys the identities, in a recording that is flat otherwise."""
+    own = np.where(np.arange(1000) == 500, 1.0, 0)
+    return np.stack([*limb_leads(own, own * 1.5), *[own] * 6])
+
+
+def spoilt(lead, value, sample=300):
+    signals = ECG.copy()
+    signals[LEADS.index(lead), sample] = value
+    return signals
+
+
 KINDS = pytest.mark.parametrize("kind", ["wfdb", "csv", "npy"])
 
 
@@ -52,7 +76,7 @@ KINDS = pytest.mark.parametrize("kind", ["wfdb", "csv", "npy"])
         ("padded", np.where(TIME < 7, ECG, 0), 100, "3 of the 10 s are flat in all leads"),
         ("half_flat", np.where(TIME < 5, ECG, 0), 100, "5 of the 10 s are flat in all leads"),
         ("lead_off", np.where(LEAD["V3"] & (TIME > 6), 0, ECG), 100, "lead V3 is flat for up to 4"),
-        ("clipped", np.clip(ECG, -0.15, 0.15), 100, "is clipped: it stays at its largest or smallest value"),
+        ("clipped", np.clip(ECG, -0.15, 0.15), 100, "clipped: the largest or smallest value is held"),
         ("offset", ECG + 30 * LEAD["V2"], 100, "lead V2 lies 30 mV off zero, farther than PTB-XL's records do"),
         ("gain", np.where(LEAD["AVF"], 1.5, 1) * ECG, 100, "its limb leads contradict each other by"),
         ("baseline", ECG + 0.5 * LEAD["AVL"], 100, "the offsets of its limb leads contradict each other by 0.5 mV"),
@@ -77,11 +101,53 @@ def test_unusual_signals_are_predicted_with_a_note(kind, name, millivolts, rate,
         ("interchanged", ECG[[1, 0, *range(2, 12)]], 100, r"II (must be|is not) I \+ III"),
         ("inverted", np.where(LEAD["I"], -1, 1) * ECG, 100, r"II (must be|is not) I \+ III"),
         ("gain", np.where(LEAD["II"], 5, 1) * ECG, 100, r"II (must be|is not) I \+ III"),
+        ("lead_off_I_II", off(exchanged("I", "II"), "AVR"), 100, r"II (must be|is not) I \+ III"),
+        ("lead_off_I", off(np.where(LEAD["I"], -1, 1) * ECG, "AVF"), 100, r"II (must be|is not) I \+ III"),
+        ("lead_off_I_aVR", off(exchanged("I", "AVR"), "III"), 100, r"II (must be|is not) I \+ III"),
+        ("leads_off_I_II", off(exchanged("I", "II"), "AVR", "AVL", "AVF"), 100, r"II (must be|is not) I \+ III"),
+        ("nearly_off", off(exchanged("I", "II"), "AVR") + 0.002 * (TIME > 5), 100, r"II (must be|is not) I \+ III"),
+        ("I_off", off(exchanged("AVR", "AVL"), "I"), 100, r"II (must be|is not) I \+ III"),
+        ("precordials_first", off(np.roll(ECG, 6, axis=0), "I"), 100, r"II (must be|is not) I \+ III"),
+        ("clipped", np.where(LEAD["AVF"], np.clip(ECG, -0.05, 0.05), np.where(LEAD["I"], -1, 1) * ECG), 100,
+         r"II (must be|is not) I \+ III"),
+        ("spike", spike(), 100, "all leads are flat but for .* of the 10 s"),
+        ("shorter", np.where(TIME < 1.5, ECG, 0), 100, "all leads are flat but for 1.5 of the 10 s"),
     ],
 )  # fmt: skip
 def test_what_no_ecg_does_is_refused(kind, name, millivolts, rate, match, tmp_path):
     with pytest.raises(DataError, match=match):
         read(tmp_path, kind, millivolts, rate)
+
+
+@pytest.mark.parametrize(
+    ("millivolts", "match"),
+    [
+        (spoilt("V2", 9999), r"lead V2 spans 1e\+04 mV, which no ECG does: its sample 301 is 1e\+04 mV\. Correct"),
+        (spoilt("AVR", -32768), "lead aVR spans 3.28e.04 mV, .* its sample 301 is -3.28e.04 mV"),
+        (spoilt("V2", 1e300), r"lead V2 spans 1e\+300 mV, .* its sample 301 is 1e\+300 mV"),
+        (np.where(TIME == 3, 9999, ECG), "its sample 301 is 1e.04 mV"),
+        (np.where(LEAD["V3"], 1000, 1) * ECG, "lead V3 spans .* the units or gain of this lead"),
+        (1000 * ECG, "they look like µV: give --units uV"),
+    ],
+)
+def test_a_damaged_value_is_told_from_other_units(millivolts, match, tmp_path):
+    with pytest.raises(DataError, match=match):
+        read(tmp_path, "npy", millivolts, units=None)
+
+
+def test_limb_leads_that_cannot_be_checked_are_said(tmp_path):
+    note = "its limb leads could not be checked against each other"
+    few = off(ECG, "I", "III", "AVR", "AVF")
+    assert f"{note}, nor could their order: too many are flat or clipped" in read(tmp_path, "npy", few).notes
+    assert f"{note}: too many are flat or clipped" in read(tmp_path, "csv", few).notes
+    assert "leads I, III, aVR, aVF are flat" in read(tmp_path, "csv", few).notes
+
+
+def test_a_flat_limb_lead_is_no_contradiction(tmp_path):
+    for lead in LEADS[:6]:
+        notes = read(tmp_path, "npy", off(ECG, lead)).notes
+        assert len(notes) == 2, notes
+        assert notes[1].endswith("is flat")
 
 
 @KINDS

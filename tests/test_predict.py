@@ -62,8 +62,8 @@ def test_wfdb_csv_and_npy_give_the_same(ptbxl_record, tmp_path):
     files = [
         (ptbxl_record.with_suffix(""), None),
         (_write_csv(tmp_path / "b.csv", expected.T, LEADS), "mV"),
-        (_write_csv(tmp_path / "a.csv", expected.T), None),
-        (tmp_path / "a.npy", None),
+        (_write_csv(tmp_path / "a.csv", expected.T), "mV"),
+        (tmp_path / "a.npy", "mV"),
         (tmp_path / "b.npy", "uV"),
     ]
     for number, (path, units) in enumerate(files):
@@ -82,16 +82,16 @@ def test_leads_without_names_that_are_in_another_order_are_refused(order, milliv
     named = _write_csv(tmp_path / "b.csv", millivolts[list(order)].T, [LEADS[row] for row in order])
     assert np.allclose(read_record(named, **MODEL, rate=100).millivolts_CT, millivolts, atol=1e-5)
     off = millivolts.copy()
-    off[3] = 0  # an electrode that was off tells nothing of the order
+    off[3] = 0  # the other leads still show the order
     np.save(tmp_path / "a.npy", off)
-    assert read_record(tmp_path / "a.npy", **MODEL, rate=100).notes == (UNNAMED, "lead AVR is flat")
+    assert read_record(tmp_path / "a.npy", **MODEL, rate=100, units="mV").notes == (UNNAMED, "lead aVR is flat")
 
 
 def test_leads_are_reordered_by_name_and_said(millivolts, tmp_path):
     order = list(reversed(range(12)))
     names = ["time", *(f"Lead {LEADS[row]}".replace("AV", "aV") for row in order)]
     columns = np.column_stack([np.arange(1000), *(millivolts[row] for row in order)])
-    found = read_record(_write_csv(tmp_path / "a.csv", columns, names), **MODEL, rate=100)
+    found = read_record(_write_csv(tmp_path / "a.csv", columns, names), **MODEL, rate=100, units="mV")
     assert np.allclose(found.millivolts_CT, millivolts, atol=1e-5)
     assert found.notes == ("left out: time", "leads were put into the standard order, by their names")
     path = write_wfdb(tmp_path, digital(millivolts[order]), [LEADS[row] for row in order])
@@ -103,7 +103,7 @@ def test_leads_are_reordered_by_name_and_said(millivolts, tmp_path):
 @pytest.mark.parametrize("rate", [250, 500, 1000, 360])
 def test_other_rates_are_resampled_and_said(rate, tmp_path):
     np.save(tmp_path / "a.npy", heartbeats(np.arange(12 * rate) / rate))
-    found = read_record(tmp_path / "a.npy", **MODEL, rate=rate)
+    found = read_record(tmp_path / "a.npy", **MODEL, rate=rate, units="mV")
     assert np.abs(found.millivolts_CT - heartbeats(np.arange(1000) / 100)).max() < 0.05
     assert found.notes == (
         "it lasts 12 s; the first 10 s are used",
@@ -174,7 +174,7 @@ def test_headers_of_arrays_that_lie_are_refused(header, match, tmp_path):
 def test_a_large_array_is_not_read_whole_and_an_archive_is_named(millivolts, tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.tile(millivolts.T, (3, 1)))
-    assert read_record(path, **MODEL, rate=100).notes[0] == "it lasts 30 s; the first 10 s are used"
+    assert read_record(path, **MODEL, rate=100, units="mV").notes[0] == "it lasts 30 s; the first 10 s are used"
     header = (SHAPE % "12, 400000000").encode()
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     os.truncate(path, 20_000_000_000)

@@ -43,6 +43,23 @@ def test_a_record_is_read_by_any_of_its_names(tmp_path):
         read(tmp_path / "nothing.mat")
 
 
+def test_line_ends_of_old_systems_are_read(record):
+    header = record.with_suffix(".hea")
+    text = header.read_bytes()
+    for changed in (text.replace(b"\n", b"\r"), text.replace(b"\n", b"\r\n") + b"\x1a", text + b"\x1a\r\n"):
+        header.write_bytes(changed)
+        assert read(record).notes == ()
+
+
+def test_signals_without_any_name_are_refused_once(record):
+    header = record.with_suffix(".hea")
+    header.write_text("\n".join(line.rpartition(" ")[0] for line in f"{header.read_text()}".splitlines()) + "\n")
+    edit(header, ("own 12 100", "own 12 100 1000"))
+    with pytest.raises(DataError, match="none of its 12 signals has a name") as refusal:
+        read(record)
+    assert "(no name)" not in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [("µV", "µV"), ("μV", "µV"), ("uV", "uV"), ("㎶", "µV"), ("V", "V"), ("millivolts", None), ("MV", None)],
@@ -170,7 +187,7 @@ def test_a_long_record_tells_its_length_and_whether_it_was_verified(tmp_path, mo
 def test_missing_samples_are_refused_by_lead(tmp_path):
     values = digital(TRUTH)
     values[4, 300] = -32768
-    with pytest.raises(DataError, match="lead AVL has missing samples"):
+    with pytest.raises(DataError, match="lead aVL has missing samples"):
         read(write_wfdb(tmp_path, values))
 
 
@@ -186,7 +203,7 @@ def test_eight_leads_are_enough(tmp_path):
     places = [LEADS.index(lead) for lead in EIGHT]
     found = read(write_wfdb(tmp_path, digital(TRUTH)[places], EIGHT))
     assert agrees(found)
-    assert found.notes == ("computed from I and II: III, AVR, AVL, AVF",)
+    assert found.notes == ("computed from I and II: III, aVR, aVL, aVF",)
 
 
 def test_several_samples_a_frame_are_a_higher_rate(tmp_path):

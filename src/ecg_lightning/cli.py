@@ -125,10 +125,12 @@ def verify(
 
 @app.command()
 def predict(
-    records: Annotated[list[Path], typer.Argument(help="WFDB records (with or without .hea), .csv or .npy files.")],
+    records: Annotated[
+        list[Path], typer.Argument(help="WFDB records (with or without .hea), tables (.csv, .tsv, .txt) or .npy files.")
+    ],
     model: Annotated[Path, typer.Option(help="An exported .onnx or .xml file.")],
-    rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz of .csv and .npy files.")] = None,
-    units: Annotated[str | None, typer.Option(help="Units of .csv and .npy files: mV (the default) or uV.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz of tables and .npy files.")] = None,
+    units: Annotated[str | None, typer.Option(help="Units of tables and .npy files: mV (the default) or uV.")] = None,
     runtime: Annotated[str | None, typer.Option(help="onnxruntime or openvino; by default what fits.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

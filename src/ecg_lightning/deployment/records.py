@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.data.wfdb import LEADS, RecordError
+from ecg_lightning.data.wfdb import RecordError
 from ecg_lightning.deployment.recordings import csv_record
 from ecg_lightning.deployment.recordings.csv_record import read_csv
+from ecg_lightning.deployment.recordings.lead_names import STANDARD_ORDER
 from ecg_lightning.deployment.recordings.npy_record import read_npy
 from ecg_lightning.deployment.recordings.plausibility import check_plausible
-from ecg_lightning.deployment.recordings.voltage import millivolts
+from ecg_lightning.deployment.recordings.voltage import ask_units
 from ecg_lightning.deployment.recordings.wfdb_record import read_wfdb
 from ecg_lightning.deployment.recordings.window import Reading, Window
 from ecg_lightning.errors import DataError
@@ -31,7 +32,7 @@ class Recording:
     """A recording that is ready for a model.
 
     Attributes:
-        millivolts_CT: float32 (12, T), in the order of `LEADS`.
+        millivolts_CT: float32 (12, T), in the standard order.
         notes: what was converted or assumed, and what is unusual, as sentences.
     """
 
@@ -51,7 +52,7 @@ def read_record(
         sampling_rate: of the model, Hz.
         n_samples: samples a lead that the model takes.
         rate: Hz of a table or .npy file, which cannot say it; a WFDB header can.
-        units: of a table or .npy file, `mV` or `uV`; by default those of the table's header row, or mV.
+        units: of a table or .npy file, `mV` or `uV`; by default those that the table states, or mV, which is said.
 
     Raises:
         DataError: names the file, and what keeps it from being used.
@@ -66,7 +67,7 @@ def read_record(
             reading, named, way_out = _read(path, window, rate, units, notes)
             signals_CT = _cut(reading, window, notes)
             if not named:
-                notes.append(f"its leads have no names: taken in the order {', '.join(LEADS)}")
+                notes.append(f"its leads have no names: taken in the order {STANDARD_ORDER}")
             signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, notes)
             if not window.is_at(reading.rate):
                 notes.append(f"resampled from {reading.rate:g} to {sampling_rate} Hz")
@@ -103,8 +104,7 @@ def _read(
         reading, named = read_csv(path, rate, units, window, notes)
         return reading, named, way_out
     reading = read_npy(path, rate, window)
-    factor = millivolts(units or "mV") or 1.0
-    return Reading(reading.signals_CT * factor, rate, reading.n_total), False, way_out
+    return Reading(reading.signals_CT * ask_units(units, notes), rate, reading.n_total), False, way_out
 
 
 def _cut(reading: Reading, window: Window, notes: list[str]) -> npt.NDArray[np.float64]:

@@ -54,7 +54,7 @@ def find_beats(signals_CT: Floats) -> Beats:
     energy_T = np.mean(energy_CT / energy_CT.mean(axis=1, keepdims=True), axis=0)
     found = float(energy_CT.mean(axis=1).max()) >= _LEAST_MV**2 and (
         _contrast(energy_T, 30) >= _LEAST_CONTRAST
-        or max(_contrast(one_T, 50) for one_T in energy_CT) >= _CLEAR_CONTRAST
+        or any(_contrast(one_T, 50) >= _CLEAR_CONTRAST for one_T in energy_CT)
     )
     return Beats(found, _per_minute(energy_T), _fast_share(np.abs(spectrum_CF).astype(np.float64) ** 2, frequencies))
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecg_lightning.data.wfdb import LEADS, RecordError
+from ecg_lightning.deployment.recordings.csv_preamble import Preamble, read_statements
 from ecg_lightning.deployment.recordings.lead_names import split_units, standard_name
 from ecg_lightning.deployment.recordings.voltage import millivolts
 
 MISSING = ("", "-", "--", "?", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>")
-_COMMENT = re.compile(r"\s*(?:#|%|//)+\s*")
+# A semicolon may also stand between columns, behind a first one that is empty.
+_COMMENT = re.compile(r"\s*(?:(?:#|%|//|!)+|;+(?=[^;]*$|\s))\s*")
 _NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?", re.ASCII | re.IGNORECASE)
+_WHITE_SPACE_NUMBER = re.compile(r"[+-]?\d*(?:,\d+)?(?:[eE][+-]?\d+)?", re.ASCII)  # between words, no delimiter
+_COLUMN_NUMBER = re.compile(r"\d{1,3}(?:\.0*)?", re.ASCII)  # pandas writes 0.0 where it read floats
+_LONGEST_HEADER = 10_000  # characters
+_DECIDING_ROWS = 50  # a row of whole numbers does not show the decimal sign
+_BRACKETS = " \t()[]{}"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
 
 
@@ -31,7 +39,9 @@ class Dialect:
 
     def split(self, line: str) -> list[str]:
         """Return the cells of a line, without quotes and the space around them."""
-        cells = line.split() if self.delimiter is None else line.rstrip("\n").split(self.delimiter)
+        if self.delimiter is None:
+            return [unquote(cell) for cell in line.split()]
+        cells = next(csv.reader([line.strip("\n")], delimiter=self.delimiter, skipinitialspace=True), [])
         return [unquote(cell) for cell in cells]
 
 
@@ -42,7 +52,8 @@ class Table:
     Attributes:
         dialect: how it is written.
         names: of its columns; None where it has no header row, or one of column numbers.
-        units: of its columns, where the header gives them; as long as `names`.
+        units: of its columns, where the header gives them, as written; as long as `names`.
+        preamble: what the lines above the first row say of the whole table.
         first_row: place of the first row of numbers among the lines.
         columns: places of the columns that may hold leads, where there are no names.
     """
@@ -50,6 +61,7 @@ class Table:
     dialect: Dialect
     names: list[str] | None
     units: list[str | None]
+    preamble: Preamble
     first_row: int
     columns: list[int]
 
@@ -73,52 +85,73 @@ def understand(lines: Sequence[str]) -> Table:
     """
     header: str | None = None
     second: str | None = None
+    others: list[str] = []
     for number, line in enumerate(lines):
         comment = _COMMENT.match(line)
         text = line[comment.end() :] if comment else line
-        if not text.strip() or line.startswith("sep=") or (comment and not _names_leads(text)):
+        if not text.strip() or line.startswith("sep="):
             continue
         dialect = _dialect(text)
         cells = dialect.split(text)
         if not comment and _is_row_of_numbers(cells) and not _is_row_of_column_numbers(cells):
-            return _describe(dialect, header, second, cells, number)
-        if header is not None and second is None and _names_leads(header) and not _names_leads(text):
+            dialect = _with_decimal_sign(dialect, lines[number : number + _DECIDING_ROWS])
+            return _describe(dialect, header, second, others, lines, number)
+        if header is not None and _names_leads(header) and second is None and _gives_units(text, not comment):
             second = text
+        elif comment and not _names_leads(text):
+            others.append(text)
         else:
+            others += [old for old in (header, second) if old is not None]
             header, second = text, None
     raise RecordError(f"it holds no rows of numbers; it starts with {''.join(lines[:1]).strip()[:60]!r}")
 
 
-def _describe(dialect: Dialect, header: str | None, second: str | None, cells: list[str], first_row: int) -> Table:
-    n_columns = len(cells)
+def _gives_units(text: str, every_row: bool) -> bool:
+    """Whether a line below the lead names holds their units; a comment does only where it holds those of some leads."""
+    if _names_leads(text):
+        return False
+    cells = _dialect(text).split(text)
+    return every_row or sum(millivolts(cell.strip(_BRACKETS)) is not None for cell in cells) > 1
+
+
+def _describe(
+    dialect: Dialect, header: str | None, second: str | None, others: list[str], lines: Sequence[str], first_row: int
+) -> Table:
+    n_columns = len(cells := dialect.split(lines[first_row]))
     if not cells[-1]:  # a delimiter at the end of each row
         n_columns -= 1
     everything = list(range(n_columns))
     names = None if header is None else _split_header(header, dialect, n_columns)
+    preamble = read_statements(others if names else [*others, header or ""])
     if names is None:
-        return Table(dialect, None, [None] * n_columns, first_row, everything)
+        return Table(dialect, None, [None] * n_columns, preamble, first_row, everything)
     if _is_row_of_column_numbers(names):
         columns = [column for column in everything if _is_number(names[column])]  # without columns of row numbers
-        return Table(dialect, None, [None] * n_columns, first_row, columns)
+        return Table(dialect, None, [None] * n_columns, preamble, first_row, columns)
     split = [split_units(name) for name in names]
     units = [unit for _, unit in split]
     if second is not None:
-        below = [
-            cell if millivolts(cell) is not None else None for cell in _split_header(second, dialect, n_columns) or []
-        ]
-        units = [unit or other for unit, other in zip(units, below or units, strict=True)]
-    return Table(dialect, [name for name, _ in split], units, first_row, everything)
+        below = _split_header(second, dialect, n_columns)
+        if below is None:
+            raise RecordError(
+                f"the line {second.strip()[:60]!r} below its lead names does not give the units of {n_columns} "
+                "columns; remove it"
+            )
+        units = [unit or cell.strip(_BRACKETS) or None for unit, cell in zip(units, below, strict=True)]
+    return Table(dialect, [name for name, _ in split], units, preamble, first_row, everything)
 
 
 def _dialect(line: str) -> Dialect:
-    for delimiter in ("\t", ";", "|"):
-        if delimiter in line:
-            cells = Dialect(delimiter, ".").split(line)
-            return Dialect(delimiter, "," if any(map(_DECIMAL_COMMA.fullmatch, cells)) else ".")
+    delimiter = next((delimiter for delimiter in ("\t", ";", "|") if delimiter in line), None)
     words = line.split()
-    if len(words) > 1 and all(map(_DECIMAL_COMMA.fullmatch, words)):
-        return Dialect(None, ",")
-    return Dialect("," if "," in line else None, ".")
+    if delimiter is None and "," in line and not (len(words) > 1 and all(map(_WHITE_SPACE_NUMBER.fullmatch, words))):
+        delimiter = ","
+    return _with_decimal_sign(Dialect(delimiter, "."), [line])
+
+
+def _with_decimal_sign(dialect: Dialect, lines: Sequence[str]) -> Dialect:
+    comma = any(any(map(_DECIMAL_COMMA.fullmatch, dialect.split(line))) for line in lines)
+    return Dialect(dialect.delimiter, "," if comma else ".")
 
 
 def _split_header(header: str, dialect: Dialect, n_columns: int) -> list[str] | None:
@@ -142,10 +175,12 @@ def _split_header(header: str, dialect: Dialect, n_columns: int) -> list[str] | 
 
 def _names_leads(header: str) -> bool:
     """Whether at least two cells of a line are names of leads."""
-    cells = re.split(r"[,;\t|]", header)
-    if len(cells) < 2:
-        cells = header.split()
-    return sum(standard_name(split_units(cell)[0]) is not None for cell in cells) > 1
+    if len(header) > _LONGEST_HEADER:
+        return False
+    return any(
+        sum(standard_name(split_units(cell)[0]) is not None for cell in Dialect(delimiter, ".").split(header)) > 1
+        for delimiter in (",", ";", "\t", "|", None)
+    )
 
 
 def _is_number(cell: str) -> bool:
@@ -164,4 +199,6 @@ def _is_row_of_column_numbers(cells: Sequence[str]) -> bool:
     numbers = list(itertools.dropwhile(lambda cell: not _is_number(cell), cells))
     if len(numbers) < len(LEADS):
         return False
-    return any(numbers == [str(first + place) for place in range(len(numbers))] for first in (0, 1))
+    if not all(map(_COLUMN_NUMBER.fullmatch, numbers)):
+        return False
+    return any([int(float(n)) for n in numbers] == list(range(first, first + len(numbers))) for first in (0, 1))

@@ -14,8 +14,9 @@ import numpy as np
 from ecg_lightning.data.wfdb import LEADS, RecordError
 from ecg_lightning.deployment.recordings.csv_dialect import MISSING, Table, understand
 from ecg_lightning.deployment.recordings.input_file import open_regular
-from ecg_lightning.deployment.recordings.lead_names import LEAD_SETS, complete, find_leads
-from ecg_lightning.deployment.recordings.voltage import as_written, millivolts
+from ecg_lightning.deployment.recordings.lead_names import LEAD_SETS, complete, find_leads, say, spell
+from ecg_lightning.deployment.recordings.time_column import check_time
+from ecg_lightning.deployment.recordings.voltage import as_written, ask_units, millivolts
 from ecg_lightning.deployment.recordings.window import Floats, Reading, Window
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ _MAX_LINE = 65_536  # characters
 _MAX_COLUMNS = 256
 _CHUNK = 1 << 20
 _PREAMBLE = 200  # lines before the first sample, at most
-_TIME = re.compile(r"(?:t|time|times|timestamp|elapsed.*|s|secs?|seconds?|ms|msecs?|milliseconds?)\b.*", re.IGNORECASE)
-_PER_SECOND = (1.0, 1e3, 1e6)  # a column of time may be in s, ms or µs
+_LONG_CELL = 64  # characters
+_LONG_LINE = 1000  # characters of other columns, such as comments
+_RATE_TOLERANCE = 0.02
+_PANDAS_TOO_MANY = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
 def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: list[str]) -> tuple[Reading, bool]:
@@ -37,7 +40,7 @@ def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: 
     Args:
         path: the table.
         rate: its sampling rate, Hz.
-        units: of its values; by default those of the header row, or mV.
+        units: of its values; by default those that the table states, or mV.
         window: what the model uses.
         notes: sentences on what was converted or assumed are added here.
 
@@ -56,18 +59,19 @@ def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: 
         text.seek(0)
         lines = _read_lines(text, wanted + _PREAMBLE)
         table = understand(lines[:_PREAMBLE])
-        rows = [line for line in lines[table.first_row :] if line.strip()]
+        rows = _rows(lines[table.first_row :], wanted, table.first_row)
         n_total = len(rows) + _count_rows(text)
+    _check_rate(table, rate)
     frame = _parse(rows[:wanted], table)
     if table.names is None:
         values_TC = _numbers(frame, table, _unnamed_columns(table))
         if first := table.columns[0]:
             notes.append("left out: column 1" if first == 1 else f"left out: columns 1 to {first}")
-        return Reading(values_TC.T * (millivolts(units or "mV") or 1.0), rate, n_total), False
+        return Reading(values_TC.T * _factor(table.preamble.units, units, notes), rate, n_total), False
     places = find_leads(table.names, notes)
     factors = _factors(table, places, units, notes)
     values_TC = _numbers(frame, table, list(places.values()))
-    _check_time(frame, table.names, rate)
+    check_time(frame, table.names, table.units, rate)
     found = {lead: values_TC[:, number] * factors[lead] for number, lead in enumerate(places)}
     return Reading(np.stack(list(complete(found).values())), rate, n_total), True
 
@@ -117,15 +121,58 @@ def _factors(table: Table, places: dict[str, int], asked: str | None, notes: lis
     written = {lead: table.units[place] for lead, place in places.items()}
     given = {as_written(unit) for unit in written.values() if unit}
     if not given:
-        return dict.fromkeys(places, millivolts(asked or "mV") or 1.0)
+        return dict.fromkeys(places, _factor(table.preamble.units, asked, notes))
     if without := [lead for lead, unit in written.items() if not unit]:
-        raise RecordError(f"its header row gives units for some leads, but none for {', '.join(without)}")
-    factors = {lead: millivolts(unit or "") or 1.0 for lead, unit in written.items()}
+        raise RecordError(f"its header row gives units for some leads, but none for {spell(without)}")
+    factors = {}
+    for lead, unit in written.items():
+        factor = millivolts(unit or "")
+        if factor is None:
+            raise RecordError(
+                f"{say([lead])}: its units are {str(unit)[:20]!r}, which are not of voltage; convert it to mV"
+            )
+        factors[lead] = factor
+    stated = table.preamble.units
+    if stated and {millivolts(stated)} != set(factors.values()):
+        raise RecordError(f"its header row gives {', '.join(sorted(given))}, and a line above it {stated[:20]}")
     if asked and {millivolts(asked)} != set(factors.values()):
         raise RecordError(f"its header row gives {', '.join(sorted(given))}, and --units says {asked}; leave it out")
     if others := sorted(unit for unit in given if millivolts(unit) != 1.0):
         notes.append(f"converted from {', '.join(others)} to mV, as its header row says")
     return factors
+
+
+def _factor(stated: str | None, asked: str | None, notes: list[str]) -> float:
+    """How many mV one unit of a table is whose columns have no units."""
+    if stated is None:
+        return ask_units(asked, notes)
+    factor = millivolts(stated) or 1.0
+    if asked and millivolts(asked) != factor:
+        raise RecordError(f"a line above its rows says {as_written(stated)}, and --units says {asked}; leave it out")
+    if factor != 1.0:
+        notes.append(f"converted from {as_written(stated)} to mV, as a line above its rows says")
+    return factor
+
+
+def _check_rate(table: Table, rate: float) -> None:
+    stated = table.preamble.rate
+    if stated is not None and abs(stated / rate - 1) > _RATE_TOLERANCE:
+        raise RecordError(
+            f"a line above its rows says a sampling rate of {stated:g} Hz, and --rate says {rate:g}; correct --rate"
+        )
+
+
+def _rows(lines: Sequence[str], wanted: int, above: int) -> list[str]:
+    """The rows of a table, which has no blank lines between them, since samples would be missing there."""
+    rows = list(lines)
+    while rows and not rows[-1].strip():
+        rows.pop()
+    for number, row in enumerate(rows[:wanted], start=above + 1):
+        if not row.strip():
+            raise RecordError(
+                f"line {number} is blank, between rows of samples; remove it, or write the sample that is missing there"
+            )
+    return rows
 
 
 def _parse(rows: Sequence[str], table: Table) -> pd.DataFrame:
@@ -135,6 +182,12 @@ def _parse(rows: Sequence[str], table: Table) -> pd.DataFrame:
     n_columns = len(dialect.split(rows[0]))
     if n_columns > _MAX_COLUMNS:
         raise RecordError(f"it has {n_columns} columns: rows are samples and columns are leads; transpose it")
+    longest = max(range(len(rows)), key=lambda place: len(rows[place]))
+    if len(rows[longest]) > _LONG_LINE + _LONG_CELL * n_columns:
+        raise RecordError(
+            f"line {table.first_row + longest + 1} holds {len(rows[longest]):,} characters in {n_columns} columns, too "
+            "many for numbers"
+        )
     try:
         frame = pd.read_csv(
             io.BytesIO("".join(rows).encode()),
@@ -147,6 +200,10 @@ def _parse(rows: Sequence[str], table: Table) -> pd.DataFrame:
             low_memory=False,
         )
     except (ValueError, OverflowError) as error:  # a ParserError is a ValueError
+        if found := _PANDAS_TOO_MANY.search(str(error)):
+            raise RecordError(
+                f"line {table.first_row + int(found[2])} holds {found[3]} cells, and the rows above it {found[1]}"
+            ) from None
         raise RecordError(f"it is no table of numbers ({' '.join(str(error).split())[:120]})") from None
     if len(frame) != len(rows):
         raise RecordError("a quotation mark in it is not closed in the same row")
@@ -167,23 +224,10 @@ def _first_word(column: pd.Series) -> tuple[int, str]:
     """Place and text of the first cell that is no number."""
     import pandas as pd
 
-    words = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy()
-    row = int(np.argmax(words))
+    try:
+        numbers = pd.to_numeric(column, errors="coerce")
+    except (ValueError, OverflowError):  # a whole number of hundreds of digits
+        place = int(np.argmax([len(str(cell)) for cell in column]))
+        return place, str(column.iloc[place])
+    row = int(np.argmax((numbers.isna() & column.notna()).to_numpy()))
     return row, str(column.iloc[row])
-
-
-def _check_time(frame: pd.DataFrame, names: Sequence[str], rate: float) -> None:
-    """Refuse a sampling rate that a column of time contradicts; a column of sample numbers contradicts none."""
-    place = next((place for place, name in enumerate(names) if _TIME.fullmatch(name)), None)
-    if place is None or frame[place].dtype.kind not in "iuf" or len(frame) < 2:
-        return
-    times = frame[place].to_numpy(dtype=np.float64)
-    step = (times[-1] - times[0]) / (len(times) - 1)
-    if not step > 0 or not np.allclose(np.diff(times), step, rtol=0.6, atol=0):
-        return  # no clock that runs evenly, even if its values were rounded
-    if abs(step - 1) < 0.02 or any(abs(step * rate / per_second - 1) < 0.02 for per_second in _PER_SECOND):
-        return
-    raise RecordError(
-        f"its column {names[place][:30]} advances by {step:.6g} a row, which is not {rate:g} Hz in s, ms or µs; "
-        "correct --rate"
-    )

@@ -6,11 +6,15 @@ What no ECG does is refused. What no or hardly any record of PTB-XL does is said
 
 from __future__ import annotations
 
+from functools import reduce
+from itertools import combinations
+
 import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.data.wfdb import LEADS, RecordError
 from ecg_lightning.deployment.recordings.beats import RATE_HZ, find_beats
+from ecg_lightning.deployment.recordings.lead_names import STANDARD_ORDER, say
 from ecg_lightning.deployment.recordings.window import Floats, Window
 
 Booleans = npt.NDArray[np.bool_]
@@ -25,6 +29,14 @@ _SMALLEST_MV = 0.02  # of the largest lead
 _UNUSUAL_OFFSET_MV = 6.0  # of a lead's median from zero; PTB-XL: 5.6 at most
 _LARGEST_OFFSET_MV = 1000.0
 
+# The limb leads from I and II, a row each, and their identities: II = I + III (Einthoven), aVR = -(I + II) / 2,
+# aVL = (I - III) / 2 and aVF = (II + III) / 2 (Goldberger).
+_FROM_I_AND_II = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
+_IDENTITIES = np.array(
+    [[-1, 1, -1, 0, 0, 0], [0.5, 0.5, 0, 1, 0, 0], [-0.5, 0, 0.5, 0, 1, 0], [0, -0.5, -0.5, 0, 0, 1]]
+)
+_TESTABLE_S = 1.0  # without clipping
+
 # What is left of the identities between the limb leads, of these leads' own size (root mean square).
 _IMPOSSIBLE_REST = 0.5  # PTB-XL: 0.24 at most
 _UNORDERED_REST = 0.35  # of leads without names
@@ -38,6 +50,7 @@ _BLOCK_S = 0.02
 _FLAT_S = 1.0  # PTB-XL: 0.3 at most in all leads
 _RAIL_S = 0.03  # a stay at the extreme value that a peak hardly explains
 _CLIPPED_S = 0.2  # all of them together
+_LEAST_ECG_S = 2.0  # that is not flat: a few beats
 
 _BEATS_PER_MINUTE = (25, 210)  # the detector's on PTB-XL: 99.9% from 23 to 167, and 182 at most
 _FAST_SHARE = (0.004, 0.5)  # PTB-XL: 0.006 to 0.48
@@ -59,33 +72,35 @@ def check_plausible(signals_CT: Floats, rate: float, named: bool, way_out: str, 
     """
     good = np.array([np.isfinite(signal_T).all() for signal_T in signals_CT])
     if not good.all():
-        raise RecordError(f"lead {_names(~good)} has missing samples (empty, NaN or infinite)")
-    _check_amplitude(signals_CT, way_out, notes)
-    clipped = _check_clipping(signals_CT, rate, notes)
-    _check_limb_leads(signals_CT, named, clipped, notes)
-    signals_CT = _check_offset(signals_CT, way_out, notes)
-    _check_flat(signals_CT, rate, notes)
+        raise RecordError(f"{_say(~good, 'has')} missing samples (empty, NaN or infinite)")
+    peak_to_peak_C = np.ptp(signals_CT, axis=1)
+    _check_amplitude(signals_CT, peak_to_peak_C, way_out, notes)
+    off = peak_to_peak_C <= _FLAT_MV
+    clipped_CT = _check_clipping(signals_CT, rate, notes) & ~off[:, None]
+    _check_limb_leads(signals_CT[:6], rate, named, off[:6], clipped_CT[:6], notes)
+    signals_CT = _check_offset(signals_CT, notes)
+    _check_flat(signals_CT, rate, off, notes)
     _check_beats(signals_CT, rate, notes)
     return signals_CT
 
 
-def _names(chosen: Booleans) -> str:
-    return ", ".join(np.array(LEADS)[chosen])
+def _say(chosen_C: Booleans, verb: str) -> str:
+    return say([LEADS[place] for place in np.flatnonzero(chosen_C)], verb)
 
 
-def _check_amplitude(signals_CT: Floats, way_out: str, notes: list[str]) -> None:
-    peak_to_peak_C = np.ptp(signals_CT, axis=1)
+def _check_amplitude(signals_CT: Floats, peak_to_peak_C: Floats, way_out: str, notes: list[str]) -> None:
     largest, median = float(peak_to_peak_C.max()), float(np.median(peak_to_peak_C))
-    lead = LEADS[int(peak_to_peak_C.argmax())]
+    place = int(peak_to_peak_C.argmax())
+    lead = say([LEADS[place]])
     if largest > _LARGEST_MV:
-        raise RecordError(f"lead {lead} spans {largest:.0f} mV, which no ECG does; {way_out}")
+        _refuse_amplitude(signals_CT, place, largest, way_out)
     if largest < _SMALLEST_MV:
         raise RecordError(
             f"no lead spans more than {largest:.2g} mV: it is flat, or not in the units that were given; check them"
         )
     if largest > _UNUSUAL_MV or median > _UNUSUAL_MEDIAN_MV:
         notes.append(
-            f"its amplitude is beyond that of the records trained on: lead {lead} spans {largest:.3g} mV, and the "
+            f"its amplitude is beyond that of the records trained on: {lead} spans {largest:.3g} mV, and the "
             f"median lead {median:.3g} mV; check the units"
         )
     elif median < _FAINT_MEDIAN_MV:
@@ -95,36 +110,59 @@ def _check_amplitude(signals_CT: Floats, way_out: str, notes: list[str]) -> None
         )
 
 
-def _check_offset(signals_CT: Floats, way_out: str, notes: list[str]) -> Floats:
+def _refuse_amplitude(signals_CT: Floats, place: int, largest: float, way_out: str) -> None:
+    """Tell a recording in other units from one with a few damaged values, or with one damaged lead."""
+    said = f"{say([LEADS[place]])} spans {largest:.3g} mV, which no ECG does"
+    low_C, high_C = np.percentile(signals_CT, (1, 99), axis=1)
+    if np.median(high_C - low_C) > _LARGEST_MV:
+        raise RecordError(f"{said}; {way_out}")
+    signal_T = signals_CT[place]
+    sample = int(np.abs(signal_T - np.median(signal_T)).argmax())
+    raise RecordError(
+        f"{said}: its sample {sample + 1} is {signal_T[sample]:.3g} mV. Correct that value, or the units or gain of "
+        "this lead"
+    )
+
+
+def _check_offset(signals_CT: Floats, notes: list[str]) -> Floats:
     """An electrode's offset carries no information, and no model has learned to ignore a large one."""
+    if max(signals_CT.max(), -signals_CT.min()) <= _UNUSUAL_OFFSET_MV:
+        return signals_CT
     median_C = np.median(signals_CT, axis=1)
     far = np.abs(median_C) > _UNUSUAL_OFFSET_MV
     if not far.any():
         return signals_CT
     furthest = int(np.abs(median_C).argmax())
-    said = f"lead {LEADS[furthest]} lies {abs(median_C[furthest]):.3g} mV off zero"
+    said = f"{say([LEADS[furthest]])} lies {abs(median_C[furthest]):.3g} mV off zero"
     if abs(median_C[furthest]) > _LARGEST_OFFSET_MV:
-        raise RecordError(f"{said}, which no electrode does; {way_out}")
-    notes.append(f"{said}, farther than PTB-XL's records do: the offset of lead {_names(far)} was subtracted")
+        raise RecordError(f"{said}, which no electrode does; check its baseline and units")
+    notes.append(f"{said}, farther than PTB-XL's records do: the offset of {_say(far, '')} was subtracted")
     return signals_CT - np.where(far, median_C, 0.0)[:, None]
 
 
-def _check_limb_leads(signals_CT: Floats, named: bool, clipped: Booleans, notes: list[str]) -> None:
+def _check_limb_leads(
+    limb_CT: Floats, rate: float, named: bool, off: Booleans, clipped_CT: Booleans, notes: list[str]
+) -> None:
     """Check the identities between the limb leads, which come from three electrodes.
 
-    They are II = I + III (Einthoven), aVR = -(I + II) / 2, aVL = (I - III) / 2 and aVF = (II + III) / 2 (Goldberger).
-    Leads that are flat were off, and tell nothing. Clipping breaks the identities, so it explains a contradiction.
+    Leads that are flat were off, and tell nothing; neither does a lead that is clipped most of the time. Of the
+    others, the samples without clipping are looked at.
     """
-    limb_CT = signals_CT[:6]
-    median_C = np.median(limb_CT, axis=1, keepdims=True)
-    if not np.ptp(limb_CT, axis=1).all():
+    present = ~off & (clipped_CT.mean(axis=1) < 0.5)
+    identities = _identities(present)
+    usable_T = ~clipped_CT[present].any(axis=0)
+    if not len(identities) or usable_T.sum() < _TESTABLE_S * rate:
+        order = "" if named else ", nor could their order"
+        notes.append(f"its limb leads could not be checked against each other{order}: too many are flat or clipped")
         return
-    size = _rms(limb_CT - median_C)
-    rest_CT = _rest(limb_CT - median_C)
-    if not clipped[:6].any():
-        _refuse_contradiction(_rms(rest_CT) / size, named)
-    largest = max(map(_rms, rest_CT))
-    offset = float(np.abs(np.median(_rest(limb_CT), axis=1)).max())
+    if not usable_T.all():
+        limb_CT = limb_CT[:, usable_T]
+    median_C = np.median(limb_CT, axis=1, keepdims=True)
+    rest_CT = identities @ (limb_CT - median_C)
+    size = _rms((limb_CT - median_C)[present])
+    _refuse_contradiction(_rms(rest_CT) / size if size else 0.0, named)
+    largest = float(np.sqrt(np.mean(rest_CT**2, axis=1).max()))
+    offset = float(np.abs(np.median(rest_CT + identities @ median_C, axis=1)).max())
     if largest > _UNUSUAL_REST * size or (largest > _UNUSUAL_REST_MV and largest > _NOTICEABLE_REST * size):
         notes.append(
             f"its limb leads contradict each other by {largest:.2g} mV, where II must be I + III: leads may be "
@@ -137,10 +175,24 @@ def _check_limb_leads(signals_CT: Floats, named: bool, clipped: Booleans, notes:
         )
 
 
+def _identities(present: Booleans) -> Floats:
+    """(n, 6) coefficients of the sums that are zero of the limb leads that are present; any three have one."""
+    usable: Floats = _IDENTITIES[(_IDENTITIES[:, ~present] == 0).all(axis=1)]
+    if len(usable) >= present.sum() - 2:
+        return usable
+    rows = []
+    for three in combinations(np.flatnonzero(present), 3):
+        row = np.zeros(6)
+        a, b, c = _FROM_I_AND_II[list(three)]
+        row[list(three)] = [one[0] * other[1] - one[1] * other[0] for one, other in ((b, c), (c, a), (a, b))]
+        rows.append(row / np.abs(row).max())
+    return np.stack(rows)
+
+
 def _refuse_contradiction(rest: float, named: bool) -> None:
     if not named and rest > _UNORDERED_REST:
         raise RecordError(
-            f"its leads have no names and are not in the order {', '.join(LEADS)}: II is not I + III, as it must be; "
+            f"its leads have no names and are not in the order {STANDARD_ORDER}: II is not I + III, as it must be; "
             "put them into that order, or name them in the first row of a .csv file"
         )
     if rest > _IMPOSSIBLE_REST:
@@ -150,32 +202,34 @@ def _refuse_contradiction(rest: float, named: bool) -> None:
         )
 
 
-def _rest(limb_CT: Floats) -> Floats:
-    one, two, three, right, left, foot = limb_CT
-    return np.stack([two - one - three, right + (one + two) / 2, left - (one - three) / 2, foot - (two + three) / 2])
-
-
 def _rms(values: Floats) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _check_flat(signals_CT: Floats, rate: float, notes: list[str]) -> None:
-    peak_to_peak_C = np.ptp(signals_CT, axis=1)
-    if (off := peak_to_peak_C == 0).any():
-        notes.append(f"lead {_names(off)} is flat")
+def _check_flat(signals_CT: Floats, rate: float, off: Booleans, notes: list[str]) -> None:
+    if off.any():
+        notes.append(f"{_say(off, 'is')} flat")
     width = max(2, round(_BLOCK_S * rate))
     n_blocks = signals_CT.shape[1] // width
-    blocks_CBW = signals_CT[:, : n_blocks * width].reshape(len(LEADS), n_blocks, width)
-    flat_CB = np.ptp(blocks_CBW, axis=2) <= _FLAT_MV
+    # A sample of each block at a time, since blocks are too short for NumPy to reduce fast.
+    samples = [signals_CT[:, place : n_blocks * width : width] for place in range(width)]
+    flat_CB: Booleans = (reduce(np.maximum, samples) - reduce(np.minimum, samples)) <= _FLAT_MV
     seconds = signals_CT.shape[1] / rate
     least = round(_FLAT_S * rate / width)
-    if blocks := _in_long_runs(flat_CB.all(axis=0), least):
+    if blocks := _in_long_runs(np.all(flat_CB, axis=0), least):
+        if (left := seconds - blocks * width / rate) < _LEAST_ECG_S:
+            raise RecordError(
+                f"all leads are flat but for {left:.2g} of the {seconds:g} s, and an ECG needs at least "
+                f"{_LEAST_ECG_S:g} s; check the electrodes, or cut out a part that was recorded"
+            )
         notes.append(f"{blocks * width / rate:.2g} of the {seconds:g} s are flat in all leads: only the rest is an ECG")
         return
-    blocks_C = np.array([_in_long_runs(flat_B, least) for flat_B in flat_CB]) * ~off
+    blocks_C = np.zeros(len(LEADS), dtype=int)
+    for lead in np.flatnonzero(~off & (flat_CB.sum(axis=1) >= least)):
+        blocks_C[lead] = _in_long_runs(flat_CB[lead], least)
     if blocks_C.any():
         longest = blocks_C.max() * width / rate
-        notes.append(f"lead {_names(blocks_C > 0)} is flat for up to {longest:.2g} of the {seconds:g} s")
+        notes.append(f"{_say(blocks_C > 0, 'is')} flat for up to {longest:.2g} of the {seconds:g} s")
 
 
 def _in_long_runs(mask_T: Booleans, least: int) -> int:
@@ -186,17 +240,22 @@ def _in_long_runs(mask_T: Booleans, least: int) -> int:
 
 
 def _check_clipping(signals_CT: Floats, rate: float, notes: list[str]) -> Booleans:
-    """Return, and say, which leads stay at their largest or smallest value, as behind an amplifier at its limit."""
+    """Return where leads stay at their largest or smallest value, as behind an amplifier at its limit, and say which.
+
+    Returns:
+        (C, T); true where a clipped lead is at a value that it stays at.
+    """
     stay, all_stays = max(3, round(_RAIL_S * rate)), _CLIPPED_S * rate
-    clipped = np.zeros(len(LEADS), dtype=bool)
+    clipped_CT = np.zeros(signals_CT.shape, dtype=bool)
     for rail_C in (signals_CT.min(axis=1), signals_CT.max(axis=1)):
         at_rail_CT = signals_CT == rail_C[:, None]
         for lead in np.flatnonzero(at_rail_CT.sum(axis=1) >= all_stays):
-            clipped[lead] |= _in_long_runs(at_rail_CT[lead], stay) >= all_stays
-    clipped &= np.ptp(signals_CT, axis=1) > 0
+            if _in_long_runs(at_rail_CT[lead], stay) >= all_stays:
+                clipped_CT[lead] |= at_rail_CT[lead]
+    clipped = clipped_CT.any(axis=1) & (np.ptp(signals_CT, axis=1) > 0)
     if clipped.any():
-        notes.append(f"lead {_names(clipped)} is clipped: it stays at its largest or smallest value again and again")
-    return clipped
+        notes.append(f"{_say(clipped, 'is')} clipped: the largest or smallest value is held again and again")
+    return clipped_CT
 
 
 def _check_beats(signals_CT: Floats, rate: float, notes: list[str]) -> None:

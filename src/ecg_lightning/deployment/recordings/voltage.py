@@ -20,3 +20,11 @@ def millivolts(units: str) -> float | None:
 def as_written(units: str) -> str:
     """Return `units` for a message, with one code point for µ."""
     return unicodedata.normalize("NFKC", units).strip().replace("Âμ", "μ").replace("μ", "µ")
+
+
+def ask_units(asked: str | None, notes: list[str]) -> float:
+    """Return how many mV one of the units is that the user gives for a file without any; mV are assumed, and said."""
+    if asked is None:
+        notes.append("it gives no units: mV are assumed; give others with --units")
+        return 1.0
+    return millivolts(asked) or 1.0

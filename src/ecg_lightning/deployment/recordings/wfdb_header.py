@@ -93,7 +93,8 @@ def parse_header(content: bytes) -> Header:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    lines = [line.strip() for line in re.split(r"\r?\n", text)]
+    text = text.rstrip().rstrip("\x1a")  # the end of a file of DOS
+    lines = [line.strip() for line in re.split(r"\r\n?|\n", text)]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise RecordError("its header is empty")
@@ -107,22 +108,22 @@ def parse_header(content: bytes) -> Header:
 
 
 def calibrate(signal: Signal, lead: str) -> Calibration:
-    """Parse the gain, baseline and units of a signal.
+    """Parse the gain, baseline and units of a signal; `lead` names it in messages.
 
     Raises:
         RecordError: they are damaged, or the signal is not calibrated.
     """
     if signal.calibration is None:
-        raise RecordError(f"lead {lead} is uncalibrated: its header line gives no gain")
+        raise RecordError(f"{lead} is uncalibrated: its header line gives no gain")
     match = _CALIBRATION.fullmatch(signal.calibration)
     if match is None or not _NUMBER.fullmatch(match[1]):
         raise RecordError(
-            f"lead {lead}: the gain in its header is {signal.calibration[:40]!r}, expected GAIN(BASELINE)/UNITS"
+            f"{lead}: the gain in its header is {signal.calibration[:40]!r}, expected GAIN(BASELINE)/UNITS"
         )
     gain = float(match[1])
     if gain <= 0:
-        raise RecordError(f"lead {lead} is uncalibrated: the gain in its header is {match[1]}, expected more than 0")
-    baseline = None if match[2] is None else _integer(match[2], f"lead {lead}: the baseline")
+        raise RecordError(f"{lead} is uncalibrated: the gain in its header is {match[1]}, expected more than 0")
+    baseline = None if match[2] is None else _integer(match[2], f"{lead}: the baseline")
     return Calibration(gain, baseline, match[3])
 
 

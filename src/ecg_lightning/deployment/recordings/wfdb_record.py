@@ -11,7 +11,7 @@ import numpy as np
 
 from ecg_lightning.data.wfdb import LEADS, RecordError
 from ecg_lightning.deployment.recordings.input_file import open_regular
-from ecg_lightning.deployment.recordings.lead_names import complete, find_leads
+from ecg_lightning.deployment.recordings.lead_names import complete, find_leads, say
 from ecg_lightning.deployment.recordings.voltage import as_written, millivolts
 from ecg_lightning.deployment.recordings.wfdb_header import (
     MAX_HEADER_BYTES,
@@ -109,7 +109,9 @@ def _samples_per_frame(header: Header, leads: Mapping[int, str]) -> int:
     """How often the leads are sampled in a frame, which must be the same of all of them."""
     for place, lead in leads.items():
         if skew := header.signals[place].skew:
-            raise RecordError(f"lead {lead} is skewed by {skew} samples, which is not supported; align the leads first")
+            raise RecordError(
+                f"{say([lead])} is skewed by {skew} samples, which is not supported; align the leads first"
+            )
     found = {header.signals[place].samples_per_frame for place in leads}
     if len(found) > 1:
         raise RecordError(
@@ -211,22 +213,22 @@ def _accumulate(differences: Integers, signal: Signal) -> Integers:
 def _verify(values: Integers, signal: Signal, lead: str, whole: bool) -> None:
     first_is_exact = signal.code != 8  # where it is the value before the first difference
     if signal.initial is not None and first_is_exact and values[0] != signal.initial:
-        raise RecordError(f"lead {lead} starts with {values[0]}, its header says {signal.initial}")
+        raise RecordError(f"{say([lead])} starts with {values[0]}, its header says {signal.initial}")
     total = int(values.sum(dtype=np.int64))
     if whole and signal.checksum is not None and (total - signal.checksum) % 65536:
-        raise RecordError(f"lead {lead} does not match its WFDB checksum: the file was changed")
+        raise RecordError(f"{say([lead])} does not match its WFDB checksum: the file was changed")
 
 
 def _to_millivolts(found: dict[str, Floats], signals: Mapping[str, Signal], notes: list[str]) -> None:
     """Convert digital values in place, as each signal line says."""
-    calibrations = {lead: calibrate(signals[lead], lead) for lead in found}
+    calibrations = {lead: calibrate(signals[lead], say([lead])) for lead in found}
     scales = {}
     for lead, calibration in calibrations.items():
         baseline = _baseline(calibration, signals[lead])
         factor = millivolts(calibration.units or "mV")
         if factor is None:
             raise RecordError(
-                f"lead {lead}: its units are {as_written(str(calibration.units))[:20]!r}, which are not of voltage"
+                f"{say([lead])}: its units are {as_written(str(calibration.units))[:20]!r}, which are not of voltage"
             )
         scales[lead] = (factor / calibration.gain, baseline)
         found[lead] -= baseline
@@ -246,7 +248,7 @@ def _say_odd_scales(scales: Mapping[str, tuple[float, int]], notes: list[str]) -
     usual, n_usual = Counter(scales.values()).most_common(1)[0]
     odd = [lead for lead, scale in scales.items() if scale != usual]
     if odd and n_usual >= _NEARLY_ALL * len(scales):
-        notes.append(f"lead {', '.join(odd)} has another gain or baseline in its header than the other leads: check it")
+        notes.append(f"{say(odd, 'has')} another gain or baseline in its header than the other leads: check it")
 
 
 def _baseline(calibration: Calibration, signal: Signal) -> int:

@@ -1,0 +1,63 @@
+"""Units and the sampling rate that the lines above a table state, such as `# units: uV` or `Sample Rate,100`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ecg_lightning.data.wfdb import RecordError
+from ecg_lightning.deployment.recordings.voltage import millivolts
+
+_LONGEST = 200  # characters that are searched
+_SEPARATOR = r"[\s:=,;|]+"
+_UNITS = re.compile(
+    rf"(?<!time )\b(?:units?|einheit(?:en)?)(?:\s+(?:is|are|of\s+\w+))?{_SEPARATOR}[\"'(\[]*([^\s,;|\"')\]]+)",
+    re.IGNORECASE,
+)
+_IN_UNITS = re.compile(r"\bin\s+[(\[]?([^\s,;.)\]]{2,})", re.IGNORECASE)
+_VALUE = r"\W*?(?:[(\[]\s*(k?)hz\s*[)\]])?[\s:=,;|\"']+(\d{1,9}(?:[.,]\d{1,9})?)[\"']?[\s,;]*"
+_RATES = (
+    re.compile(
+        rf"\b(?:sampl(?:e|ing)[ _-]?(?:rate|freq(?:uency)?)|abtast(?:rate|frequenz)|fs|sfreq){_VALUE}(k?)",
+        re.IGNORECASE,
+    ),
+    re.compile(rf"^\W*(?:rate|freq(?:uency)?){_VALUE}(k?)hz\b", re.IGNORECASE),  # not the heart rate
+)
+
+
+@dataclass(frozen=True)
+class Preamble:
+    """What is stated of a whole table; None where nothing is.
+
+    Attributes:
+        units: of voltage, as written.
+        rate: sampling rate, Hz.
+    """
+
+    units: str | None
+    rate: float | None
+
+
+def read_statements(lines: Iterable[str]) -> Preamble:
+    """Search lines for units and a sampling rate.
+
+    Raises:
+        RecordError: they state units that are not of voltage.
+    """
+    units: str | None = None
+    rate: float | None = None
+    for line in (line[:_LONGEST] for line in lines):
+        if found := _UNITS.search(line):
+            if millivolts(found[1]) is None:
+                raise RecordError(
+                    f"the line {line.strip()[:60]!r} states units that are not of voltage; convert the values to mV, "
+                    "or remove the line"
+                )
+            units = found[1]
+        elif (found := _IN_UNITS.search(line)) and millivolts(found[1]) is not None:
+            units = found[1]
+        for pattern in _RATES:
+            if found := pattern.search(line):
+                rate = float(found[2].replace(",", ".")) * (1000 if found[1] or found[3] else 1)
+    return Preamble(units, rate)

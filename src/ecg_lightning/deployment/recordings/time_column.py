@@ -1,0 +1,63 @@
+"""Columns of time: whether they agree with the sampling rate that was given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecg_lightning.data.wfdb import RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PER_SECOND = {
+    1.0: {"s", "sec", "secs", "second", "seconds", "sekunde", "sekunden"},
+    1e3: {"ms", "msec", "msecs", "millisecond", "milliseconds", "millisekunden"},
+    1e6: {"us", "μs", "usec", "microsecond", "microseconds", "mikrosekunden"},
+}
+_HEADINGS = {"t", "time", "times", "timestamp", "timestamps", "elapsed", "zeit", "temps", "tiempo", "tempo"}
+_TOLERANCE = 0.02
+
+
+def check_time(frame: pd.DataFrame, names: Sequence[str], units: Sequence[str | None], rate: float) -> None:
+    """Refuse a sampling rate that a column of time contradicts.
+
+    Without units in its heading, a column may be in s, ms or µs, or hold sample numbers, which contradict no rate.
+
+    Args:
+        frame: the table.
+        names: of its columns.
+        units: of its columns, where a row below the names gives them.
+        rate: sampling rate, Hz.
+
+    Raises:
+        RecordError: the column advances evenly, at another rate.
+    """
+    for place, name in enumerate(names):
+        words = _words(name)
+        is_time = bool(_HEADINGS & set(words)) or any(set(words[:1]) & known for known in _PER_SECOND.values())
+        if is_time and frame[place].dtype.kind in "iuf" and len(frame) > 1:
+            _check(frame[place].to_numpy(dtype=np.float64), name, [*words, *_words(units[place] or "")], rate)
+
+
+def _words(heading: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading.replace("µ", "μ"))
+    return [word.lower() for word in re.split(r"[\W_\d]+", spaced) if word]
+
+
+def _check(times: np.ndarray, name: str, words: Sequence[str], rate: float) -> None:
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    if not step > 0 or not np.allclose(np.diff(times), step, rtol=0.6, atol=0):
+        return  # no clock that runs evenly, even if its values were rounded
+    stated = [per_second for per_second, known in _PER_SECOND.items() if known & set(words)]
+    if not stated and abs(step - 1) < _TOLERANCE:
+        return
+    if any(abs(step * rate / per_second - 1) < _TOLERANCE for per_second in stated or _PER_SECOND):
+        return
+    raise RecordError(
+        f"its column {name[:30]} advances by {step:.6g} a row, which is not {rate:g} Hz"
+        f"{'' if stated else ' in s, ms or µs'}; correct --rate"
+    )
