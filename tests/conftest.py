@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,15 @@ def _composer(root: str, validate: Callable[[DictConfig], None]) -> Callable[...
         return cfg
 
     return make
+
+
+@pytest.fixture
+def hears_signals() -> Iterator[None]:
+    """Signals as a terminal gives them: `nohup` and a shell's background jobs, which tests may be, ignore some."""
+    before = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM)
+    }
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

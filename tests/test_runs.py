@@ -29,6 +29,8 @@ from ecg_lightning.disk import is_full
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 from ecg_lightning.runs.results import RunResult
 
+pytestmark = pytest.mark.usefixtures("hears_signals")
+
 OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
 SETTINGS = (
     *("data=ptbxl", "model=resnet1d_wang", "model.channels=4", "hardware.precision=32-true", "hardware.threads=1"),

@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from ecg_lightning import stopping, trainer, training
 from ecg_lightning.checkpoints import read_checkpoint
 
+pytestmark = pytest.mark.usefixtures("hears_signals")
+
 EPOCHS = 3
 
 
