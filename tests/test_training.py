@@ -66,7 +66,7 @@ def test_a_run_leaves_what_the_schema_says(trained):
         "status", "reason", "choices", "seed", "config_hash", "git", "versions", "host", "data", "metrics",
         "thresholds", "score", "variants", "timing", "artifacts",
     }  # fmt: skip
-    described = {"root_hash", "version", "task", "label_rule", "n_left_out"}
+    described = {"root_hash", "dataset", "version", "task", "label_rule", "n_left_out"}
     assert written["data"].keys() == {*described, "n_train", "n_val", "n_test"}
     for split in ("val", "test"):
         metrics = written["metrics"][split]

@@ -47,7 +47,7 @@ class RunResult:
         git: revision of the code, or None outside a repository.
         versions: of the packages that figures depend on.
         host: the machine.
-        data: root hash, label rule and number of records of each split.
+        data: name of the data set, root hash, label rule and number of records of each split.
         metrics: by split; `ci95` holds 95 % intervals of `f1_macro_tuned` and `auroc_macro`, by patient.
         evaluation: by split, what `evaluation.report` and `evaluation.cohort` say of it.
         thresholds: by class, from the validation folds alone.
