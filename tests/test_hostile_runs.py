@@ -62,10 +62,13 @@ def test_results_that_are_none_are_refused(run, text):
 
 
 def test_results_of_any_size_are_not_read(run):
-    for name, read in (("result.json", read_result), ("config.yaml", read_config)):
+    for name, read, said in (
+        ("result.json", read_result, "it has 3,221,225,472 bytes"),
+        ("config.yaml", read_config, "is longer than 200,000 characters"),
+    ):
         with (run / name).open("r+b") as file:
             file.truncate(3 * 2**30)
-        with pytest.raises(DataError, match=r"it has 3,221,225,472 bytes|is longer than 200,000 characters"):
+        with pytest.raises(DataError, match=said):
             read(run)
 
 
