@@ -121,7 +121,7 @@ _OPTIONAL: dict[str, Check] = {
 }
 
 KEYS = ("format", *_REQUIRED)
-"""What each checkpoint of this project says about itself."""
+"""Entries that the description in each checkpoint of this project must hold."""
 
 
 def check_description(described: Mapping[str, Any], path: Path, where: str = "") -> None:

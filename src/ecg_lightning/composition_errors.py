@@ -34,7 +34,7 @@ _PACKAGES = {
     "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
     "hydra/launcher/ray": "hydra-ray-launcher",
 }
-"""What to install for an option of Hydra's, as pip takes it."""
+"""The requirement to install for each option of Hydra, as pip takes it."""
 
 _LONGEST = 1_500  # characters of a sentence; a value in it may be a stranger's
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

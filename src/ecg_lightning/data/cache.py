@@ -70,7 +70,7 @@ def default_cache_dir() -> Path:
 
 
 class _DamagedError(Exception):
-    """What is wrong with the cache's files."""
+    """A fault in the cache's files; the message names it."""
 
 
 def open_cache(root: Path, records: Sequence[str], sampling_rate: int, cache_dir: Path) -> SignalCache:

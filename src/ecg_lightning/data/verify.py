@@ -84,7 +84,7 @@ class Check:
 
 @dataclass
 class Report:
-    """What `verify_folder` found.
+    """The findings of `verify_folder`.
 
     Attributes:
         root: the folder.
