@@ -103,6 +103,7 @@ def test_units_in_any_writing(tmp_path, written, said, encoding):
         (" 16 1000", " 16x0 1000", "0 samples a frame"),
         (" 16 1000", " wav 1000", "gives no storage format"),
         (" 0 I\n", " 0\n", r"lead I is missing; it has \(no name\), II"),
+        ("/mV 16 ", "/mV -0 ", "signal 1: the resolution in its header is '-0'"),
         (" 0 I\n", " I\n", "signal 1: the block size in its header is 'I'"),
         (" 0 aVR", " 0 -aVR", "lead -aVR is inverted"),
         ("own.dat", "../own.dat", "lies outside of its folder"),

@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RECORD = re.compile(
-    rf"(?P<name>[-\w]+)(?P<segments>/\d+)?\s+(?P<signals>\d+)"
+    rf"(?P<name>[^\s/]+)(?P<segments>/\d+)?\s+(?P<signals>\d+)"
     rf"(?:\s+(?P<rate>{_NUMBER})(?:/{_NUMBER}(?:\({_NUMBER}\))?)?(?:\s+(?P<samples>\d+)(?:\s+\S.*)?)?)?",
     re.ASCII,
 )
 _SIGNAL = re.compile(
     rf"(?P<file>\S+)\s+(?P<format>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?"
-    rf"(?:\s+(?P<gain>{_NUMBER})(?:\((?P<baseline>[+-]?\d+)\))?(?:/(?P<units>\S+))?(?:\s+(?P<bits>\d+)"
-    r"(?:\s+(?P<zero>[+-]?\d+)(?:\s+(?P<initial>[+-]?\d+)(?:\s+(?P<checksum>[+-]?\d+)(?:\s+(?P<block>\d+)"
+    rf"(?:\s+(?P<gain>{_NUMBER})(?:\((?P<baseline>[+-]?\d+)\))?(?:/(?P<units>\S+))?(?:\s+(?P<bits>\+?\d+)"
+    r"(?:\s+(?P<zero>[+-]?\d+)(?:\s+(?P<initial>[+-]?\d+)(?:\s+(?P<checksum>[+-]?\d+)(?:\s+(?P<block>\+?\d+)"
     r"(?:\s+(?P<name>.+))?)?)?)?)?)?)?",
     re.ASCII,
 )

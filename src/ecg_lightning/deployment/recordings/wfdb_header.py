@@ -164,7 +164,8 @@ def _parse_signal_line(line: str, number: int) -> Signal:
     values: list[str | None] = [*fields[1:], *[None] * 7]
     calibration, bits, zero, initial, checksum, block, name = values[:7]
     for value, field in ((bits, "resolution"), (block, "block size")):
-        _optional(value, f"{what}: the {field}")
+        if value is not None and not re.fullmatch(r"\+?[0-9]{1,12}", value):
+            raise RecordError(f"{what}: the {field} in its header is {value[:40]!r}, expected a whole number from 0")
     return Signal(
         file,
         int(layout[1]),
