@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from tiny import ROOT
 from ecg_lightning import job, launching, stopping, training, validation
 from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import read_checkpoint
-from ecg_lightning.disk import is_full
+from ecg_lightning.disk import is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 from ecg_lightning.runs.results import RunResult
 
@@ -283,6 +284,22 @@ def test_the_folder_of_a_full_disk_is_that_of_the_given_arguments(tmp_path, caps
         launching.train(["-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/s"])
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}/s cannot be written: ")
+
+
+def test_the_thread_of_a_writer_leaves_a_full_disk_to_the_main_thread(capsys, monkeypatch):
+    def end(error):
+        def write():
+            raise error
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        return capsys.readouterr().err
+
+    monkeypatch.setattr(threading, "excepthook", None)
+    leave_full_disks_to_the_main_thread()
+    assert end(OSError(errno.ENOSPC, "No space left on device")) == ""
+    assert "ValueError: another" in end(ValueError("another"))
 
 
 def test_a_library_that_ends_the_process_is_a_failure_and_no_stop(start, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,16 @@ def is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def leave_full_disks_to_the_main_thread() -> None:
+    """Print no traceback of a writer's thread that met a full disk: the main thread meets it too, and says so."""
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not is_full(args.exc_value):
+            threading.__excepthook__(args)
+
+    threading.excepthook = hook
 
 
 def explain_full(path: Path, needed: int | None = None) -> str:

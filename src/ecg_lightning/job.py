@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import stopping, validation
-from ecg_lightning.disk import explain_full, is_full
+from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import (
     DiskFullError,
     HardwareUnavailableError,
@@ -177,6 +177,7 @@ def _quieten() -> None:
     import warnings
 
     logging.raiseExceptions = False  # a log that cannot be written (a full disk) is no reason for tracebacks
+    leave_full_disks_to_the_main_thread()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler speaks on the terminal
     for notice in (
         ".*does not have many workers.*",

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import config, validation
 from ecg_lightning.composition_errors import explain
-from ecg_lightning.disk import explain_full, is_full
+from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import ConfigError, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
 from ecg_lightning.runs.results import RunResult
@@ -100,6 +100,7 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
     """Run Hydra's main; a user's mistake becomes one sentence and an exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     wants_trace = os.environ.get(_FULL_ERROR) == "1"
+    leave_full_disks_to_the_main_thread()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, which lists its plugins
     try:
         with _errors_raised():
