@@ -57,25 +57,8 @@ SMALL_STUDENT = {
     "distill_resnet1d": "channels=[8,16,32,64]",
     "distill_prune_qat": "width=0.125",
 }
-# A family for each in the quick lane, ViT where none is named; the slow lane runs all of all. What is a chain of
-# others is in the slow lane alone.
-FAMILY = {
-    "prune": "deit",
-    "qat": "resnet18d",
-    "ptq_fbgemm": "resnet18d",
-    "qat_fbgemm": "effnetv2",
-    "prune_structured": "convnext",
-}
-CHAINS = (
-    "act_swap",
-    "act_swap_qat",
-    "act_swap_prune_qat",
-    "distill_repvgg",
-    "distill_resnet1d",
-    "distill_prune_qat",
-    "prune_qat",
-    "ptq_dynamic",
-)
+FAMILIES = ("vit", "deit", "effnetv2", "convnext", "resnet1d")
+QUICK_PAIRS = (("prune", "deit"), ("ptq", "vit"), ("qat", "resnet18d"))  # of each kind of stage one; the rest is slow
 # Models whose weights outweigh the names in their files.
 SIZES = TINY | {
     "vit": ["model.dim=96", "model.depth=2", "model.heads=2", "model.mlp_dim=192"],
@@ -193,15 +176,20 @@ def check_files(folder, one):
 
 
 @pytest.mark.parametrize(
-    "compression",
+    ("compression", "model"),
     [
-        pytest.param(name, marks=pytest.mark.slow if name in CHAINS else ())
-        for name in COMPRESSIONS
-        if name not in OWN_LANE
+        *QUICK_PAIRS,
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in itertools.product(COMPRESSIONS, FAMILIES)
+            if pair not in QUICK_PAIRS and pair[0] not in ("none", *OWN_LANE)
+        ),
     ],
 )
-def test_compression(compress, compression):
-    result, folder = compress(compression, FAMILY.get(compression, "vit"))
+def test_every_compression_of_every_family(compress, compression, model):
+    if (compression, model) in NOT_SHRUNK_OR_RUN:
+        pytest.skip(NOT_SHRUNK_OR_RUN[compression, model])
+    result, folder = compress(compression, model)
     check(result, folder, compression)
     for one in result.variants:
         check_files(folder, one)
@@ -224,17 +212,6 @@ def test_bf16(compress, model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["vit", "deit", "effnetv2", "convnext", "resnet1d"])
-@pytest.mark.parametrize("compression", [name for name in COMPRESSIONS if name not in ("none", *OWN_LANE)])
-def test_every_compression_of_every_family(compress, compression, model):
-    if (compression, model) in NOT_SHRUNK_OR_RUN:
-        pytest.skip(NOT_SHRUNK_OR_RUN[compression, model])
-    result, folder = compress(compression, model)
-    check(result, folder, compression)
-    for one in result.variants:
-        check_files(folder, one)
-
-
 def test_zeros_survive_quantization_aware_training(compress):
     result, folder = compress("prune_qat", "effnetv2")
     prune, quantize = result.variants[1:]
