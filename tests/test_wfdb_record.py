@@ -100,7 +100,16 @@ def test_signals_without_any_name_are_refused_once(record):
 
 @pytest.mark.parametrize(
     ("written", "said"),
-    [("µV", "µV"), ("μV", "µV"), ("uV", "uV"), ("㎶", "µV"), ("V", "V"), ("millivolts", None), ("MV", None)],
+    [
+        ("µV", "µV"),
+        ("μV", "µV"),
+        ("uV", "uV"),
+        ("㎶", "µV"),
+        ("Î¼V", "µV"),
+        ("V", "V"),
+        ("millivolts", None),
+        ("MV", None),
+    ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_units_in_any_writing(tmp_path, written, said, encoding):

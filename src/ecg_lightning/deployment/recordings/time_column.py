@@ -18,6 +18,7 @@ _PER_SECOND = {
     1e3: {"ms", "msec", "msecs", "millisecond", "milliseconds", "millisekunden"},
     1e6: {"us", "μs", "usec", "microsecond", "microseconds", "mikrosekunden"},
 }
+_CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)", re.ASCII)
 _HEADINGS = {"t", "time", "times", "timestamp", "timestamps", "elapsed", "zeit", "temps", "tiempo", "tempo"}
 _TOLERANCE = 0.02
 
@@ -39,8 +40,20 @@ def check_time(frame: pd.DataFrame, names: Sequence[str], units: Sequence[str | 
     for place, name in enumerate(names):
         words = _words(name)
         is_time = bool(_HEADINGS & set(words)) or any(set(words[:1]) & known for known in _PER_SECOND.values())
-        if is_time and frame[place].dtype.kind in "iuf" and len(frame) > 1:
+        if not is_time or len(frame) < 2:
+            continue
+        if frame[place].dtype.kind in "iuf":
             _check(frame[place].to_numpy(dtype=np.float64), name, [*words, *_words(units[place] or "")], rate)
+        elif (clock := _read_clock(frame[place])) is not None:
+            _check(clock, name, ["s"], rate)
+
+
+def _read_clock(column: pd.Series) -> np.ndarray | None:
+    """Return the seconds of times such as `0:00.010` and `2020-01-01T12:30:00.010Z`; None where a cell holds none."""
+    found = [match for cell in column if (match := _CLOCK.search(str(cell)))]
+    if len(found) < len(column):
+        return None
+    return np.array([int(one[1] or 0) * 3600 + int(one[2]) * 60 + float(one[3].replace(",", ".")) for one in found])
 
 
 def _words(heading: str) -> list[str]:
