@@ -42,6 +42,8 @@ def test_a_record_is_read_by_any_of_its_names(tmp_path):
     assert agrees(read(plain.with_name("B.v2.dat")))
     with pytest.raises(DataError, match=r"nothing\.hea is not beside it.*It is not there"):
         read(tmp_path / "nothing.mat")
+    with pytest.raises(DataError, match="it is a folder; name the records in it"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(

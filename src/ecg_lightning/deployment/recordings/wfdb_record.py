@@ -98,11 +98,12 @@ def _header_path(path: Path) -> Path:
     if path.suffix.lower() == ".hea":
         return path
     record = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
-    header_path = record.with_name(f"{record.name}.hea")
-    in_capitals = record.with_name(f"{record.name}.HEA")
-    if not header_path.exists() and in_capitals.exists():
-        return in_capitals
+    in_capitals, header_path = (record.parent / f"{record.name}{suffix}" for suffix in (".HEA", ".hea"))
     if not header_path.exists():
+        if in_capitals.exists():
+            return in_capitals
+        if path.is_dir():
+            raise RecordError("it is a folder; name the records in it, such as FOLDER/*.hea")
         known = "" if path.exists() else " It is not there, either."
         raise RecordError(
             f"it is no table (.csv, .tsv, .txt) and no .npy file, and {header_path.name} is not beside it.{known}"
