@@ -132,7 +132,7 @@ def test_what_no_ecg_does_is_refused(kind, name, millivolts, rate, match, tmp_pa
         (spoilt("V2", 1e300), r"lead V2 spans 1e\+300 mV, .* its sample 301 is 1e\+300 mV"),
         (np.where(TIME == 3, 9999, ECG), "its sample 301 is 1e.04 mV"),
         (np.where(LEAD["V3"], 1000, 1) * ECG, "lead V3 spans .* the units or gain of this lead"),
-        (1000 * ECG, "they look like µV: give --units uV"),
+        (1000 * ECG, "give --units uV if they are µV"),
     ],
 )
 def test_a_damaged_value_is_told_from_other_units(millivolts, match, tmp_path):

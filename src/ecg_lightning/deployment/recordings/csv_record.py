@@ -65,6 +65,8 @@ def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: 
         rows = _rows(lines[table.first_row :], wanted, table.first_row)
         n_total = len(rows) + _count_rows(text)
     _check_rate(table, rate)
+    if table.preamble.scale:
+        notes.append(f"the line {table.preamble.scale[:60]!r} above its rows was not applied: check its values' units")
     frame = _parse(rows[:wanted], table)
     if table.names is None:
         columns = _unnamed_columns(table)
