@@ -63,6 +63,7 @@ DIALECTS = {
     "pandas_semicolons": pd.DataFrame(TABLE, columns=NAMES).to_csv(sep=";", index=False),
     "quoted_units_with_comma": named('"{}, mV"') + ROWS,
     "in_units": named("{} in mV") + ROWS,
+    "minus_sign": named("{}") + ROWS.replace("-", "\N{MINUS SIGN}"),
     "dot_units": named("{}.mV") + ROWS,
     "joined_units": named("{}mV") + ROWS,
     "suffix_lead": named("{} lead") + ROWS,
@@ -113,9 +114,11 @@ def test_column_numbers_are_names_and_no_samples(text, notes, tmp_path):
     [
         (named("{} [uV]") + rows(1000 * TABLE), "converted from uV to mV, as its header row says"),
         (named("{}_µV") + rows(1000 * TABLE), "converted from µV to mV, as its header row says"),
+        (named("{} [µ V]") + rows(1000 * TABLE), "converted from µ V to mV, as its header row says"),
         (named("{}") + named("uV") + rows(1000 * TABLE), "converted from uV to mV, as its header row says"),
         (named("{}", names=EIGHT) + rows(TABLE[:, PLACES]), "computed from I and II: III, aVR, aVL, aVF"),
         ("time," + named("{}") + rows(TIMED), "left out: time"),
+        ("Gain 9\n" + named("{}") + ROWS, "the line 'Gain 9' above its rows was not applied: check its values' units"),
         ("Time (ms)," + named("{}") + rows(TIMED * [1000, *[1] * 12]), "left out: Time (ms)"),
         ("sample," + named("{}") + rows(TIMED * [100, *[1] * 12]), "left out: sample"),
         ("a\x1b]0;title\x07," + named("{}") + rows(TIMED), r"left out: a\x1b]0;title\x07"),
@@ -142,6 +145,9 @@ def test_units_that_are_assumed_are_said(text, tmp_path):
 
 FIRST = rows(TABLE[:5])
 MICRO = rows(1000 * TABLE)
+GAP = TIMED + 3 * (np.arange(1000) >= 500)[:, None] * (np.arange(13) == 0)
+CLOCK = "".join(f"2020-01-01T00:00:{i / 500:06.3f}Z,{row}\n" for i, row in enumerate(ROWS.splitlines()))
+GROUPED = "".join(";".join(f"{round(5000 * v):,}".replace(",", ".") for v in row) + "\n" for row in TABLE)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +183,13 @@ def test_statements_above_a_table_are_read(above, tmp_path):
         ("sample_time," + named("{}") + rows(TIMED / 5), "column sample_time advances by 0.002 a row"),
         ("elapsedTime," + named("{}") + rows(TIMED / 5), "column elapsedTime advances by 0.002 a row"),
         ("Time (ms)," + named("{}") + rows(TIMED * [100, *[1] * 12]), "column Time .ms. advances by 1 a row"),
+        ("time," + named("{}") + rows(GAP), "column time advances by 3.01 below sample 500 and by 0.01 elsewhere"),
+        ("# 500 samples per second\n" + ROWS, "says a sampling rate of 500 Hz, and --rate says 100"),
+        ("sampling_rate_hz,500\n" + named("{}") + ROWS, "says a sampling rate of 500 Hz, and --rate says 100"),
+        ("Time," + named("{}") + CLOCK, "column Time advances by 0.002 a row, which is not 100 Hz"),
+        (named("{}", ";") + GROUPED, "'.' may stand between thousands in it, as '.*' beside whole numbers below 1000"),
+        (named("{}", ";") + rows(TABLE[:9], ";", ",") + rows(TABLE, ";"), "column I holds '0.5.*' in sample 10"),
+        (named("{} (counts)") + ROWS, "lead I: its units are 'counts', which are not of voltage"),
         ("Time," + named("{}") + "ms," + named("mV") + rows(TIMED * [100, *[1] * 12]), "column Time advances by 1 a"),
         (named("{}") + FIRST + "\n" + ROWS, "line 7 is blank, between rows of samples"),
         (named("{}") + FIRST + " \n\n" + ROWS, "line 7 is blank, between rows of samples"),

@@ -119,6 +119,7 @@ def test_two_seeds_cannot_tell():
         assert paired.verdict(found.f1, found.of) == f"{said} (two seeds cannot tell)"
     alone = paired.compare(paired.Scores(two, two), paired.Scores(two[:1] - 0.1, two[:1] - 0.1))
     assert paired.verdict(alone.f1, alone.of) == "better (one run)"
+    assert paired.verdict(bootstrap.Interval(*[float("nan")] * 3), alone.of) == "nothing to compare"
 
 
 @pytest.mark.parametrize("n_seeds", [(3, 2), (3, 3), (1, 3), (5, 3)])

@@ -75,12 +75,17 @@ KINDS = pytest.mark.parametrize("kind", ["wfdb", "csv", "npy"])
         ("small", ECG / 10, 100, "its amplitude is below that of the records trained on"),
         ("padded", np.where(TIME < 7, ECG, 0), 100, "3 of the 10 s are flat in all leads"),
         ("half_flat", np.where(TIME < 5, ECG, 0), 100, "5 of the 10 s are flat in all leads"),
+        ("short_ends", np.where((TIME < 0.6) | (TIME >= 9.2), 0, ECG), 100, "1.4 of the 10 s are flat in all leads"),
         ("lead_off", np.where(LEAD["V3"] & (TIME > 6), 0, ECG), 100, "lead V3 is flat for up to 4"),
         ("clipped", np.clip(ECG, -0.15, 0.15), 100, "clipped: the largest or smallest value is held"),
         ("offset", ECG + 30 * LEAD["V2"], 100, "lead V2 lies 30 mV off zero, farther than PTB-XL's records do"),
         ("gain", np.where(LEAD["AVF"], 1.5, 1) * ECG, 100, "its limb leads contradict each other by"),
         ("baseline", ECG + 0.5 * LEAD["AVL"], 100, "the offsets of its limb leads contradict each other by 0.5 mV"),
         ("slow", heartbeats(np.arange(1000) / 500), 100, "check the sampling rate, which is given as 100 Hz"),
+        ("half", heartbeats(np.arange(1000) / 200), 100, "seems to be 38 a minute, and its beats are slower than"),
+        ("twice", heartbeats(np.arange(1000) / 50), 100, "seems to be 150 a minute, and its beats are faster than"),
+        ("noisy_lead", np.where(LEAD["V2"], noise(), ECG), 100, "lead V2 has more noise or hum than ECG"),
+        ("copied", np.where(LEAD["V2"], ECG[6], ECG), 100, "leads V1, V2 hold the same samples"),
         ("noisy", (ECG + noise()) / 2, 100, "it has more fast content than the records trained on"),
     ],
 )  # fmt: skip
@@ -127,7 +132,7 @@ def test_what_no_ecg_does_is_refused(kind, name, millivolts, rate, match, tmp_pa
         (spoilt("V2", 1e300), r"lead V2 spans 1e\+300 mV, .* its sample 301 is 1e\+300 mV"),
         (np.where(TIME == 3, 9999, ECG), "its sample 301 is 1e.04 mV"),
         (np.where(LEAD["V3"], 1000, 1) * ECG, "lead V3 spans .* the units or gain of this lead"),
-        (1000 * ECG, "they look like µV: give --units uV"),
+        (1000 * ECG, "give --units uV if they are µV"),
     ],
 )
 def test_a_damaged_value_is_told_from_other_units(millivolts, match, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import wfdb
 from recordings import EIGHT, MODEL, digital, edit, heartbeats, write_wfdb
+from scipy.io import savemat
 
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.recordings import wfdb_record
@@ -41,6 +42,45 @@ def test_a_record_is_read_by_any_of_its_names(tmp_path):
     assert agrees(read(plain.with_name("B.v2.dat")))
     with pytest.raises(DataError, match=r"nothing\.hea is not beside it.*It is not there"):
         read(tmp_path / "nothing.mat")
+    with pytest.raises(DataError, match="it is a folder; name the records in it"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("array", "level", "storage", "match"),
+    [
+        (
+            "int16",
+            "4",
+            "16",
+            "from byte 24 on, and its header describes 12 rows of format 16 from byte 0",
+        ),
+        ("int32", "4", "16+24", "12 rows of 32-bit integers from byte 24 on"),
+        ("float64", "4", "16+24", "12 rows of 64-bit floats"),
+        ("transposed", "4", "16+24", "1000 rows of 16-bit integers"),
+        (
+            "int16",
+            "5",
+            "16+24",
+            "is a MATLAB file of version 5.0, and a WFDB header can only",
+        ),
+    ],
+)
+def test_matlab_files_that_their_header_does_not_describe_are_refused(array, level, storage, match, tmp_path):
+    record = write_wfdb(tmp_path, digital(TRUTH), suffix=".mat", storage=storage)
+    values = digital(TRUTH).T.astype("i2") if array == "transposed" else digital(TRUTH).astype(array)
+    savemat(record.with_suffix(".mat"), {"val": values}, format=level)
+    with pytest.raises(DataError, match=match):
+        read(record)
+
+
+def test_matlab_files_of_level_4_are_read_beside_headers_in_capitals(tmp_path):
+    record = write_wfdb(tmp_path, digital(TRUTH), suffix=".MAT", storage="16+24")
+    savemat(record.with_suffix(".mat"), {"val": digital(TRUTH).astype("i2")}, format="4")
+    record.with_suffix(".mat").replace(record.with_suffix(".MAT"))
+    record.with_suffix(".hea").rename(record.with_suffix(".HEA"))
+    for name in ("own", "own.HEA", "own.MAT"):
+        assert agrees(read(tmp_path / name))
 
 
 def test_line_ends_of_old_systems_are_read(record):
@@ -62,7 +102,16 @@ def test_signals_without_any_name_are_refused_once(record):
 
 @pytest.mark.parametrize(
     ("written", "said"),
-    [("µV", "µV"), ("μV", "µV"), ("uV", "uV"), ("㎶", "µV"), ("V", "V"), ("millivolts", None), ("MV", None)],
+    [
+        ("µV", "µV"),
+        ("μV", "µV"),
+        ("uV", "uV"),
+        ("㎶", "µV"),
+        ("Î¼V", "µV"),
+        ("V", "V"),
+        ("millivolts", None),
+        ("MV", None),
+    ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_units_in_any_writing(tmp_path, written, said, encoding):

@@ -63,11 +63,12 @@ def test_an_intact_folder_is_right_and_only_read(ptbxl: Path) -> None:
     assert contents(ptbxl) == before
 
 
-@pytest.mark.parametrize("form", ["{} {}", "{} *{}", "{}\t{}", "{}  ./{}", "{}  {}\r"])
+@pytest.mark.parametrize("form", ["{} {}", "{} *{}", "{}\t{}", "{}  ./{}", "{}  {}\r", "\ufeff{}  {}"])
 def test_other_forms_of_the_checksum_list(ptbxl: Path, form: str) -> None:
     path = ptbxl / "SHA256SUMS.txt"
     lines = [line.split("  ") for line in path.read_text().splitlines()]
-    path.write_text("".join(form.format(digest.upper(), name) + "\n" for digest, name in lines), newline="")
+    text = "\n".join(form.removeprefix("\ufeff").format(digest.upper(), name) for digest, name in lines) + "\n"
+    path.write_text("\ufeff" * form.startswith("\ufeff") + text, encoding="utf-8", newline="")
     assert problems(ptbxl) == {}
     flip(ptbxl / f"{RECORD}.dat")
     assert only(problems(ptbxl), "files that are not as listed") == [f"{RECORD}.dat"]
@@ -217,6 +218,15 @@ def test_lists_that_lie_are_refused_by_line(ptbxl: Path) -> None:
     assert only(found, "malformed lines") == ["line 246: 'hello'", f"line 247: another digest of {RECORD}.dat"]
     pipe(path)
     assert "named pipe" in only(problems(ptbxl), "lists of checksums that cannot be read")[0]
+
+
+@pytest.mark.parametrize(("kept", "unlisted"), [(0, ["ptbxl_database.csv"]), (-1, [])])
+def test_a_list_that_was_cut_hides_no_table(ptbxl: Path, kept: int, unlisted: list[str]) -> None:
+    path = ptbxl / "SHA256SUMS.txt"
+    lines = sorted(path.read_text().splitlines(keepends=True), key=lambda line: line.split()[1])
+    path.write_text("".join(lines[:kept]))
+    found = only(problems(ptbxl), "tables that SHA256SUMS.txt does not list")
+    assert found == [*unlisted, "scp_statements.csv"]
 
 
 def test_a_folder_without_signals_is_not_right(ptbxl: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from functools import partial
 from math import ceil
@@ -177,7 +178,7 @@ def _lead(name: str | None) -> str:
     found = (name or "").strip().upper()
     for prefix in ("MDC_ECG_", "LEAD", "_", "-", " "):
         found = found.removeprefix(prefix)
-    return found
+    return re.sub(r"^[CV][ _-]?(?=[1-6]$)", "V", found)
 
 
 def _to_model(signals_CT: Signals, rate: float) -> Signals:

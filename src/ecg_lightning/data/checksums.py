@@ -58,7 +58,7 @@ def read_checksums(root: Path) -> ChecksumList | None:
         OSError: it cannot be read.
     """
     try:
-        text = read_regular(root / SUMS_NAME, MAX_FILE_BYTES).decode(errors="backslashreplace")
+        text = read_regular(root / SUMS_NAME, MAX_FILE_BYTES).decode("utf-8-sig", errors="backslashreplace")
     except FileNotFoundError:
         return None
     found = ChecksumList()

@@ -237,6 +237,8 @@ def _check_checksums(root: Path, files: set[str], track: Track[str]) -> tuple[Ch
     check.add("files that cannot be read", compared.unreadable)
     check.add(f"paths of {SUMS_NAME} that lead out of the folder (not read)", listed.outside)
     check.add(f"malformed lines of {SUMS_NAME}", listed.malformed)
+    unlisted = sorted((files & {*TABLES}) - listed.digests.keys())
+    check.add(f"tables that {SUMS_NAME} does not list (it was cut), so that their changes cannot be seen", unlisted)
     if compared.absent:
         places = Counter(f"{path.partition('/')[0]}/" if "/" in path else path for path in compared.absent)
         named = ", ".join(f"{place} {count:,}" if place.endswith("/") else place for place, count in places.items())

@@ -99,7 +99,9 @@ def _read(
         return reading, True, "check the gain and units in its header"
     if rate is None:
         raise RecordError("this format does not say its sampling rate; give it with --rate HZ")
-    way_out = "check the file's units" if units == "uV" else "they look like µV: give --units uV"
+    way_out = (
+        "check the file's units" if units == "uV" else "give --units uV if they are µV, and convert counts of an ADC"
+    )
     if suffix in csv_record.SUFFIXES:
         reading, named = read_csv(path, rate, units, window, notes)
         return reading, named, way_out

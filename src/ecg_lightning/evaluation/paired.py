@@ -108,10 +108,14 @@ def compare(recipe: Scores, reference: Scores, shared: bool = False) -> Differen
 def verdict(interval: Interval, of: str = "") -> str:
     """Return `better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`.
 
+    Scores of records without a positive or a negative of any class are NaN, and compare nothing.
+
     Args:
         interval: of a difference.
         of: see `Difference`; said with a difference that is shown, and always of two seeds.
     """
+    if math.isnan(interval.value):
+        return "nothing to compare"
     said = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no difference shown"
     return f"{said} ({of})" if of and (said != "no difference shown" or of == _TOO_FEW[2]) else said
 

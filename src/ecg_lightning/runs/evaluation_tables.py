@@ -209,6 +209,8 @@ def _value(score: Interval) -> str:
 
 
 def _signed(change: Interval) -> str:
+    if change.value != change.value:
+        return "–"
     return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
 
 

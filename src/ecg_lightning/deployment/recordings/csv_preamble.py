@@ -16,11 +16,16 @@ _UNITS = re.compile(
     re.IGNORECASE,
 )
 _IN_UNITS = re.compile(r"\bin\s+[(\[]?([^\s,;.)\]]{2,})", re.IGNORECASE)
+_SCALE = re.compile(r"\b(?:gain|resolution|verst[äa]rkung|aufl[öo]sung|scal(?:e|ing)|lsb|adu)\b[^\d]*\d", re.IGNORECASE)
 _VALUE = r"\W*?(?:[(\[]\s*(k?)hz\s*[)\]])?[\s:=,;|\"']+(\d{1,9}(?:[.,]\d{1,9})?)[\"']?[\s,;]*"
 _RATES = (
     re.compile(
-        rf"\b(?:sampl(?:e|ing)[ _-]?(?:rate|freq(?:uency)?)|abtast(?:rate|frequenz)|fs|sfreq){_VALUE}(k?)",
+        r"\b(?:sampl(?:e|ing)[ _-]?(?:rate|freq(?:uency)?)|abtast(?:rate|frequenz)|[ée]chantillonnage|de muestreo"
+        rf"|fs|sr|sfreq)(?:_hz)?{_VALUE}(k?)",
         re.IGNORECASE,
+    ),
+    re.compile(
+        r"()\b(\d{1,9}(?:[.,]\d{1,9})?)\s*(k?)(?:sps\b|samples?\s*(?:/|per)\s*s(?:ec(?:ond)?)?\b)", re.IGNORECASE
     ),
     re.compile(rf"^\W*(?:rate|freq(?:uency)?){_VALUE}(k?)hz\b", re.IGNORECASE),  # not the heart rate
 )
@@ -33,10 +38,12 @@ class Preamble:
     Attributes:
         units: of voltage, as written.
         rate: sampling rate, Hz.
+        scale: the line that gives a gain or resolution.
     """
 
     units: str | None
     rate: float | None
+    scale: str | None
 
 
 def read_statements(lines: Iterable[str]) -> Preamble:
@@ -47,6 +54,7 @@ def read_statements(lines: Iterable[str]) -> Preamble:
     """
     units: str | None = None
     rate: float | None = None
+    scale: str | None = None
     for line in (line[:_LONGEST] for line in lines):
         if found := _UNITS.search(line):
             if millivolts(found[1]) is None:
@@ -57,7 +65,9 @@ def read_statements(lines: Iterable[str]) -> Preamble:
             units = found[1]
         elif (found := _IN_UNITS.search(line)) and millivolts(found[1]) is not None:
             units = found[1]
+        if _SCALE.search(line):
+            scale = line.strip()
         for pattern in _RATES:
             if found := pattern.search(line):
                 rate = float(found[2].replace(",", ".")) * (1000 if found[1] or found[3] else 1)
-    return Preamble(units, rate)
+    return Preamble(units, rate, scale)

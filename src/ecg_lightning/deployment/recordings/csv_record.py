@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 
 from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.csv_dialect import MISSING, Table, understand
+from ecg_lightning.deployment.recordings.csv_dialect import MISSING, Dialect, Table, understand
 from ecg_lightning.deployment.recordings.input_file import open_regular
 from ecg_lightning.deployment.recordings.lead_names import LEAD_SETS, complete, find_leads, say, spell
 from ecg_lightning.deployment.recordings.time_column import check_time
@@ -31,6 +31,9 @@ _PREAMBLE = 200  # lines before the first sample, at most
 _LONG_CELL = 64  # characters
 _LONG_LINE = 1000  # characters of other columns, such as comments
 _RATE_TOLERANCE = 0.02
+_MINUS = "\N{MINUS SIGN}"
+_BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:[.,]\d{3})+", re.ASCII)
 _PANDAS_TOO_MANY = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
@@ -62,14 +65,19 @@ def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: 
         rows = _rows(lines[table.first_row :], wanted, table.first_row)
         n_total = len(rows) + _count_rows(text)
     _check_rate(table, rate)
+    if table.preamble.scale:
+        notes.append(f"the line {table.preamble.scale[:60]!r} above its rows was not applied: check its values' units")
     frame = _parse(rows[:wanted], table)
     if table.names is None:
-        values_TC = _numbers(frame, table, _unnamed_columns(table))
+        columns = _unnamed_columns(table)
+        _refuse_thousands(rows[:wanted], table.dialect, columns)
+        values_TC = _numbers(frame, table, columns)
         if first := table.columns[0]:
             notes.append("left out: column 1" if first == 1 else f"left out: columns 1 to {first}")
         return Reading(values_TC.T * _factor(table.preamble.units, units, notes), rate, n_total), False
     places = find_leads(table.names, notes)
     factors = _factors(table, places, units, notes)
+    _refuse_thousands(rows[:wanted], table.dialect, list(places.values()))
     values_TC = _numbers(frame, table, list(places.values()))
     check_time(frame, table.names, table.units, rate)
     found = {lead: values_TC[:, number] * factors[lead] for number, lead in enumerate(places)}
@@ -93,7 +101,7 @@ def _read_lines(text: TextIO, limit: int) -> list[str]:
     while len(lines) < limit and (line := text.readline(_MAX_LINE)):
         if len(line) == _MAX_LINE:
             raise RecordError(f"line {len(lines) + 1} is longer than {_MAX_LINE:,} characters: rows are samples")
-        lines.append(line)
+        lines.append(line.replace(_MINUS, "-"))
     return lines
 
 
@@ -175,6 +183,25 @@ def _rows(lines: Sequence[str], wanted: int, above: int) -> list[str]:
     return rows
 
 
+def _refuse_thousands(rows: Sequence[str], dialect: Dialect, columns: Sequence[int]) -> None:
+    """Refuse whole numbers with signs between thousands, as in `2.345` beside `595`, which look like decimals."""
+    example, has_small = "", False
+    for row in rows:
+        cells = dialect.split(row)
+        for cell in (cells[column] for column in columns if column < len(cells)):
+            if _THOUSANDS.fullmatch(cell) and dialect.decimal in cell:
+                example = cell
+            elif _BELOW_THOUSAND.fullmatch(cell):
+                has_small = True
+            else:
+                return
+    if example and has_small:
+        raise RecordError(
+            f"{dialect.decimal!r} may stand between thousands in it, as {example!r} beside whole numbers below 1000; "
+            "write whole numbers without it, and decimals with a fixed number of digits"
+        )
+
+
 def _parse(rows: Sequence[str], table: Table) -> pd.DataFrame:
     import pandas as pd
 
@@ -214,20 +241,17 @@ def _numbers(frame: pd.DataFrame, table: Table, columns: Sequence[int]) -> Float
     """(T, columns) numbers; NaN where a value is missing."""
     for column in columns:
         if frame[column].dtype.kind not in "iuf":
-            row, cell = _first_word(frame[column])
+            row, cell = _first_word(frame[column], table.dialect.decimal)
             name = table.names[column] if table.names else f"{column + 1}"
             raise RecordError(f"it is no table of numbers: column {name[:30]} holds {cell[:30]!r} in sample {row + 1}")
     return frame[list(columns)].to_numpy(dtype=np.float64)
 
 
-def _first_word(column: pd.Series) -> tuple[int, str]:
+def _first_word(column: pd.Series, decimal: str) -> tuple[int, str]:
     """Place and text of the first cell that is no number."""
-    import pandas as pd
-
-    try:
-        numbers = pd.to_numeric(column, errors="coerce")
-    except (ValueError, OverflowError):  # a whole number of hundreds of digits
-        place = int(np.argmax([len(str(cell)) for cell in column]))
-        return place, str(column.iloc[place])
-    row = int(np.argmax((numbers.isna() & column.notna()).to_numpy()))
-    return row, str(column.iloc[row])
+    cells = [str(cell).strip() for cell in column.where(column.notna(), "0")]
+    numbers = re.compile(rf"[+-]?(?:\d+{re.escape(decimal)}?\d*|{re.escape(decimal)}\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+    words = (place for place, cell in enumerate(cells) if not numbers.fullmatch(cell))
+    # Without a word, the column holds a whole number of hundreds of digits.
+    place = next(words, max(range(len(cells)), key=lambda place: len(cells[place])))
+    return place, cells[place]

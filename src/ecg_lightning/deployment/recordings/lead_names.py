@@ -27,7 +27,7 @@ LEAD_SETS = (
 
 _LONGEST_NAME = 100  # characters; patterns take long on longer ones
 _QUOTES = "'\"`´‘’“”"
-_BRACKETED = re.compile(r"(.*\S)\s*[(\[{]\s*(\S+)\s*[)\]}]")
+_BRACKETED = re.compile(r"(.*\S)\s*[(\[{]\s*(\S(?:.*\S)?)\s*[)\]}]")
 _VOLTS = r"(?:m|milli|u|μ|micro|n)v(?:olts?)?"
 _SUFFIXED = re.compile(rf"(.*?[^\s_/.,-])(?:([\s_.,-]+(?:in\s+)?|)({_VOLTS})|\s*/\s*(\S+))", re.IGNORECASE)
 # A single hyphen separates; one behind another separator is a sign, as in `Lead -aVR`.
@@ -59,7 +59,7 @@ def split_units(name: str) -> tuple[str, str | None]:
         return name, None
     name = unicodedata.normalize("NFKC", name).strip().strip(_QUOTES).strip()
     match = _BRACKETED.fullmatch(name)
-    if match and millivolts(match[2]) is not None:
+    if match and (millivolts(match[2]) is not None or standard_name(match[1])):
         return match[1], match[2]
     match = _SUFFIXED.fullmatch(name)
     units = match and (match[3] or match[4])

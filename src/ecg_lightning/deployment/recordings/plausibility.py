@@ -6,6 +6,7 @@ What no ECG does is refused. What no or hardly any record of PTB-XL does is said
 
 from __future__ import annotations
 
+import statistics
 from functools import reduce
 from itertools import combinations
 
@@ -47,13 +48,17 @@ _UNUSUAL_REST_OFFSET_MV = 0.1  # PTB-XL: 0.0005 at most
 
 _FLAT_MV = 0.005  # peak to peak within a block
 _BLOCK_S = 0.02
-_FLAT_S = 1.0  # PTB-XL: 0.3 at most in all leads
+_FLAT_S = 1.0  # of one lead
+_ALL_FLAT_S = 0.5  # PTB-XL: 0.3 at most
 _RAIL_S = 0.03  # a stay at the extreme value that a peak hardly explains
 _CLIPPED_S = 0.2  # all of them together
 _LEAST_ECG_S = 2.0  # that is not flat: a few beats
 
 _BEATS_PER_MINUTE = (25, 210)  # the detector's on PTB-XL: 99.9% from 23 to 167, and 182 at most
 _FAST_SHARE = (0.004, 0.5)  # PTB-XL: 0.006 to 0.48
+# Heart rate times the root of the share: both grow where a recording seems to run too fast. PTB-XL: 99.6% are between;
+# read at half and at twice their rate, 3% and 17% of its records get no note on it.
+_SPEED = (6.5, 70.0)
 _RHYTHM_S = 5.0  # a shorter recording may have one beat
 
 
@@ -80,6 +85,7 @@ def check_plausible(signals_CT: Floats, rate: float, named: bool, way_out: str, 
     _check_limb_leads(signals_CT[:6], rate, named, off[:6], clipped_CT[:6], notes)
     signals_CT = _check_offset(signals_CT, notes)
     _check_flat(signals_CT, rate, off, notes)
+    _check_copies(signals_CT, off, notes)
     _check_beats(signals_CT, rate, notes)
     return signals_CT
 
@@ -89,7 +95,7 @@ def _say(chosen_C: Booleans, verb: str) -> str:
 
 
 def _check_amplitude(signals_CT: Floats, peak_to_peak_C: Floats, way_out: str, notes: list[str]) -> None:
-    largest, median = float(peak_to_peak_C.max()), float(np.median(peak_to_peak_C))
+    largest, median = float(peak_to_peak_C.max()), statistics.median(peak_to_peak_C.tolist())
     place = int(peak_to_peak_C.argmax())
     lead = say([LEADS[place]])
     if largest > _LARGEST_MV:
@@ -158,17 +164,20 @@ def _check_limb_leads(
     if not usable_T.all():
         limb_CT = limb_CT[:, usable_T]
     median_C = np.median(limb_CT, axis=1, keepdims=True)
-    rest_CT = identities @ (limb_CT - median_C)
+    sums_CT = identities @ limb_CT
+    rest_CT = sums_CT - identities @ median_C
     size = _rms((limb_CT - median_C)[present])
     _refuse_contradiction(_rms(rest_CT) / size if size else 0.0, named)
     largest = float(np.sqrt(np.mean(rest_CT**2, axis=1).max()))
-    offset = float(np.abs(np.median(rest_CT + identities @ median_C, axis=1)).max())
     if largest > _UNUSUAL_REST * size or (largest > _UNUSUAL_REST_MV and largest > _NOTICEABLE_REST * size):
         notes.append(
             f"its limb leads contradict each other by {largest:.2g} mV, where II must be I + III: leads may be "
             "interchanged, or differ in their gain or filters"
         )
-    elif offset > _UNUSUAL_REST_OFFSET_MV:
+    elif (
+        np.abs(sums_CT).max() > _UNUSUAL_REST_OFFSET_MV  # else the medians are not larger, and need no search
+        and (offset := float(np.abs(np.median(sums_CT, axis=1)).max())) > _UNUSUAL_REST_OFFSET_MV
+    ):
         notes.append(
             f"the offsets of its limb leads contradict each other by {offset:.2g} mV, where II must be I + III: check "
             "the baselines"
@@ -216,20 +225,33 @@ def _check_flat(signals_CT: Floats, rate: float, off: Booleans, notes: list[str]
     flat_CB: Booleans = (reduce(np.maximum, samples) - reduce(np.minimum, samples)) <= _FLAT_MV
     seconds = signals_CT.shape[1] / rate
     least = round(_FLAT_S * rate / width)
-    if blocks := _in_long_runs(np.all(flat_CB, axis=0), least):
-        if (left := seconds - blocks * width / rate) < _LEAST_ECG_S:
-            raise RecordError(
-                f"all leads are flat but for {left:.2g} of the {seconds:g} s, and an ECG needs at least "
-                f"{_LEAST_ECG_S:g} s; check the electrodes, or cut out a part that was recorded"
-            )
+    all_flat_B: Booleans = np.all(flat_CB, axis=0)
+    long_flat = _in_long_runs(all_flat_B, least) * width / rate
+    if long_flat and (left := seconds - long_flat) < _LEAST_ECG_S:
+        raise RecordError(
+            f"all leads are flat but for {left:.2g} of the {seconds:g} s, and an ECG needs at least "
+            f"{_LEAST_ECG_S:g} s; check the electrodes, or cut out a part that was recorded"
+        )
+    if blocks := _in_long_runs(all_flat_B, round(_ALL_FLAT_S * rate / width)):
         notes.append(f"{blocks * width / rate:.2g} of the {seconds:g} s are flat in all leads: only the rest is an ECG")
         return
+    counts_CB = np.zeros((len(LEADS), n_blocks + 1), dtype=int)
+    np.cumsum(flat_CB, axis=1, out=counts_CB[:, 1:])
+    has_run_C = (counts_CB[:, least:] - counts_CB[:, :-least] == least).any(axis=1)
     blocks_C = np.zeros(len(LEADS), dtype=int)
-    for lead in np.flatnonzero(~off & (flat_CB.sum(axis=1) >= least)):
+    for lead in np.flatnonzero(~off & has_run_C):
         blocks_C[lead] = _in_long_runs(flat_CB[lead], least)
     if blocks_C.any():
         longest = blocks_C.max() * width / rate
         notes.append(f"{_say(blocks_C > 0, 'is')} flat for up to {longest:.2g} of the {seconds:g} s")
+
+
+def _check_copies(signals_CT: Floats, off: Booleans, notes: list[str]) -> None:
+    """Say which leads hold the very same samples, which no two leads of PTB-XL do."""
+    first: dict[bytes, str] = {}
+    for lead, signal_T, is_off in zip(LEADS, signals_CT, off, strict=True):
+        if not is_off and (other := first.setdefault(signal_T.tobytes(), lead)) != lead:
+            notes.append(f"{say([other, lead])} hold the same samples: one of them may be a copy")
 
 
 def _in_long_runs(mask_T: Booleans, least: int) -> int:
@@ -260,6 +282,8 @@ def _check_clipping(signals_CT: Floats, rate: float, notes: list[str]) -> Boolea
 
 def _check_beats(signals_CT: Floats, rate: float, notes: list[str]) -> None:
     seconds = signals_CT.shape[1] / rate
+    if seconds < _LEAST_ECG_S:  # which need not hold a beat
+        return
     beats = find_beats(Window(RATE_HZ, int(seconds * RATE_HZ)).resample(signals_CT, rate))
     if not beats.found:
         raise RecordError(
@@ -269,6 +293,14 @@ def _check_beats(signals_CT: Floats, rate: float, notes: list[str]) -> None:
     if seconds >= _RHYTHM_S and not slow <= beats.per_minute <= fast:
         seems = f"its heart rate seems to be {beats.per_minute:.0f} a minute" if beats.per_minute else "it has one beat"
         notes.append(f"{seems}: check the sampling rate, which is given as {rate:g} Hz")
+    elif seconds >= _RHYTHM_S and not _SPEED[0] <= (speed := beats.per_minute * beats.fast_share**0.5) <= _SPEED[1]:
+        notes.append(
+            f"its heart rate seems to be {beats.per_minute:.0f} a minute, and its beats are "
+            f"{'slower' if speed < _SPEED[0] else 'faster'} than those of the records trained on: check the sampling "
+            f"rate, which is given as {rate:g} Hz"
+        )
+    if beats.noisy_C.any():
+        notes.append(f"{_say(beats.noisy_C, 'has')} more noise or hum than ECG")
     smooth, rough = _FAST_SHARE
     if beats.fast_share < smooth:
         notes.append(

@@ -18,12 +18,15 @@ _PER_SECOND = {
     1e3: {"ms", "msec", "msecs", "millisecond", "milliseconds", "millisekunden"},
     1e6: {"us", "μs", "usec", "microsecond", "microseconds", "mikrosekunden"},
 }
+_CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)", re.ASCII)
 _HEADINGS = {"t", "time", "times", "timestamp", "timestamps", "elapsed", "zeit", "temps", "tiempo", "tempo"}
 _TOLERANCE = 0.02
+_GAP = 5  # times the usual step
+_EVENLY = 0.9  # of the steps
 
 
 def check_time(frame: pd.DataFrame, names: Sequence[str], units: Sequence[str | None], rate: float) -> None:
-    """Refuse a sampling rate that a column of time contradicts.
+    """Refuse a sampling rate that a column of time contradicts, and gaps in it.
 
     Without units in its heading, a column may be in s, ms or µs, or hold sample numbers, which contradict no rate.
 
@@ -34,13 +37,25 @@ def check_time(frame: pd.DataFrame, names: Sequence[str], units: Sequence[str | 
         rate: sampling rate, Hz.
 
     Raises:
-        RecordError: the column advances evenly, at another rate.
+        RecordError: the column advances evenly, at another rate or but for a gap.
     """
     for place, name in enumerate(names):
         words = _words(name)
         is_time = bool(_HEADINGS & set(words)) or any(set(words[:1]) & known for known in _PER_SECOND.values())
-        if is_time and frame[place].dtype.kind in "iuf" and len(frame) > 1:
+        if not is_time or len(frame) < 2:
+            continue
+        if frame[place].dtype.kind in "iuf":
             _check(frame[place].to_numpy(dtype=np.float64), name, [*words, *_words(units[place] or "")], rate)
+        elif (clock := _read_clock(frame[place])) is not None:
+            _check(clock, name, ["s"], rate)
+
+
+def _read_clock(column: pd.Series) -> np.ndarray | None:
+    """Return the seconds of times such as `0:00.010` and `2020-01-01T12:30:00.010Z`; None where a cell holds none."""
+    found = [match for cell in column if (match := _CLOCK.search(str(cell)))]
+    if len(found) < len(column):
+        return None
+    return np.array([int(one[1] or 0) * 3600 + int(one[2]) * 60 + float(one[3].replace(",", ".")) for one in found])
 
 
 def _words(heading: str) -> list[str]:
@@ -49,8 +64,15 @@ def _words(heading: str) -> list[str]:
 
 
 def _check(times: np.ndarray, name: str, words: Sequence[str], rate: float) -> None:
+    steps = np.diff(times)
+    usual, gap = float(np.median(steps)), int(steps.argmax())
+    if usual > 0 and steps[gap] > _GAP * usual and np.mean(np.isclose(steps, usual, rtol=0.6)) > _EVENLY:
+        raise RecordError(
+            f"its column {name[:30]} advances by {steps[gap]:.6g} below sample {gap + 1} and by {usual:.6g} elsewhere: "
+            "samples are missing there"
+        )
     step = (times[-1] - times[0]) / (len(times) - 1)
-    if not step > 0 or not np.allclose(np.diff(times), step, rtol=0.6, atol=0):
+    if not step > 0 or not np.allclose(steps, step, rtol=0.6, atol=0):
         return  # no clock that runs evenly, even if its values were rounded
     stated = [per_second for per_second, known in _PER_SECOND.items() if known & set(words)]
     if not stated and abs(step - 1) < _TOLERANCE:

@@ -12,6 +12,7 @@ import numpy as np
 from ecg_lightning.data.wfdb import LEADS, RecordError
 from ecg_lightning.deployment.recordings.input_file import open_regular
 from ecg_lightning.deployment.recordings.lead_names import complete, find_leads, say
+from ecg_lightning.deployment.recordings.mat_file import HEADER_BYTES, check_mat
 from ecg_lightning.deployment.recordings.voltage import as_written, millivolts
 from ecg_lightning.deployment.recordings.wfdb_header import (
     MAX_HEADER_BYTES,
@@ -96,8 +97,13 @@ def read_wfdb(path: Path, window: Window, notes: list[str]) -> Reading:
 def _header_path(path: Path) -> Path:
     if path.suffix.lower() == ".hea":
         return path
-    header_path = path.with_suffix(".hea") if path.suffix.lower() in SUFFIXES else path.with_name(f"{path.name}.hea")
+    record = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+    in_capitals, header_path = (record.parent / f"{record.name}{suffix}" for suffix in (".HEA", ".hea"))
     if not header_path.exists():
+        if in_capitals.exists():
+            return in_capitals
+        if path.is_dir():
+            raise RecordError("it is a folder; name the records in it, such as FOLDER/*.hea")
         known = "" if path.exists() else " It is not there, either."
         raise RecordError(
             f"it is no table (.csv, .tsv, .txt) and no .npy file, and {header_path.name} is not beside it.{known}"
@@ -170,6 +176,9 @@ def _read_signal_file(
     stream, size = open_regular(file.path)
     with stream:
         name = file.path.name
+        if file.path.suffix.lower() == ".mat":
+            code = next(iter(file.signals.values())).code
+            check_mat(stream.read(HEADER_BYTES), name, code, file.frame, file.byte_offset)
         n_frames = announced or file.storage.samples_in(max(size - file.byte_offset, 0)) // file.frame
         needed = file.byte_offset + file.storage.bytes_for(n_frames * file.frame)
         if size < needed:
