@@ -16,7 +16,19 @@ from ecg_lightning import config, validation
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
 config.register()
-torch.set_num_threads(max(1, (os.cpu_count() or 2) // max(1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))))
+
+
+def _take_own_cores() -> None:
+    """Keep this pytest-xdist worker, and what it starts, to its share of the cores: threads that wait cost time."""
+    name, n_workers = os.environ.get("PYTEST_XDIST_WORKER", ""), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if name and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        own = cores[int(name.removeprefix("gw")) :: n_workers]
+        os.sched_setaffinity(0, own or cores)
+        torch.set_num_threads(max(1, len(own)))
+
+
+_take_own_cores()
 
 
 @pytest.fixture(scope="session", autouse=True)
