@@ -93,7 +93,7 @@ def test_each_kind_of_death_is_a_row_with_its_reason(sweep, tmp_path, capfd):
     assert [by_number[number]["status"] for number in (0, len(FAULTS) + 1)] == ["ok", "ok"]
     told = capfd.readouterr()
     assert f"{len(FAULTS)} of {len(FAULTS) + 2} cells did not finish" in told.err
-    assert "cell 3 of 12, about " in told.out
+    assert "cell 3 of 14, about " in told.out
 
 
 def test_the_same_command_runs_what_failed_and_nothing_else(sweep, tmp_path):
@@ -261,7 +261,7 @@ def test_a_killed_sweep_leaves_no_cell_behind_and_goes_on(sweep, tmp_path):
     cell = int(hanging.read_text().split()[0])
     _wait_for(lambda: not _is_alive(cell))
     assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "running", "planned"]
-    assert sweep(*command, "hydra.launcher.cell_timeout=1") == 1
+    assert sweep(*command, "hydra.launcher.cell_timeout=4") == 1
     assert {run: len(lines) for run, lines in runs_of(tmp_path / "s").items()} == {
         "0_seed0": 1, "1_seed0": 2, "2_seed0": 1,
     }  # fmt: skip
