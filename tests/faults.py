@@ -71,7 +71,8 @@ def job(cfg):
     print(f"cell of seed {cfg.seed} with {default_threads()} threads")
     if cfg.fault in FAULTS:
         FAULTS[cfg.fault][0]()
-    RunResult(status="ok", score=float(cfg.seed), seed=cfg.seed).write(folder)
+    overrides = list(HydraConfig.get().overrides.task)
+    RunResult(status="ok", score=float(cfg.seed), seed=cfg.seed, overrides=overrides).write(folder)
     return float(cfg.seed)
 
 

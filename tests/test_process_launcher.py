@@ -118,12 +118,17 @@ def test_the_same_command_runs_what_failed_and_nothing_else(sweep, tmp_path):
 def test_a_longer_sweep_keeps_what_is_finished(sweep, tmp_path):
     assert sweep("seed=1,2", "lr=0.1,0.2", "hydra.sweep.dir=s") == 0
     before = runs_of(tmp_path / "s")
-    assert sweep("seed=3,1,2", "lr=0.1,0.2", "ckpt_path=null", "hydra.launcher.jobs=2", "hydra.sweep.dir=s") == 0
+    assert (
+        sweep("seed=3,1,2", "lr=0.1,0.2", "train=true", "ckpt_path=null", "hydra.launcher.jobs=2", "hydra.sweep.dir=s")
+        == 0
+    )
     after = runs_of(tmp_path / "s")
     assert before.items() <= after.items()
     assert len(after) == 6
     assert all(len(lines) == 1 for lines in after.values())
     assert sorted(float(row["score"]) for row in rows(tmp_path / "s").values()) == [1, 1, 2, 2, 3, 3]
+    told = {tuple(row["overrides"].split()[2:]) for row in rows(tmp_path / "s").values()}
+    assert told == {("train=True", "ckpt_path=null")}  # a default that was typed the second time alone
     printed = [path.read_text() for path in (tmp_path / "s").glob("*_seed3/output.log")]
     assert len(printed) == 2
     threads = max(1, available_cores() // 2)  # the cells share the cores
