@@ -24,9 +24,10 @@ from tiny import ROOT
 
 from ecg_lightning import job, launching, stopping, training, validation
 from ecg_lightning.checkpoint_io import save_checkpoint
-from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.checkpoints import described_in, read_checkpoint
 from ecg_lightning.disk import is_full
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
+from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs.results import RunResult
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
@@ -113,6 +114,14 @@ def test_a_setting_that_changes_the_steps_is_refused_by_name(start, tmp_path, ca
     assert named in capsys.readouterr().err
     assert "goes on from" not in caplog.text
     assert json.loads((tmp_path / "result.json").read_text())["status"] in ("interrupted", "failed")
+
+
+def test_a_training_goes_on_with_its_data_set_alone():
+    described = described_in(OLD)  # which holds no name of it
+    resume = Resume(OLD, described, Place())
+    resume.check_fits(described | {"dataset": "synthetic, seed 0"})
+    with pytest.raises(CheckpointError, match="trained on the data set synthetic, seed 0, data"):
+        resume.check_fits(described | {"dataset": "PTB-XL"})
 
 
 def begin_and_stop(start, folder, *overrides, number=signal.SIGTERM):
@@ -263,11 +272,14 @@ def test_a_refused_command_leaves_hydras_files(synthetic_root, tmp_path):
     run("trainer.max_epochs=1")
     before = files_of(tmp_path / ".hydra")
     assert before
+    (tmp_path / "cell.json").touch()  # a sweep made the folder
     with pytest.raises(SystemExit) as end:
         run("trainer.max_epochs=1", "model.channels=8")
     assert end.value.code == 3
     assert files_of(tmp_path / ".hydra") == before
+    assert (tmp_path / "cell.json").exists()
     run("trainer.max_epochs=2")
+    assert not (tmp_path / "cell.json").exists()
     after = files_of(tmp_path / ".hydra")
     assert b"max_epochs: 2" in after["config.yaml"]
     assert after["overrides.yaml"] == before["overrides.yaml"].replace(b"max_epochs=1", b"max_epochs=2")
@@ -278,11 +290,20 @@ def test_the_folder_of_a_full_disk_is_that_of_the_given_arguments(tmp_path, caps
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(launching, "_run_hydra_main", full)
-    with pytest.raises(SystemExit) as end:
-        launching.train(["-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/s"])
-    assert end.value.code == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/s cannot be written: ")
+    def read_only(*arguments):
+        raise ValueError("Unable to configure handler") from OSError(
+            errno.EROFS, "Read-only file system", "a/train.log"
+        )
+
+    for raised, said in (
+        (full, f"{tmp_path}/s cannot be written: "),
+        (read_only, "a/train.log: Read-only file system"),
+    ):
+        monkeypatch.setattr(launching, "_run_hydra_main", raised)
+        with pytest.raises(SystemExit) as end:
+            launching.train(["-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/s"])
+        assert end.value.code == 2
+        assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
 def test_a_library_that_ends_the_process_is_a_failure_and_no_stop(start, tmp_path, capsys):

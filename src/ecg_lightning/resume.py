@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.config import SCHEMAS, plain
 from ecg_lightning.errors import CheckpointError
+from ecg_lightning.leakage import dataset_of
 from ecg_lightning.runs.results import read_config
 from ecg_lightning.text import as_yaml
 
@@ -71,6 +72,12 @@ class Resume:
         Raises:
             CheckpointError: names the first setting that differs.
         """
+        dataset = dataset_of(self.description)
+        if dataset not in (None, description["dataset"]):
+            raise CheckpointError(
+                f"{self.path} was trained on the data set {dataset}, data.root holds {description['dataset']}: go on "
+                "with the same data"
+            )
         self._compare("seed", self.description["seed"], description["seed"])
         for name in ("label_rule", "task", "sampling_rate", "batch_size"):
             self._compare(f"data.{name}", self.description[name], description[name])
