@@ -116,12 +116,16 @@ def test_a_setting_that_changes_the_steps_is_refused_by_name(start, tmp_path, ca
     assert json.loads((tmp_path / "result.json").read_text())["status"] in ("interrupted", "failed")
 
 
-def test_a_training_goes_on_with_its_data_set_alone():
+def test_a_training_goes_on_with_its_data_set_and_recipe_alone():
     described = described_in(OLD)  # which holds no name of it
     resume = Resume(OLD, described, Place())
     resume.check_fits(described | {"dataset": "synthetic, seed 0"})
     with pytest.raises(CheckpointError, match="trained on the data set synthetic, seed 0, data"):
         resume.check_fits(described | {"dataset": "PTB-XL"})
+    own = described | {"dataset": "synthetic, seed 0"}
+    optimizer = {**own["model"]["optimizer"], "lr": 0.5}
+    with pytest.raises(CheckpointError, match=r"trained with model\.optimizer\.lr=0.01, this run asks for 0.5"):
+        resume.check_fits(own | {"model": {**own["model"], "optimizer": optimizer}})
 
 
 def begin_and_stop(start, folder, *overrides, number=signal.SIGTERM):

@@ -15,6 +15,7 @@ from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.config import SCHEMAS, plain
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.leakage import dataset_of
+from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import read_config
 from ecg_lightning.text import as_yaml
 
@@ -88,7 +89,9 @@ class Resume:
             there = _with_defaults(self.description[part], _defaults(part, description[part]["_target_"]))
             for name, value in description[part].items():
                 if name not in _FREE:
-                    self._compare(f"{part}.{name}", there.get(name), value)
+                    before, now = flat({name: there.get(name)}), flat({name: value})
+                    for key in before | now:
+                        self._compare(f"{part}.{key}", before.get(key), now.get(key))
         asked, own = description.get("training", {}), self.training
         for key in (key for key in _COMPARED if key in own and key in asked):
             if key != _MAX_EPOCHS or own[key] > asked[key]:

@@ -62,7 +62,7 @@ class SweepReport(Callback):
     def begin(self, folder: Path, cells: Sequence[Cell]) -> None:
         """Take over the cells of a sweep, whose results it will go on changing, and write the first table."""
         self._folder, self._cells = folder, cells
-        for left in folder.glob(f".{SWEEP_TABLE}.*.tmp"):  # by a sweep that was killed
+        for left in folder.glob(".*.tmp"):  # by a sweep that was killed
             left.unlink(missing_ok=True)
         self.write()
 

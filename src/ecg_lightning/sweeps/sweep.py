@@ -238,7 +238,6 @@ class Sweep:
         told = " ".join(filter_overrides(own))
         log.info("cell %d of %d%s: %s", cell.number + 1, self._total, self._left(), told)
         run = self.folder / cell.run
-        (run / RESULT_FILE).unlink(missing_ok=True)  # of an earlier try
         cell.result.status, cell.result.reason = "running", "it is running, or was when the sweep was killed"
         self._report.write()
         config = _configured(cell, self.folder)
@@ -252,6 +251,7 @@ class Sweep:
             self._jobs,
         )
         try:
+            (run / RESULT_FILE).unlink(missing_ok=True)  # of an earlier try
             write_cell(cell, self.folder, None)
             started = _Running(cell, CellProcess(job), before)
         except UserError as error:
