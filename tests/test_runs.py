@@ -326,9 +326,11 @@ def test_a_stop_that_comes_out_as_another_error_is_still_a_stop(start, tmp_path,
         except BaseException:
             raise ImportError("a module that was interrupted") from None
 
+    (tmp_path / "variants").mkdir()  # of which none is finished
     with pytest.raises(SystemExit) as end:
         start(tmp_path, work=swallowed)
     assert end.value.code == 143
+    assert "no checkpoint was saved yet, so the same command starts anew" in capsys.readouterr().err
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
 
 
@@ -344,6 +346,24 @@ def test_a_stop_that_is_swallowed_comes_again(monkeypatch):
 
     with stopping.answered(), pytest.raises(stopping.Stopped):
         swallow()
+
+
+_TOLD_AGAIN = """
+import os, signal
+from ecg_lightning import stopping
+
+class Late:  # deleted when Python has taken its handlers away
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGINT):
+        kill(process, number)
+
+late = Late()
+stopping.run_stoppable(lambda: os.kill(os.getpid(), signal.SIGTERM))
+"""
+
+
+def test_a_second_signal_changes_no_exit_code():
+    told = subprocess.run([sys.executable, "-c", _TOLD_AGAIN], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (143, "interrupted: stopped by SIGTERM\n")
 
 
 def test_ignored_signals_stay_ignored():

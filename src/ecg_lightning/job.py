@@ -127,7 +127,7 @@ def _end_interrupted(failure: RunResult, output_dir: Path) -> NoReturn:
     code = stopping.end() or INTERRUPTED
     settings = HydraConfig.get()
     in_sweep = settings.mode == RunMode.MULTIRUN
-    if (output_dir / "variants").is_dir():
+    if failure.variants:
         how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
     elif not has_checkpoints(output_dir):
         how = "no checkpoint was saved yet, so the same command starts anew"
