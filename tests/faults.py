@@ -4,12 +4,14 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
+from ecg_lightning.errors import UserError
 from ecg_lightning.processor import default_threads
 from ecg_lightning.runs.results import RunResult
 from ecg_lightning.sweeps import sweep
@@ -36,6 +38,15 @@ def _hang_deaf():
     time.sleep(600)
 
 
+def _say_much():
+    raise UserError("much " * 40_000)
+
+
+def _leave_a_thread():
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    raise RuntimeError("with a thread")
+
+
 FAULTS = {
     "exception": (_exception, "RuntimeError: on purpose"),
     "memory_error": (_memory_error, "MemoryError: on purpose"),
@@ -45,6 +56,8 @@ FAULTS = {
     "os_exit_0": (lambda: os._exit(0), "exit code 0 without a result"),
     "sigkill": (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by signal 9 (out of memory?)"),
     "segfault": (lambda: ctypes.string_at(0), "killed by signal 11 (SIGSEGV)"),
+    "say_much": (_say_much, "much much"),
+    "leave_a_thread": (_leave_a_thread, "RuntimeError: with a thread"),
     "hang": (_hang, "took longer than hydra.launcher.cell_timeout="),
     "hang_deaf": (_hang_deaf, "took longer than hydra.launcher.cell_timeout="),
 }
@@ -58,7 +71,8 @@ def job(cfg):
     print(f"cell of seed {cfg.seed} with {default_threads()} threads")
     if cfg.fault in FAULTS:
         FAULTS[cfg.fault][0]()
-    RunResult(status="ok", score=float(cfg.seed), seed=cfg.seed).write(folder)
+    overrides = list(HydraConfig.get().overrides.task)
+    RunResult(status="ok", score=float(cfg.seed), seed=cfg.seed, overrides=overrides).write(folder)
     return float(cfg.seed)
 
 

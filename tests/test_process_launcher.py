@@ -93,7 +93,7 @@ def test_each_kind_of_death_is_a_row_with_its_reason(sweep, tmp_path, capfd):
     assert [by_number[number]["status"] for number in (0, len(FAULTS) + 1)] == ["ok", "ok"]
     told = capfd.readouterr()
     assert f"{len(FAULTS)} of {len(FAULTS) + 2} cells did not finish" in told.err
-    assert "cell 3 of 12, about " in told.out
+    assert "cell 3 of 14, about " in told.out
 
 
 def test_the_same_command_runs_what_failed_and_nothing_else(sweep, tmp_path):
@@ -118,12 +118,17 @@ def test_the_same_command_runs_what_failed_and_nothing_else(sweep, tmp_path):
 def test_a_longer_sweep_keeps_what_is_finished(sweep, tmp_path):
     assert sweep("seed=1,2", "lr=0.1,0.2", "hydra.sweep.dir=s") == 0
     before = runs_of(tmp_path / "s")
-    assert sweep("seed=3,1,2", "lr=0.1,0.2", "ckpt_path=null", "hydra.launcher.jobs=2", "hydra.sweep.dir=s") == 0
+    assert (
+        sweep("seed=3,1,2", "lr=0.1,0.2", "train=true", "ckpt_path=null", "hydra.launcher.jobs=2", "hydra.sweep.dir=s")
+        == 0
+    )
     after = runs_of(tmp_path / "s")
     assert before.items() <= after.items()
     assert len(after) == 6
     assert all(len(lines) == 1 for lines in after.values())
     assert sorted(float(row["score"]) for row in rows(tmp_path / "s").values()) == [1, 1, 2, 2, 3, 3]
+    told = {tuple(row["overrides"].split()[2:]) for row in rows(tmp_path / "s").values()}
+    assert told == {("train=True", "ckpt_path=null")}  # a default that was typed the second time alone
     printed = [path.read_text() for path in (tmp_path / "s").glob("*_seed3/output.log")]
     assert len(printed) == 2
     threads = max(1, available_cores() // 2)  # the cells share the cores
@@ -261,7 +266,7 @@ def test_a_killed_sweep_leaves_no_cell_behind_and_goes_on(sweep, tmp_path):
     cell = int(hanging.read_text().split()[0])
     _wait_for(lambda: not _is_alive(cell))
     assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "running", "planned"]
-    assert sweep(*command, "hydra.launcher.cell_timeout=1") == 1
+    assert sweep(*command, "hydra.launcher.cell_timeout=4") == 1
     assert {run: len(lines) for run, lines in runs_of(tmp_path / "s").items()} == {
         "0_seed0": 1, "1_seed0": 2, "2_seed0": 1,
     }  # fmt: skip

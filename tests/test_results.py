@@ -1,9 +1,13 @@
-"""The record of a run: which code it came from."""
+"""The record of a run: which code it came from, and which data."""
 
 import shutil
 import subprocess
+from types import SimpleNamespace
+
+import pytest
 
 from ecg_lightning.runs import results
+from ecg_lightning.runs.announce import data_name
 
 
 def test_the_revision_is_of_this_code_and_not_of_the_repository_around_it(tmp_path, monkeypatch):
@@ -22,3 +26,16 @@ def test_the_revision_is_of_this_code_and_not_of_the_repository_around_it(tmp_pa
     assert head.startswith(results.git_revision() or "nothing")
     installed.write_text("changed")
     assert (results.git_revision() or "").endswith("-dirty")
+
+
+@pytest.mark.parametrize(
+    ("version", "dataset", "name"),
+    [
+        ("synthetic", "synthetic, seed 0", "synthetic data"),
+        ("1.0.3", "PTB-XL", "PTB-XL 1.0.3"),
+        ("unknown", "PTB-XL", "a part of PTB-XL"),
+        ("unknown", "table 0a1b", "records that are not PTB-XL's (table 0a1b)"),
+    ],
+)
+def test_a_run_names_its_data(version, dataset, name):
+    assert data_name(SimpleNamespace(version=version, dataset=dataset)) == name

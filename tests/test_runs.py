@@ -25,9 +25,10 @@ from tiny import ROOT
 
 from ecg_lightning import job, launching, stopping, training, validation
 from ecg_lightning.checkpoint_io import save_checkpoint
-from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.checkpoints import described_in, read_checkpoint
 from ecg_lightning.disk import is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
+from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs.results import RunResult
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
@@ -114,6 +115,18 @@ def test_a_setting_that_changes_the_steps_is_refused_by_name(start, tmp_path, ca
     assert named in capsys.readouterr().err
     assert "goes on from" not in caplog.text
     assert json.loads((tmp_path / "result.json").read_text())["status"] in ("interrupted", "failed")
+
+
+def test_a_training_goes_on_with_its_data_set_and_recipe_alone():
+    described = described_in(OLD)  # which holds no name of it
+    resume = Resume(OLD, described, Place())
+    resume.check_fits(described | {"dataset": "synthetic, seed 0"})
+    with pytest.raises(CheckpointError, match="trained on the data set synthetic, seed 0, data"):
+        resume.check_fits(described | {"dataset": "PTB-XL"})
+    own = described | {"dataset": "synthetic, seed 0"}
+    optimizer = {**own["model"]["optimizer"], "lr": 0.5}
+    with pytest.raises(CheckpointError, match=r"trained with model\.optimizer\.lr=0.01, this run asks for 0.5"):
+        resume.check_fits(own | {"model": {**own["model"], "optimizer": optimizer}})
 
 
 def begin_and_stop(start, folder, *overrides, number=signal.SIGTERM):
@@ -264,11 +277,14 @@ def test_a_refused_command_leaves_hydras_files(synthetic_root, tmp_path):
     run("trainer.max_epochs=1")
     before = files_of(tmp_path / ".hydra")
     assert before
+    (tmp_path / "cell.json").touch()  # a sweep made the folder
     with pytest.raises(SystemExit) as end:
         run("trainer.max_epochs=1", "model.channels=8")
     assert end.value.code == 3
     assert files_of(tmp_path / ".hydra") == before
+    assert (tmp_path / "cell.json").exists()
     run("trainer.max_epochs=2")
+    assert not (tmp_path / "cell.json").exists()
     after = files_of(tmp_path / ".hydra")
     assert b"max_epochs: 2" in after["config.yaml"]
     assert after["overrides.yaml"] == before["overrides.yaml"].replace(b"max_epochs=1", b"max_epochs=2")
@@ -279,11 +295,20 @@ def test_the_folder_of_a_full_disk_is_that_of_the_given_arguments(tmp_path, caps
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(launching, "_run_hydra_main", full)
-    with pytest.raises(SystemExit) as end:
-        launching.train(["-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/s"])
-    assert end.value.code == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/s cannot be written: ")
+    def read_only(*arguments):
+        raise ValueError("Unable to configure handler") from OSError(
+            errno.EROFS, "Read-only file system", "a/train.log"
+        )
+
+    for raised, said in (
+        (full, f"{tmp_path}/s cannot be written: "),
+        (read_only, "a/train.log: Read-only file system"),
+    ):
+        monkeypatch.setattr(launching, "_run_hydra_main", raised)
+        with pytest.raises(SystemExit) as end:
+            launching.train(["-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/s"])
+        assert end.value.code == 2
+        assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
 def test_the_thread_of_a_writer_leaves_a_full_disk_to_the_main_thread(capsys, monkeypatch):
@@ -318,9 +343,11 @@ def test_a_stop_that_comes_out_as_another_error_is_still_a_stop(start, tmp_path,
         except BaseException:
             raise ImportError("a module that was interrupted") from None
 
+    (tmp_path / "variants").mkdir()  # of which none is finished
     with pytest.raises(SystemExit) as end:
         start(tmp_path, work=swallowed)
     assert end.value.code == 143
+    assert "no checkpoint was saved yet, so the same command starts anew" in capsys.readouterr().err
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
 
 
@@ -336,6 +363,24 @@ def test_a_stop_that_is_swallowed_comes_again(monkeypatch):
 
     with stopping.answered(), pytest.raises(stopping.Stopped):
         swallow()
+
+
+_TOLD_AGAIN = """
+import os, signal
+from ecg_lightning import stopping
+
+class Late:  # deleted when Python has taken its handlers away
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGINT):
+        kill(process, number)
+
+late = Late()
+stopping.run_stoppable(lambda: os.kill(os.getpid(), signal.SIGTERM))
+"""
+
+
+def test_a_second_signal_changes_no_exit_code():
+    told = subprocess.run([sys.executable, "-c", _TOLD_AGAIN], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (143, "interrupted: stopped by SIGTERM\n")
 
 
 def test_ignored_signals_stay_ignored():

@@ -1,11 +1,14 @@
 """The ranked table: complete on a wide terminal, readable on a narrow one."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from ecg_lightning.runs.tables import COLUMNS, print_table
+from ecg_lightning.runs.results import RunResult
+from ecg_lightning.runs.sweep import SweepReport
+from ecg_lightning.runs.tables import COLUMNS, collect, print_table
 
 
 def row(model, seed, f1, **more):
@@ -38,6 +41,24 @@ def test_settings_without_effect_make_no_other_configuration():
     assert "threads" not in text
     print_table([*rows, row("vit", 4, 0.3, overrides="model=vit seed=4 model.lr=1")], console, "outputs/demo")
     assert "2 configurations were tried" in console.file.getvalue()
+
+
+def test_a_result_that_was_removed_is_no_score(tmp_path):
+    done = RunResult("ok", score=0.5, seed=1, overrides=["seed=1"])
+    (gone,) = collect(tmp_path, {"0_seed1": done})
+    assert (gone["status"], gone["score"], gone["overrides"]) == ("failed", None, "seed=1")
+    done.write(tmp_path / "0_seed1")
+    (there,) = collect(tmp_path, {"0_seed1": done})
+    assert (there["status"], there["score"]) == ("ok", 0.5)
+
+
+def test_a_result_that_cannot_be_written_leaves_the_table_right(tmp_path):
+    (tmp_path / "0_seed1").write_text("a file in the place of a cell's folder")
+    report, failed = SweepReport(), RunResult("failed", "killed by signal 9")
+    report.unwritten[tmp_path / "0_seed1"] = failed
+    report.begin(tmp_path, [SimpleNamespace(run="0_seed1", result=failed)])
+    assert "killed by signal 9" in (tmp_path / "results.csv").read_text()
+    assert not report.write()
 
 
 def printed(width):

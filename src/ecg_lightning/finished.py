@@ -1,4 +1,4 @@
-"""What a run's folder says of the run: whether it is finished, and whether a command has anything left to do there."""
+"""Read from a run's folder whether the run is finished, and whether a command has anything left to do there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
     if cfg.ckpt_path not in ("last", "auto") or "train" not in cfg or not is_finished(folder):
         return None
     there, asked = read_config(folder), plain(cfg)
-    if any(there.get(name) != asked[name] for name in ("train", "test")):
+    if there.get("train") != asked["train"] or (asked["test"] and not there.get("test")):
         return None
     changed = changed_settings(there, asked)
     if not changed:

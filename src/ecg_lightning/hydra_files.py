@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ecg_lightning.disk import write_whole
+from ecg_lightning.runs.results import CELL_FILE
 
 _put_off: list[DictConfig] = []
 
@@ -43,6 +44,7 @@ def write_put_off() -> None:
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(composed))
         write_whole(folder / "hydra.yaml", OmegaConf.to_yaml(hydra))
         write_whole(folder / "overrides.yaml", OmegaConf.to_yaml(hydra.hydra.overrides.task))
+        (folder.parent / CELL_FILE).unlink(missing_ok=True)  # a sweep's cell no more, but a run of these settings
 
 
 def discard_put_off() -> None:

@@ -34,6 +34,7 @@ from ecg_lightning.finished import has_checkpoints, is_finished, nothing_left
 from ecg_lightning.hydra_files import discard_put_off
 from ecg_lightning.run_lock import locked
 from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
+from ecg_lightning.text import explain_error, shortened
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def _end_interrupted(failure: RunResult, output_dir: Path) -> NoReturn:
     code = stopping.end() or INTERRUPTED
     settings = HydraConfig.get()
     in_sweep = settings.mode == RunMode.MULTIRUN
-    if (output_dir / "variants").is_dir():
+    if failure.variants:
         how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
     elif not has_checkpoints(output_dir):
         how = "no checkpoint was saved yet, so the same command starts anew"
@@ -150,7 +151,11 @@ def _in_cell() -> bool:
 
 
 def _reason(error: BaseException, output_dir: Path) -> str:
-    """Why a job failed, in a sentence where the user can do something."""
+    """Return why a job failed, in a sentence where the user can do something."""
+    return shortened(_whole_reason(error, output_dir))
+
+
+def _whole_reason(error: BaseException, output_dir: Path) -> str:
     if isinstance(error, UserError):
         return str(error)
     if is_full(error):
@@ -160,7 +165,7 @@ def _reason(error: BaseException, output_dir: Path) -> str:
         return "something in the run raised KeyboardInterrupt, and no signal had asked it to stop"
     if isinstance(error, SystemExit):
         return f"something in the run ended it with sys.exit({error.code})"
-    return f"{type(error).__name__}: {error}"
+    return explain_error(error)
 
 
 def _write_failure(failure: RunResult, folder: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import yaml
@@ -115,16 +115,14 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
         if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        named = [part.partition("=")[2] for part in given if part.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
-        folder = named[-1] if named else "."
-        if is_full(error):
-            fail(explain_full(Path(error.filename or folder)), UserError.exit_code)
-        fail(f"{error.filename or folder}: {error.strerror or error}", UserError.exit_code)
+        _fail_by_files(error, given)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     except Exception as error:  # a job's own never come here: this is Hydra's composition
         if wants_trace:
             raise
+        if isinstance(error.__cause__, OSError):  # the log file, which `logging` could not open
+            _fail_by_files(error.__cause__, given)
         reason = " ".join(str(error).split()) or type(error).__name__
         if "No trials are completed yet" in reason or reason == "Record does not exist.":  # Optuna's, of a kept search
             fail("no trial of the search finished: each one's reason stands above", FAILED)
@@ -136,6 +134,15 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
                 UserError.exit_code,
             )
         fail(f"the configuration cannot be composed ({reason}); HYDRA_FULL_ERROR=1 shows where", UserError.exit_code)
+
+
+def _fail_by_files(error: OSError, given: Sequence[str]) -> NoReturn:
+    """Print which file cannot be read or written, and why."""
+    named = [part.partition("=")[2] for part in given if part.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+    folder = named[-1] if named else "."
+    if is_full(error):
+        fail(explain_full(Path(error.filename or folder)), UserError.exit_code)
+    fail(f"{error.filename or folder}: {error.strerror or error}", UserError.exit_code)
 
 
 def _run_hydra_main(job: Callable[[DictConfig], float | None], name: str, arguments: Sequence[str]) -> None:

@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.config import SCHEMAS, plain
 from ecg_lightning.errors import CheckpointError
+from ecg_lightning.leakage import dataset_of
+from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import read_config
 from ecg_lightning.text import as_yaml
 
@@ -71,6 +73,12 @@ class Resume:
         Raises:
             CheckpointError: names the first setting that differs.
         """
+        dataset = dataset_of(self.description)
+        if dataset not in (None, description["dataset"]):
+            raise CheckpointError(
+                f"{self.path} was trained on the data set {dataset}, data.root holds {description['dataset']}: go on "
+                "with the same data"
+            )
         self._compare("seed", self.description["seed"], description["seed"])
         for name in ("label_rule", "task", "sampling_rate", "batch_size"):
             self._compare(f"data.{name}", self.description[name], description[name])
@@ -81,7 +89,9 @@ class Resume:
             there = _with_defaults(self.description[part], _defaults(part, description[part]["_target_"]))
             for name, value in description[part].items():
                 if name not in _FREE:
-                    self._compare(f"{part}.{name}", there.get(name), value)
+                    before, now = flat({name: there.get(name)}), flat({name: value})
+                    for key in before | now:
+                        self._compare(f"{part}.{key}", before.get(key), now.get(key))
         asked, own = description.get("training", {}), self.training
         for key in (key for key in _COMPARED if key in own and key in asked):
             if key != _MAX_EPOCHS or own[key] > asked[key]:

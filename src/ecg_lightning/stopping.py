@@ -119,6 +119,9 @@ def end() -> int | None:
     signal.setitimer(signal.ITIMER_REAL, 0)
     _state.held += 1
     _state.ended = True
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:  # while Python ends, a handler would give way to the system's, which kills
+            signal.signal(number, signal.SIG_IGN)
     return None if _state.asked is None else 128 + _state.asked
 
 

@@ -16,6 +16,18 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
 
 
+def shortened(text: str, longest: int = 2_000) -> str:
+    """Return `text`, cut where it is longer than `longest` characters."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def explain_error(error: BaseException) -> str:
+    """Return the type of an error and what it says, for errors that have no sentence of their own."""
+    if isinstance(error, MemoryError) and not str(error):
+        return "MemoryError: there was not enough memory"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 def as_yaml(value: Any) -> str:
     """Return a setting's value as it is typed on the command line: `null`, `true`, `[1, 2]`."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

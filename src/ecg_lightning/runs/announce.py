@@ -11,12 +11,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import ECGBatch, PTBXLDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.results import clock
 
 log = logging.getLogger(__name__)
 
-_DATA_NAMES = {"synthetic": "synthetic data", "unknown": "a part of PTB-XL or an unknown version of it"}
 _PROBED_RECORDS = 8
 _PROBE_S = 3.0  # a step this short says nothing that the progress display will not say at once
 
@@ -34,7 +34,7 @@ def announce(cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataMo
         f", images {' × '.join(map(str, shape))}" if shape else "",
         precision,
         torch.get_num_threads(),
-        _DATA_NAMES.get(datamodule.version or "", f"PTB-XL {datamodule.version}"),
+        data_name(datamodule),
         counts,
     )
     if classifier.trainable and cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run:
@@ -47,6 +47,15 @@ def announce(cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataMo
             cfg.trainer.max_epochs,
             clock(seconds * cfg.trainer.max_epochs),
         )
+
+
+def data_name(datamodule: PTBXLDataModule) -> str:
+    """Return the name of the data in words, with the version of a whole PTB-XL."""
+    if datamodule.version == "synthetic":
+        return "synthetic data"
+    if datamodule.dataset != PTBXL:
+        return f"records that are not PTB-XL's ({datamodule.dataset})"
+    return "a part of PTB-XL" if datamodule.version == "unknown" else f"PTB-XL {datamodule.version}"
 
 
 def announce_synthetic(datamodule: PTBXLDataModule) -> None:

@@ -65,4 +65,6 @@ def describe_continuation(name: str, before: float, rates: list[float], n_epochs
             f"{begins}, and the learning rate rises again from {before:.2g} to {max(rates):.2g} before it comes to "
             f"{rates[-1]:.2g}"
         )
+    if max(rates) == min(rates) == before:
+        return f"{begins}, and the learning rate stays {before:.2g}"
     return f"{begins}, and the learning rate goes from {before:.2g} to {rates[-1]:.2g}"

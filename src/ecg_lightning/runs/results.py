@@ -27,6 +27,8 @@ from ecg_lightning.text import printable
 RESULT_FILE = "result.json"
 TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
 SWEEP_TABLE = "results.csv"
+CELL_FILE = "cell.json"
+"""What a sweep wrote down of a cell; a single run in the cell's folder removes it."""
 _MAX_RESULT_BYTES = 16 * 2**20
 """A result takes some ten kilobytes."""
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")

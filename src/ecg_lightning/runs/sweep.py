@@ -7,7 +7,8 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,23 +63,34 @@ class SweepReport(Callback):
     def begin(self, folder: Path, cells: Sequence[Cell]) -> None:
         """Take over the cells of a sweep, whose results it will go on changing, and write the first table."""
         self._folder, self._cells = folder, cells
-        for left in folder.glob(f".{SWEEP_TABLE}.*.tmp"):  # by a sweep that was killed
+        for left in folder.glob(".*.tmp"):  # by a sweep that was killed
             left.unlink(missing_ok=True)
         self.write()
 
     def write(self) -> bool:
-        """Write `results.csv` and what is still unwritten; False, for the next time, if the disk is full."""
+        """Write `results.csv` and what is still unwritten; False, for the next time, if one of them cannot be."""
+        parts: list[Callable[[], None]] = [partial(self._write_result, folder) for folder in self.unwritten]
+        if self._cells:
+            parts.append(self._write_table)
+        written = [self._is_written(part) for part in parts]  # each is tried
+        return all(written)
+
+    def _is_written(self, write: Callable[[], None]) -> bool:
         assert self._folder is not None
         try:
-            for folder, result in list(self.unwritten.items()):
-                result.write(folder)
-                del self.unwritten[folder]
-            if self._cells:
-                write_csv(self._rows(), self._folder / SWEEP_TABLE)
+            write()
         except (OSError, UserError) as error:
             log.warning("%s", _explain(error, self._folder / SWEEP_TABLE))
             return False
         return True
+
+    def _write_result(self, folder: Path) -> None:
+        self.unwritten[folder].write(folder)
+        del self.unwritten[folder]
+
+    def _write_table(self) -> None:
+        assert self._folder is not None
+        write_csv(self._rows(), self._folder / SWEEP_TABLE)
 
     def print_table(self) -> list[dict[str, Any]]:
         """Write what is unwritten, print the ranked table and what to do next, and return the table's rows."""
@@ -131,7 +143,7 @@ class SweepReport(Callback):
         except OSError as error:
             fail(_explain(error, folder / SWEEP_TABLE), 1)
         if self._folder and not self.write():
-            fail(f"{folder / SWEEP_TABLE} is not complete; the reason stands above", 1)
+            fail(f"{folder} is not complete; the reason stands above", 1)
         asked = {cell.run for cell in self._cells} or {row["run"] for row in rows}
         failed = [row for row in rows if row["status"] in ("failed", "interrupted") and row["run"] in asked]
         if failed:

@@ -55,12 +55,17 @@ def collect(sweep_dir: Path, known: Mapping[str, RunResult] | None = None) -> li
 
     Args:
         sweep_dir: the sweep's folder; each `result.json` below it is a run's.
-        known: the cells of a sweep that goes on by their folder, for those that have no `result.json` yet.
+        known: the cells of a sweep that goes on by their folder: rows of those that have no `result.json` yet, and
+            the overrides of all, which an earlier command may have set in other words.
     """
-    rows = [run_row(path.parent, sweep_dir) for path in sorted(sweep_dir.rglob(RESULT_FILE))]
-    there = {row["run"] for row in rows}
-    rows += [_row(run, dataclasses.asdict(result)) for run, result in (known or {}).items() if run not in there]
-    return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0)))
+    known = known or {}
+    rows = {row["run"]: row for row in (run_row(one.parent, sweep_dir) for one in sorted(sweep_dir.rglob(RESULT_FILE)))}
+    for run, result in known.items():
+        if run not in rows and result.status == "ok":
+            result = RunResult("failed", "its result.json was removed", result.choices, result.overrides, result.seed)
+        own = _row(run, dataclasses.asdict(result))
+        rows[run] = rows.get(run, own) | {"overrides": own["overrides"]}
+    return sorted(rows.values(), key=lambda row: (row["score"] is None, -(row["score"] or 0.0)))
 
 
 def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str] = COLUMNS) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.runs.equality import composed_in_effect, differing, flat
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
+from ecg_lightning.runs.results import CELL_FILE, RESULT_FILE, RunResult, read_result
 from ecg_lightning.safe_composition import as_hydras
 from ecg_lightning.text import as_yaml
 
 _GROUPS = ("data", "frontend", "model", "compression", "hardware", "experiment")
 FINISHED = ("ok", "skipped")
-CELL_FILE = "cell.json"
-"""What a cell is, as the sweep wrote it down: no other command writes this file into a run's folder."""
 
 
 @dataclass
@@ -186,7 +184,7 @@ def _recall(cell: Cell, folder: Path) -> None:
     """Take over the result of an earlier command if it needs no other run."""
     there = result_of(folder / cell.run)
     if there is not None and there.status in FINISHED:
-        cell.result = there
+        cell.result = replace(there, overrides=cell.result.overrides)
 
 
 def _settings(composed: DictConfig) -> dict[str, Any]:

@@ -23,11 +23,13 @@ from hydra.core.utils import JobRuntime, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from ecg_lightning import stopping
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.processor import share_cores
 from ecg_lightning.stopping import SIGNALS
 from ecg_lightning.sweeps.folder import STOP_S, hold_for_cell
+from ecg_lightning.text import explain_error, shortened
 
 
 @dataclass
@@ -70,6 +72,10 @@ class CellProcess:
         """A handle that is ready when the process has ended, see `multiprocessing.connection.wait`."""
         return self._process.sentinel
 
+    def has_answered(self) -> bool:
+        """Return whether the job has returned, so that its process has nothing left to do but to end."""
+        return self._answer.poll()
+
     def send(self, number: int) -> None:
         """Pass a signal on to the cell."""
         assert self._process.pid is not None
@@ -87,7 +93,7 @@ class CellProcess:
         code = self._process.exitcode
         assert code is not None
         if self._answer.poll():
-            with contextlib.suppress(EOFError):
+            with contextlib.suppress(EOFError, OSError):  # it died while it answered
                 value, reason = self._answer.recv()
                 return value, reason
         self._kill_group()  # what it has left running
@@ -132,6 +138,7 @@ def _context() -> ForkServerContext:
 def _run(job: Job, answer: connection.Connection) -> None:
     """Run one cell; the main function of its process."""
     os.setsid()  # Ctrl-C reaches the sweep's process alone, which passes it on once
+    stopping.install()  # before a signal that waited can arrive
     threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     hold_for_cell(job.folder)
@@ -156,15 +163,17 @@ def _run(job: Job, answer: connection.Connection) -> None:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         answer.send((None, _explain(error, job.folder)))
+    finally:
+        stopping.end()
 
 
 def _explain(error: Exception, folder: Path) -> str:
     if isinstance(error, UserError):
-        return str(error)
+        return shortened(str(error))  # an answer that a pipe does not hold would wait for its reader
     if is_full(error):
         return explain_full(folder)
     traceback.print_exception(error)
-    return f"{type(error).__name__}: {error}"
+    return shortened(explain_error(error))
 
 
 def _stop_with_the_sweep() -> None:

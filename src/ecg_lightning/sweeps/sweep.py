@@ -238,7 +238,6 @@ class Sweep:
         told = " ".join(filter_overrides(own))
         log.info("cell %d of %d%s: %s", cell.number + 1, self._total, self._left(), told)
         run = self.folder / cell.run
-        (run / RESULT_FILE).unlink(missing_ok=True)  # of an earlier try
         cell.result.status, cell.result.reason = "running", "it is running, or was when the sweep was killed"
         self._report.write()
         config = _configured(cell, self.folder)
@@ -252,6 +251,7 @@ class Sweep:
             self._jobs,
         )
         try:
+            (run / RESULT_FILE).unlink(missing_ok=True)  # of an earlier try
             write_cell(cell, self.folder, None)
             started = _Running(cell, CellProcess(job), before)
         except UserError as error:
@@ -276,13 +276,10 @@ class Sweep:
         if there is not None and there.status == "ok":
             cell.result = there
         elif one.why_stopped or there is None:
-            interrupted = self._stopped_by is not None and not one.why_stopped
-            self._fail(
-                cell,
-                one.why_stopped or reason or "it returned without a result",
-                there or cell.result,
-                "interrupted" if interrupted else "failed",
-            )
+            status, why = "failed", one.why_stopped or reason or "it returned without a result"
+            if self._stopped_by is not None and not one.why_stopped:
+                status, why = "interrupted", f"stopped by {signal.Signals(self._stopped_by).name}"
+            self._fail(cell, why, there or cell.result, status)
         else:
             cell.result = there
         if one.before is not None:
@@ -304,6 +301,8 @@ class Sweep:
         now = time.monotonic()
         if now >= one.kill_at:
             one.process.kill()
+        elif one.process.has_answered():  # what it has left running, such as a thread, is not waited for long
+            one.kill_at = min(one.kill_at, now + STOP_S)
         elif self._timeout is not None and not one.signalled and now - one.process.started > self._timeout:
             one.why_stopped = f"took longer than hydra.launcher.cell_timeout={self._timeout:g}"
             self._signal(one, signal.SIGTERM)
