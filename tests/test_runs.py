@@ -80,7 +80,8 @@ def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog
     first = start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto")
     before = files_of(tmp_path)
     assert "the training starts anew" in caplog.text
-    assert start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto") == first
+    for more in ([], ["test=false"]):
+        assert start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto", *more) == first
     assert "nothing is left to do" in caplog.text
     assert files_of(tmp_path) == before
     start(tmp_path, "trainer.max_epochs=2", "ckpt_path=last")
