@@ -160,6 +160,7 @@ SHAPE = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }"
         (SHAPE % f"12, {10**30}", "its header announces"),
         (SHAPE % "12, 2000", "holds 48,.* bytes, its header announces 96,"),
         (SHAPE % "-1000, 12", "its shape is"),
+        (SHAPE % "12, True", "its shape is"),
         (SHAPE.replace("<f4", "<f0") % "12, 1000", "damaged or no .npy file"),
         (SHAPE.replace("'<f4'", "[('a', '<f4')]") % "12, 1000", "no array of real numbers"),
     ],

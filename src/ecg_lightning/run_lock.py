@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
-from ecg_lightning.errors import RunLockedError
+from ecg_lightning.errors import ConfigError, RunLockedError
 
 _LOCK_FILE = ".lock"
 _WAIT_S = 2.0  # loader processes of a run that was killed hold its lock for a moment
@@ -36,6 +37,21 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_entries(folder: Path) -> None:
+    """Refuse a run's folder with a link that leads out of it, through which would be written, or with a pipe.
+
+    Raises:
+        ConfigError: names the first one.
+    """
+    root = folder.resolve()
+    for above, folders, files in os.walk(folder):
+        for path in (Path(above, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise ConfigError(f"{path} is a link that leads out of the run's folder. Remove it")
+            if not (path.is_symlink() or path.is_dir() or path.is_file()):
+                raise ConfigError(f"{path} is no regular file. Remove it")
 
 
 def remove_half_written(folder: Path) -> None:

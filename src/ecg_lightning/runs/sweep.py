@@ -23,6 +23,7 @@ from rich.console import Console
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError, fail
 from ecg_lightning.hydra_files import put_off
+from ecg_lightning.run_lock import check_entries
 from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.recipes import n_tried
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_config, read_result
@@ -90,6 +91,10 @@ class SweepReport(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
+        try:
+            check_entries(Path(config.hydra.run.dir))
+        except UserError as error:  # Hydra would make a warning of it
+            fail(str(error), error.exit_code)
         put_off(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -39,7 +39,7 @@ def read_npy(path: Path, rate: float, window: Window) -> Reading:
             raise RecordError(f"it is damaged or no .npy file ({reason})") from None
         if dtype.kind not in "iuf":
             raise RecordError(f"it holds no array of real numbers, but of {str(dtype)[:40]}")
-        if len(shape) != 2 or len(LEADS) not in shape or min(shape) < 0:
+        if len(shape) != 2 or len(LEADS) not in shape or min(shape) < 0 or bool in map(type, shape):
             raise RecordError(
                 f"its shape is {str(shape)[:60]}, expected (12, samples) or (samples, 12); arrays of other leads "
                 "belong into a .csv file, whose first row names them"
