@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import struct
 import zipfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from ecg_lightning.errors import CheckpointError, DataError
@@ -16,6 +18,7 @@ from ecg_lightning.models.weights import load_file
 from ecg_lightning.runs import console
 from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.runs.results import read_config, read_result
+from ecg_lightning.runs.sweep import SweepReport
 from ecg_lightning.runs.tables import collect, print_table
 from ecg_lightning.runs.variants import runtime_rows, variant_rows
 
@@ -111,6 +114,31 @@ def test_variants_of_another_layout_are_refused(run, variant):
     _change(run, variants=[variant])
     with pytest.raises(DataError, match="holds variants of another layout"):
         _ = variant_rows(read_result(run)) + runtime_rows(read_result(run))
+
+
+@pytest.mark.parametrize("entry", ["checkpoints", ".hydra", "train.log", "checkpoints/last.ckpt", "0_vit/train.log"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_nothing_is_written_through_a_folder_to_elsewhere(tmp_path, capsys, entry, kind):
+    """A folder of a sweep has those of its cells; links of the user's own, such as to data, are nobody's business."""
+    run, path = tmp_path / "run", tmp_path / "run" / entry
+    path.parent.mkdir(parents=True)
+    (run / "latest.log").symlink_to("events.log")
+    (run / "ptbxl").symlink_to(tmp_path / "elsewhere")
+    launcher = {"_target_": "a.ProcessLauncher"}
+    hydra = {"run": {"dir": str(run)}, "sweep": {"dir": str(run)}, "output_subdir": None, "launcher": launcher}
+    config = OmegaConf.create({"hydra": hydra})
+    starts = [SweepReport().on_multirun_start] + ([SweepReport().on_run_start] if "/train" not in entry else [])
+    for start in starts:
+        start(config)
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(path)
+    for start in starts:
+        with pytest.raises(SystemExit, match="2"):
+            start(config)
+        said = f"is a link that leads out of {run}" if kind == "link" else "is no regular file"
+        assert f"error: {path} {said}" in capsys.readouterr().err
 
 
 def _safetensors(header):

@@ -10,16 +10,19 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from tiny import ROOT
 
 from ecg_lightning import bounded_yaml
-from ecg_lightning.building import build_loggers
+from ecg_lightning.building import build_callbacks, build_loggers
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.hydra_node import check_hydra_node
 from ecg_lightning.runs.results import DataError, read_config
+from ecg_lightning.safe_composition import CheckedConfigLoader
 
 CALLABLES = [
     *("torch.load", "pandas.read_pickle", "joblib.load", "pathlib.Path.write_text", "urllib.request.urlretrieve"),
@@ -139,6 +142,37 @@ def test_each_way_around_the_lists_is_closed(hydra_node, key):
         check_hydra_node(changed(hydra_node, key, REFUSED[key]))
 
 
+UNUSABLE = [  # what Hydra, or Python's logging, would answer with an exception, a sweep without cells, or nothing
+    ("launcher", None, "hydra.launcher=null: a sweep needs one"),
+    ("sweeper", None, "hydra.sweeper=null: a sweep needs one"),
+    ("sweeper.params.seed", "range(10,0)", "a sweep of no cell"),
+    ("sweeper.params.seed", "range(0,inf)", "a sweep of no cell, or of more than 100,000"),
+    ("sweeper.params.seed", "range(0,1e308,1e-308)", "a sweep of no cell, or of more than 100,000"),
+    ("sweeper.params.seed", "range(0.0,1.0,0.0)", "a sweep of no cell, or of more than 100,000"),
+    ("verbose", "${hydra.runtime.choices}", "hydra.verbose=.*: give true, false, or a list"),
+    ("verbose", {"a": "b"}, "hydra.verbose=.*: give true, false, or a list"),
+    ("job_logging.version", 5, r"hydra.job_logging.version=5: it must be 1"),
+    ("job_logging.root.level", "LOUD", "root.level=LOUD: allowed are CRITICAL"),
+    ("job_logging.root.handlers", ["nowhere"], "root.handlers=nowhere: known are console, file"),
+    ("job_logging.loggers.x", {"handlers": ["nowhere"]}, "loggers.x.handlers=nowhere: known are console, file"),
+    ("job_logging.formatters.simple.format", "%(nothing)s", "simple: no line can be written so"),
+    ("hydra_logging.formatters.simple.format", "%(message)999999999s", "simple: no line can be written so"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "said"), UNUSABLE, ids=range(len(UNUSABLE)))
+def test_what_hydra_cannot_use_is_refused_in_words(hydra_node, key, value, said):
+    with pytest.raises(ConfigError, match=said):
+        check_hydra_node(changed(hydra_node, key, value))
+
+
+@pytest.mark.parametrize("value", ["range(10,0)", "range(0,1000000000)", "range(0.0,1.0,0.0)"])
+def test_a_swept_range_has_values_and_an_end(value):
+    (parsed,) = OverridesParser.create().parse_overrides([f"seed={value}"])
+    with pytest.raises(ConfigError, match="give at least one value, and at most 100,000"):
+        CheckedConfigLoader.validate_sweep_overrides_legal([parsed], RunMode.MULTIRUN, from_shell=True)
+
+
 def test_what_this_project_and_its_readers_use_is_allowed(hydra_node):
     optuna = {"_target_": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper", "storage": None}
     grid = {"_target_": "optuna.samplers.GridSampler", "_partial_": True}
@@ -184,6 +218,10 @@ OF_A_FILE = {  # a file from elsewhere: what is said of it
     "paths: {output_dir: x}": "paths is refused",
     "data: {cache_dir: x}": "data.cache_dir is refused",
     "hydra: [1]": "hydra=[1]: it must be a mapping",
+    "hydra: {job: '${logger}'}": "hydra.job=${logger}: it must be a mapping",
+    "hydra: {sweeper: {params: {data.cache_dir: x}}}": "data.cache_dir is refused",
+    "hydra: {sweeper: {params: {+data.root: x}}}": "data.root is refused",
+    "data: {root: x}": "data.root is refused in a file from elsewhere, since synthetic data are written there",
     "hydra: null": "hydra=None: it must be a mapping",
     "hydra: 5": "hydra=5: it must be a mapping",
     "hydra: ${logger}": "hydra=${logger}: it must be a mapping",
@@ -426,7 +464,27 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
     assert not GlobalHydra.instance().is_initialized()
 
 
-@pytest.mark.parametrize(("key", "folder"), [("name", "../../x"), ("version", "/x"), ("sub_dir", "a/../../../x")])
+def test_a_users_own_file_names_the_data(tmp_path):
+    folder = own(tmp_path, f"data: {{root: {tmp_path}}}")
+    assert compose_own(folder, "experiment=own", "data=ptbxl").data.root == str(tmp_path)
+    assert compose_own(folder, "experiment=own", "data.root=mine").data.root == "mine"
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [("dirpath", "/x"), ("dirpath", "x"), ("dirpath", "~/x"), ("filename", "../x"), ("filename", "/x/y")],
+)
+def test_a_callback_writes_below_the_run_alone(tmp_path, key, path):
+    node = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "filename": "{epoch}", key: path}
+    with pytest.raises(ConfigError, match=rf"^callbacks\.extra\.x\.{key}=.*: it must be below the run's folder"):
+        build_callbacks({"x": node}, tmp_path)
+    assert build_callbacks({"x": {**node, "filename": "a/b", "dirpath": f"{tmp_path}/mine"}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "folder"),
+    [("filename_suffix", "/../x"), ("name", "../../x"), ("version", "/x"), ("sub_dir", "a/../../../x")],
+)
 def test_a_logger_writes_below_the_run_alone(tmp_path, key, folder):
     node = {"_target_": "lightning.pytorch.loggers.CSVLogger", key: folder}
     with pytest.raises(ConfigError, match=rf"^logger\.csv\.{key}="):

@@ -15,9 +15,10 @@ from deployed import describe
 from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
-from ecg_lightning.deployment import model_file
+from ecg_lightning.deployment import memory_limit, model_file
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, read_metadata, write_metadata
+from ecg_lightning.deployment.predictor import Predictor
 from ecg_lightning.deployment.runtimes import open_runtime, sizes_of
 from ecg_lightning.errors import ModelFileError
 
@@ -192,3 +193,53 @@ def test_good_files_are_still_read(path):
     assert read_metadata(path) == describe(model="resnet1d")
     signals = np.zeros((3, 12, 1000), np.float32)
     assert open_runtime(path, "openvino").logits(signals).shape == (3, 5)
+
+
+def _grow(path, *nodes, **shapes):
+    """Add operations to a good file whose last result, `grown`, is summed and added to the logits."""
+    model = onnx.load(EXPORTED / "model.onnx")
+    (head,) = [node for node in model.graph.node if "logits" in node.output]
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["own" if name == "logits" else name for name in names]
+    assert "own" in head.output
+    summed = onnx.helper.make_node("ReduceSum", ["grown"], ["sum"], keepdims=0)
+    model.graph.node.extend([*nodes, summed, onnx.helper.make_node("Add", ["own", "sum"], ["logits"])])
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.array(shape), name) for name, shape in shapes.items()
+    )
+    path.write_bytes(model.SerializeToString())
+
+
+def _largest(name="first"):
+    return onnx.helper.make_node("ReduceMax", ["millivolts"], [name], keepdims=0)
+
+
+@pytest.mark.skipif(not memory_limit._STATUS.is_file(), reason="the system cannot limit a process's data")
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("kind", ["constant", "repeated", "outer product"])
+def test_graphs_that_ask_for_memory_get_none(tmp_path, runtime, kind, quick):
+    node, path = onnx.helper.make_node, tmp_path / "model.onnx"
+    if kind == "constant":
+        _grow(path, node("ConstantOfShape", ["shape"], ["grown"]), shape=[2**31])
+    elif kind == "repeated":
+        _grow(path, _largest(), node("Expand", ["first", "shape"], ["grown"]), shape=[2**31])
+    else:
+        sides = [node("Expand", ["first", name], [f"of_{name}"]) for name in ("row", "column")]
+        product = node("Mul", ["of_row", "of_column"], ["grown"])
+        _grow(path, _largest(), *sides, product, row=[1, 50_000], column=[50_000, 1])
+    write_metadata(path, describe())
+    with pytest.raises(ModelFileError, match="needs more memory than any exported model"):
+        Predictor(path, runtime, threads=1)
+    assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_graphs_that_may_run_for_ever_are_refused(path, quick):
+    if path.suffix == ".onnx":
+        model = onnx.load(path)
+        model.graph.node.append(onnx.helper.make_node("Loop", ["n", ""], ["x"]))
+        path.write_bytes(model.SerializeToString())
+    else:
+        path.write_text(path.read_text().replace('type="Convolution"', 'type="TensorIterator"', 1))
+    with pytest.raises(ModelFileError, match=r"it holds the operation (Loop|TensorIterator)"):
+        open_runtime(path, "openvino")

@@ -20,6 +20,7 @@ from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import make_loss
 from ecg_lightning.models.mixup import mix
+from ecg_lightning.runs.equality import differing
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.5, -3.0], [-0.2, 0.4]])
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
@@ -231,3 +232,9 @@ def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tm
         logits = deit.network.head(deit.network.forward_features(deit.frontend(batch.signals))[:, 0])
     own = superclass_metrics(logits.double().sigmoid(), batch.targets, deit.classes, deit.thresholds)["auroc_macro"]
     assert heads[0] == pytest.approx(float(own), abs=1e-6) != heads[1]
+
+
+def test_one_batch_is_not_all_of_them():
+    one, other = ({"trainer": {"limit_train_batches": limit}} for limit in (1, 1.0))
+    assert differing(one, other) == ["trainer.limit_train_batches"]
+    assert not differing(one, {"trainer": {"limit_train_batches": 1, "limit_val_batches": None}})

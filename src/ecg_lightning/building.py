@@ -12,6 +12,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import lightning as L
@@ -154,12 +155,22 @@ def build_stage(node: Mapping[str, Any], key: str) -> CompressionStage:
     return build(node, CompressionStage, key)
 
 
-def build_callbacks(nodes: Mapping[str, Any]) -> list[Callback]:
-    """The callbacks of `callbacks.extra`.
+def build_callbacks(nodes: Mapping[str, Any], output_dir: Path) -> list[Callback]:
+    """Return the callbacks of `callbacks.extra`, writing below the run's folder `output_dir`.
 
     Raises:
-        ConfigError: one cannot be built, or its work would be lost.
+        ConfigError: one cannot be built, would write elsewhere, or its work would be lost.
     """
+    for name, node in nodes.items():
+        for key in ("dirpath", "output_dir", "filename"):
+            path = Path(str(node.get(key) or "") if isinstance(node, Mapping) else "")
+            above = path.parent if key == "filename" else path
+            folder = (output_dir / above if key == "filename" else above).expanduser().resolve()
+            if path.parts and not folder.is_relative_to(output_dir.resolve()):
+                raise ConfigError(
+                    f"callbacks.extra.{name}.{key}={str(path)[:100]}: it must be below the run's folder. Leave it out, "
+                    "or begin it with ${paths.output_dir}"
+                )
     built = {name: build(node, Callback, f"callbacks.extra.{name}") for name, node in nodes.items() if node}
     for name, callback in built.items():
         if isinstance(callback, StochasticWeightAveraging):
@@ -177,7 +188,7 @@ def build_loggers(nodes: Mapping[str, Any], save_dir: str) -> list[Logger]:
         ConfigError: a logger's folder would be another one.
     """
     for logger, node in nodes.items():
-        for key in ("name", "version", "sub_dir", "log_dir", "dir"):
+        for key in ("name", "version", "sub_dir", "log_dir", "dir", "filename_suffix"):
             folder = str(node.get(key) or "") if isinstance(node, Mapping) else ""
             if folder.startswith("/") or ".." in folder.split("/"):
                 raise ConfigError(f"logger.{logger}.{key}={folder[:100]}: it must be below the run's folder")

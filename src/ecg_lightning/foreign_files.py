@@ -18,6 +18,7 @@ _OF_NO_FILE = {
     "hydra.overrides": "it holds what was typed",
     "hydra.job.env_copy": "a variable may be a secret, and is written to the run's folder. Set it in the shell",
 }
+_NODES = ("hydra", "hydra.job", "hydra.help", "hydra.hydra_help")
 _SEARCHPATH = "hydra.searchpath"
 _OF_NO_FOREIGN_FILE = {
     "hydra.run": "hydra.run.dir=DIR",
@@ -30,6 +31,9 @@ _OF_NO_FOREIGN_FILE = {
     "data.cache_dir": "data.cache_dir=DIR",
 }
 """Keys of folders and files that are written to: how to set them."""
+
+ROOT = "data.root"
+"""Read, but written to where the data are synthetic; see `sets_root`."""
 
 
 def is_foreign(source: str) -> bool:
@@ -50,8 +54,9 @@ def check_file(content: Any, name: str, *, foreign: bool, primary: bool) -> None
     Raises:
         ConfigError: names the file, the key and the way out.
     """
-    if isinstance(content, Mapping) and not isinstance(content.get("hydra", {}), Mapping):
-        raise ConfigError(f"{name}.yaml: hydra={str(content['hydra'])[:100]}: it must be a mapping, as in hydra: {{}}")
+    for key in _NODES:
+        if _holds(content, key) and not isinstance(node := _at(content, key), Mapping):
+            raise ConfigError(f"{name}.yaml: {key}={str(node)[:100]}: it must be a mapping, as in {key}: {{}}")
     for key, why in _OF_NO_FILE.items():
         if _holds(content, key):
             raise ConfigError(f"{name}.yaml: {key} is refused in a file: {why}")
@@ -60,17 +65,30 @@ def check_file(content: Any, name: str, *, foreign: bool, primary: bool) -> None
             f"{name}.yaml: {_SEARCHPATH} is refused here. Name the folder on the command line: "
             f"{_SEARCHPATH}=[file:///DIR]"
         )
-    for key, way_out in _OF_NO_FOREIGN_FILE.items() if foreign else ():
-        if _holds(content, key):
+    swept = {str(name).lstrip("+") for name in _at(content, "hydra.sweeper.params") or ()}
+    for key, way_out in {**_OF_NO_FOREIGN_FILE, ROOT: f"{ROOT}=DIR"}.items() if foreign else ():
+        if key in swept or (key != ROOT and _holds(content, key)):
             raise ConfigError(
                 f"{name}.yaml: {key} is refused in a file from elsewhere, which may not choose where is written to. "
                 f"Set it on the command line: {way_out}"
             )
 
 
+def sets_root(content: Any) -> bool:
+    """Return whether a file's content, at its place in the configuration, chooses the folder of the data."""
+    return _at(content, ROOT) is not None
+
+
 def _holds(content: Any, key: str) -> bool:
+    above, _, name = key.rpartition(".")
+    node = _at(content, above) if above else content
+    return isinstance(node, Mapping) and name in node
+
+
+def _at(content: Any, key: str) -> Any:
+    """Return the node at a key, None where there is none."""
     for part in key.split("."):
         if not isinstance(content, Mapping) or part not in content:
-            return False
+            return None
         content = content[part]
-    return True
+    return content

@@ -6,6 +6,7 @@ it. A name that leads to a known class by another way is refused as well.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -52,6 +53,8 @@ _LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 _LOGGING_KEYS = ("version", "formatters", "handlers", "root", "loggers", "disable_existing_loggers")
 _LOGGER_KEYS = ("level", "handlers", "propagate")
 _FORMATTER_KEYS = ("format", "datefmt", "style", "validate")
+_LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET")
+_LINE = "%(asctime)s %(levelname)s %(message)s"
 _HANDLERS: dict[str, dict[str, tuple[Any, ...] | None]] = {  # by class: its keys, and their values unless any will do
     "logging.StreamHandler": {"stream": ("ext://sys.stdout", "ext://sys.stderr"), "formatter": None, "level": None},
     "logging.FileHandler": {
@@ -67,7 +70,9 @@ _ENVIRONMENT = re.compile(r"(OMP|MKL|OPENBLAS|NUMEXPR)_NUM_THREADS|CUDA_VISIBLE_
 _LEAVES = re.compile(r"\$\{hydra[.:](sweep\.dir|run\.dir|runtime\.(output_dir|cwd)|job\.name)\}")
 """Interpolations that stand for text, by the types of Hydra's own node."""
 
-_MAX_CELLS = 100_000
+MAX_CELLS = 100_000
+"""Values of a swept key, and cells of a sweep that a file asks for."""
+
 _SWEPT = re.compile(r"\+{0,2}(?!hydra\b|paths\b)\w[\w./@-]*")
 """Keys that a sweep may set: it sets them as the command line does, which may choose folders."""
 
@@ -82,6 +87,9 @@ def check_hydra_node(node: Mapping[str, Any]) -> None:
         ConfigError: names the key, its value and the way out.
     """
     _check_callbacks(node.get("callbacks"))
+    for key in ("launcher", "sweeper"):
+        if node.get(key) is None:
+            raise ConfigError(f"hydra.{key}=null: a sweep needs one. Choose it as hydra/{key}=NAME")
     _check_launcher(node.get("launcher"))
     _check_sweeper(node.get("sweeper"))
     for key in ("job_logging", "hydra_logging"):
@@ -102,6 +110,10 @@ def check_hydra_node(node: Mapping[str, Any]) -> None:
         options = option if isinstance(option, list) else [option]
         if not all(one is None or (isinstance(one, str) and "${" not in one) for one in options):
             raise _refusal(f"{_CHOICES}.{group}", option, "Hydra fills it in")
+    verbose = node.get("verbose", False)
+    for one in verbose if isinstance(verbose, list) else [verbose]:
+        if not isinstance(one, bool | str) or "${" in str(one):
+            raise ConfigError(f"hydra.verbose={str(verbose)[:100]}: give true, false, or a list of loggers' names")
     subdir = node.get("output_subdir")
     if subdir is not None and not re.fullmatch(r"[\w.-]*[\w-][\w.-]*", str(subdir)):
         raise _refusal("hydra.output_subdir", subdir, "it is a folder inside the run's; name it without slashes")
@@ -188,8 +200,10 @@ def _check_sweeper(node: Any) -> None:
             if problem := check_override(str(values)):
                 raise ConfigError(f"hydra.sweeper.{part}.{name}={str(values)[:80]}: it holds {problem}")
             n_cells *= _n_values(f"{name}={values}") if part == "params" else 1
-            if n_cells > _MAX_CELLS:
-                raise ConfigError(f"hydra.sweeper.{part}.{name}={values}: a sweep of more than {_MAX_CELLS:,} cells")
+            if not 0 < n_cells <= MAX_CELLS:
+                raise ConfigError(
+                    f"hydra.sweeper.{part}.{name}={values}: a sweep of no cell, or of more than {MAX_CELLS:,}"
+                )
     if (extender := sweeper.get("custom_search_space")) is not None:
         raise _refusal("hydra.sweeper.custom_search_space", extender, "it would be run; use hydra.sweeper.params")
     storage = sweeper.get("storage")
@@ -201,11 +215,18 @@ def _check_sweeper(node: Any) -> None:
 
 def _n_values(setting: str) -> int:
     """Return how many values a setting `key=value` has in a sweep."""
-    value = OverridesParser.create().parse_overrides([setting])[0].value()
+    return count_values(OverridesParser.create().parse_overrides([setting])[0].value())
+
+
+def count_values(value: Any) -> int:
+    """Return how many values a parsed value has in a sweep; of a range without end, more than are allowed."""
     if isinstance(value, ChoiceSweep):
         return len(value.list)
-    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
-        return max(1, math.ceil((value.stop - value.start) / value.step))
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
+        try:
+            return max(0, math.ceil((value.stop - value.start) / value.step))
+        except (OverflowError, ValueError, ZeroDivisionError):  # infinite bounds, NaN, a step of 0
+            return MAX_CELLS + 1
     return 1
 
 
@@ -213,8 +234,11 @@ def _check_logging(key: str, node: Any) -> None:
     """Refuse handlers, formatters, filters and factories that are not Python's own, and files elsewhere."""
     settings = _mapping(node, key)
     _check_keys(key, settings, _LOGGING_KEYS)
+    if (version := settings.get("version", 1)) != 1:
+        raise ConfigError(f"{key}.version={str(version)[:100]}: it must be 1")
     for name, formatter in _mapping(settings.get("formatters"), f"{key}.formatters").items():
         _check_keys(f"{key}.formatters.{name}", formatter, _FORMATTER_KEYS)
+        _check_formatter(f"{key}.formatters.{name}", _mapping(formatter, f"{key}.formatters.{name}"))
     for name, handler in _mapping(settings.get("handlers"), f"{key}.handlers").items():
         inner = f"{key}.handlers.{name}"
         kind = str(_mapping(handler, inner).get("class"))
@@ -232,10 +256,32 @@ def _check_logging(key: str, node: Any) -> None:
     _check_keys(f"{key}.root", settings.get("root"), _LOGGER_KEYS)
     for name, logger in loggers.items():
         _check_keys(f"{key}.loggers.{name}", logger, _LOGGER_KEYS)
+    handlers = _mapping(settings.get("handlers"), f"{key}.handlers")
+    for inner, logger in {
+        "root": settings.get("root"),
+        **{f"loggers.{name}": one for name, one in loggers.items()},
+    }.items():
+        named = _mapping(logger, f"{key}.{inner}").get("handlers") or []
+        if unknown := [one for one in named if one not in handlers]:
+            raise ConfigError(f"{key}.{inner}.handlers={unknown[0]!s:.100}: known are {', '.join(map(str, handlers))}")
     for inner, text in _strings(settings, key):
+        if inner.endswith(".level") and text not in _LEVELS:
+            raise ConfigError(f"{inner}={text[:100]}: allowed are {', '.join(_LEVELS)}")
         is_known = inner.endswith((".stream", ".filename"))
         if not is_known and (re.match(r"\w+://", text) or "${" in text):  # which would be imported or looked up
             raise _refusal(inner, text, "write it out")
+
+
+def _check_formatter(key: str, formatter: Mapping[str, Any]) -> None:
+    """Refuse a formatter that would lose each line, or make it longer than the memory."""
+    pattern, date, style = (formatter.get(name) for name in ("format", "datefmt", "style"))
+    record = logging.LogRecord("name", logging.INFO, "path", 1, "message", None, None)
+    try:
+        if re.search(r"\d{4}", f"{pattern} {date}"):
+            raise ValueError("a width of more than three digits")
+        logging.Formatter(pattern, date, style or "%").format(record)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{key}: no line can be written so ({error!s:.100}); use {_LINE}") from None
 
 
 def _check_keys(key: str, node: Any, known: tuple[str, ...]) -> None:

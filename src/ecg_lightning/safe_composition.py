@@ -29,8 +29,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import bounded_yaml
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.foreign_files import check_file, is_foreign
-from ecg_lightning.hydra_node import check_hydra_node, check_resolved
+from ecg_lightning.foreign_files import ROOT, check_file, is_foreign, sets_root
+from ecg_lightning.hydra_node import MAX_CELLS, check_hydra_node, check_resolved, count_values
 from ecg_lightning.interpolations import check_interpolations, check_override
 from ecg_lightning.quoting import quoted
 
@@ -74,6 +74,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
         Raises:
             ConfigError: a key would run code, write outside of the run's folder, or hold a control character.
         """
+        self._setting_root: list[str] = []
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         written: Any = OmegaConf.to_container(cfg, resolve=False)
         check_control_characters(written)
@@ -84,6 +85,8 @@ class CheckedConfigLoader(ConfigLoaderImpl):
                 node = OmegaConf.select(cfg.hydra, key)
                 check_resolved(f"hydra.{key}", OmegaConf.to_container(node, resolve=True) if node else node)
             _check_task_name(cfg)
+            if self._setting_root:
+                _check_root(cfg, overrides, self._setting_root[0])
         return cfg
 
     @staticmethod
@@ -98,6 +101,8 @@ class CheckedConfigLoader(ConfigLoaderImpl):
                 is_path = str(override.key_or_group).endswith(("path", "dir", "root"))
                 text = f"; or write a path as {quoted(str(override.input_line))}" if is_path else ""
                 raise ConfigError(f"{override.input_line}: several values are a sweep: add -m{text}")
+            if override.is_sweep_override() and not 0 < count_values(override.value()) <= MAX_CELLS:
+                raise ConfigError(f"{override.input_line}: give at least one value, and at most {MAX_CELLS:,}")
             if override.is_sweep_override() and override.is_hydra_override():
                 raise ConfigError(f"{override.input_line}: Hydra's own settings cannot be swept. Give one value")
 
@@ -117,6 +122,8 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             placed = self._embed_result_config(loaded, default.package).config
             content = OmegaConf.to_container(placed, resolve=False)
             check_file(content, name, foreign=foreign, primary=bool(default.primary))
+            if foreign and sets_root(content):
+                self._setting_root.append(name)
         return super()._load_single_config(default, repo)
 
     def _parse_overrides_and_create_caching_repo(
@@ -198,6 +205,16 @@ def _check_task_name(cfg: DictConfig) -> None:
     name = str(OmegaConf.select(cfg, "task_name"))
     if ".." in PurePosixPath(name).parts or "\n" in name:
         raise ConfigError(f"task_name={name[:100]!r}: it names a folder of outputs/. Write it on one line, without ..")
+
+
+def _check_root(cfg: DictConfig, overrides: list[str], name: str) -> None:
+    """Refuse that a file from elsewhere, of this name, chooses where synthetic data are written."""
+    is_synthetic = str(OmegaConf.select(cfg, "data._target_")).endswith("SyntheticPTBXLDataModule")
+    if is_synthetic and not any(override.lstrip("+").startswith(f"{ROOT}=") for override in overrides):
+        raise ConfigError(
+            f"{name}.yaml: {ROOT} is refused in a file from elsewhere, since synthetic data are written there. "
+            f"Set it on the command line: {ROOT}=DIR"
+        )
 
 
 @contextmanager

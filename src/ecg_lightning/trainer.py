@@ -114,7 +114,7 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     if on_terminal():
         callbacks.append(RichProgressBar(leave=False))
-    return callbacks + build_callbacks(plain(cfg.callbacks.extra))
+    return callbacks + build_callbacks(plain(cfg.callbacks.extra), output_dir)
 
 
 def _snapshots(cfg: DictConfig, every_epoch: Mapping[str, Any]) -> list[Callback]:

@@ -264,9 +264,10 @@ GARBAGE = np.random.default_rng(0).bytes(5_000)
         (b"a,b\n1,2\n", "has no column"),
         (b"a,b\n1,2\n1,2,3,4\n", "cannot be read as a table"),
         (b"a,b,a\n1,2,3\n", "cannot be read as a table .*two of its columns are called 'a'"),
+        (b"\xef\xbb\xbf,,a\n1,2,3\n", "cannot be read as a table .*two of its columns are called ''"),
         (b"a,b\n1,2,3\n1,2,3\n", "cannot be read as a table .*more cells than its first line"),
     ],
-    ids=["missing", "empty", "garbage", "other table", "ragged", "one name twice", "a cell too many"],
+    ids=["missing", "empty", "garbage", "other table", "ragged", "one name twice", "a mark first", "a cell too many"],
 )
 def test_file_that_is_no_table(
     tmp_path: Path, read: Callable[[Path], object], content: bytes | None, says: str

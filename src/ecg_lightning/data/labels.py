@@ -259,7 +259,7 @@ def _check_shape(content: bytes) -> None:
         return
     if len(header[0]) > _MAX_HEADER or header[0].count(b'"') % 2:
         raise ValueError("its first line does not end")
-    columns = next(csv.reader([header[0].decode()]), [])
+    columns = next(csv.reader([header[0].decode("utf-8-sig")]), [])
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
         raise ValueError(f"two of its columns are called {twice[0][:40]!r}")
     n_columns = len(columns)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.deployment.latency import measure, peak_memory_mib
-from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, barely_int8, open_runtime, sizes_of
+from ecg_lightning.deployment.memory_limit import limited_memory
+from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, barely_int8, files_of, open_runtime, sizes_of
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.processor import available_cores, describe_processor
 
@@ -57,6 +58,9 @@ def benchmark(
             for opened in _open_all(path, threads, batch, skipped):
                 name = f"{path} {opened.name} {opened.precision} {batch}"
                 signals = random.normal(scale=0.3, size=(batch, 12, opened.n_samples)).astype(np.float32)
+                if opened.name in ("onnxruntime", "openvino"):
+                    with limited_memory(files_of(path), batch, threads):  # before the calls that are timed
+                        opened.logits(signals)
                 cases[name] = _call(opened, signals)
                 sizes = sizes or sizes_of(path)
                 way = (opened.name, opened.precision)

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecg_lightning.deployment.memory_limit import limited_memory
 from ecg_lightning.errors import ModelFileError
 
 _PACKAGE_ROOT = Path(__file__).parents[2]
@@ -141,12 +143,14 @@ def _peak_mib() -> float:
 def _child(path: str, runtime: str, precision: str) -> None:
     import numpy as np
 
-    from ecg_lightning.deployment.runtimes import open_runtime
+    from ecg_lightning.deployment.runtimes import files_of, open_runtime
 
     opened = open_runtime(Path(path), runtime, precision, threads=1, batch=1)
     record = np.zeros((1, 12, opened.n_samples), dtype=np.float32)
-    for _ in range(_CHILD_CALLS):
-        opened.logits(record)
+    in_memory = limited_memory(files_of(Path(path)), 1) if runtime in ("onnxruntime", "openvino") else nullcontext()
+    with in_memory:
+        for _ in range(_CHILD_CALLS):
+            opened.logits(record)
     if runtime.startswith("cuda-") and "torch" in sys.modules:
         print(sys.modules["torch"].cuda.max_memory_allocated() / 1024**2)
     else:

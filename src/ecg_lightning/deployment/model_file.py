@@ -22,18 +22,31 @@ _MAX_XML_DEPTH = 64
 """OpenVINO's own files have 8 levels, and 5 more for the body of a loop."""
 _MAX_FIELDS = 500_000
 """Operations, weights and shapes of a graph; the largest ensembles have some ten thousand."""
+_MAX_OPERATIONS = 50_000
+_LOOPS = {
+    *("Loop", "Scan", "If", "SequenceMap", "TensorIterator"),
+    *("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"),  # of ONNX Runtime alone
+}
+"""Operations with a graph inside, which may never end; no exporter makes them of our networks."""
 _MOST_PADDING = 2**20
+_MAX_NAME = 100
 
 _GRAPH, _METADATA = 7, 14  # field numbers of ONNX's ModelProto (onnx.proto3)
 _NODE = 1  # of its GraphProto
-_MODEL_FIELDS = {1, 2, 3, 4, 5, 6, _GRAPH, 8, _METADATA, 20, 25, 26}
+_MODEL_FIELDS = {1, 2, 3, 4, 5, 6, _GRAPH, 8, _METADATA, 26}  # without functions, which are graphs of their own
 _GRAPH_FIELDS = {_NODE, 2, 5, 10, 11, 12, 13, 14, 15, 16}
+_OPERATION = 4  # of its NodeProto
+_NODE_FIELDS = {1, 2, 3, _OPERATION, 5, 6, 7, 8, 9, 10}
 _MAX_HEADER = 20  # of a field: two varints of at most ten bytes
 _VARINT, _BYTES = 0, 2  # wire types, the only ones that both messages use
 
 
 class _DamagedError(ValueError):
     """A file that is no such model."""
+
+
+class _LoopError(ValueError):
+    """A model whose run may take any time."""
 
 
 def read_description(path: Path, key: str) -> str | None:
@@ -81,15 +94,36 @@ def _check_onnx(path: Path, key: str) -> str | None:
         with path.open("rb") as file:
             for number, start, end in _fields(file, 0, size, _MODEL_FIELDS):
                 if number == _GRAPH:
-                    n_operations += sum(field == _NODE for field, _, _ in _fields(file, start, end, _GRAPH_FIELDS))
+                    for field, begins, ends in _fields(file, start, end, _GRAPH_FIELDS):
+                        if field == _NODE:
+                            n_operations += 1
+                            _check_operation(_operation(file, begins, ends), n_operations)
                 elif number == _METADATA and found is None:
                     entry = dict(_texts(file, start, end))
                     found = entry.get(2, "") if entry.get(1) == key else None
+    except _LoopError as error:
+        raise ModelFileError(f"{path} is refused: {error}. Export it again") from None
     except (_DamagedError, UnicodeDecodeError):
         raise ModelFileError(f"{path} is damaged or no ONNX model; export it again") from None
     if not n_operations:
         raise ModelFileError(f"{path} is damaged or no ONNX model: it holds no operation; export it again")
     return found
+
+
+def _operation(file: BinaryIO, start: int, end: int) -> str:
+    """Return the name of a node's operation."""
+    for number, begins, ends in _fields(file, start, end, _NODE_FIELDS):
+        if number == _OPERATION:
+            file.seek(begins)
+            return file.read(min(ends - begins, _MAX_NAME)).decode()
+    raise _DamagedError
+
+
+def _check_operation(name: str, n_operations: int = 0) -> None:
+    if name in _LOOPS:
+        raise _LoopError(f"it holds the operation {name}, which may run without end")
+    if n_operations > _MAX_OPERATIONS:
+        raise _LoopError(f"it holds more than {_MAX_OPERATIONS:,} operations")
 
 
 def _fields(file: BinaryIO, start: int, end: int, known: set[int]) -> Iterator[tuple[int, int, int]]:
@@ -138,6 +172,8 @@ def _check_xml(path: Path, key: str) -> str | None:
     try:
         with path.open("rb") as file:
             reader.parser.ParseFile(file)
+    except _LoopError as error:
+        raise ModelFileError(f"{path} is refused: {error}. Export it again") from None
     except (expat.ExpatError, ValueError) as error:
         raise ModelFileError(f"{path} is damaged or no OpenVINO model ({error}); export it again") from None
     if reader.root != "net":
@@ -172,6 +208,8 @@ class _XMLReader:
         self._open.append(name)
         if len(self._open) > _MAX_XML_DEPTH:
             raise _DamagedError(f"more than {_MAX_XML_DEPTH} levels")
+        if name == "layer":
+            _check_operation(attributes.get("type", ""))
         if name == "data" and "offset" in attributes and "size" in attributes:
             self.weights_end = max(self.weights_end, int(attributes["offset"]) + int(attributes["size"]))
         elif self._open == ["net", "rt_info", self.key] and self.found is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.deployment.extras import import_extra
+from ecg_lightning.deployment.memory_limit import lacked_memory
 from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_output, check_quantized, counted
 from ecg_lightning.disk import explaining_full, is_full
 from ecg_lightning.errors import HardwareUnavailableError, ModelFileError
@@ -102,6 +103,10 @@ class ONNXRuntime:
             raise self._unusable(error) from None
 
     def _unusable(self, error: Exception) -> ModelFileError:
+        if lacked_memory(error):
+            return ModelFileError(
+                f"{self._path} needs more memory than any exported model of its size; export it again"
+            )
         reason = " ".join(str(error).split())[:200]
         return ModelFileError(
             f"{self._path} is damaged or no model that ONNX Runtime can run ({reason}); export it again"

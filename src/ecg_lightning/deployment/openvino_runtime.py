@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.deployment.extras import openvino_core
+from ecg_lightning.deployment.memory_limit import lacked_memory
 from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_output, check_quantized, counted
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.processor import processor_has_bf16
@@ -109,5 +110,7 @@ def _name(port: Any) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> ModelFileError:
+    if lacked_memory(error):
+        return ModelFileError(f"{path} needs more memory than any exported model of its size; export it again")
     reason = " ".join(str(error).split())[-200:]
     return ModelFileError(f"{path} is damaged or no model that OpenVINO can run ({reason}); export it again")

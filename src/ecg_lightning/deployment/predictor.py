@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import check_checksum
+from ecg_lightning.deployment.memory_limit import limited_memory
 from ecg_lightning.deployment.metadata import read_metadata
 from ecg_lightning.deployment.records import read_record
-from ecg_lightning.deployment.runtimes import SUFFIXES, Runtime, open_runtime
+from ecg_lightning.deployment.runtimes import SUFFIXES, Floats, Runtime, files_of, open_runtime
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
 from ecg_lightning.evaluation.calibration import probabilities
 from ecg_lightning.evaluation.uncertainty import Bounds
@@ -49,6 +50,7 @@ class Predictor:
         check_checksum(path)
         self.metadata = read_metadata(path)
         threads = threads or available_cores()
+        self._files = files_of(path)
         self.runtime = self._open(path, runtime, threads)
         self.notes: tuple[str, ...] = ()
         if not self.metadata.conformal:
@@ -70,7 +72,7 @@ class Predictor:
 
         probe = np.zeros((2, len(LEADS), self.metadata.n_samples), np.float32)
         probe[1, LEADS.index("V1")] = np.nan
-        logits_2C = self.runtime.logits(probe)
+        logits_2C = self._logits(probe)
         if logits_2C.shape != (2, len(self.metadata.classes)):
             raise ModelFileError(
                 f"{path} gives {logits_2C.shape[1]} outputs, its description names {len(self.metadata.classes)} "
@@ -101,6 +103,10 @@ class Predictor:
                 return open_runtime(path, name, "fp32", threads)
         raise missing
 
+    def _logits(self, signals_BCT: Floats) -> Floats:
+        with limited_memory(self._files, len(signals_BCT)):
+            return self.runtime.logits(signals_BCT)
+
     def predict(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:
         """(B, 12, T) mV, at the model's rate → (B, C) calibrated probabilities.
 
@@ -113,7 +119,7 @@ class Predictor:
             raise DataError(f"the signals have the shape {signals_BCT.shape}, expected (records, 12, {expected[1]})")
         if not np.isfinite(signals_BCT).all():
             raise DataError("the signals hold values that are not finite; leave such records out")
-        logits = [self.runtime.logits(signals_BCT[row : row + _BATCH]) for row in range(0, len(signals_BCT), _BATCH)]
+        logits = [self._logits(signals_BCT[row : row + _BATCH]) for row in range(0, len(signals_BCT), _BATCH)]
         n_classes = len(self.metadata.classes)
         logits_BC = np.concatenate([*logits, np.empty((0, n_classes))]).astype(np.float64)
         return probabilities(logits_BC, self.metadata.temperature, self.metadata.link)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.deployment.bounds import MAX_CLASSES, MAX_SAMPLES
+from ecg_lightning.deployment.memory_limit import limited_memory
 from ecg_lightning.deployment.model_file import check_structure
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, ModelFileError, NotInt8Error
 from ecg_lightning.processor import processor_has_bf16
@@ -104,8 +105,14 @@ def open_runtime(
     if runtime == "openvino":
         from ecg_lightning.deployment.openvino_runtime import OpenVINORuntime
 
-        opened = OpenVINORuntime(path, precision, threads, batch)
-    elif runtime in ("onnxruntime", "cuda-onnxruntime", "cuda-tensorrt"):
+        with limited_memory(files_of(path), batch or 1, threads):
+            opened = OpenVINORuntime(path, precision, threads, batch)
+    elif runtime == "onnxruntime":
+        from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
+
+        with limited_memory(files_of(path), 1, threads):
+            opened = ONNXRuntime(path, precision, threads)
+    elif runtime in ("cuda-onnxruntime", "cuda-tensorrt"):
         from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
 
         opened = ONNXRuntime(path, precision, threads, runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,13 +49,14 @@ def composed_in_effect(config: DictConfig) -> dict[str, Any]:
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the dotted keys in which two configurations differ.
 
-    A key that one of them lacks, because another version wrote it, is equal to one that is off.
+    A key that one of them lacks, because another version wrote it, is equal to one that is off. One batch
+    (`trainer.limit_train_batches=1`) is not all of them (1.0).
     """
     flat_one, flat_other = flat(one), flat(other)
     return sorted(
         key
         for key in flat_one.keys() | flat_other.keys()
-        if flat_one.get(key) != flat_other.get(key)
+        if json.dumps(flat_one.get(key), default=str) != json.dumps(flat_other.get(key), default=str)
         and ((key in flat_one and key in flat_other) or flat_one.get(key) or flat_other.get(key))
     )
 

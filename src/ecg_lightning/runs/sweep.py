@@ -24,6 +24,7 @@ from rich.console import Console
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError, fail
 from ecg_lightning.hydra_files import put_off
+from ecg_lightning.run_lock import check_entries
 from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.recipes import n_tried
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_config, read_result
@@ -102,13 +103,15 @@ class SweepReport(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
+        _check_entries(Path(config.hydra.run.dir))
         put_off(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep: its results would be mixed or lost."""
-        if config.hydra.launcher._target_.endswith(".ProcessLauncher"):
-            return  # which does so itself, once it knows the cells
         folder = Path(config.hydra.sweep.dir)
+        _check_entries(folder)
+        if config.hydra.launcher._target_.endswith(".ProcessLauncher"):
+            return  # which refuses such a folder itself, once it knows the cells
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(folder / ".lock")  # held until this process ends
         try:
@@ -153,6 +156,13 @@ class SweepReport(Callback):
     def _rows(self) -> list[dict[str, Any]]:
         assert self._folder is not None
         return collect(self._folder, {cell.run: cell.result for cell in self._cells})
+
+
+def _check_entries(folder: Path) -> None:
+    try:
+        check_entries(folder)
+    except UserError as error:  # Hydra would make a warning of it
+        fail(str(error), error.exit_code)
 
 
 def _explain(error: OSError | UserError, path: Path) -> str:
