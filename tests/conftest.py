@@ -6,13 +6,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ecg_lightning import config, validation
+from ecg_lightning import config, launching, validation
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
 config.register()
@@ -76,6 +77,23 @@ def _composer(root: str, validate: Callable[[DictConfig], None]) -> Callable[...
         return cfg
 
     return make
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., SimpleNamespace]:
+    """Run `train.py` or `compress.py` in this process, which has imported all; its exit code and what it said."""
+
+    def run(*arguments: str, program: str = "train") -> SimpleNamespace:
+        capfd.readouterr()
+        code = 0
+        try:
+            getattr(launching, program)(arguments)
+        except SystemExit as end:
+            code = end.code
+        said = capfd.readouterr()
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+
+    return run
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ SMALL_STUDENT = {
     "distill_prune_qat": "width=0.125",
 }
 FAMILIES = ("vit", "deit", "effnetv2", "convnext", "resnet1d")
-QUICK_PAIRS = (("prune", "deit"), ("ptq", "vit"), ("qat", "resnet18d"))  # of each kind of stage one; the rest is slow
+QUICK_PAIRS = (("ptq", "vit"),)  # the rest is slow; `pruned` and test_quantization are quick, too
 # Models whose weights outweigh the names in their files.
 SIZES = TINY | {
     "vit": ["model.dim=96", "model.depth=2", "model.heads=2", "model.mlp_dim=192"],
@@ -102,6 +102,14 @@ def compress(checkpoint, configure_compression, tmp_path):
         return compressing.run(cfg, {"compression": compression}, overrides), tmp_path
 
     return run
+
+
+@pytest.fixture(scope="module")
+def pruned(checkpoint, configure_compression, tmp_path_factory):
+    """The result of `compression=prune`, which several tests read, and its folder."""
+    folder = tmp_path_factory.mktemp("pruned")
+    settings = [f"ckpt_path={checkpoint('deit')[0]}", "compression=prune", *QUICK]
+    return compressing.run(configure_compression(*settings, output_dir=folder), {"compression": "prune"}), folder
 
 
 def check(result, folder, name):
@@ -181,7 +189,7 @@ def check_files(folder, one):
         *QUICK_PAIRS,
         *(
             pytest.param(*pair, marks=pytest.mark.slow)
-            for pair in itertools.product(COMPRESSIONS, FAMILIES)
+            for pair in (*itertools.product(COMPRESSIONS, FAMILIES), ("qat", "resnet18d"), ("ptq_fbgemm", "resnet18d"))
             if pair not in QUICK_PAIRS and pair[0] not in ("none", *OWN_LANE)
         ),
     ],
@@ -226,12 +234,30 @@ def test_zeros_survive_quantization_aware_training(compress):
     assert zeros > 0.65
 
 
-def test_files_describe_themselves_and_give_what_was_scored(compress, checkpoint):
-    result, folder = compress("prune", "deit")
-    (pruned,) = result.variants[1:]
+def test_variants_are_evaluated_and_compared_like_runs(pruned):
+    result, folder = pruned
+    baseline, variant = (folder / "variants" / name for name in ("baseline", "prune"))
+    _, row = evaluations.compare_runs([baseline, variant], "test", 100)
+    delta = result.variants[1]["delta"]
+    assert row["f1_change"].value == pytest.approx(delta["f1_macro"])
+    assert row["auroc_change"].value == pytest.approx(delta["auroc_macro"])
+    for run in (variant, folder):  # the last variant's are the run's
+        found = evaluations.evaluate_run(run, "test", None, 100)
+        assert found["subgroups"]
+        assert found["scores"]["macro"]["f1"][0] == pytest.approx(result.metrics["test"]["f1_macro_tuned"])
+    macro = result.evaluation["test"]["scores"]["macro"]
+    assert macro["f1"][0] == pytest.approx(result.metrics["test"]["f1_macro_tuned"])
+
+
+def test_files_describe_themselves_and_give_what_was_scored(pruned):
+    result, folder = pruned
+    check(result, folder, "prune")
+    for one in result.variants:
+        check_files(folder, one)
+    (variant,) = result.variants[1:]
     file = folder / "variants" / "prune" / "model.onnx"
     described = read_metadata(file)
-    assert described.thresholds == pytest.approx(pruned["thresholds"])
+    assert described.thresholds == pytest.approx(variant["thresholds"])
     predicted = read_predictions(file.parent / "predictions.csv")
     chosen = report.evaluate(predicted["val"], predicted["test"], 100).chosen["conformal"]
     assert np.allclose(described.conformal, [*chosen.values()])
@@ -354,21 +380,6 @@ def test_what_no_runtime_computes_in_int8_is_refused(compress, monkeypatch):
     assert "openvino: openvino computes only 0 of 3 products in int8" in str(stop.value.cause)
 
 
-def test_variants_are_evaluated_and_compared_like_runs(compress):
-    result, folder = compress("prune", "deit", "compression.fine_tune.epochs=0")
-    baseline, pruned = (folder / "variants" / name for name in ("baseline", "prune"))
-    _, row = evaluations.compare_runs([baseline, pruned], "test", 100)
-    delta = result.variants[1]["delta"]
-    assert row["f1_change"].value == pytest.approx(delta["f1_macro"])
-    assert row["auroc_change"].value == pytest.approx(delta["auroc_macro"])
-    for run in (pruned, folder):  # the last variant's are the run's
-        found = evaluations.evaluate_run(run, "test", None, 100)
-        assert found["subgroups"]
-        assert found["scores"]["macro"]["f1"][0] == pytest.approx(result.metrics["test"]["f1_macro_tuned"])
-    macro = result.evaluation["test"]["scores"]["macro"]
-    assert macro["f1"][0] == pytest.approx(result.metrics["test"]["f1_macro_tuned"])
-
-
 def test_attention_counts_as_products():
     class Attention(torch.nn.Module):
         def forward(self, x):
@@ -469,6 +480,7 @@ def test_a_float_file_that_disagrees_is_an_error(compress, monkeypatch):
         compress("none", "deit")
 
 
+@pytest.mark.slow
 def test_an_int8_runtime_that_disagrees_is_refused_and_the_others_go_on(compress, monkeypatch):
     logits = ONNXRuntime.logits
 
@@ -485,7 +497,7 @@ def test_an_int8_runtime_that_disagrees_is_refused_and_the_others_go_on(compress
 
 def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(compress, checkpoint, monkeypatch):
     """Normalisation and augmentation are on, and the loss is partly the teacher's."""
-    checkpoint("effnetv2")
+    checkpoint("resnet18d")
     seen, trained = [], []
     step = ECGClassifier.loss_and_logits
 
@@ -499,7 +511,7 @@ def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(co
         return step(self, batch)
 
     monkeypatch.setattr(ECGClassifier, "loss_and_logits", watched)
-    result, _ = compress("prune", "effnetv2")
+    result, _ = compress("prune", "resnet18d")
     assert seen == [(True, True, 0.5)] * 3
     # Exporters write another graph of weights in that order.
     assert all(weight.is_contiguous() for weight in trained[-1].network.parameters())
@@ -553,6 +565,7 @@ def make_small():
     return network, torch.randn(4, 1, 8, 8)
 
 
+@pytest.mark.slow
 def test_an_int8_checkpoint_is_refused_before_anything_is_read(compress, configure_compression, tmp_path):
     _, folder = compress("ptq_dynamic", "vit")
     path = folder / "variants" / "quantize" / "model.ckpt"

@@ -67,7 +67,7 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     )
 
 
-def test_an_interrupted_cross_validation_goes_on(configure, synthetic_root, tmp_path, monkeypatch):
+def test_an_interrupted_cross_validation_goes_on(configure, command, synthetic_root, tmp_path, monkeypatch):
     data = ["data=ptbxl", f"data.root={synthetic_root}", "data.train_folds=[4,5,6,7]", "cross_validation=[4,5,7]"]
 
     def run(folder, *overrides):
@@ -98,7 +98,7 @@ def test_an_interrupted_cross_validation_goes_on(configure, synthetic_root, tmp_
     went_on = run(tmp_path / "cut", "ckpt_path=last")
     assert went_on.metrics == whole.metrics
     assert (tmp_path / "cut" / "fold4" / "fold.json").stat().st_mtime_ns == finished
-    again = start("data=ptbxl", f"data.root={synthetic_root}", *SMALL, f"hydra.run.dir={tmp_path}/begun")
+    again = command("data=ptbxl", f"data.root={synthetic_root}", *SMALL, f"hydra.run.dir={tmp_path}/begun")
     assert again.returncode == 2
     assert "already holds a run" in again.stderr
     cut, uncut = ((tmp_path / name / "predictions.csv").read_text() for name in ("cut", "whole"))
@@ -147,7 +147,7 @@ def test_the_printed_training_is_of_all_folds_and_leaves_fold_10_alone(tmp_path)
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("kept", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_search_without_a_finished_trial_says_so(kept, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     storage = [f'hydra.sweeper.storage="sqlite:///{tmp_path}/search.db"'] if kept else []
@@ -160,9 +160,9 @@ def test_a_search_without_a_finished_trial_says_so(kept, tmp_path):
     assert done.stderr.splitlines()[-1] == "error: no trial of the search finished: each one's reason stands above"
 
 
-def test_a_search_that_cannot_be_kept_is_refused(tmp_path):
+def test_a_search_that_cannot_be_kept_is_refused(command, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    done = start(
+    done = command(
         "hparams_search=signal_recipe", "model=resnet1d", f"hydra.sweep.dir={tmp_path}/s",
         f'hydra.sweeper.storage="sqlite:///{tmp_path}/missing/search.db"',
     )  # fmt: skip
@@ -171,6 +171,7 @@ def test_a_search_that_cannot_be_kept_is_refused(tmp_path):
     assert "unable to open database file" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_root, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["hparams_search=signal_recipe", "hydra.sweeper.n_trials=4", f"hydra.sweep.dir={tmp_path}/s"]

@@ -291,6 +291,7 @@ def pruned(classifier):
     return classifier
 
 
+@pytest.mark.slow
 def test_pt2e_computes_every_convolution_in_int8_and_keeps_zeros(trained, tmp_path):
     onnx = import_extra("onnx")
     classifier, context = trained("effnetv2")

@@ -106,6 +106,7 @@ def test_every_published_model_and_task_can_be_run(configure):
         configure("experiment=benchmark", f"data.task={task}")
 
 
+@pytest.mark.slow
 def test_the_command_trains_what_is_not_finished_and_compares(synthetic_root, tmp_path):
     small = ["trainer.max_epochs=1", "model.channels=8", "data.batch_size=16", "hardware.threads=1"]
     output = tmp_path / "it's"

@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from tiny import ROOT
 
-from ecg_lightning import job, launching, stopping, training, validation
+from ecg_lightning import hardware, job, launching, stopping, training, validation
 from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import described_in, read_checkpoint
 from ecg_lightning.disk import is_full, leave_full_disks_to_the_main_thread
@@ -173,15 +173,11 @@ def test_only_the_evaluation_of_a_whole_training_is_left(start, tmp_path, caplog
     assert "goes on from" not in caplog.text
 
 
-def test_a_training_goes_on_with_its_threads(start, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    before = torch.get_num_threads()
-    try:
-        begin_and_stop(start, tmp_path, "hardware.threads=2")
-        start(tmp_path, "trainer.max_epochs=3", "ckpt_path=auto", "hardware.threads=null")
-        assert json.loads((tmp_path / "result.json").read_text())["host"]["threads"] == 2
-    finally:
-        torch.set_num_threads(before)
+def test_a_training_goes_on_with_its_threads(start, tmp_path, monkeypatch):
+    begin_and_stop(start, tmp_path, "hardware.threads=1")
+    monkeypatch.setattr(hardware, "default_threads", lambda: 2)
+    start(tmp_path, "trainer.max_epochs=3", "ckpt_path=auto", "hardware.threads=null")
+    assert json.loads((tmp_path / "result.json").read_text())["host"]["threads"] == 1
 
 
 def test_a_second_run_in_a_folder_is_refused(start, tmp_path, capsys, monkeypatch):

@@ -74,10 +74,10 @@ def test_cells_have_folders_of_their_own(swept):
     ]  # fmt: skip
 
 
-def test_a_finished_sweep_is_not_written_over(swept):
+def test_a_finished_sweep_is_not_written_over(swept, command):
     folder, _ = swept
     before = (folder / "results.csv").read_bytes()
-    done = start("-m", "model=vit,deit", f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}")
+    done = command("-m", "model=vit,deit", f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}")
     assert done.returncode == 2
     assert "already holds a sweep" in done.stderr
     assert (folder / "results.csv").read_bytes() == before
@@ -152,8 +152,8 @@ def test_a_killed_sweep_goes_on_where_it_stopped(synthetic_root, tmp_path, group
     assert log.count("epoch 1/6") == 1  # it went on from its checkpoint
 
 
-def test_an_unknown_option_refuses_the_sweep_before_any_cell(tmp_path):
-    done = start("-m", "model=vit,vitt", f"hydra.sweep.dir={tmp_path}/s")
+def test_an_unknown_option_refuses_the_sweep_before_any_cell(command, tmp_path):
+    done = command("-m", "model=vit,vitt", f"hydra.sweep.dir={tmp_path}/s")
     assert done.returncode == 2
     assert done.stderr.startswith(
         "error: model=vitt: allowed are "
@@ -163,12 +163,12 @@ def test_an_unknown_option_refuses_the_sweep_before_any_cell(tmp_path):
     assert not list(tmp_path.glob("s/*/result.json"))
 
 
-def test_missing_hardware_is_skipped_in_a_sweep(synthetic_root, tmp_path):
+def test_missing_hardware_is_skipped_in_a_sweep(command, synthetic_root, tmp_path):
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    done = start(
+    done = command(
         "-m", "model=vit", "hardware=cuda", "seed=1", "data=ptbxl", f"data.root={synthetic_root}",
         f"hydra.sweep.dir={tmp_path}/s",
     )  # fmt: skip
@@ -178,43 +178,43 @@ def test_missing_hardware_is_skipped_in_a_sweep(synthetic_root, tmp_path):
     assert "no CUDA device" in row["reason"]
 
 
-def test_a_finished_run_is_not_written_over(synthetic_root, tmp_path):
+def test_a_finished_run_is_not_written_over(command, synthetic_root, tmp_path):
     settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
-    first = start(*settings, f"hydra.run.dir={tmp_path}/r")
+    first = command(*settings, f"hydra.run.dir={tmp_path}/r")
     assert first.returncode == 0, first.stderr
     before = (tmp_path / "r" / "result.json").read_bytes()
-    second = start(*settings, f"hydra.run.dir={tmp_path}/r")
+    second = command(*settings, f"hydra.run.dir={tmp_path}/r")
     assert second.returncode == 2
     assert "ckpt_path=auto" in second.stderr
-    third = start(*settings, "data.batch_size=-3", "ckpt_path=last", f"hydra.run.dir={tmp_path}/r")
+    third = command(*settings, "data.batch_size=-3", "ckpt_path=last", f"hydra.run.dir={tmp_path}/r")
     assert third.returncode == 2
     assert (tmp_path / "r" / "result.json").read_bytes() == before
     assert re.search(r"epoch 1/1 · train/loss .* left", (tmp_path / "r" / "train.log").read_text())
 
 
-def test_a_refused_try_does_not_block_its_folder(synthetic_root, tmp_path):
+def test_a_refused_try_does_not_block_its_folder(command, synthetic_root, tmp_path):
     settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
-    assert start(*settings, "data.batch_size=-3", f"hydra.run.dir={tmp_path}/r").returncode == 2
+    assert command(*settings, "data.batch_size=-3", f"hydra.run.dir={tmp_path}/r").returncode == 2
     assert json.loads((tmp_path / "r" / "result.json").read_text())["status"] == "failed"
-    assert start(*settings, f"hydra.run.dir={tmp_path}/r").returncode == 0
+    assert command(*settings, f"hydra.run.dir={tmp_path}/r").returncode == 0
     assert json.loads((tmp_path / "r" / "result.json").read_text())["status"] == "ok"
 
 
-def test_a_folder_of_any_name_and_depth_is_reported(synthetic_root, tmp_path):
+def test_a_folder_of_any_name_and_depth_is_reported(command, synthetic_root, tmp_path):
     settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
-    done = start(*settings, "debug=fdr", f"hydra.run.dir='{tmp_path}/a[1]'")
+    done = command(*settings, "debug=fdr", f"hydra.run.dir='{tmp_path}/a[1]'")
     assert done.returncode == 0, done.stderr
     assert "val F1" in done.stdout
     nested = ["hydra.sweep.subdir='${seed}/${hydra:job.num}'", f"hydra.sweep.dir={tmp_path}/s"]
-    done = start("-m", *settings, "data.batch_size=-3", "seed=1,2", *nested)
+    done = command("-m", *settings, "data.batch_size=-3", "seed=1,2", *nested)
     assert done.returncode == 1
     assert [row["run"] for row in rows(tmp_path / "s")] == ["1/0", "2/1"]
-    assert start("-m", *settings, "seed=3", *nested).returncode == 2  # it holds a sweep
+    assert command("-m", *settings, "seed=3", *nested).returncode == 2  # it holds a sweep
 
 
-def test_two_sweeps_in_one_folder_do_not_mix(tmp_path):
+def test_two_sweeps_in_one_folder_do_not_mix(command, tmp_path):
     with filelock.FileLock(_made(tmp_path / "s") / ".lock"):
-        done = start("-m", "model=vit", "seed=1", f"hydra.sweep.dir={tmp_path}/s")
+        done = command("-m", "model=vit", "seed=1", f"hydra.sweep.dir={tmp_path}/s")
     assert done.returncode == 2
     assert "another sweep is running" in done.stderr
 
@@ -224,9 +224,9 @@ def _made(folder):
     return folder
 
 
-def test_an_untrained_model_is_not_scored(synthetic_root, tmp_path):
+def test_an_untrained_model_is_not_scored(command, synthetic_root, tmp_path):
     settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
-    done = start(*settings, "trainer.max_time=00:00:00:00", f"hydra.run.dir={tmp_path}/r")
+    done = command(*settings, "trainer.max_time=00:00:00:00", f"hydra.run.dir={tmp_path}/r")
     assert done.returncode == 2
     assert "no checkpoint to score" in done.stderr
 
@@ -242,8 +242,8 @@ def test_an_untrained_model_is_not_scored(synthetic_root, tmp_path):
         ("compress.py", "compression data hardware logger callbacks", "margin:"),
     ],
 )
-def test_help_names_every_option(program, groups, key):
-    done = start("--help", program=[program])
+def test_help_names_every_option(command, program, groups, key):
+    done = command("--help", program=program.removesuffix(".py"))
     assert done.returncode == 0
     assert key in done.stdout
     for group in groups.split():
@@ -300,8 +300,8 @@ def test_a_sweep_over_compressions_trains_once(synthetic_root, tmp_path):
         (["ckpt_path=x", "compression.latency.batches=[32]"], "batches=[32]"),
     ],
 )
-def test_mistakes_of_compress_are_one_sentence(overrides, said, tmp_path):
-    done = start(*overrides, f"hydra.run.dir={tmp_path}/run", program=["compress.py"])
+def test_mistakes_of_compress_are_one_sentence(command, overrides, said, tmp_path):
+    done = command(*overrides, f"hydra.run.dir={tmp_path}/run", program="compress")
     assert done.returncode in (2, 3)
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
