@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import absl.logging
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -30,6 +32,8 @@ def _take_own_cores() -> None:
 
 
 _take_own_cores()
+# Hydra closes every handler that it replaces, and absl's, which TensorBoard brings, would close pytest's own stream.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session", autouse=True)
