@@ -7,6 +7,7 @@ composition passes through `CheckedConfigLoader`, of a run, of a sweep and of ea
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
@@ -15,11 +16,12 @@ from typing import Any, cast
 
 import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository, IConfigRepository
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Sweep
 from hydra.errors import ConfigCompositionException
@@ -88,6 +90,18 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             if self._setting_root:
                 _check_root(cfg, overrides, self._setting_root[0])
         return cfg
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """Return the names in a group, without the copy of all schemas that Hydra makes for each of them."""
+        if config_name is None and not overrides:
+            return self.repository.get_group_options(group_name, results_filter)
+        return super().get_group_options(group_name, results_filter, config_name, overrides)
 
     @staticmethod
     def validate_sweep_overrides_legal(overrides: list[Override], run_mode: RunMode, from_shell: bool) -> None:
@@ -160,8 +174,9 @@ class CheckedConfigLoader(ConfigLoaderImpl):
 class _BoundedRepository(CachingConfigRepository):
     """The files of one composition, each read once; their lists of defaults may name each other without end."""
 
-    def __init__(self, delegate: Any) -> None:
-        super().__init__(delegate)
+    def __init__(self, delegate: ConfigRepository) -> None:
+        self.delegate = copy.copy(delegate)  # Hydra's own copies the whole store of schemas, which takes long
+        self.cache = {}
         self._named = 0
 
     def load_config(self, config_path: str) -> ConfigResult | None:
