@@ -58,7 +58,7 @@ SMALL_STUDENT = {
     "distill_prune_qat": "width=0.125",
 }
 FAMILIES = ("vit", "deit", "effnetv2", "convnext", "resnet1d")
-QUICK_PAIRS = (("ptq", "vit"),)  # the rest is slow; `pruned` and test_quantization are quick, too
+PAIRS = [*itertools.product(COMPRESSIONS, FAMILIES), ("qat", "resnet18d"), ("ptq_fbgemm", "resnet18d")]
 # Models whose weights outweigh the names in their files.
 SIZES = TINY | {
     "vit": ["model.dim=96", "model.depth=2", "model.heads=2", "model.mlp_dim=192"],
@@ -183,17 +183,8 @@ def check_files(folder, one):
         assert np.abs(other - first).mean() < 0.1 * max(0.1, first.std())
 
 
-@pytest.mark.parametrize(
-    ("compression", "model"),
-    [
-        *QUICK_PAIRS,
-        *(
-            pytest.param(*pair, marks=pytest.mark.slow)
-            for pair in (*itertools.product(COMPRESSIONS, FAMILIES), ("qat", "resnet18d"), ("ptq_fbgemm", "resnet18d"))
-            if pair not in QUICK_PAIRS and pair[0] not in ("none", *OWN_LANE)
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("compression", "model"), PAIRS)
 def test_every_compression_of_every_family(compress, compression, model):
     if (compression, model) in NOT_SHRUNK_OR_RUN:
         pytest.skip(NOT_SHRUNK_OR_RUN[compression, model])
@@ -403,6 +394,7 @@ def test_fourier_transforms_are_not_counted_as_nothing():
     assert variant.count_macs(Transform(), torch.zeros(1, 12, 250)) is None
 
 
+@pytest.mark.slow
 def test_pt2_files_on_request(compress):
     result, folder = compress("none", "deit", "compression.pt2=true", "compression.latency.rounds=1")
     path = folder / result.artifacts["baseline/model.pt2"]
@@ -495,6 +487,7 @@ def test_an_int8_runtime_that_disagrees_is_refused_and_the_others_go_on(compress
     assert rows["openvino"]["p50_ms"] > 0
 
 
+@pytest.mark.slow
 def test_stages_train_in_training_mode_with_the_uncompressed_model_as_teacher(compress, checkpoint, monkeypatch):
     """Normalisation and augmentation are on, and the loss is partly the teacher's."""
     checkpoint("resnet18d")

@@ -147,7 +147,8 @@ def test_the_printed_training_is_of_all_folds_and_leaves_fold_10_alone(tmp_path)
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kept", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [False, True])
 def test_a_search_without_a_finished_trial_says_so(kept, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     storage = [f'hydra.sweeper.storage="sqlite:///{tmp_path}/search.db"'] if kept else []

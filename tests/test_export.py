@@ -27,8 +27,17 @@ from ecg_lightning.runs.curves import new_figure, save_figure
 from ecg_lightning.runs.tables import write_csv
 
 pytest.importorskip("openvino")
-QUICK = ("vit", "deit", "effnetv2", "convnext", "resnet1d_wang", "s4d")
-SLOW = ("inception1d", "lstm", "lstm_bidir", "vit1d", "vit1d model.stem=2", "xresnet1d18", "resnet1d")
+QUICK = ("vit", "convnext", "resnet1d_wang")
+SLOW = (
+    *("deit", "effnetv2", "s4d"),
+    "inception1d",
+    "lstm",
+    "lstm_bidir",
+    "vit1d",
+    "vit1d model.stem=2",
+    "xresnet1d18",
+    "resnet1d",
+)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,8 @@ def _pt2e(classifier):
     return converted
 
 
-@pytest.mark.parametrize("model", ["vit", pytest.param("effnetv2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["vit", "effnetv2"])
 def test_pt2e_networks_keep_int8_weights(configure, model, tmp_path):
     classifier = tiny_classifier(configure, model)
     floats = export_onnx(deployed(classifier), tmp_path / "float.onnx", 12, 1000)

@@ -43,7 +43,19 @@ SETTINGS = (
 @pytest.fixture
 def start(configure, synthetic_root, monkeypatch):
     """Run one job in this process as Hydra would."""
+    return _starter(configure, synthetic_root, monkeypatch)
 
+
+@pytest.fixture(scope="module")
+def begun(configure, synthetic_root, tmp_path_factory):
+    """The folder of a training of three epochs that was stopped in its second one; to be copied."""
+    folder = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patch:
+        begin_and_stop(_starter(configure, synthetic_root, patch), folder)
+    return folder
+
+
+def _starter(configure, synthetic_root, monkeypatch):
     def run(output_dir, *overrides, work=training.run, mode="RUN"):
         settings = (*SETTINGS, f"data.root={synthetic_root}", *overrides)
         cfg = configure(*settings, output_dir=output_dir)
@@ -107,9 +119,9 @@ def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog
         ("trainer.max_epochs=2", "max_epochs=3, this run asks for 2"),
     ],
 )
-def test_a_setting_that_changes_the_steps_is_refused_by_name(start, tmp_path, capsys, caplog, setting, named):
+def test_a_setting_that_changes_the_steps_is_refused_by_name(start, begun, tmp_path, capsys, caplog, setting, named):
     caplog.set_level(logging.INFO)
-    begin_and_stop(start, tmp_path)
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     with pytest.raises(SystemExit) as end:
         start(tmp_path, "trainer.max_epochs=3", "ckpt_path=auto", setting)
     assert end.value.code == 3

@@ -253,6 +253,7 @@ def test_help_names_every_option(command, program, groups, key):
                 assert re.search(rf"\b{path.stem}\b", listed), path
 
 
+@pytest.mark.slow
 def test_a_sweep_over_compressions_trains_once(synthetic_root, tmp_path):
     quick = [
         *("compression.fine_tune.epochs=1", "compression.latency.batches=[1]", "compression.latency.rounds=1"),

@@ -8,6 +8,7 @@ type or value is refused in under a second.
 from __future__ import annotations
 
 import difflib
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -597,6 +598,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
 """Schemas of the groups whose options differ in shape; an option's YAML names its own under `/schema/GROUP`."""
 
 
+@functools.cache
 def register() -> None:
     """Tell Hydra the schemas, and let it compose with the checks of `safe_composition`."""
     from hydra.core.config_store import ConfigStore
