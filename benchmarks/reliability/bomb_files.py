@@ -174,6 +174,10 @@ def model_bombs(folder: Path, made: Products) -> Iterator[Bomb]:
     deep = folder / "deep.onnx"
     _edit_onnx(made.onnx, deep, None, text="[" * 1_000_000)
     yield from both("a description of brackets", deep)
+    for what in ("ConstantOfShape", "Expand", "Loop"):
+        grown = folder / f"{what}.onnx"
+        _grow_onnx(made.onnx, grown, what)
+        yield from both(f"a graph with {what} that asks for 17 GB or 2^40 rounds", grown)
     for suffix in (".onnx", ".xml"):
         for what, path in _special_files(folder / "model", suffix).items():
             yield from both(f"an {suffix} that is {what}", path)
@@ -204,6 +208,27 @@ def _edit_onnx(
         entry.value = text
     if n_samples is not None:
         model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = n_samples
+    target.write_bytes(model.SerializeToString())
+
+
+def _grow_onnx(source: Path, target: Path, kind: str) -> None:
+    """Copy an exported file with one more operation, whose result is summed and added to the logits."""
+    model, node = onnx.load(source), onnx.helper.make_node
+    shape = np.array([2**31 if kind != "Loop" else 2**40])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(shape.squeeze() if kind == "Loop" else shape, "size"))
+    first = node("ReduceMax", ["millivolts"], ["first"], keepdims=0)
+    if kind == "Loop":
+        value = onnx.helper.make_tensor_value_info
+        inputs = [value("round", onnx.TensorProto.INT64, []), value("go", onnx.TensorProto.BOOL, [])]
+        outputs = [value("same", onnx.TensorProto.BOOL, []), value("one", onnx.TensorProto.FLOAT, [])]
+        body = [node("Identity", ["go"], ["same"]), node("Identity", ["first"], ["one"])]
+        grow = node("Loop", ["size", ""], ["grown"], body=onnx.helper.make_graph(body, "body", inputs, outputs))
+    else:
+        grow = node(kind, ["size"] if kind == "ConstantOfShape" else ["first", "size"], ["grown"])
+    for each in model.graph.node:
+        each.output[:] = ["own" if name == "logits" else name for name in each.output]
+    summed = node("ReduceSum", ["grown"], ["sum"], keepdims=0)
+    model.graph.node.extend([first, grow, summed, node("Add", ["own", "sum"], ["logits"])])
     target.write_bytes(model.SerializeToString())
 
 
