@@ -231,7 +231,7 @@ def test_files_for_processors_are_refused_on_others(stage):
 
 @pytest.mark.parametrize(
     "model",
-    ["vit", "resnet1d", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deit", "convnext", "resnet18d"))],
+    ["resnet1d", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vit", "deit", "convnext", "resnet18d"))],
 )
 def test_ptq(trained, tmp_path, model):
     classifier, context = trained(model)

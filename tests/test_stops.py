@@ -126,7 +126,7 @@ OVERFIT = ("trainer.overfit_batches=3",)
         (PLAIN, "on_validation_start", 1, None),
         (PLAIN, "on_train_epoch_end", 1, None),
         (PLAIN, "on_train_epoch_start", 2, None),
-        (WORKERS, "on_train_batch_end", 1, 3),
+        pytest.param(WORKERS, "on_train_batch_end", 1, 3, marks=pytest.mark.slow),
         (ACCUMULATED, "on_train_batch_end", 1, 4),
         (AVERAGED, "on_train_batch_end", 1, 3),
         (AVERAGED, "on_validation_batch_end", 0, None),

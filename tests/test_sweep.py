@@ -83,6 +83,7 @@ def test_a_finished_sweep_is_not_written_over(swept, command):
     assert (folder / "results.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_printed_command_evaluates_the_best_run(swept, tmp_path):
     folder, done = swept
     command = re.search(r"python train\.py (train=false .*)", done.stdout)
@@ -178,11 +179,16 @@ def test_missing_hardware_is_skipped_in_a_sweep(command, synthetic_root, tmp_pat
     assert "no CUDA device" in row["reason"]
 
 
-def test_a_finished_run_is_not_written_over(command, synthetic_root, tmp_path):
+def test_a_refused_try_does_not_block_its_folder_and_a_finished_run_is_not_written_over(
+    command, synthetic_root, tmp_path
+):
     settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
+    assert command(*settings, "data.batch_size=-3", f"hydra.run.dir={tmp_path}/r").returncode == 2
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["status"] == "failed"
     first = command(*settings, f"hydra.run.dir={tmp_path}/r")
     assert first.returncode == 0, first.stderr
     before = (tmp_path / "r" / "result.json").read_bytes()
+    assert json.loads(before)["status"] == "ok"
     second = command(*settings, f"hydra.run.dir={tmp_path}/r")
     assert second.returncode == 2
     assert "ckpt_path=auto" in second.stderr
@@ -190,14 +196,6 @@ def test_a_finished_run_is_not_written_over(command, synthetic_root, tmp_path):
     assert third.returncode == 2
     assert (tmp_path / "r" / "result.json").read_bytes() == before
     assert re.search(r"epoch 1/1 · train/loss .* left", (tmp_path / "r" / "train.log").read_text())
-
-
-def test_a_refused_try_does_not_block_its_folder(command, synthetic_root, tmp_path):
-    settings = ["data=ptbxl", f"data.root={synthetic_root}", "model=vit", *TINY["vit"], *SMALL]
-    assert command(*settings, "data.batch_size=-3", f"hydra.run.dir={tmp_path}/r").returncode == 2
-    assert json.loads((tmp_path / "r" / "result.json").read_text())["status"] == "failed"
-    assert command(*settings, f"hydra.run.dir={tmp_path}/r").returncode == 0
-    assert json.loads((tmp_path / "r" / "result.json").read_text())["status"] == "ok"
 
 
 def test_a_folder_of_any_name_and_depth_is_reported(command, synthetic_root, tmp_path):

@@ -383,6 +383,7 @@ def test_the_last_weights_are_averaged(run, tmp_path):
     assert (weights[0] - last[0]).norm() < (weights[1] - last[1]).norm()
 
 
+@pytest.mark.slow
 def test_steps_of_several_batches_are_averaged_once_each_and_a_stop_changes_nothing(run, tmp_path):
     settings = [
         "callbacks=swa",
@@ -408,6 +409,7 @@ def test_steps_of_several_batches_are_averaged_once_each_and_a_stop_changes_noth
         assert torch.equal(stopped["state_dict"][name], value), name
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_scored_before_any_average_is_told(run, tmp_path):
     for start, told in ((0.99, True), (0.5, False)):  # of 9 steps the last one alone is no average
         settings = ["callbacks=swa", f"callbacks.extra.swa.start={start}", "trainer.max_epochs=1"]
