@@ -57,7 +57,8 @@ _DATABASE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold", "filenam
 _STATEMENT_COLUMNS = ("diagnostic", "diagnostic_class")
 _WHOLE_NUMBER = r"\s*\d{1,15}(?:\.0*)?\s*"  # a float64 holds 15 digits exactly
 _FLAGS = {"1": True, "1.0": True, "0": False, "0.0": False, "": False}
-_CODES = re.compile(r"\{(?:'[^'\\]+': [0-9.]+(?:, )?)*\}")
+_NUMBER = r"(?:0|[1-9][0-9]*)(?:\.[0-9]*)?"
+_CODES = re.compile(rf"\{{(?:'[^'\\]+': {_NUMBER}(?:, '[^'\\]+': {_NUMBER})*)?\}}")
 _CODE = re.compile(r"'([^']+)': ([0-9.]+)")
 
 
