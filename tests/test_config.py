@@ -155,7 +155,7 @@ REFUSED = {
     "modle=vit": ["modle: there is no such key", "Did you mean model?"],
     "seed=null": ["seed=null: it cannot be null"],
     "model=null": ["model=null: name an option"],
-    "modelvit": ["modelvit: there is no such command; settings are written as key=value"],
+    "modelvit": ["modelvit: this is no setting. Write key=value", "a value with spaces needs quotes"],
     "data.val_folds=[8": ["data.val_folds=[8: brackets and quotes inside of a list must match"],
     "a:b=3": ["a:b=3: this cannot be read as key=value"],
     "task_name=${nothing}": ["task_name=${nothing}: there is no setting nothing"],

@@ -80,6 +80,10 @@ def test_a_finished_sweep_is_not_written_over(swept, command):
     done = command("-m", "model=vit,deit", f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}")
     assert done.returncode == 2
     assert "already holds a sweep" in done.stderr
+    done = command("model=vit", f"hydra.run.dir={QuotedString(str(folder), Quote.single).with_quotes()}")
+    assert done.returncode == 2
+    assert "is the folder of a sweep" in done.stderr
+    assert not (folder / "train.log").exists()
     assert (folder / "results.csv").read_bytes() == before
 
 

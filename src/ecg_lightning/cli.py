@@ -141,6 +141,7 @@ def predict(
     try:
         if runtime not in (None, "onnxruntime", "openvino"):
             raise UserError(f"--runtime {runtime}: allowed are onnxruntime, openvino")
+        units = "uV" if units in ("µV", "μV") else units
         if units not in (None, "mV", "uV"):
             raise UserError(f"--units {units}: allowed are mV, uV")
         predictor = Predictor(model, runtime)

@@ -89,7 +89,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _explain_grammar(override: str) -> str:
     if "=" not in override:
-        return f"{override}: there is no such command; settings are written as key=value"
+        return (
+            f"{override}: this is no setting. Write key=value, as in model=vit; a value with spaces needs quotes, "
+            "as in \"data.root='/my data'\""
+        )
     if override.partition("=")[2].lstrip().startswith(("[", "{")):
         return f"{override}: brackets and quotes inside of a list must match, as in 'data.val_folds=[8,9]'"
     if (way_out := quoted(override)) is None:

@@ -11,11 +11,22 @@ from ecg_lightning.runs.recipes import changed_settings
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
 
 _MAX_EPOCHS = "trainer.max_epochs"
+_OF_SWEEPS = ("sweep.json", "multirun.yaml")
+
+
+def status_of(folder: Path) -> str | None:
+    """Return the status of the run in a folder; None where it has no result."""
+    return read_result(folder).get("status") if (folder / RESULT_FILE).exists() else None
 
 
 def is_finished(folder: Path) -> bool:
     """Return whether a folder holds the result of a run that came to its end."""
-    return (folder / RESULT_FILE).exists() and read_result(folder).get("status") == "ok"
+    return status_of(folder) == "ok"
+
+
+def holds_sweep(folder: Path) -> bool:
+    """Return whether a folder is a sweep's, whose table would take a run in it for one of its cells."""
+    return any((folder / name).is_file() for name in _OF_SWEEPS)
 
 
 def has_checkpoints(folder: Path) -> bool:

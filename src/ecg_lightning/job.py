@@ -23,6 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from ecg_lightning import stopping, validation
 from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import (
+    CheckpointError,
+    ConfigError,
     DiskFullError,
     HardwareUnavailableError,
     RunLockedError,
@@ -30,7 +32,7 @@ from ecg_lightning.errors import (
     UserError,
     fail,
 )
-from ecg_lightning.finished import has_checkpoints, is_finished, nothing_left
+from ecg_lightning.finished import has_checkpoints, is_finished, nothing_left, status_of
 from ecg_lightning.hydra_files import discard_put_off
 from ecg_lightning.run_lock import locked
 from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
@@ -98,7 +100,9 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> 
             _end_interrupted(failure, output_dir)
         skipped = isinstance(error, HardwareUnavailableError | UnsupportedModelError) and in_sweep
         failure.status, failure.reason = "skipped" if skipped else "failed", _reason(error, output_dir)
-        _write_failure(failure, output_dir)
+        refused = isinstance(error, CheckpointError | ConfigError) and not in_sweep
+        if not (refused and status_of(output_dir) == "interrupted"):  # which says how to go on
+            _write_failure(failure, output_dir)
         if skipped:
             log.warning("skipped: %s", failure.reason)
             return None

@@ -99,9 +99,8 @@ def _read(
         return reading, True, "check the gain and units in its header"
     if rate is None:
         raise RecordError("this format does not say its sampling rate; give it with --rate HZ")
-    way_out = (
-        "check the file's units" if units == "uV" else "give --units uV if they are µV, and convert counts of an ADC"
-    )
+    convert = "give --units uV if they are µV; counts of an ADC must be converted to mV first"
+    way_out = "check the file's units" if units == "uV" else convert
     if suffix in csv_record.SUFFIXES:
         reading, named = read_csv(path, rate, units, window, notes)
         return reading, named, way_out

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError, fail
+from ecg_lightning.finished import holds_sweep
 from ecg_lightning.hydra_files import put_off
 from ecg_lightning.run_lock import check_entries
 from ecg_lightning.runs.console import make_console
@@ -103,7 +104,10 @@ class SweepReport(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
-        _check_entries(Path(config.hydra.run.dir))
+        folder = Path(config.hydra.run.dir)
+        if holds_sweep(folder):
+            fail(f"{folder} is the folder of a sweep: name another one with hydra.run.dir=DIR", UserError.exit_code)
+        _check_entries(folder)
         put_off(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

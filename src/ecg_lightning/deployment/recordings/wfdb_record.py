@@ -104,10 +104,12 @@ def _header_path(path: Path) -> Path:
             return in_capitals
         if path.is_dir():
             raise RecordError("it is a folder; name the records in it, such as FOLDER/*.hea")
-        known = "" if path.exists() else " It is not there, either."
-        raise RecordError(
-            f"it is no table (.csv, .tsv, .txt) and no .npy file, and {header_path.name} is not beside it.{known}"
-        )
+        if path.exists():
+            raise RecordError(
+                f"it is no table (.csv, .tsv, .txt) and no .npy file, and {header_path.name} is not beside it"
+            )
+        pattern = ". Leave out the quotes: the shell fills in * and ?" if {*"*?"} & {*path.name} else ""
+        raise RecordError(f"there is no such file, and no {header_path.name}{pattern}")
     return header_path
 
 
