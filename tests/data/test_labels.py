@@ -229,6 +229,7 @@ def test_database_is_indexed_by_whole_numbers(pristine: Path, table: pd.DataFram
         ("ecg_id", "9999999999999999999", r"ecg_id is 9999999999999999999, expected a whole number"),
         ("patient_id", "-99999999999999999999", r"patient_id is -99999999999999999999, expected a whole number"),
         ("patient_id", "1e999", r"patient_id is 1e999, expected a whole number"),
+        ("patient_id", "\x1c6", r"patient_id is \\x1c6, expected a whole number"),
         ("strat_fold", "9" * 400, r"strat_fold is 9{40}, expected a fold from 1 to 10"),
         ("scp_codes", None, "scp_codes is empty"),
         ("filename_lr", None, "filename_lr is empty"),

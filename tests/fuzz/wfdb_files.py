@@ -175,7 +175,7 @@ def _by_wfdb(header: Path, reason: Exception) -> tuple[float | None, list[Signal
 
 
 def _lead(name: str | None) -> str:
-    found = (name or "").strip().upper()
+    found = (name or "").strip(" \t'\"`").upper()
     for prefix in ("MDC_ECG_", "LEAD", "_", "-", " "):
         found = found.removeprefix(prefix)
     return re.sub(r"^[CV][ _-]?(?=[1-6]$)", "V", found)
