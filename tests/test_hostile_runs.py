@@ -85,6 +85,10 @@ def test_aliases_in_a_configuration_are_refused(run):
     (run / "config.yaml").write_text("[" * 10_000)
     with pytest.raises(DataError, match=r"config\.yaml cannot be read"):
         read_config(run)
+    (run / "config.yaml").unlink()
+    os.mkfifo(run / "config.yaml")
+    with pytest.raises(DataError, match=r"config\.yaml is no regular file"):
+        read_config(run)
 
 
 def test_nothing_of_a_result_commands_the_terminal(run, monkeypatch):

@@ -174,8 +174,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         DataError: it cannot be read.
     """
     path = folder / "config.yaml"
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no regular file; remove it, or name another folder")
     try:
-        config = bounded_yaml.load(path) if path.is_file() else {}
+        config = bounded_yaml.load(path) if path.exists() else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); run the model again, or name another folder") from None
