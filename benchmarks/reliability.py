@@ -1,6 +1,6 @@
 """What stops, full disks, strangers' files and random inputs do to this program: tried, survived, lost.
 
-    python benchmarks/reliability.py all --json results/      every area, about 40 minutes on two cores
+    python benchmarks/reliability.py all --json results/      every area, about 50 minutes on two cores
     python benchmarks/reliability.py kills --tries 10
     python benchmarks/reliability.py --write docs/reliability.md --json results/
 
