@@ -18,14 +18,14 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_quick(name: str, targets: dict[str, Target]) -> None:
-    outcome = fuzz(targets[name], INPUTS[name][0], derandomize=True)
+    outcome = fuzz(targets[name], INPUTS[name][0])
     assert outcome.tried >= INPUTS[name][0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", INPUTS)
 def test_slow(name: str, targets: dict[str, Target]) -> None:
-    outcome = fuzz(targets[name], INPUTS[name][1], derandomize=False)
+    outcome = fuzz(targets[name], INPUTS[name][1])
     assert outcome.tried >= INPUTS[name][1]
     assert outcome.right  # a reader that refuses everything would pass else
 
