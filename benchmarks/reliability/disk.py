@@ -159,7 +159,7 @@ def _damaged(mount: Path) -> str | None:
                 return f"{path.name} is damaged"
             elif path.suffix == ".csv" and not path.stat().st_size:
                 return f"{path.name} is empty"
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is the finding
             return f"{path.name} is damaged ({type(error).__name__})"
     return None
 

@@ -52,7 +52,7 @@ def _cache_fault(root: Path, cache_dir: Path, expected: str) -> str | None:
         found = digest_of(root, cache_dir)
     except UserError:
         return None
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is the finding
         return f"{type(error).__name__}: {error}"
     return None if found == expected else "other signals were used in silence"
 
@@ -63,7 +63,7 @@ def _checkpoint_fault(damaged: Path, source: Path) -> str | None:
         found = read_checkpoint(damaged)
     except UserError:
         return None
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is the finding
         return f"{type(error).__name__}: {error}"
     place = first_difference(found, expected)
     return f"used in silence: another value at {place}" if place else None

@@ -164,9 +164,8 @@ def build_callbacks(nodes: Mapping[str, Any], output_dir: Path) -> list[Callback
     for name, node in nodes.items():
         for key in ("dirpath", "output_dir", "filename"):
             path = Path(str(node.get(key) or "") if isinstance(node, Mapping) else "")
-            above = path.parent if key == "filename" else path
-            folder = (output_dir / above if key == "filename" else above).expanduser().resolve()
-            if path.parts and not folder.is_relative_to(output_dir.resolve()):
+            written = (output_dir / path if key == "filename" else path).expanduser().resolve()
+            if path.parts and not written.is_relative_to(output_dir.resolve()):
                 raise ConfigError(
                     f"callbacks.extra.{name}.{key}={str(path)[:100]}: it must be below the run's folder. Leave it out, "
                     "or begin it with ${paths.output_dir}"

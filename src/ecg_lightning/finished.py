@@ -8,10 +8,9 @@ from omegaconf import DictConfig
 
 from ecg_lightning.config import plain
 from ecg_lightning.runs.recipes import changed_settings
-from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
+from ecg_lightning.runs.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, read_config, read_result
 
 _MAX_EPOCHS = "trainer.max_epochs"
-_OF_SWEEPS = ("sweep.json", "multirun.yaml")
 
 
 def status_of(folder: Path) -> str | None:
@@ -26,7 +25,7 @@ def is_finished(folder: Path) -> bool:
 
 def holds_sweep(folder: Path) -> bool:
     """Return whether a folder is a sweep's, whose table would take a run in it for one of its cells."""
-    return any((folder / name).is_file() for name in _OF_SWEEPS)
+    return any((folder / name).is_file() for name in (SWEEP_FILE, HYDRA_SWEEP_FILE))
 
 
 def has_checkpoints(folder: Path) -> bool:

@@ -28,7 +28,11 @@ RESULT_FILE = "result.json"
 TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
 SWEEP_TABLE = "results.csv"
 CELL_FILE = "cell.json"
-"""What a sweep wrote down of a cell; a single run in the cell's folder removes it."""
+"""The settings and time of a sweep's cell, as the sweep wrote them; a single run in the cell's folder removes it."""
+SWEEP_FILE = "sweep.json"
+"""The command of a sweep, in the sweep's folder."""
+HYDRA_SWEEP_FILE = "multirun.yaml"
+"""The same by Hydra, which sweeps of every version have."""
 _MAX_RESULT_BYTES = 16 * 2**20
 """A result takes some ten kilobytes."""
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")

@@ -17,12 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ConfigError, DataError
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_result
+from ecg_lightning.runs.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, SWEEP_TABLE, read_result
 from ecg_lightning.sweeps.cells import FINISHED
 
 log = logging.getLogger(__name__)
 
-_COMMAND_FILE = "sweep.json"
 _LOCK = ".lock"
 _CELLS_LOCK = ".cells.lock"
 STOP_S = 30.0
@@ -86,7 +85,7 @@ def find_unfinished(config: DictConfig) -> list[Path]:
     hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
     if folder.exists() or any(part.startswith("hydra.sweep.dir=") for part in hydra["overrides"]["hydra"]):
         return []
-    written = [*folder.parent.glob(f"*/{SWEEP_TABLE}"), *folder.parent.glob(f"*/{_COMMAND_FILE}")]
+    written = [*folder.parent.glob(f"*/{SWEEP_TABLE}"), *folder.parent.glob(f"*/{SWEEP_FILE}")]
     newest = sorted(written, key=lambda path: path.stat().st_mtime, reverse=True)
     asked = _command(hydra)
     there = dict.fromkeys(path.parent for path in newest)
@@ -101,7 +100,7 @@ def write_command(config: DictConfig) -> None:
     """
     folder = Path(config.hydra.sweep.dir)
     command = _command(OmegaConf.to_container(config.hydra, resolve=False))
-    write_whole(folder / _COMMAND_FILE, json.dumps(command) + "\n")
+    write_whole(folder / SWEEP_FILE, json.dumps(command) + "\n")
 
 
 def check_holds_no_other(folder: Path, known: set[str]) -> None:
@@ -131,10 +130,10 @@ def _command_of(folder: Path) -> dict[str, Any] | None:
     Sweeps of earlier versions have Hydra's own file alone.
     """
     try:
-        if (folder / _COMMAND_FILE).is_file():
-            own: dict[str, Any] = json.loads((folder / _COMMAND_FILE).read_text())
+        if (folder / SWEEP_FILE).is_file():
+            own: dict[str, Any] = json.loads((folder / SWEEP_FILE).read_text())
             return own
-        written = yaml.load((folder / "multirun.yaml").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        written = yaml.load((folder / HYDRA_SWEEP_FILE).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return _command(written["hydra"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, DataError):
         return None

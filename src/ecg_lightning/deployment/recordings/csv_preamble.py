@@ -33,7 +33,7 @@ _RATES = (
 
 @dataclass(frozen=True)
 class Preamble:
-    """What is stated of a whole table; None where nothing is.
+    """Statements above a table that hold for all of it; None where there is none.
 
     Attributes:
         units: of voltage, as written.
