@@ -117,7 +117,8 @@ def _check_scores(reference: Path, run: Path, content: bytes) -> None:
 
 def _auroc(content: bytes) -> tuple[float, int]:
     """Macro AUROC and number of records of the split test, by csv and scikit-learn."""
-    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    lines = [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")) if row]
+    rows = [dict(zip(lines[0], row, strict=False)) for row in lines[1:]]
     scored = [row for row in rows if row["split"] == "test"]
     logits = [name for name in rows[0] if name.startswith("logit/")]
     areas = []
