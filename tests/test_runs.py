@@ -29,7 +29,8 @@ from ecg_lightning.checkpoints import described_in, read_checkpoint
 from ecg_lightning.disk import is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 from ecg_lightning.resume import Place, Resume
-from ecg_lightning.runs.results import RunResult
+from ecg_lightning.runs.recipes import by_recipe
+from ecg_lightning.runs.results import RunResult, read_result
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
 
@@ -102,6 +103,13 @@ def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog
     start(tmp_path, "trainer.max_epochs=1", "ckpt_path=last")
     assert "has trained 2 epochs, and trainer.max_epochs=1 asks for no more" in caplog.text
     assert files_of(tmp_path) == before
+    longer = read_result(tmp_path)
+    assert longer["earlier_lengths"] == [1]
+    assert "the training was made longer (1, then 2 epochs)" in longer["notes"][0]
+    assert described_in(tmp_path / "checkpoints" / "last.ckpt")["training"]["earlier_lengths"] == [1]
+    straight = tmp_path / "straight"
+    start(straight, "trainer.max_epochs=2")
+    assert by_recipe([tmp_path, straight]) == [[tmp_path], [straight]]
     with (tmp_path / "checkpoints" / "test_scored.csv").open() as ledger:
         assert len(list(csv.DictReader(ledger))) == 2
 

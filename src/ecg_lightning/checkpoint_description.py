@@ -93,7 +93,12 @@ def _is_data(value: Any) -> bool:
 
 
 def _is_training(value: Any) -> bool:
-    return _is_settings(value) and _is_whole(1, 2**31)(value.get("trainer.max_epochs"))
+    is_length = _is_whole(1, 2**31)
+    return (
+        _is_settings(value)
+        and is_length(value.get("trainer.max_epochs"))
+        and _is_list_of(is_length)(value.get("earlier_lengths", []))
+    )
 
 
 _REQUIRED: dict[str, Check] = {

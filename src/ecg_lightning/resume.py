@@ -128,6 +128,15 @@ class Resume:
         there = self.training.get(_MAX_EPOCHS)
         return there if isinstance(there, int) else None
 
+    def earlier_lengths(self, max_epochs: int) -> list[int]:
+        """Return the epochs that the training was to have before it was made longer, each time; the first one first.
+
+        Args:
+            max_epochs: what it is to have now.
+        """
+        known, last = self.training.get("earlier_lengths", []), self.max_epochs
+        return [*known, last] if last is not None and last < max_epochs else known
+
     def _compare(self, key: str, there: Any, asked: Any) -> None:
         if there != asked:
             raise CheckpointError(

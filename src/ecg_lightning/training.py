@@ -108,6 +108,7 @@ def run(
     resume = find_resume(cfg.ckpt_path, output_dir) if cfg.train else None
     if resume:
         _use_threads(cfg, resume, result)
+        _note_lengths(resume.earlier_lengths(cfg.trainer.max_epochs), cfg.trainer.max_epochs, result)
     precision = device["precision"]
     classifier, datamodule = (
         _prepare_training(cfg, precision, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
@@ -274,6 +275,17 @@ def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:
         result.host["threads"] = there
 
 
+def _note_lengths(earlier: list[int], max_epochs: int, result: RunResult) -> None:
+    """Write down that a training was made longer, where it was."""
+    result.earlier_lengths = earlier
+    if earlier:
+        lengths = ", then ".join(str(length) for length in (*earlier, max_epochs))
+        result.notes.append(
+            f"the training was made longer ({lengths} epochs): its learning rate was another one than in a training of "
+            f"{max_epochs} epochs from the start, and compare takes the two for two recipes"
+        )
+
+
 def _prepare_training(
     cfg: DictConfig, precision: str, choices: Mapping[str, str], resume: Resume | None
 ) -> tuple[ECGClassifier, PTBXLDataModule]:
@@ -309,10 +321,11 @@ def _prepare_training(
     if resume:
         resume.check_fits(classifier.description)
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
-    records = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
+    records: dict[str, Any] = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
     if resume:
         resume.check_records(records)
         resume.announce(cfg.trainer.max_epochs)
+        records["earlier_lengths"] = resume.earlier_lengths(cfg.trainer.max_epochs)
     classifier.description["training"] |= records
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)

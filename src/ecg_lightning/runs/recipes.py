@@ -33,8 +33,9 @@ def by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
 def recipe_of(folder: Path) -> str:
     """The same for runs that differ in their seed alone, or in the seeds of their teachers or members.
 
-    `hardware.precision=auto` is another recipe on a processor without bfloat16. A folder whose configuration knows no
-    seed, such as a variant's, is one of its own.
+    `hardware.precision=auto` is another recipe on a processor without bfloat16; so is a training that was made longer,
+    whose schedule had begun for fewer epochs. A folder whose configuration knows no seed, such as a variant's, is one
+    of its own.
 
     Raises:
         DataError: there is no result.
@@ -47,8 +48,9 @@ def recipe_of(folder: Path) -> str:
         model |= {name: sorted(_source(one, folder) for one in named) for name, named in _sources(config).items()}
     if not config.get("train") and (path := config.get("ckpt_path")):  # compressed, or evaluated
         kept["ckpt_path"] = _source(path, folder)
-    precision = read_result(folder).get("host", {}).get("precision")
-    return f"{hash_config(_in_force(kept))} {precision}"
+    result = read_result(folder)
+    lengths = "+".join(map(str, result["earlier_lengths"]))
+    return f"{hash_config(_in_force(kept))} {result['host'].get('precision')} {lengths}"
 
 
 def recipes_of_the_sweep(folder: Path) -> int:

@@ -59,6 +59,7 @@ class RunResult:
         thresholds: by class, from the validation folds alone.
         score: the monitored value of the epoch that is scored; a sweep's objective.
         variants: the model as trained (`baseline`), and what compression made of it.
+        earlier_lengths: epochs that the training was to have before it was made longer, each time.
         timing: seconds of the fit, records per second, epochs.
         artifacts: name → path relative to the run's folder.
         notes: what a reader of the figures must know, such as a collapse.
@@ -80,6 +81,7 @@ class RunResult:
     thresholds: dict[str, float] = field(default_factory=dict)
     score: float | None = None
     variants: list[dict[str, Any]] = field(default_factory=list)
+    earlier_lengths: list[int] = field(default_factory=list)
     timing: dict[str, float] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
