@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -34,6 +35,12 @@ def _take_own_cores() -> None:
 _take_own_cores()
 # Hydra closes every handler that it replaces, and absl's, which TensorBoard brings, would close pytest's own stream.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported by now out of every later search for garbage, which a job ends with."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

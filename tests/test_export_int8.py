@@ -6,7 +6,6 @@ import torch
 from deployed import deployed, describe, outputs, signals, tiny_classifier
 
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx, export_onnx_torchscript, export_openvino
-from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.metadata import write_metadata
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ExportError
@@ -72,16 +71,3 @@ def test_fx_networks_go_through_torchscript_if_they_are_convolutional(configure,
         export_onnx_torchscript(quantized("vit"), tmp_path / "vit.onnx", 12, 1000)
     assert not (tmp_path / "vit.onnx").exists()
     assert capfd.readouterr().out == ""
-
-
-def test_nncf_networks_go_straight_to_openvino(configure, tmp_path):
-    pytest.importorskip("nncf")
-    nncf = import_extra("nncf")
-    classifier = tiny_classifier(configure, "vit")
-    images = classifier.frontend(torch.from_numpy(signals(4))).detach()
-    network = nncf.quantize(classifier.network, nncf.Dataset([images]), subset_size=1)
-    module = DeployedNetwork(classifier.frontend, network, classifier.loss)
-    xml = export_openvino(module, tmp_path / "int8.xml", n_samples=1000)
-    opened = open_runtime(xml, "openvino", "int8")
-    assert any(kernel["precision"] == "int8" for kernel in opened.kernels())
-    assert np.abs(opened.logits(signals()) - outputs(module, signals())[0]).max() < 0.1

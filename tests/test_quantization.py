@@ -317,9 +317,8 @@ def test_pt2e_computes_every_convolution_in_int8_and_keeps_zeros(trained, tmp_pa
     assert not [array for array in stored if array.dtype == np.float32 and array.ndim == 4]  # no float weights are left
 
 
-@pytest.mark.parametrize(
-    "model", ["vit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deit", "convnext"))]
-)
+@pytest.mark.slow  # the first one compiles NNCF's kernels
+@pytest.mark.parametrize("model", ["vit", "deit", "convnext"])
 def test_nncf_computes_every_linear_layer_in_int8_and_keeps_zeros(trained, tmp_path, model):
     classifier, context = trained(model)
     classifier = pruned(classifier)

@@ -17,7 +17,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import ROOT, TINY
 
-SMALL = ["frontend.size=[32,64]", "hardware.precision=32-true", "trainer.max_epochs=1", "hardware.threads=1"]
+SMALL = [
+    *("frontend.size=[32,64]", "hardware.precision=32-true", "trainer.max_epochs=1", "hardware.threads=1"),
+    "callbacks.figures=false",
+]
 
 
 def start(*arguments, cwd=ROOT, program=("train.py",)):

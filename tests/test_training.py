@@ -43,7 +43,8 @@ def run(configure, synthetic_root):
         settings = SMALL if model in ("vit", "deit") else ["frontend.size=[32,64]", *SMALL[2:]]
         data = [] if any(o.startswith("data.root") for o in overrides) else [f"data.root={synthetic_root}"]
         cfg = configure(
-            "data=ptbxl", *data, f"model={model}", *TINY[model], *settings, *overrides, output_dir=output_dir
+            *("data=ptbxl", *data, f"model={model}", *TINY[model], *settings, "callbacks.figures=false", *overrides),
+            output_dir=output_dir,
         )
         return training.run(cfg, {"model": model, "data": "ptbxl"}, overrides)
 
@@ -52,9 +53,9 @@ def run(configure, synthetic_root):
 
 @pytest.fixture(scope="session")
 def trained(run, tmp_path_factory):
-    """A finished run of three epochs: (folder, result)."""
+    """A finished run of three epochs with its figures: (folder, result)."""
     folder = tmp_path_factory.mktemp("trained")
-    return folder, run(folder, "trainer.max_epochs=3")
+    return folder, run(folder, "trainer.max_epochs=3", "callbacks.figures=true")
 
 
 def test_a_run_leaves_what_the_schema_says(trained):
