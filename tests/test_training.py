@@ -2,8 +2,13 @@
 
 import io
 import json
+import logging
 import math
+import random
+import re
 import shutil
+import time
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -12,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import TINY
+from tiny import TINY, build_tiny
 
 from ecg_lightning import training
 from ecg_lightning.checkpoint_io import save_checkpoint
@@ -27,12 +32,15 @@ from ecg_lightning.errors import (
     TrainingDivergedError,
 )
 from ecg_lightning.evaluation.metrics import superclass_metrics
+from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.optimization import learning_rate_factor
 from ecg_lightning.models.recipe import SchedulerConfig
 from ecg_lightning.resume import Place, Resume
-from ecg_lightning.runs import evaluations
-from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines
+from ecg_lightning.runs import evaluations, step_time
+from ecg_lightning.runs.announce import records_of_an_epoch
+from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.evaluation_tables import print_evaluation
+from ecg_lightning.runs.progress import ProgressLine
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
 
@@ -166,6 +174,111 @@ def test_a_run_says_first_what_it_will_do(run, configure, tmp_path, caplog):
     assert "data=ptbxl data.root=DIR" in caplog.text
 
 
+def test_the_estimate_counts_what_is_trained_and_validated(configure):
+    def count(*overrides):
+        datasets = {"train": range(100), "val": range(30)}
+        return records_of_an_epoch(configure(*overrides), SimpleNamespace(datasets=datasets, batch_size=8))
+
+    assert count() == 110
+    assert count("trainer.limit_train_batches=3", "trainer.limit_val_batches=1.0") == 34
+    assert count("trainer.limit_train_batches=0.5", "trainer.limit_val_batches=3") == 60
+    assert count("trainer.overfit_batches=1") == 18
+
+
+def test_the_faster_number_of_threads_is_used_kept_and_gone_on_with(run, tmp_path, monkeypatch, caplog):
+    """The faster one by the clock, which a busy processor would decide otherwise here."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr("ecg_lightning.hardware.default_threads", lambda: 2)
+    monkeypatch.setattr(step_time, "_timed_step", lambda *arguments: float(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    try:
+        assert run(tmp_path, "trainer.max_epochs=1").host["threads"] == torch.get_num_threads() == 1
+        assert "the training uses 1 thread: a step takes" in caplog.text
+        last = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+        assert last["ecg_lightning"]["training"]["threads"] == 1
+        assert run(tmp_path, "trainer.max_epochs=2", "ckpt_path=last").host["threads"] == 1
+        assert caplog.text.count("the training uses") == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [((1.0, 0.5), 2), ((1.0, 0.95), 1), ((0.01, 0.2), 1)])
+def test_more_threads_are_used_where_they_are_worth_it(configure, datamodule, monkeypatch, seconds, chosen):
+    monkeypatch.setattr(step_time, "_timed_step", lambda *arguments: seconds[torch.get_num_threads() - 1])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert step_time.choose_threads(build_tiny(configure, "resnet1d"), datamodule, "32-true") == chosen
+        assert torch.get_num_threads() == chosen
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_timing_a_step_changes_nothing(configure, datamodule):
+    classifier = build_tiny(configure, "resnet1d", "model.dropout=0.5", "model.mixup=0.2")
+    kept = {name: value.clone() for name, value in classifier.state_dict().items()}
+    states = random.getstate(), torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_num_threads()
+    assert all(seconds > 0 for seconds in step_time.seconds_per_record(classifier, datamodule, "32-true", (1, 2)))
+    assert random.getstate() == states[0]
+    assert torch.equal(torch.get_rng_state(), states[1])
+    assert np.array_equal(np.random.get_state()[1], states[2])
+    assert torch.get_num_threads() == states[3]
+    assert all(torch.equal(value, kept[name]) for name, value in classifier.state_dict().items())
+    assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+@pytest.fixture(scope="session")
+def datamodule(synthetic_root):
+    loaded = PTBXLDataModule(str(synthetic_root), batch_size=16)
+    loaded.load(("train",))
+    return loaded
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_a_batch_is_one_line(monkeypatch, caplog, on_terminal):
+    """On a terminal it is rewritten, and log lines are printed above it."""
+    caplog.set_level("INFO")
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: on_terminal)
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    bar = ProgressLine(interval_s=0)
+    state = SimpleNamespace(fn="fit")
+    metrics = {"val/f1_macro": torch.tensor(0.43)}
+    trainer = SimpleNamespace(
+        current_epoch=0, max_epochs=2, num_training_batches=25, callback_metrics=metrics, callbacks=[], state=state,
+        fit_loop=SimpleNamespace(batch_idx=-1, epoch_loop=SimpleNamespace(_should_check_val_epoch=lambda: True)),
+        enable_validation=True, num_val_batches=[6], sanity_checking=False,
+    )  # fmt: skip
+    bar._trainer = trainer
+    bar.on_train_start(trainer, None)
+    bar.on_train_epoch_start(trainer, None)
+    batch = SimpleNamespace(targets=[0] * 4)
+    bar._started -= 60.0
+    bar.on_train_batch_end(trainer, None, {"loss": torch.tensor(0.73)}, batch, 0)
+    bar.teardown(trainer, None, "fit")
+    pattern = r"epoch 1/2 · batch 1/25 · \d+ records/s · loss 0\.730 · F1 0\.430 · [\d:]+ left"
+    assert re.search(pattern, caplog.text)
+    assert bar._left(trainer, 1) == pytest.approx(53 * 60, rel=0.5)  # 25 batches and 6 of a third, twice, but for one
+    shown = screen.getvalue()
+    assert bool(re.search(pattern, shown)) == on_terminal
+    assert ("\x1b" in shown) == on_terminal
+
+
+def test_a_long_step_says_that_it_still_runs(caplog):
+    caplog.set_level("INFO")
+    logger = logging.getLogger("ecg_lightning.test")
+    with long_step(logger, "NNCF calibrates", interval_s=0.01):
+        logging.getLogger().setLevel("ERROR")
+        time.sleep(0.05)
+    logging.getLogger().setLevel("INFO")
+    assert caplog.messages[:2] == ["NNCF calibrates", "NNCF calibrates: 0:00 so far"]
+    n_lines = len(caplog.messages)
+    time.sleep(0.03)
+    assert len(caplog.messages) == n_lines
+
+
 def test_normalisation_is_that_of_the_training_folds_alone(trained, synthetic_root):
     table, targets = read_tables(synthetic_root)
     names = table.loc[(table.strat_fold <= 8) & targets.any(axis=1), "filename_lr"]
@@ -186,9 +299,15 @@ def test_the_learning_rate_warms_up_and_falls_by_the_step(run, tmp_path):
     assert rates == pytest.approx(expected)
 
 
-def test_training_stops_early_without_progress(run, tmp_path):
+def test_training_stops_early_without_progress(run, tmp_path, caplog):
+    caplog.set_level("INFO")
     settings = ["trainer.max_epochs=9", "model.optimizer.lr=1e-12", "callbacks.early_stopping.patience=2"]
     assert run(tmp_path / "stopped", *settings).timing["epochs"] == 3
+    assert (
+        "early stopping after epoch 3 of 9: val/f1_macro did not improve in the last 2 validations "
+        "(callbacks.early_stopping.patience=2); its best was 0."
+    ) in caplog.text
+    assert ", after epoch 1\n" in caplog.text
     assert run(tmp_path / "full", *settings, "callbacks.early_stopping=null").timing["epochs"] == 9
 
 
@@ -401,7 +520,7 @@ def test_steps_of_several_batches_are_averaged_once_each_and_a_stop_changes_noth
             raise RuntimeError("stopped")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ProgressLines, "on_train_epoch_start", stop)
+        patch.setattr(ProgressLine, "on_train_epoch_start", stop)
         with pytest.raises(RuntimeError, match="stopped"):
             run(tmp_path / "stopped", *settings, "trainer.max_epochs=4")
     run(tmp_path / "stopped", *settings, "trainer.max_epochs=4", "ckpt_path=last")

@@ -102,10 +102,13 @@ def run_after_training(
         result, trained = training.run(cfg, choices, overrides, result_file=TRAINING_FILE), output_dir
     else:
         result, trained = _train_once(cfg, choices, overrides, shared_dir)
-        own = describe_run_host(device)
-        if own != result.host:
-            result.notes.append(f"trained with {result.host['threads']} threads in {result.host['precision']}")
-        result.host = own
+    hardware.prepare(cfg.hardware)  # latencies are measured with all threads, whatever the training has chosen
+    own = describe_run_host(device)
+    if own != result.host:
+        n_threads = result.host["threads"]
+        threads = f"{n_threads} thread{'' if n_threads == 1 else 's'}"
+        result.notes.append(f"trained with {threads} in {result.host['precision']}")
+    result.host = own
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
     return _compress(cfg, device, trained / "checkpoints" / "best.ckpt", datamodule, stages, result)
 

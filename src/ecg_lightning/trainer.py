@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import (
     EarlyStopping,
     LearningRateMonitor,
     ModelCheckpoint,
-    RichProgressBar,
     Timer,
 )
 from lightning.pytorch.loggers import Logger
@@ -24,7 +23,8 @@ from omegaconf import DictConfig
 from ecg_lightning.building import build_callbacks, check_trainer_arguments
 from ecg_lightning.checkpoint_io import AtomicCheckpointIO
 from ecg_lightning.config import plain
-from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines, on_terminal
+from ecg_lightning.runs.callbacks import CollapseGuard
+from ecg_lightning.runs.progress import ProgressLine
 
 T = TypeVar("T")
 
@@ -58,7 +58,6 @@ def make_trainer(
         # In SLURM's own environment Lightning would answer signals itself, and requeue the job.
         plugins=[AtomicCheckpointIO(), LightningEnvironment()],
         default_root_dir=output_dir,
-        enable_progress_bar=on_terminal(),
         enable_model_summary=False,  # `announce` says what it is
         num_sanity_val_steps=0,
     )
@@ -77,9 +76,8 @@ def make_evaluator(cfg: DictConfig, device: Mapping[str, Any]) -> L.Trainer:
         **limits,
         logger=False,
         plugins=[LightningEnvironment()],
-        enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[],
+        callbacks=[ProgressLine()],
     )
 
 
@@ -103,7 +101,7 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         # A second one: `save_last` of the first lags behind until the metric improves.
         ModelCheckpoint(filename="last", **every_epoch),
         *_snapshots(cfg, every_epoch),
-        ProgressLines(),
+        ProgressLine(),
         Timer(cfg.trainer.max_time),  # its clock travels in the checkpoints
     ]
     if cfg.callbacks.early_stopping is not None:
@@ -112,8 +110,6 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         callbacks.append(CollapseGuard())
     if logged:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
-    if on_terminal():
-        callbacks.append(RichProgressBar(leave=False))
     return callbacks + build_callbacks(plain(cfg.callbacks.extra), output_dir)
 
 

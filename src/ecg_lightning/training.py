@@ -56,6 +56,7 @@ from ecg_lightning.runs.results import (
     nested_metrics,
     package_versions,
 )
+from ecg_lightning.runs.step_time import choose_threads
 from ecg_lightning.runs.stop_guard import StopGuard
 from ecg_lightning.teaching import load_teacher
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
@@ -168,8 +169,10 @@ def _fit(
     is_longer = resume and (resume.max_epochs is None or resume.max_epochs < cfg.trainer.max_epochs)
     longer = [LongerSchedule(resume.max_epochs)] if resume and is_longer else []
     trainer = make_trainer(cfg, device, loggers, [*longer, guard])
+    if resume is None:
+        _choose_threads(cfg, classifier, datamodule, device["precision"], result)
     classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
-    announce(cfg, classifier, datamodule, device["precision"])
+    announce(cfg, classifier, datamodule, device["precision"], resume.place.epoch if resume else 0)
     tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
     if not classifier.trainable:
         return 0
@@ -273,6 +276,18 @@ def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:
         log.info("the training goes on with %d threads, as it began", there)
         torch.set_num_threads(there)
         result.host["threads"] = there
+
+
+def _choose_threads(
+    cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str, result: RunResult
+) -> None:
+    """Use the faster number of threads, and keep it in the result and the checkpoints, unless the user set one."""
+    given = cfg.hardware.threads or cfg.hardware.accelerator != "cpu" or cfg.trainer.fast_dev_run
+    # A compiled network is compiled for each number of threads anew, which takes longer than it gains.
+    if given or cfg.hardware.compile or not classifier.trainable:
+        return
+    threads = choose_threads(classifier, datamodule, precision)
+    result.host["threads"] = classifier.description["training"]["threads"] = threads
 
 
 def _note_lengths(earlier: list[int], max_epochs: int, result: RunResult) -> None:

@@ -2,51 +2,90 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import time
+import math
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
-from ecg_lightning.data.datamodule import ECGBatch, PTBXLDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.results import clock
+from ecg_lightning.runs.step_time import seconds_per_record
 
 log = logging.getLogger(__name__)
 
-_PROBED_RECORDS = 8
-_PROBE_S = 3.0  # a step this short says nothing that the progress display will not say at once
+_LONG_S = 600.0  # from which advice is worth its line
 
 
-def announce(cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str) -> None:
-    """Log the data and the model, and an upper bound of the training time from one measured step."""
+def announce(
+    cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str, first_epoch: int = 0
+) -> None:
+    """Log the data and the model, and an upper bound of the training time from a few measured steps.
+
+    Args:
+        cfg: the run's configuration.
+        classifier: to be trained, its teacher prepared.
+        datamodule: with its splits loaded.
+        precision: of the training.
+        first_epoch: where the training goes on, from 0.
+    """
     announce_synthetic(datamodule)
     counts = " · ".join(f"{split} {len(dataset):,}" for split, dataset in datamodule.datasets.items())
     n_parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
     shape = getattr(classifier.frontend, "image_shape", None)
     log.info(
-        "%s: %.2f M parameters%s, %s, %d threads; %s, records: %s",
+        "%s: %.2f M parameters%s, %s, %d thread%s; %s, records: %s",
         type(classifier).__name__,
         n_parameters / 1e6,
         f", images {' × '.join(map(str, shape))}" if shape else "",
         precision,
-        torch.get_num_threads(),
+        (threads := torch.get_num_threads()),
+        "" if threads == 1 else "s",
         data_name(datamodule),
         counts,
     )
-    if classifier.trainable and cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run:
-        n_records = len(datamodule.datasets["train"]) + len(datamodule.datasets["val"]) // 3  # no backward pass there
-        seconds = seconds_per_record(classifier, datamodule, precision) * n_records
-        log.info(
-            "an epoch will take about %s, all %d at most about %s; shorter: experiment=demo, a smaller frontend.size, "
-            "or fewer trainer.max_epochs",
-            clock(seconds),
-            cfg.trainer.max_epochs,
-            clock(seconds * cfg.trainer.max_epochs),
-        )
+    n_epochs = cfg.trainer.max_epochs - first_epoch
+    if classifier.trainable and cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run and n_epochs > 0:
+        (per_record,) = seconds_per_record(classifier, datamodule, precision)
+        seconds = per_record * records_of_an_epoch(cfg, datamodule)
+        in_all = f", all {n_epochs} at most about {clock(seconds * n_epochs)}" if n_epochs > 1 else ""
+        advice = _advice(cfg, classifier, seconds * n_epochs)
+        log.info("an epoch will take about %s%s%s", clock(seconds), in_all, advice)
+
+
+def records_of_an_epoch(cfg: DictConfig, datamodule: PTBXLDataModule) -> float:
+    """Return the records of an epoch that is trained and validated, within `trainer.limit_*`.
+
+    A validation record counts a third, since it has no backward pass.
+    """
+    n_train, n_val = (len(datamodule.datasets[split]) for split in ("train", "val"))
+    size, trainer = datamodule.batch_size, cfg.trainer
+    limits = (trainer.overfit_batches or trainer.limit_train_batches, trainer.limit_val_batches)
+    trained, validated = (
+        min(n, size * _limited(math.ceil(n / size), limit)) for n, limit in zip((n_train, n_val), limits, strict=True)
+    )
+    return trained + validated / 3
+
+
+def _limited(n_batches: int, limit: float | None) -> float:
+    """Return the batches that Lightning leaves of an epoch: a whole number is theirs, a share is of them."""
+    if limit is None:
+        return n_batches
+    return min(n_batches, limit) if isinstance(limit, int) else limit * n_batches
+
+
+def _advice(cfg: DictConfig, classifier: ECGClassifier, seconds: float) -> str:
+    """Return what would shorten a long training, and is not set yet."""
+    if seconds < _LONG_S:
+        return ""
+    ways = [
+        *([] if classifier.description.get("choices", {}).get("experiment") else ["experiment=demo"]),
+        *(["a smaller frontend.size"] if "size" in cfg.frontend else []),
+        *(["fewer trainer.max_epochs"] if cfg.trainer.max_epochs > 1 else []),
+    ]
+    return f"; shorter: {', or '.join(ways)}" if ways else ""
 
 
 def data_name(datamodule: PTBXLDataModule) -> str:
@@ -66,23 +105,3 @@ def announce_synthetic(datamodule: PTBXLDataModule) -> None:
             "data=ptbxl data.root=DIR (the folder that holds ptbxl_database.csv)",
             datamodule.root,
         )
-
-
-def seconds_per_record(classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str) -> float:
-    """Seconds that training takes for one record, from a few steps of a copy; the model and its randomness stay."""
-    dataset = datamodule.datasets["train"]
-    batch = dataset.__getitems__(range(min(_PROBED_RECORDS, len(dataset))))
-    with torch.random.fork_rng(devices=[]):
-        probe = copy.deepcopy(classifier).train()
-        durations: list[float] = []
-        while len(durations) < 2 or (sum(durations) < _PROBE_S and len(durations) < 6):
-            started = time.perf_counter()
-            _step(probe, batch, precision).backward()  # type: ignore[no-untyped-call]
-            durations.append(time.perf_counter() - started)
-    return min(durations) / len(batch.targets)
-
-
-def _step(classifier: ECGClassifier, batch: ECGBatch, precision: str) -> Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision.startswith("bf16")):
-        loss, _ = classifier.loss_and_logits(batch)
-    return loss

@@ -1,10 +1,8 @@
-"""Lightning callbacks of runs: progress as plain lines, the collapse guard, the average of the last weights."""
+"""Lightning callbacks of runs: the collapse guard, and the average of the last weights."""
 
 from __future__ import annotations
 
 import logging
-import sys
-import time
 from typing import Any
 
 import lightning as L
@@ -12,74 +10,8 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ecg_lightning.evaluation.metrics import is_collapsed
-from ecg_lightning.runs.results import clock
 
 log = logging.getLogger(__name__)
-
-
-class ProgressLines(Callback):
-    """Writes progress with the time left to the log: to the file alone where a bar is on the terminal.
-
-    Args:
-        interval_s: least seconds between two lines within an epoch.
-    """
-
-    def __init__(self, interval_s: float = 15.0) -> None:
-        self.interval_s = interval_s
-        self._fit_started = self._epoch_started = self._last = 0.0
-        self._first_epoch = self._first_batch = self._finished = 0
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock; a resumed run counts from where it goes on."""
-        self._fit_started = self._epoch_started = self._last = time.monotonic()
-        self._first_epoch = trainer.current_epoch
-        self._first_batch = trainer.fit_loop.batch_idx + 1  # of an epoch that goes on, whose start is not announced
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say how the epoch before ended, and start this one's clock."""
-        self._epoch_line(trainer)
-        self._epoch_started = self._last = time.monotonic()
-        self._first_batch = 0
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """A line every now and then."""
-        now = time.monotonic()
-        if now - self._last < self.interval_s:
-            return
-        self._last = now
-        done, total = batch_idx + 1, int(trainer.num_training_batches)
-        each = (now - self._epoch_started) / (done - self._first_batch)
-        left = each * (total - done)
-        speed = len(batch.targets) / each
-        _to_log(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · batch {done}/{total} · "
-            f"loss {float(outputs['loss']):.4f} · {speed:.0f} records/s · epoch ends in {clock(left)}"
-        )
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember the epoch; its training metrics come after the callbacks."""
-        self._finished = trainer.current_epoch + 1
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The last epoch's line."""
-        self._epoch_line(trainer)
-
-    def _epoch_line(self, trainer: L.Trainer) -> None:
-        """One line an epoch, with the time left if no early stop comes."""
-        if not self._finished:
-            return
-        each = (time.monotonic() - self._fit_started) / (self._finished - self._first_epoch)
-        left = each * ((trainer.max_epochs or self._finished) - self._finished)
-        metrics = trainer.callback_metrics
-        values = " · ".join(
-            f"{name} {float(metrics[name]):.4f}"
-            for name in ("train/loss", "val/loss", "val/f1_macro", "val/auroc_macro")
-            if name in metrics
-        )
-        _to_log(f"epoch {self._finished}/{trainer.max_epochs} · {values} · at most {clock(left)} left")
-        self._finished = 0
 
 
 class CollapseGuard(Callback):
@@ -157,17 +89,3 @@ class StochasticWeightAverage(WeightAveraging):
         if self._average_model is not None and is_step and trainer.global_step <= n_not_counted + 1:
             self._average_model.n_averaged.zero_()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-
-def on_terminal() -> bool:
-    """Whether a progress bar can be drawn."""
-    return sys.stdout.isatty()
-
-
-def _to_log(line: str) -> None:
-    """Log a line; past the terminal where a progress bar is drawn on it."""
-    record = log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None)
-    for handler in logging.getLogger().handlers:
-        to_file = isinstance(handler, logging.FileHandler) or not isinstance(handler, logging.StreamHandler)
-        if to_file or not on_terminal():
-            handler.handle(record)

@@ -1,0 +1,46 @@
+"""Log lines for steps that take long, so that no program is silent for more than ten seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+INTERVAL_S = 10.0
+
+
+@contextlib.contextmanager
+def long_step(log: logging.Logger, text: str, interval_s: float = INTERVAL_S) -> Iterator[None]:
+    """Log what the block does, and every now and then that it still does it.
+
+    Args:
+        log: the module's logger.
+        text: what is done, such as `NNCF calibrates with 300 records`.
+        interval_s: seconds between two lines.
+    """
+    is_heard = log.isEnabledFor(logging.INFO)  # before the block silences other programs' loggers
+    log.info("%s", text)
+    done, started = threading.Event(), time.monotonic()
+
+    def remind() -> None:
+        while not done.wait(interval_s):
+            line = f"{text}: {duration(time.monotonic() - started)} so far"
+            log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None))
+
+    reminder = threading.Thread(target=remind, name="long step", daemon=True)
+    if is_heard:
+        reminder.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if is_heard:
+            reminder.join()
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as m:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

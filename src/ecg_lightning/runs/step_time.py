@@ -1,0 +1,128 @@
+"""Time of a training step, measured on a copy of the model: for the estimate of an epoch, and the threads to use."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from ecg_lightning.data.datamodule import ECGBatch, PTBXLDataModule
+from ecg_lightning.models.classifier import ECGClassifier
+
+log = logging.getLogger(__name__)
+
+_FIRST_RECORDS = 8
+_BUDGET_S = 0.5
+_MAX_ROUNDS = 8
+_CLEARLY = 2.0
+_WORTH_IT = 0.9
+"""More threads are used where a step takes at most this share of its time on one: they cost the machine more."""
+
+
+def choose_threads(classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str) -> int:
+    """Return the faster number of threads for this training, one or as many as are set now, and leave those set.
+
+    On a processor that other programs use, threads wait for each other, and one alone may be several times faster. The
+    model, its randomness and its teacher stay as they are.
+
+    Args:
+        classifier: to be trained on the CPU.
+        datamodule: with its training split loaded.
+        precision: of the training.
+    """
+    most = torch.get_num_threads()
+    if most == 1:
+        return 1
+    one, all_of_them = seconds_per_record(classifier, datamodule, precision, (1, most), taught=False)
+    chosen = most if all_of_them <= _WORTH_IT * one else 1
+    torch.set_num_threads(chosen)
+    log.info(
+        "the training uses %d thread%s: a step takes %.0f ms a record on one thread, %.0f ms on %d (set it with "
+        "hardware.threads)",
+        chosen,
+        "" if chosen == 1 else "s",
+        1000 * one,
+        1000 * all_of_them,
+        most,
+    )
+    return chosen
+
+
+def seconds_per_record(
+    classifier: ECGClassifier,
+    datamodule: PTBXLDataModule,
+    precision: str,
+    threads: Sequence[int] = (),
+    *,
+    taught: bool = True,
+) -> list[float]:
+    """Return the mean seconds that a step takes for one record, with each number of threads in turn.
+
+    Args:
+        classifier: a copy of it takes the steps.
+        datamodule: with its training split loaded.
+        precision: of the training.
+        threads: numbers of threads, whose steps alternate; empty: the number that is set.
+        taught: whether the steps have the teacher's part, which must be prepared then.
+    """
+    before = torch.get_num_threads()
+    counts = [*threads] or [before]
+    dataset = datamodule.datasets["train"]
+    batches = [dataset.__getitems__(range(min(n, len(dataset)))) for n in (_FIRST_RECORDS, datamodule.batch_size)]
+    with _state_kept():
+        probe = copy.deepcopy(classifier).train()
+        if not taught:
+            probe.distillation = None
+        torch.set_num_threads(counts[0])
+        _timed_step(probe, batches[0], precision)  # it allocates memory and chooses kernels
+        seconds = _mean_steps(probe, batches[0], precision, counts, _BUDGET_S)
+        n_records = len(batches[0].targets)
+        # Differences that are clear need no second look, and long steps say enough.
+        is_clear = len(counts) > 1 and max(seconds) > _CLEARLY * min(seconds)
+        if not is_clear and sum(seconds) / n_records * len(batches[1].targets) < _BUDGET_S:
+            seconds = _mean_steps(probe, batches[1], precision, counts, _BUDGET_S)
+            n_records = len(batches[1].targets)
+        torch.set_num_threads(before)
+    return [one / n_records for one in seconds]
+
+
+def _mean_steps(
+    classifier: ECGClassifier, batch: ECGBatch, precision: str, threads: Sequence[int], budget_s: float
+) -> list[float]:
+    """Return the mean seconds of a step with each number of threads: at least one, more within the budget.
+
+    A mean, since single steps are quick on a busy processor, too, where its other programs happen to pause.
+    """
+    spent = [0.0 for _ in threads]
+    n_rounds = 0
+    while not n_rounds or (sum(spent) < budget_s and n_rounds < _MAX_ROUNDS):
+        for place, count in enumerate(threads):
+            torch.set_num_threads(count)
+            spent[place] += _timed_step(classifier, batch, precision)
+        n_rounds += 1
+    return [seconds / n_rounds for seconds in spent]
+
+
+def _timed_step(classifier: ECGClassifier, batch: ECGBatch, precision: str) -> float:
+    """Return the seconds of a forward and a backward pass."""
+    started = time.perf_counter()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision.startswith("bf16")):
+        loss, _ = classifier.loss_and_logits(batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return time.perf_counter() - started
+
+
+@contextmanager
+def _state_kept() -> Iterator[None]:
+    """Give every generator of random numbers its state back."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)
