@@ -3,8 +3,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from ecg_lightning import __version__
+from ecg_lightning import __version__, launching
 from ecg_lightning.cli import app
+from ecg_lightning.runs.results import RunResult
 
 
 def call(*arguments):
@@ -26,6 +27,46 @@ def test_labels_counts_by_split(synthetic_root):
     table = call("labels", *tables).stdout
     assert f"{splits['train']['NORM']:,}" in table
     assert call("labels", *tables, "--rule", "eq100").stdout != table
+
+
+def test_models_are_listed_in_a_width_that_fits():
+    told = call("models").stdout
+    assert "resnet1d_wang       0.47 M  12 × 1000" in told
+    assert max(map(len, told.splitlines())) <= 90
+    assert {one["name"] for one in json.loads(call("models", "--json").stdout)} >= {"vit", "deit_base"}
+
+
+def test_tab_completion_knows_the_commands():
+    environment = {"_ECG_LIGHTNING_COMPLETE": "complete_bash", "COMP_WORDS": "ecg-lightning mod", "COMP_CWORD": "1"}
+    assert CliRunner().invoke(app, [], prog_name="ecg-lightning", env=environment).stdout.split() == ["models"]
+
+
+@pytest.mark.parametrize("program", ["train", "compress"])
+def test_the_programs_print_this_projects_version(program, capsys):
+    getattr(launching, program)(["--version"])
+    assert capsys.readouterr().out == f"ecg-lightning {__version__}\n"
+
+
+def test_what_is_no_run_is_told_apart(tmp_path):
+    run, sweep, failed = tmp_path / "run", tmp_path / "sweep", tmp_path / "failed"
+    for folder in (run / "checkpoints", sweep / "0_vit", failed, tmp_path / "empty"):
+        folder.mkdir(parents=True)
+    for path in (run / "predictions.csv", run / "checkpoints" / "best.ckpt", run / "model.onnx", sweep / "sweep.json"):
+        path.touch()
+    (sweep / "0_vit" / "predictions.csv").touch()
+    RunResult("failed", "no room").write(failed)
+    for arguments, said in (
+        (("evaluate", run / "checkpoints" / "best.ckpt"), f"is a file. Name the folder of its run: {run}"),
+        (("evaluate", sweep), f"is the folder of a sweep. Name one of its runs: {sweep}/0_vit"),
+        (("evaluate", failed), "holds a run that is failed: no room"),
+        (("evaluate", tmp_path / "none"), "is not there. Name the folder of a run"),
+        (("compare", run), "one run cannot be compared. Name two or more, the reference first; ecg-lightning evaluate"),
+        (("benchmark", run), f"{run} is a folder. Name the files in it: {run}/model.onnx"),
+        (("benchmark", tmp_path / "empty"), "is a folder. It holds no model"),
+    ):
+        done = call(*arguments)
+        assert done.exit_code in (2, 3)
+        assert said in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("rule", ["ge5", "none"])

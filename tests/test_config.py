@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,7 @@ from ecg_lightning.config import SCHEMAS
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend import Frontend
+from ecg_lightning.quoting import quote_paths
 from ecg_lightning.validation import check_experiment
 
 CONF = ROOT / "conf"
@@ -81,7 +83,7 @@ def test_the_demo_suits_every_model(configure, model):
 
 
 REFUSED = {
-    "modle.depth=3": ["modle", "Did you mean model?"],
+    "modle.depth=3": ["modle.depth", "Did you mean model.depth?"],
     "model.optimizer.lrr=1": ["model.optimizer.lrr", "lr, weight_decay", "Did you mean lr?"],
     "model.optimizer.lr=abc": ["model.optimizer.lr=abc: must be a number"],
     "seed=x": ["seed=x: must be a whole number"],
@@ -155,6 +157,18 @@ REFUSED = {
     "modle=vit": ["modle: there is no such key", "Did you mean model?"],
     "seed=null": ["seed=null: it cannot be null"],
     "model=null": ["model=null: name an option"],
+    "lr=1e-3": ["lr: there is no such key. Did you mean model.optimizer.lr?"],
+    "epochs=5": ["epochs: there is no such key. Did you mean trainer.max_epochs?"],
+    "batch_size=8": ["Did you mean data.batch_size?"],
+    "batchsize=8": ["Did you mean data.batch_size?"],
+    "optimizer.lr=1e-3": ["optimizer.lr: there is no such key. Did you mean model.optimizer.lr?"],
+    "model.lr=1e-3": ["Did you mean model.optimizer.lr?"],
+    "device=cuda": ["Did you mean hardware=cuda or hardware=cpu?"],
+    "train_folds=1": ["Did you mean data.train_folds?"],
+    "expriment=demo": ["Did you mean experiment?"],
+    "model=resnet50": ["Did you mean resnet18d (on images), resnet1d_wang or xresnet1d50 (on signals)?"],
+    "model vit": ["model vit: a setting is written with =. Write model=vit"],
+    "model=vit epochs 5": ["epochs 5: a setting is written with =. Write epochs=5"],
     "modelvit": ["modelvit: this is no setting. Write key=value", "a value with spaces needs quotes"],
     "data.val_folds=[8": ["data.val_folds=[8: brackets and quotes inside of a list must match"],
     "a:b=3": ["a:b=3: this cannot be read as key=value"],
@@ -175,7 +189,7 @@ REFUSED = {
 def test_mistakes_are_named_with_a_way_out(configure, overrides):
     with pytest.raises((HydraException, OmegaConfBaseException, UserError)) as caught:
         configure(*overrides.split(" "))
-    sentence = explain(caught.value)
+    sentence = explain(caught.value, typed=overrides.split(" "))
     assert "\n" not in sentence
     for part in REFUSED[overrides]:
         assert part in sentence
@@ -191,6 +205,8 @@ def test_mistakes_are_named_with_a_way_out(configure, overrides):
         ("compression.stages.quantize.epochs=5", "epochs"),
         ("compression.deploy=false", "leaves compress.py nothing to do"),
         ("model.depth=3", "compress.py takes it from the checkpoint"),
+        ("lr=1e-4", "Did you mean compression.fine_tune.lr?"),
+        ("epochs=2", "Did you mean compression.fine_tune.epochs?"),
     ],
 )
 def test_keys_that_would_do_nothing_are_refused_by_compress(configure_compression, override, said):
@@ -227,13 +243,23 @@ def test_one_batch_stays_one_batch(configure):
 
 
 @pytest.mark.parametrize(
-    "argument",
+    ("argument", "message"),
     [
-        *("model.optimizer.lr=abc", "data.batch_size=-3", "model=vitt", "seeed=1", "data=ptbxl data.root=/no/dir"),
-        *("model=null", "callbacks=none callbacks.early_stopping.patience=3", "hydra.run.dirr=x", "seed=1,2"),
+        ("model.optimizer.lr=abc", "must be a number"),
+        ("data=ptbxl data.root=/no/dir", "not a folder"),
+        ("callbacks=none callbacks.early_stopping.patience=3", "callbacks.early_stopping"),
+        ("hydra.run.dirr=x", "Did you mean dir?"),
+        ("seed=1,2", "add -m"),
+        ("hardware.devices=2", "trains on one device"),
+        ("ckpt_path=no.ckpt", "ckpt_path=no.ckpt is not there. Name a checkpoint"),
+        ("ckpt_path=README.md", "ckpt_path=README.md is no checkpoint"),
+        ("model.weights=src", "model.weights=src is a folder"),
+        ("model.teacher=README.md", "model.teacher=README.md is no checkpoint"),
+        ("model=ensemble", "model=ensemble without model.members"),
+        ("model=ensemble model.members=[no.ckpt]", "model.members=no.ckpt is not there"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_one_fast_line(argument, tmp_path):
+def test_a_mistake_on_the_command_line_is_one_fast_line(argument, message, tmp_path):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "train.py", *argument.split(" "), f"hydra.run.dir={tmp_path}/run"],
         cwd=ROOT,
@@ -248,7 +274,16 @@ def test_a_mistake_on_the_command_line_is_one_fast_line(argument, tmp_path):
     assert not imported & {"torch", "lightning", "timm", "torchvision"}  # each alone would take longer than a second
     assert done.returncode in (2, 3)
     assert said.startswith("error: ")
+    assert message in said
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(("multirun", "other", "own"), [(True, "run", "sweep"), (False, "sweep", "run")])
+def test_a_folder_without_effect_is_told(capsys, multirun, other, own):
+    launching._say_what_is_ignored([f"hydra.{other}.dir=x", "hydra.searchpath=[y]"], multirun=multirun)
+    told = capsys.readouterr().err
+    assert told.startswith(f"warning: hydra.{other}.dir=x has no effect on ")
+    assert told.endswith(f"Use hydra.{own}.dir=DIR\n")
 
 
 def test_checking_a_configuration_does_not_load_pytorch():
@@ -310,6 +345,43 @@ def test_search_spaces_are_of_keys_that_there_are(configure, space):
         assert OmegaConf.select(cfg, key, default=missing) is not missing, key
     assert not cfg.test
     assert {fold for group in fold_groups(cfg.cross_validation) for fold in group} <= {*cfg.data.train_folds}
+
+
+PATHS = {  # typed, beside folders "a,b" and "ä (1)": the value that Hydra reads, or those of a sweep
+    "data.root=~/x": f"{Path.home()}/x",
+    "data.root=PTB XL (1.0.3)": "PTB XL (1.0.3)",
+    "data.root=a,b": "a,b",
+    "data.root=ä (1)": "ä (1)",
+    "data.root=1e5": "1e5",
+    "data.root=null": None,
+    "data.root='c d'": "c d",
+    "+data.cache_dir=c d": "c d",
+    "ckpt_path=epoch=3.ckpt": "epoch=3.ckpt",
+    "ckpt_path=x.ckpt,b=2.ckpt": ["x.ckpt", "b=2.ckpt"],
+    "ckpt_path=choice(x,y)": ["x", "y"],
+    "model.weights=it's": "it's",
+    "model.weights=[x] b=": "[x] b=",
+    "model.teacher=[x,y]": ["x", "y"],
+    "model.members=[~/x.ckpt,c (1).ckpt]": [f"{Path.home()}/x.ckpt", "c (1).ckpt"],
+    "hydra.run.dir=c,d": "c,d",
+    "hydra.sweep.dir=${task_name}/c": "${task_name}/c",
+    "paths.output_dir=ä": "ä",
+    "model=vit,deit": ["vit", "deit"],
+}
+
+
+@pytest.mark.parametrize("typed", PATHS)
+def test_paths_need_no_quotes(typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b", "ä (1)"):
+        (tmp_path / name).mkdir()
+    (argument,) = quote_paths([typed])
+    parsed = OverridesParser.create().parse_override(argument)
+    value = parsed.value()
+    if parsed.is_sweep_override():
+        assert [getattr(one, "text", one) for one in value.list] == PATHS[typed]
+    else:
+        assert value == PATHS[typed]
 
 
 QUOTED = [

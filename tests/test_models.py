@@ -4,11 +4,14 @@ import functools
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from tiny import ROOT, SIGNAL_MODELS, TINY, build_tiny
 
+from ecg_lightning.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.models.catalogue import NETWORKS
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.lstm import LSTMNetwork
 from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer, make_scheduler
@@ -116,8 +119,24 @@ def test_full_size_models_have_their_published_parameters(make):
         assert own - head + heads[model] == pytest.approx(count, rel=0.01)
 
 
-def test_the_signal_network_is_small(make):
-    assert 5e5 < sum(p.numel() for p in make("resnet1d", tiny=False).network.parameters()) < 1e6
+_LARGE = ("convnext", "deit_base", "effnetv2")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(one, marks=[pytest.mark.slow] if one.name in _LARGE else [], id=one.name) for one in NETWORKS],
+)
+def test_the_catalogue_is_right(configure, network):
+    cfg = configure(f"model={network.name}")
+    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+    classifier = build_classifier(*nodes, n_samples=1000, seed=0)
+    assert sum(parameter.numel() for parameter in classifier.network.parameters()) == network.parameters
+    assert getattr(classifier.frontend, "image_shape", (12, 1000)) == network.input
+
+
+def test_the_catalogue_is_whole():
+    assert {one.name for one in NETWORKS} == {*MODELS}
+    assert [one.parameters for one in NETWORKS] == sorted(one.parameters for one in NETWORKS)
 
 
 class TestConvNets:

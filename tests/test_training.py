@@ -146,14 +146,18 @@ def test_tensorboard_holds_curves_hyper_parameters_and_figures(trained):
         "val/auroc_macro",
         "val/f1/NORM",
         "val/auroc/MI",
-        "hp/score",
+        "final/val_f1_macro",
+        "final/test_auroc_macro",
     ):
         assert tag in scalars
     assert any(tag.startswith("lr-") for tag in scalars)
     images = events.Tags()["images"]
     assert "best_val/ecg/first" in images
     assert {"best_val/roc", "best_test/pr", "best_test/reliability"} <= set(images)
-    assert not math.isnan(events.Scalars("hp/score")[-1].value)
+    assert not any(tag.startswith("best/") for tag in scalars)
+    for phase in ("val", "test"):
+        expected = trained[1].metrics[phase]["f1_macro"]
+        assert events.Scalars(f"final/{phase}_f1_macro")[-1].value == pytest.approx(expected)
     (hparams,) = {tag for tag in events.summary_metadata if tag == "_hparams_/session_start_info"}
     content = events.summary_metadata[hparams].plugin_data.content
     for name in (b"lr", b"weight_decay", b"batch_size", b"image_size", b"precision", b"vit"):

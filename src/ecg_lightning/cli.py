@@ -15,7 +15,6 @@ from ecg_lightning.errors import UserError
 app = typer.Typer(
     help="PTB-XL ECGs to a small, fast, honestly measured classifier. Research use only, not for diagnosis.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -54,6 +53,25 @@ def compress(context: typer.Context) -> None:
 
     sys.argv = ["ecg-lightning compress", *context.args]
     launching.compress()
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the networks with their parameters and the shape of what they see of a record."""
+    from ecg_lightning.models.catalogue import NETWORKS
+
+    if as_json:
+        typer.echo(json.dumps([network._asdict() for network in NETWORKS]))
+        return
+    typer.echo("model".ljust(15) + "parameters".rjust(11) + "  " + "input".ljust(14) + "network")
+    for network in NETWORKS:
+        millions, shape = f"{network.parameters / 1e6:.2f} M", " × ".join(map(str, network.input))
+        typer.echo(network.name.ljust(15) + millions.rjust(11) + "  " + shape.ljust(14) + network.about)
+    typer.echo(
+        "\nChoose one with model=NAME. An input of 12 × 1000 is the signal: leads × samples at\n"
+        "100 Hz. 1 × 64 × 512 is the signal as an image, of the size that frontend.size sets.\n"
+        "model=ensemble averages trained networks: model.members=[FILE,FILE]."
+    )
 
 
 @app.command()

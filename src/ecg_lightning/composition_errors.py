@@ -6,6 +6,8 @@ They are made of the fields of the exceptions, never of their messages.
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -36,30 +38,64 @@ _PACKAGES = {
 }
 """The requirement to install for each option of Hydra, as pip takes it."""
 
+_CALLED = {
+    "epochs": "trainer.max_epochs",
+    "max_epoch": "trainer.max_epochs",
+    "learning_rate": "model.optimizer.lr",
+    "optimizer": "model.optimizer.name",
+    "scheduler": "model.scheduler.name",
+    "batch": "data.batch_size",
+    "bs": "data.batch_size",
+    "workers": "data.num_workers",
+    "patience": "callbacks.early_stopping.patience",
+    "early_stopping": "callbacks.early_stopping",
+    "image_size": "frontend.size",
+    "checkpoint": "ckpt_path",
+    "ckpt": "ckpt_path",
+    "resume": "ckpt_path",
+    "output_dir": "hydra.run.dir",
+    "device": "hardware=cuda or hardware=cpu",
+    "devices": "hardware=cuda or hardware=cpu",
+    "gpu": "hardware=cuda",
+    "cuda": "hardware=cuda",
+    "accelerator": "hardware=cuda or hardware=cpu",
+}
+"""Usual names of other programs, and what they are called here."""
+
+_FAMILIES = {
+    "xresnet": "xresnet1d50, xresnet1d101 or xresnet1d18",
+    "resnet": "resnet18d (on images), resnet1d_wang or xresnet1d50 (on signals)",
+    "efficientnet": "effnetv2",
+    "inception": "inception1d",
+    "transformer": "vit (on images) or vit1d (on signals)",
+}
+"""Networks that are known by other names: how these begin, and the options that are meant."""
+
 _LONGEST = 1_500  # characters of a sentence; a value in it may be a stranger's
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def explain(error: BaseException, program: str = "train") -> str:
+def explain(error: BaseException, program: str = "train", typed: Sequence[str] = ()) -> str:
     """Return one sentence for an error of Hydra's composition or of this package, long values cut.
 
     Args:
         error: what was raised.
         program: `train` or `compress`; some keys belong to one of them.
+        typed: the command line, where the error came from one.
     """
-    sentence = _explain(error, program)
+    sentence = _explain(error, program, typed)
     if len(sentence) <= _LONGEST:
         return sentence
     return f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}"
 
 
-def _explain(error: BaseException, program: str) -> str:
+def _explain(error: BaseException, program: str, typed: Sequence[str]) -> str:
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
         if isinstance(link, OverrideParseException):
-            return _explain_grammar(link.override)
+            return _explain_grammar(link.override, typed)
         if isinstance(link, MissingConfigException):
             return _explain_missing(link)
     where = next((f"{link.config_path}.yaml: " for link in chain if isinstance(link, ConfigFileError)), "")
@@ -69,7 +105,7 @@ def _explain(error: BaseException, program: str) -> str:
     for link in chain:
         if isinstance(link, OmegaConfBaseException) and link.full_key:
             if isinstance(link, ConfigAttributeError | ConfigKeyError):
-                return where + _explain_key(link, program)
+                return where + _explain_key(link, program, typed)
             if isinstance(link, InterpolationResolutionError) and link.full_key == "_dummy_":  # Hydra's name for it
                 return f"a list of defaults: {str(link).splitlines()[0]}. Write the option out"
             if isinstance(link, InterpolationResolutionError):
@@ -87,8 +123,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
-def _explain_grammar(override: str) -> str:
+def _explain_grammar(override: str, typed: Sequence[str]) -> str:
     if "=" not in override:
+        after = typed[typed.index(override) + 1 :] if override in typed else ()
+        if after and re.fullmatch(r"[\w./@]+", override) and not re.match(r"-|.*=", after[0]):
+            return f"{override} {after[0]}: a setting is written with =. Write {override}={after[0]}"
         return (
             f"{override}: this is no setting. Write key=value, as in model=vit; a value with spaces needs quotes, "
             "as in \"data.root='/my data'\""
@@ -108,7 +147,9 @@ def _explain_missing(error: MissingConfigException) -> str:
     if not error.options:
         return f"{named or 'the configuration'}: there is no such file in the configuration's folders"
     options = list(error.options)
-    return f"{group}={option}: allowed are {', '.join(options)}.{config.did_you_mean(option, options)}"
+    family = next((names for begin, names in _FAMILIES.items() if group == "model" and option.startswith(begin)), None)
+    meant = f" Did you mean {family}?" if family else config.did_you_mean(option, options)
+    return f"{group}={option}: allowed are {', '.join(options)}.{meant}"
 
 
 def _explain_value(error: ValidationError) -> str:
@@ -141,7 +182,7 @@ def _wanted(error: ValidationError) -> Any:
     return wanted
 
 
-def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str) -> str:
+def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typed: Sequence[str]) -> str:
     """Name the deepest known part of an unknown key, what it holds, and the nearest name."""
     key, name = str(error.full_key), str(error.key)
     where = key.removesuffix(name).rstrip(".")
@@ -165,8 +206,45 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str) -> 
         )
     if having := [one for one in _options_with(group, key.removeprefix(f"{group}.")) if where == group]:
         return f"{key}: the chosen {group} has no such key; these options have it: {', '.join(having)}"
+    key = next((one for one in (part.partition("=")[0] for part in typed) if one.startswith(f"{key}.")), key)
+    if meant := _meant_by(key, program):
+        return f"{key}: there is no such key. Did you mean {meant}?"
     inside = f"{where} holds" if where else "known are"
-    return f"{key}: there is no such key; {inside} {', '.join(known) or 'nothing'}.{config.did_you_mean(name, known)}"
+    nearest = {one: one for one in known}
+    if not where:
+        nearest |= {one.rpartition(".")[2]: one for one in reversed(config.leaf_keys())} | nearest
+        nearest |= {path.name: path.name for path in _folders() if path.parent == config.config_dir()}
+    close = difflib.get_close_matches(name, nearest, 1, 0.5)
+    hint = f" Did you mean {nearest[close[0]]}?" if close else ""
+    return f"{key}: there is no such key; {inside} {', '.join(known) or 'nothing'}.{hint}"
+
+
+def _meant_by(key: str, program: str) -> str | None:
+    """Return the whole key that ends as an unknown one does, or that other programs call so; None if there is none.
+
+    A key of the same group comes first, then one of the training's, then the shortest.
+    """
+    group, _, name = key.rpartition(".")
+    if group.split(".")[0] in ("hydra", "logger", "callbacks", "compression", "paths"):
+        return None
+    if program == "compress" and name in ("epochs", "lr"):
+        return f"compression.fine_tune.{name}"
+    if name in _CALLED:
+        return _CALLED[name]
+    ends = [one for one in config.leaf_keys() if one.endswith(f".{key}") or (one.endswith(f".{name}") and group)]
+    if program == "compress":
+        ends = [one for one in ends if one.split(".")[0] not in _TRAINING_ALONE]
+    first = group.split(".")[0]
+    order = ("model.optimizer", "data", "trainer", "hardware")
+    ranked = sorted(
+        ends,
+        key=lambda one: (
+            not (first and one.startswith(f"{first}.")),
+            next((place for place, start in enumerate(order) if one.startswith(f"{start}.")), len(order)),
+            one.count("."),
+        ),
+    )
+    return ranked[0] if ranked else None
 
 
 def _options_with(group: str, name: str) -> Sequence[str]:

@@ -7,8 +7,11 @@ type or value is refused in under a second.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
+import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -623,6 +626,28 @@ def did_you_mean(wrong: str, known: list[str]) -> str:
     """` Did you mean …?`, or nothing."""
     close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     return f" Did you mean {close[0]}?" if close else ""
+
+
+def leaf_keys(*groups: str) -> list[str]:
+    """Return the dotted keys of all settings of a training, or of some groups of it, whatever option is chosen."""
+    keys: dict[str, None] = {}
+    for entry in dataclasses.fields(TrainConfig):
+        if groups and entry.name not in groups:
+            continue
+        for schema in SCHEMAS.get(entry.name, {"": typing.get_type_hints(TrainConfig)[entry.name]}).values():
+            keys |= dict.fromkeys(_keys_in(schema, entry.name))
+    return [*keys]
+
+
+def _keys_in(schema: Any, key: str) -> Iterator[str]:
+    kinds = [one for one in (schema, *typing.get_args(schema)) if dataclasses.is_dataclass(one)]
+    if not kinds:
+        yield key
+        return
+    hints = typing.get_type_hints(kinds[0])
+    for entry in dataclasses.fields(kinds[0]):
+        if not entry.name.startswith("_"):
+            yield from _keys_in(hints[entry.name], f"{key}.{entry.name}")
 
 
 def image_size(size: Any, multiple: int = 1) -> tuple[int, int]:

@@ -54,7 +54,7 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
     if done >= cfg.trainer.max_epochs:
         return (
             f"nothing is left to train: the run in {folder} has trained {done} epochs, and "
-            f"trainer.max_epochs={cfg.trainer.max_epochs} asks for no more"
+            f"trainer.max_epochs={cfg.trainer.max_epochs} asks for no more. Train fewer epochs anew in another folder"
         )
     stopped_early = done < (there.get("trainer") or {}).get("max_epochs", 0) and not cfg.trainer.max_time
     if stopped_early and cfg.callbacks.early_stopping is not None:

@@ -139,9 +139,12 @@ def _end_interrupted(failure: RunResult, output_dir: Path) -> NoReturn:
         how = f"run the same command with ckpt_path=auto hydra.run.dir={output_dir} to go on"
     if in_sweep:
         how = "run the same command again to go on"
-    failure.status, failure.reason = "interrupted", f"stopped by {by}; {how}"
+    told_by_sweep = in_sweep and _in_cell()  # once, for all its cells
+    failure.status, failure.reason = "interrupted", f"stopped by {by}" + ("" if told_by_sweep else f"; {how}")
     _write_failure(failure, output_dir)
-    if in_sweep and not _in_cell():  # Hydra's own end of a sweep is not reached
+    if told_by_sweep:
+        sys.exit(code)
+    if in_sweep:  # Hydra's own end of a sweep is not reached
         from ecg_lightning.runs.sweep import report_sweep
 
         report_sweep(Path(settings.sweep.dir))

@@ -20,11 +20,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ecg_lightning import config, validation
+from ecg_lightning import __version__, config, validation
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import ConfigError, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
+from ecg_lightning.named_files import check_named_files
+from ecg_lightning.quoting import quote_paths
 from ecg_lightning.runs.results import RunResult
 from ecg_lightning.safe_composition import check_control_characters
 
@@ -56,7 +58,7 @@ def compose(*overrides: str) -> dict[str, Any]:
     config.register()
     try:
         with hydra.initialize_config_dir(str(config.config_dir()), version_base="1.3"):
-            return config.plain(hydra.compose("train", [*overrides, "paths.output_dir=unused"]))
+            return config.plain(hydra.compose("train", [*quote_paths(overrides), "paths.output_dir=unused"]))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from None
 
@@ -69,6 +71,7 @@ def compose_without_local(*overrides: str) -> dict[str, Any]:
 
 def _train_job(cfg: DictConfig) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+        check_named_files(cfg)
         if cfg.cross_validation:
             from ecg_lightning.cross_validation import run
 
@@ -89,6 +92,7 @@ def _train_job(cfg: DictConfig) -> float | None:
 
 def _compress_job(cfg: DictConfig) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+        check_named_files(cfg)
         from ecg_lightning.compressing import run
 
         return run(cfg, choices, overrides)
@@ -108,7 +112,7 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
     except (HydraException, OmegaConfBaseException, UserError) as error:
         if wants_trace:
             raise
-        fail(explain(error, name), UserError.exit_code)
+        fail(explain(error, name, given), UserError.exit_code)
     except yaml.YAMLError as error:
         fail(f"a file of the configuration cannot be read: {' '.join(str(error).split())}", UserError.exit_code)
     except OSError as error:
@@ -151,13 +155,28 @@ def _run_hydra_main(job: Callable[[DictConfig], float | None], name: str, argume
     check_control_characters([*arguments], "argument")
     version.setbase("1.3")
     parser = get_args_parser()
-    parsed = parser.parse_args(sorted(arguments, key=_is_override))  # argparse stops at a flag after an override
+    if "--version" in arguments:
+        print(f"ecg-lightning {__version__}")
+        return
+    parsed = parser.parse_args(
+        sorted(quote_paths(arguments), key=_is_override)
+    )  # argparse stops at a flag after an override
+    _say_what_is_ignored(parsed.overrides, multirun=parsed.multirun)
     if parsed.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun reads a pickle, which can run code. Repeat the run with the settings of its "
             ".hydra/overrides.yaml"
         )
     _run_hydra(parsed, parser, job, str(config.config_dir()), name)
+
+
+def _say_what_is_ignored(overrides: Sequence[str], *, multirun: bool) -> None:
+    """Warn of the folder of the other kind of command, which Hydra reads and does not use."""
+    own, other = ("sweep", "run") if multirun else ("run", "sweep")
+    for override in overrides:
+        if override.lstrip("+").startswith(f"hydra.{other}.dir="):
+            kind = "a sweep (-m)" if multirun else "a single run"
+            print(f"warning: {override} has no effect on {kind}. Use hydra.{own}.dir=DIR", file=sys.stderr)
 
 
 @contextmanager

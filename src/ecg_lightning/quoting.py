@@ -1,12 +1,84 @@
-"""Quotes for values on Hydra's command line."""
+"""Quotes for values on Hydra's command line: paths get them by themselves, other values in the advice of an error."""
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
+
+_PATHS = {
+    *("data.root", "data.cache_dir", "ckpt_path", "model.weights", "model.teacher", "model.members"),
+    *("hydra.run.dir", "hydra.sweep.dir", "paths.output_dir"),
+}
+"""Keys whose values are paths."""
+
+_FUNCTION = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag|extend_list|str)\(")
+
+
+def quote_paths(arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose paths may hold spaces, commas and the like, with `~` written out.
+
+    A value with commas is one path if such a file or folder is there, or if its key cannot be swept; otherwise each
+    part is a path of a sweep. Lists and Hydra's own functions stay what they are.
+    """
+    return [_quote_path(argument) for argument in arguments]
+
+
+def _quote_path(argument: str) -> str:
+    name, separator, value = argument.partition("=")
+    key = name.lstrip("+")
+    if not separator or key not in _PATHS or "${" in value or not value or value[0] in "'\"" or not value.isprintable():
+        return argument
+    if _is_there(value):
+        return f"{name}={_as_text(value)}"
+    if value[0] == "[" and (value.endswith("]") or "]" not in value):
+        return f"{name}={_list(value)}"
+    if _FUNCTION.match(value):
+        return argument
+    parts = [value] if key.startswith("hydra.") else value.split(",")
+    return f"{name}={','.join(_as_text(part) for part in parts)}"
+
+
+def _is_there(value: str) -> bool:
+    try:
+        return Path(value).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, a user that nobody knows
+        return False
+
+
+def _as_text(value: str) -> str:
+    """Return a path as Hydra reads it as text: in quotes where it needs them."""
+    if value.startswith("~"):
+        try:
+            value = str(Path(value).expanduser())
+        except RuntimeError:
+            return value
+    if value == "null" or _reads_as(value, value):
+        return value
+    return QuotedString(value, Quote.double).with_quotes()
+
+
+def _list(value: str) -> str:
+    """Return a list of paths; only one that Hydra cannot read is taken apart."""
+    try:
+        OverridesParser.create().parse_override(f"key={value}")
+    except HydraException:
+        if value.endswith("]") and not re.search(r"['\"\[\]{}]", value[1:-1]):
+            return f"[{','.join(_as_text(part.strip()) for part in value[1:-1].split(','))}]"
+    return value
+
+
+def _reads_as(written: str, value: str) -> bool:
+    try:
+        parsed = OverridesParser.create().parse_override(f"key={written}")
+    except HydraException:
+        return False
+    return bool(not parsed.is_sweep_override() and parsed.value() == value)
 
 
 def quoted(override: str) -> str | None:

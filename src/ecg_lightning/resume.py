@@ -94,8 +94,14 @@ class Resume:
                         self._compare(f"{part}.{key}", before.get(key), now.get(key))
         asked, own = description.get("training", {}), self.training
         for key in (key for key in _COMPARED if key in own and key in asked):
-            if key != _MAX_EPOCHS or own[key] > asked[key]:
+            if key != _MAX_EPOCHS:
                 self._compare(key, own[key], asked[key])
+            elif own[key] > asked[key]:
+                raise CheckpointError(
+                    f"{self.path} is of a training of {own[key]} epochs, by which its learning rate falls; this run "
+                    f"asks for trainer.max_epochs={asked[key]}. Set trainer.max_epochs={own[key]} to finish it, or "
+                    "train anew in another folder"
+                )
 
     def check_records(self, described: Mapping[str, Any]) -> None:
         """Refuse to go on with other records: their order would be another one.

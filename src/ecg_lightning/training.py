@@ -40,6 +40,7 @@ from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.hydra_files import write_put_off
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
+from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.resume import Place, Resume, find_resume, training_settings
 from ecg_lightning.run_lock import remove_half_written
@@ -142,10 +143,11 @@ def run(
     result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     train_folds = classifier.description["folds"]["train"]
     result.evaluation = evaluate_predictions(predictions, train_folds, datamodule, result)
-    if cfg.train:
-        tensorboard.log_final(
-            loggers, n_steps, classifier, datamodule, result, predictions, figures=cfg.callbacks.figures
-        )
+    if cfg.train and loggers:
+        with long_step(log, "final scores and figures are logged"):
+            tensorboard.log_final(
+                loggers, n_steps, classifier, datamodule, result, predictions, figures=cfg.callbacks.figures
+            )
     # What was evaluated, where trainer.limit_* leaves records out.
     result.data |= {f"n_{phase}": len(classifier.scored[phase].targets) for phase in result.metrics}
     write_predictions(output_dir / PREDICTIONS_FILE, predictions)
@@ -421,6 +423,13 @@ def evaluate_predictions(
         datamodule: whose table knows the records.
         result: is told what cannot be said.
     """
+    with long_step(log, "intervals, calibration and subgroups are computed"):
+        return _evaluated(predictions, train_folds, datamodule, result)
+
+
+def _evaluated(
+    predictions: Mapping[str, Predictions], train_folds: Sequence[int], datamodule: PTBXLDataModule, result: RunResult
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     val = predictions.get("val")
     thresholds = np.array([result.thresholds[name] for name in datamodule.classes])

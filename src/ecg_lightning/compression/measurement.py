@@ -16,6 +16,7 @@ from ecg_lightning.deployment.latency import measure, peak_memory_mib
 from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, open_runtime
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.evaluation.calibration import probabilities
+from ecg_lightning.long_steps import long_step
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +37,20 @@ def measure_variants(
         threads: the most; one thread is measured, too.
     """
     records = datamodule.datasets["val"]
-    for variant in variants:
-        own = variant.own
-        assert own.path is not None
-        try:
-            variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
-        except ModelFileError as error:  # a figure less, for which hours of fine-tuning must not be lost
-            variant.size["peak_memory_mib"] = None
-            variant.notes.append(str(error))
+    with long_step(log, "the memory of each file is measured"):
+        for variant in variants:
+            own = variant.own
+            assert own.path is not None
+            try:
+                variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
+            except ModelFileError as error:  # a figure less, for which hours of fine-tuning must not be lost
+                variant.size["peak_memory_mib"] = None
+                variant.notes.append(str(error))
     for batch in settings.batches:
         millivolts = to_millivolts(records.__getitems__([index % len(records) for index in range(batch)]).signals)
         for n_threads in sorted({1, threads}):
-            log.info("latency: batch %d, %d thread%s", batch, n_threads, "s" if n_threads > 1 else "")
-            _measure(variants, np.ascontiguousarray(millivolts), n_threads, settings)
+            with long_step(log, f"latency: batch {batch}, {n_threads} thread{'s' if n_threads > 1 else ''}"):
+                _measure(variants, np.ascontiguousarray(millivolts), n_threads, settings)
     for variant in variants:
         variant.runtimes += [
             {"runtime": one.runtime, "precision": one.precision, "skipped": one.skipped}

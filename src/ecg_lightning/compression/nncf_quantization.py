@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -15,7 +16,10 @@ from ecg_lightning.compression.stage import Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import UnsupportedModelError, UserError
+from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
+
+log = logging.getLogger(__name__)
 
 _COMPILER = ("Error building extension", "Ninja is required", "ninja", "C++ compiler", "No space left")
 
@@ -39,7 +43,11 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
     inputs = [one[None] for batch in batches for one in batch]
     transformer = nncf.ModelType.TRANSFORMER if mostly_linear(network) else None
     # NNCF's own ranges average the records' extremes. Exact extremes cost DeiT 0.012 and EfficientNetV2 0.006 of AUROC.
-    with _quiet(), _explained(network):
+    doing = (
+        f"NNCF calibrates the quantizers of {type(network).__name__} with {len(inputs)} records (its first use here "
+        "compiles kernels, which takes minutes)"
+    )
+    with long_step(log, doing), _quiet(), _explained(network):
         holder.network = nncf.quantize(network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer)
 
 
@@ -81,7 +89,7 @@ def export_nncf(classifier: ECGClassifier, folder: Path) -> Deployment:
     from ecg_lightning.deployment.export import DeployedNetwork, export_openvino
 
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
-    with _quiet():
+    with long_step(log, "the int8 model is converted to OpenVINO"), _quiet():
         path = export_openvino(
             module, folder / "model.xml", n_leads=len(LEADS), n_samples=classifier.description["n_samples"]
         )

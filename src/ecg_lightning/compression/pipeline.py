@@ -23,6 +23,7 @@ from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.checksum import sha256_of
 from ecg_lightning.leakage import is_other_data, learned_from
+from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 
@@ -97,9 +98,12 @@ class Pipeline:
     ) -> Variant:
         """Export, compare with PyTorch, evaluate, and describe the files."""
         folder = self.folder / "variants" / name
-        variant = deploy(name, stage, classifier, folder, context, before)
+        with long_step(log, f"{name}: its files are exported"):
+            variant = deploy(name, stage, classifier, folder, context, before)
         reference = reference_probabilities(classifier, self.datamodule, classifier.link)
-        evaluate(variant, classifier, self.datamodule, self.threads, reference, self.cfg.compression.n_resamples)
+        n_records = sum(len(self.datamodule.datasets[split]) for split in ("val", "test"))
+        with long_step(log, f"{name}: its files are scored on {n_records:,} records"):
+            evaluate(variant, classifier, self.datamodule, self.threads, reference, self.cfg.compression.n_resamples)
         describe_files(variant, classifier, self.sha256)
         if self.cfg.compression.pt2:
             add_pt2(variant, classifier, folder, self.datamodule, reference, self.sha256)

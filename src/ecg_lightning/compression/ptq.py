@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from ecg_lightning.compression.stage import CompressionStage, Deployment, StageC
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import HardwareUnavailableError
+from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
+
+log = logging.getLogger(__name__)
 
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
 
@@ -71,7 +75,9 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
     preprocess = import_extra("onnxruntime.quantization.shape_inference").quant_pre_process
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
     target = folder / "onnxruntime.onnx"
-    with replacing_model(target) as written, hushed("root"):  # its advice to preprocess, which is done
+    doing = f"ONNX Runtime calibrates its int8 model with {n_calibration} records"
+    # Its advice to preprocess is hushed, which is done.
+    with long_step(log, doing), replacing_model(target) as written, hushed("root"):
         source = written.with_name("float.onnx")
         source.write_bytes(convert_to_onnx(module, target, len(LEADS), classifier.description["n_samples"]))
         prepared = written.with_name("prepared.onnx")

@@ -97,6 +97,10 @@ def read_ptbxl(
     _check_rate(root, table[needed], sampling_rate)
     # One cache for the whole folder: asking for other folds must not read it anew.
     cache = open_cache(root, names, sampling_rate, cache_dir or default_cache_dir())
+    if on_bad_record == "error":
+        missing = [index for index in cache.missing if needed[index]]
+        if len(missing) > needed.sum() / 2:
+            _check_other_rate(root, table, sampling_rate, missing)
     _report_bad(root, table.index.to_numpy(), names, cache, needed, on_bad_record)
 
     read = np.array([index in cache.row_of for index in range(len(table))])
@@ -261,6 +265,17 @@ def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:
             f"in {TABLES[0]}"
         )
     raise DataError(f"{looked}; copy records{sampling_rate}/ there")
+
+
+def _check_other_rate(root: Path, table: pd.DataFrame, sampling_rate: int, missing: Sequence[int]) -> None:
+    """Refuse a rate at which records are missing that are there at the other one, as in a copy of PTB-XL in part."""
+    other = 600 - sampling_rate
+    there = sum(_any_file(root, table.iloc[[index]], other) for index in missing)
+    if there == len(missing):
+        raise DataError(
+            f"{root} lacks the files of {len(missing):,} records at {sampling_rate} Hz, and has them at {other} Hz. "
+            f"Set data.sampling_rate={other}, or copy the files of records{sampling_rate}/ there"
+        )
 
 
 def _any_file(root: Path, table: pd.DataFrame, sampling_rate: int) -> bool:

@@ -58,7 +58,7 @@ def _print_check(check: Check) -> None:
         if check.done
         else ("–", typer.colors.YELLOW)
     )
-    typer.echo(typer.style(state.ljust(7), fg=colour) + check.name.ljust(11) + printable(check.found))
+    typer.echo(typer.style(state.ljust(7), fg=colour) + check.name.ljust(11) + printable(check.found or "see below"))
     indent = " " * 18
     for problem in check.problems:
         typer.echo(typer.style(f"{indent}{problem.what}: {len(problem.items):,}", fg=typer.colors.RED))

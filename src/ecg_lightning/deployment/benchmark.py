@@ -45,6 +45,8 @@ def benchmark(
         ModelFileError: a file is not there, or no runtime opens it.
         MissingPackageError: nothing that opens it is installed.
     """
+    for path in paths:
+        _check_is_file(path)
     threads = threads or available_cores()
     skipped: list[str] = []
     rows: dict[str, dict[str, Any]] = {}
@@ -90,6 +92,20 @@ def benchmark(
         "skipped": list(dict.fromkeys(skipped)),
         "rows": list(rows.values()),
     }
+
+
+def _check_is_file(path: Path) -> None:
+    """Refuse a folder, and name the files in it that can be measured.
+
+    Raises:
+        ModelFileError: it is a folder.
+    """
+    if path.is_dir():
+        exported = sorted(one for suffix in ("onnx", "xml") for one in path.rglob(f"*.{suffix}"))
+        found = exported or sorted(path.rglob("best.ckpt"))
+        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+        way = f"Name the files in it: {' '.join(map(str, found[:4]))}{more}" if found else "It holds no model"
+        raise ModelFileError(f"{path} is a folder. {way}")
 
 
 def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.errors import DataError
+from ecg_lightning.errors import DataError, UserError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
+from ecg_lightning.finished import holds_sweep, status_of
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.runs.ledger import times_scored
 from ecg_lightning.runs.recipes import by_recipe, check_independent, n_tried, sharing_trainings, trainings_of
-from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_config, read_result
 
 Pair = tuple[Predictions, Predictions]
 
@@ -26,6 +27,7 @@ def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]
     Raises:
         DataError: there are none of the split, or not as many as the run made.
     """
+    _check_run(folder)
     found = read_predictions(folder / PREDICTIONS_FILE)
     result = read_result(_run_of(folder))
     made = result["data"]
@@ -55,6 +57,29 @@ def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]
             "that one with --split, or run the model with it"
         )
     return found.get("val"), found[split]
+
+
+def _check_run(folder: Path) -> None:
+    """Refuse what is no run of train.py, and name the one that may be meant.
+
+    Raises:
+        DataError: it is not there, a file, a sweep, or a run that did not finish.
+    """
+    if (folder / PREDICTIONS_FILE).is_file():
+        return
+    if folder.is_file():
+        run = folder.absolute().parent.parent
+        meant = f"{run}" if (run / PREDICTIONS_FILE).is_file() else "RUN, not RUN/checkpoints/best.ckpt"
+        raise DataError(f"{folder} is a file. Name the folder of its run: {meant}")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not there. Name the folder of a run of train.py")
+    if holds_sweep(folder) or (folder / SWEEP_TABLE).is_file():
+        runs = sorted(path.parent for path in folder.glob(f"*/{PREDICTIONS_FILE}"))
+        named = f": {', '.join(map(str, runs[:3]))}{' …' if len(runs) > 3 else ''}" if runs else ""
+        raise DataError(f"{folder} is the folder of a sweep. Name one of its runs{named}")
+    status = status_of(folder)
+    if status not in (None, "ok"):
+        raise DataError(f"{folder} holds a run that is {status}: {read_result(folder)['reason']}")
 
 
 def read_trained(folder: Path, split: str) -> Pair:
@@ -181,6 +206,11 @@ def compare_runs(
     Raises:
         DataError: a run has no predictions, or not of the same records.
     """
+    if len(folders) < 2:
+        raise UserError(
+            f"one run cannot be compared. Name two or more, the reference first; ecg-lightning evaluate {folders[0]} "
+            "scores one"
+        )
     trained: dict[Path, Pair] = {}
     for folder in folders:
         val, scored = read_trained(folder, split)

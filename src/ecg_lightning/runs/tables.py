@@ -99,7 +99,7 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
     console.print(title, style="italic", highlight=False, markup=False, soft_wrap=True)
     console.print(table)
     for rank, members in enumerate(ranked, start=1):
-        if remark := _remark(members):
+        if remark := _remark(members, named=len(rows) > 1):
             console.print(f"#{rank} {members[0]['model']}: {remark}", highlight=False, markup=False)
     n_tried = len({key[:-1] for key in groups if key[-1] not in ("planned", "running")})  # whatever became of them
     tried = f" {n_tried} configurations were tried." if n_tried > 1 else ""
@@ -204,11 +204,12 @@ def _duration(seconds: Sequence[float | None]) -> str:
     return clock(mean(known))
 
 
-def _remark(members: Sequence[dict[str, Any]]) -> str:
-    """Seeds, and what went wrong in any of them."""
+def _remark(members: Sequence[dict[str, Any]], *, named: bool) -> str:
+    """Return the seeds, and what went wrong in any of them: by the folder of the run, as the log names it."""
     parts = [f"{len(members)} seeds"] if len(members) > 1 else []
     for row in members:
-        said = [f"{row['status']}: {row['reason']}"] if row["status"] != "ok" else []
+        run = f"{row['run']} " if named else ""
+        said = [f"{run}{row['status']}: {row['reason']}"] if row["status"] != "ok" else []
         for text in (*said, *([row["notes"]] if row["notes"] else [])):
             whose = f"seed {row['seed']} " if len(members) > 1 and row["notes"] else ""
             if whose + text not in parts:

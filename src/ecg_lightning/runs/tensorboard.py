@@ -18,28 +18,32 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.figures import log_figures
 from ecg_lightning.runs.results import RunResult
 
-_FINAL = "hp/score"
+_FINAL = ("f1_macro", "auroc_macro")
+"""Scores that become HParams metrics. TensorBoard takes those from scalars, so each is also a chart of one point."""
 
 
 def log_hyperparameters(
     loggers: Sequence[Logger], cfg: DictConfig, choices: Mapping[str, str], host: Mapping[str, Any]
 ) -> None:
-    """Open the HParams row of this run: a few settings, and a score that is filled in at the end."""
+    """Open the HParams row of this run: a few settings, and scores that are filled in at the end."""
+    phases = ["val", *(["test"] if cfg.test else [])]
+    unknown = {f"final/{phase}_{name}": float("nan") for phase in phases for name in _FINAL}
     settings = {
-        **{name: choices[name] for name in ("data", "frontend", "model", "compression", "hardware") if name in choices},
+        **{name: choices[name] for name in ("model",) if name in choices},
+        "lr": cfg.model.optimizer.lr,
         "seed": cfg.seed,
+        **{name: choices[name] for name in ("data", "frontend", "compression", "hardware") if name in choices},
         "batch_size": cfg.data.batch_size,
         "sampling_rate": cfg.data.sampling_rate,
         "image_size": str(cfg.frontend.get("size", "")),
         "optimizer": cfg.model.optimizer.name,
-        "lr": cfg.model.optimizer.lr,
         "weight_decay": cfg.model.optimizer.weight_decay,
         "dropout": cfg.model.dropout,
         "max_epochs": cfg.trainer.max_epochs,
         "precision": host["precision"],
     }
     for logger in _tensorboards(loggers):
-        logger.log_hyperparams(settings, metrics={_FINAL: float("nan")})
+        logger.log_hyperparams(settings, metrics=unknown)
 
 
 def log_final(
@@ -51,12 +55,10 @@ def log_final(
     predictions: Mapping[str, Predictions],
     figures: bool,
 ) -> None:
-    """The best checkpoint's scores and, where wanted, figures of each phase that was evaluated."""
+    """Log the scored checkpoint's scores and, where wanted, figures of each phase that was evaluated."""
     for logger in _tensorboards(loggers):
-        if result.score is not None:
-            logger.log_metrics({_FINAL: result.score}, step)
         for phase, metrics in result.metrics.items():
-            logger.log_metrics({f"best/{phase}_{k}": v for k, v in metrics.items() if isinstance(v, float)}, step)
+            logger.log_metrics({f"final/{phase}_{name}": metrics[name] for name in _FINAL if name in metrics}, step)
             if figures:
                 _log_figures(
                     logger, step, phase, classifier, datamodule, calibrated(predictions["val"], predictions[phase])

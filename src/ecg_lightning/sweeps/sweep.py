@@ -21,9 +21,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, filter_overrides
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
+from ecg_lightning import validation
 from ecg_lightning.errors import ConfigError, DataError, UserError
 from ecg_lightning.finished import has_checkpoints
+from ecg_lightning.named_files import check_named_files
 from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult
 from ecg_lightning.runs.sweep import SweepReport
@@ -109,6 +112,7 @@ class Sweep:
         planned = self._planned()
         self._lock = self._open(planned)
         self._cells = planned or []
+        _warn_of_refused([cell for cell in self._cells if not cell.finished])
         write_command(self._config)
         self._report.begin(self.folder, self._cells)
         forget_refused(self.folder)
@@ -224,8 +228,11 @@ class Sweep:
         known = [seconds for seconds in measured if seconds is not None]
         if not known:
             return ""
-        left = self._total - sum(cell.result.status not in ("planned", "running") for cell in self._cells)
-        return f", about {_duration(sum(known) / len(known) * math.ceil(left / self._jobs))} left"
+        each = sum(known) / len(known)
+        begun = [cell for cell in self._cells if cell.result.status in ("planned", "running")]
+        left = each * (self._total - len(self._cells))  # trials that a search has not planned yet
+        left += sum(max(0.0, each - (seconds_of(self.folder / cell.run) or 0.0)) for cell in begun)
+        return f", about {_duration(left / self._jobs)} left"
 
     def _seconds(self, cell: Cell) -> float | None:
         """Return what a finished cell took in all; of a cell of an earlier version its training."""
@@ -236,7 +243,7 @@ class Sweep:
         shared = set.intersection(*[set(other.overrides) for other in self._cells])
         own = [part for part in cell.overrides if part not in shared or len(self._cells) == 1]
         told = " ".join(filter_overrides(own))
-        log.info("cell %d of %d%s: %s", cell.number + 1, self._total, self._left(), told)
+        log.info("cell %d of %d%s: %s (%s)", cell.number + 1, self._total, self._left(), told, cell.run)
         run = self.folder / cell.run
         cell.result.status, cell.result.reason = "running", "it is running, or was when the sweep was killed"
         self._report.write()
@@ -286,9 +293,10 @@ class Sweep:
             with contextlib.suppress(UserError):  # a full disk: the time is not known then
                 write_cell(cell, self.folder, one.before + seconds)
         self._report.write()
-        if self._jobs > 1 or cell.result.status != "ok":
-            why = f": {cell.result.reason}" if cell.result.status != "ok" else ""
-            log.info("cell %d: %s after %s%s", cell.number + 1, cell.result.status, _duration(seconds), why)
+        said = self._jobs == 1 and cell.result is there and self._stopped_by is None  # by the cell, on this terminal
+        if not said:
+            why = f": {cell.result.reason}" if cell.result.status not in ("ok", "interrupted") else ""
+            log.info("cell %s: %s after %s%s", cell.run, cell.result.status, _duration(seconds), why)
 
     def _fail(self, cell: Cell, reason: str, known: RunResult, status: str = "failed") -> None:
         """Say in the table and in the cell's `result.json` why a cell gave nothing."""
@@ -330,6 +338,32 @@ class Sweep:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _warn_of_refused(cells: Sequence[Cell]) -> None:
+    """Say which cells will be refused for their settings, before hours of others."""
+    reasons = {cell.run: reason for cell in cells if (reason := _refusal(cell))}
+    for reason in dict.fromkeys(reasons.values()):
+        runs = [run for run, why in reasons.items() if why == reason]
+        more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+        log.warning("%d of %d cells will fail (%s%s): %s", len(runs), len(cells), ", ".join(runs[:3]), more, reason)
+
+
+def _refusal(cell: Cell) -> str | None:
+    """Return why a cell's settings are refused; None if they are not."""
+    config = OmegaConf.masked_copy(cell.config, [str(key) for key in cell.config if key != "hydra"])
+    with read_write(config):
+        config.paths.output_dir = cell.run
+    check = validation.validate if "train" in config else validation.validate_compression
+    try:
+        validation.check_experiment(config.get("for_model"), cell.result.choices)
+        check(config)
+        check_named_files(config)
+    except UserError as error:
+        return str(error)
+    except OmegaConfBaseException:  # the cell explains it
+        return None
+    return None
 
 
 def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:

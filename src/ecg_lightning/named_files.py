@@ -1,0 +1,69 @@
+"""A first look at the files that a configuration names: wrong ones are refused before PyTorch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+
+from ecg_lightning.errors import CheckpointError, ConfigError
+
+_ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"
+
+
+def check_named_files(cfg: DictConfig) -> None:
+    """Refuse checkpoints and weights that are not there, or that begin as no such file does.
+
+    Raises:
+        ConfigError: `model=ensemble` has no members.
+        CheckpointError: names the key, the file and what is wrong with it.
+    """
+    model: Any = cfg.get("model") or {}
+    is_trained = cfg.get("train", False)
+    if is_trained and "members" in model and not model.members:
+        raise ConfigError(
+            "model=ensemble without model.members: name the checkpoints that it averages, as in "
+            "model.members=[RUN/checkpoints/best.ckpt,RUN/checkpoints/best.ckpt]"
+        )
+    for key, value in _named(cfg, is_trained):
+        _check(key, value)
+
+
+def _named(cfg: DictConfig, is_trained: bool) -> Iterator[tuple[str, str]]:
+    if cfg.ckpt_path not in (None, "last", "auto"):
+        yield "ckpt_path", str(cfg.ckpt_path)
+    if not is_trained:
+        return
+    for name in ("weights", "teacher", "members"):
+        value: Any = cfg.model.get(name)
+        for one in value if isinstance(value, ListConfig) else [value]:
+            if one is not None:
+                yield f"model.{name}", str(one)
+
+
+def _check(key: str, value: str) -> None:
+    path = Path(value).expanduser()
+    if path.is_dir():
+        if key == "model.teacher":  # a cross-validation
+            return
+        if (best := path / "checkpoints" / "best.ckpt").is_file():
+            raise CheckpointError(f"{key}={value} is the folder of a run. Name its checkpoint: {key}={best}")
+        raise CheckpointError(f"{key}={value} is a folder. Name a checkpoint, such as RUN/checkpoints/best.ckpt")
+    if not path.is_file():
+        what = "a file of weights" if key == "model.weights" else "a checkpoint, such as RUN/checkpoints/best.ckpt"
+        raise CheckpointError(f"{key}={value} is not there. Name {what}")
+    if path.suffix == ".safetensors" and key == "model.weights":
+        return
+    try:
+        with path.open("rb") as file:
+            begin = file.read(4)
+    except OSError as error:
+        raise CheckpointError(f"{key}={value} cannot be read: {error.strerror}") from None
+    is_old_pickle = key == "model.weights" and begin.startswith(_PICKLE)
+    if begin != _ZIP and not is_old_pickle:
+        if path.suffix in (".onnx", ".xml", ".bin"):
+            raise CheckpointError(f"{key}={value} is an exported model. Name the checkpoint that it was made from")
+        raise CheckpointError(f"{key}={value} is no checkpoint. Name one, such as RUN/checkpoints/best.ckpt")
