@@ -628,12 +628,10 @@ def did_you_mean(wrong: str, known: list[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def leaf_keys(*groups: str) -> list[str]:
-    """Return the dotted keys of all settings of a training, or of some groups of it, whatever option is chosen."""
+def leaf_keys() -> list[str]:
+    """Return the dotted keys of all settings of a training, whatever options are chosen."""
     keys: dict[str, None] = {}
     for entry in dataclasses.fields(TrainConfig):
-        if groups and entry.name not in groups:
-            continue
         for schema in SCHEMAS.get(entry.name, {"": typing.get_type_hints(TrainConfig)[entry.name]}).values():
             keys |= dict.fromkeys(_keys_in(schema, entry.name))
     return [*keys]

@@ -72,6 +72,7 @@ def compose_without_local(*overrides: str) -> dict[str, Any]:
 def _train_job(cfg: DictConfig) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(cfg)
+        _say_that_libraries_load()
         if cfg.cross_validation:
             from ecg_lightning.cross_validation import run
 
@@ -93,11 +94,18 @@ def _train_job(cfg: DictConfig) -> float | None:
 def _compress_job(cfg: DictConfig) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(cfg)
+        _say_that_libraries_load()
         from ecg_lightning.compressing import run
 
         return run(cfg, choices, overrides)
 
     return run_job(cfg, run, validation.validate_compression)
+
+
+def _say_that_libraries_load() -> None:
+    """Log a line before imports that take seconds, on a busy machine a minute."""
+    if "torch" not in sys.modules:
+        log.info("loading PyTorch")
 
 
 def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Sequence[str] | None) -> None:

@@ -26,7 +26,7 @@ def check_named_files(cfg: DictConfig) -> None:
     if is_trained and "members" in model and not model.members:
         raise ConfigError(
             "model=ensemble without model.members: name the checkpoints that it averages, as in "
-            "model.members=[RUN/checkpoints/best.ckpt,RUN/checkpoints/best.ckpt]"
+            "model.members=[RUN1/checkpoints/best.ckpt,RUN2/checkpoints/best.ckpt]"
         )
     for key, value in _named(cfg, is_trained):
         _check(key, value)

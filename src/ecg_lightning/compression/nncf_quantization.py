@@ -43,10 +43,8 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
     inputs = [one[None] for batch in batches for one in batch]
     transformer = nncf.ModelType.TRANSFORMER if mostly_linear(network) else None
     # NNCF's own ranges average the records' extremes. Exact extremes cost DeiT 0.012 and EfficientNetV2 0.006 of AUROC.
-    doing = (
-        f"NNCF calibrates the quantizers of {type(network).__name__} with {len(inputs)} records (its first use here "
-        "compiles kernels, which takes minutes)"
-    )
+    log.info("NNCF compiles kernels where it is used for the first time, which takes minutes")
+    doing = f"NNCF calibrates {type(network).__name__} with {len(inputs)} inputs"
     with long_step(log, doing), _quiet(), _explained(network):
         holder.network = nncf.quantize(network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer)
 

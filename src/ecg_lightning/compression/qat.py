@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from ecg_lightning.compression.act_swap import has_smooth_activations
@@ -13,7 +14,10 @@ from ecg_lightning.compression.stage import CompressionStage, Deployment, StageC
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import HardwareUnavailableError
+from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
+
+log = logging.getLogger(__name__)
 
 
 class QAT(CompressionStage):
@@ -54,8 +58,9 @@ class QAT(CompressionStage):
             return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[frozen])
         holder = holder_of(classifier)
         inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
-        holder.network = prepare_pt2e(holder.network, inputs)
-        calibrate(classifier, context, self.n_calibration)
+        with long_step(log, f"the network is prepared for int8 and calibrated with {self.n_calibration} records"):
+            holder.network = prepare_pt2e(holder.network, inputs)
+            calibrate(classifier, context, self.n_calibration)
         observers = Observers(freeze_statistics)
         classifier = context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[observers])
         holder = holder_of(classifier)

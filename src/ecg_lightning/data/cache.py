@@ -31,6 +31,7 @@ from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.data.wfdb import DURATION_S, LEADS, RecordError, RecordReader, record_path
 from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import DataError
+from ecg_lightning.long_steps import INTERVAL_S
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,11 @@ def _build(root: Path, wanted: _Wanted) -> None:
     try:
         signals_NCT = np.lib.format.open_memmap(temporary[0], mode="w+", dtype=_DTYPE, shape=wanted.shape)
         _take_space(temporary[0])
+        reported = started
         for row, index in enumerate(present):
+            if time.perf_counter() - reported > INTERVAL_S:
+                reported = time.perf_counter()
+                log.info("%d of %d records are read", row, len(present))
             try:
                 reader.read_into(record_path(root, wanted.records[index]), signals_NCT[row])
             except (RecordError, OSError) as error:  # its row stays, and is never looked at

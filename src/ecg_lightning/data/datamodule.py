@@ -31,6 +31,7 @@ from ecg_lightning.data.ptbxl import (
 from ecg_lightning.data.synthetic import is_written, write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError, DataError
+from ecg_lightning.long_steps import long_step
 
 log = logging.getLogger(__name__)
 
@@ -351,7 +352,10 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
 
     def _prepare(self) -> None:
         """Write the folder where it is not there yet; it is then read as PTB-XL."""
-        write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
+        if self.is_written():
+            return
+        with long_step(log, f"{self.n_records:,} synthetic records are written to {self.root}"):
+            write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
 
 def _already_a_batch(batch: Any) -> Any:

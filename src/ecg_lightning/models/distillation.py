@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import SignalDataset
+from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.held_out import HeldOutTeacher
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class Distillation:
             batches = [
                 range(first, min(first + batch_size, len(dataset))) for first in range(0, len(dataset), batch_size)
             ]
-            log.info("the teacher sees the %s training records once", f"{len(dataset):,}")
-            with torch.no_grad():
+            doing = f"the teacher sees the {len(dataset):,} training records once"
+            with long_step(log, doing), torch.no_grad():
                 seen = [self.teacher(dataset.__getitems__(batch).signals.to(device)) for batch in batches]
             self._taught_N2C = self._targets(torch.cat(seen), link)
         self.is_prepared, self.prepared_in_s = True, time.perf_counter() - begun
