@@ -191,16 +191,16 @@ def test_probabilities_are_calibrated_logits(exported):
     _, file, xml = exported
     for path in (file, xml):
         predictor = Predictor(path)
-        found = predictor.predict(signals(40))
+        found = predictor.probabilities(signals(40))
         assert found.dtype == np.float64
         logits = predictor.runtime.logits(signals(40)).astype(np.float64)
         assert np.allclose(found, 1 / (1 + np.exp(-logits / 1.5)), atol=1e-6)
         assert np.array_equal(predictor.decisions(found), found >= [0.5, 0.4, 0.3, 0.6, 0.5])
-        assert predictor.predict(signals(0)).shape == (0, 5)
+        assert predictor.probabilities(signals(0)).shape == (0, 5)
     with pytest.raises(DataError, match=r"expected \(records, 12, 1000\)"):
-        predictor.predict(signals()[:, :, :500])
+        predictor.probabilities(signals()[:, :, :500])
     with pytest.raises(DataError, match="not finite"):
-        predictor.predict(np.full((1, 12, 1000), np.nan))
+        predictor.probabilities(np.full((1, 12, 1000), np.nan))
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
@@ -211,7 +211,7 @@ def test_a_file_that_is_not_computed_in_int8_here_predicts_in_float_and_says_so(
     write_metadata(path, describe(precision="int8", runtime=runtime))
     predictor = Predictor(path)
     assert predictor.notes == (f"runs in {runtime} fp32; the thresholds were chosen in {runtime} int8",)
-    assert predictor.predict(signals(2)).shape == (2, 5)
+    assert predictor.probabilities(signals(2)).shape == (2, 5)
 
 
 def test_classes_that_are_undecided_are_marked(exported, ptbxl_record, tmp_path):
@@ -232,7 +232,7 @@ def test_classes_that_are_undecided_are_marked(exported, ptbxl_record, tmp_path)
     assert "MI" in record["undecided"]
     told = _call("predict", "--model", path, ptbxl_record).stdout
     assert re.search(r"\d[* ]\?", told)
-    assert "? undecided: conformal sets, which miss 10% of records" in told
+    assert "? undecided: the conformal set holds both presence and absence, or neither;\n  it misses 10% of" in told
 
 
 def test_link_does_not_overflow():

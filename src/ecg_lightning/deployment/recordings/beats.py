@@ -76,7 +76,7 @@ def find_beats(signals_CT: Floats) -> Beats:
 def _qrs_band(n_samples: int) -> Floats:
     """Gain of a Butterworth band-pass of second order that runs forwards and backwards, by frequency."""
     low, high = _BAND_HZ
-    frequencies: Floats = np.fft.rfftfreq(n_samples, 1 / RATE_HZ)
+    frequencies = np.asarray(np.fft.rfftfreq(n_samples, 1 / RATE_HZ), dtype=np.float64)
     gain = np.zeros_like(frequencies)
     gain[1:] = 1 / (1 + ((frequencies[1:] - low * high / frequencies[1:]) / (high - low)) ** 4)
     return gain

@@ -22,10 +22,10 @@ def find_peaks(values_T: Floats, height: float, prominence: float, distance: int
     moving = np.flatnonzero(changes)
     rises = changes[moving] > 0
     tops = np.flatnonzero(rises[:-1] & ~rises[1:])
-    peaks = (moving[tops] + 1 + moving[tops + 1]) // 2
+    peaks: Places = (moving[tops] + 1 + moving[tops + 1]) // 2
     peaks = _thin_out(peaks[values_T[peaks] >= height], values_T, distance)
     prominent = [_prominence(values_T, place) >= prominence for place in peaks]
-    return peaks[np.array(prominent, dtype=bool)]
+    return np.asarray(peaks[np.array(prominent, dtype=bool)])
 
 
 def _thin_out(peaks: Places, values_T: Floats, distance: int) -> Places:
