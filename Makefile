@@ -1,4 +1,5 @@
-# make setup | demo | test | lint. The environment is made in .venv on first use.
+# make setup | demo | test | lint. The environment is made in .venv on first use: training, compression and the
+# developer's tools, with PyTorch's CPU build where there is no NVIDIA GPU and the index has that build.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -10,7 +11,8 @@ setup: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	  || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,compress]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$($(BIN)/python tools/pytorch_index.py) \
+	  --editable '.[dev]'
 	@touch $@
 
 demo: setup

@@ -12,6 +12,9 @@ from ecg_lightning import stopping
 
 def main() -> None:
     """Import what takes long only once signals are answered."""
+    from ecg_lightning.text import print_every_sign
+
+    print_every_sign()
     from ecg_lightning.launching import compress
 
     compress()

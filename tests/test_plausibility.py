@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 from recordings import MODEL, UNNAMED, digital, heartbeats, limb_leads, rows, write_wfdb
 
 from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.recordings.peaks import find_peaks
 from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError
 
@@ -176,3 +178,12 @@ def test_synthetic_records_have_hardly_any_note(synthetic_root):
 def test_no_real_record_is_refused_and_hardly_any_has_a_note(ptbxl_root):
     records = sorted(ptbxl_root.glob("records100/*/*.hea"))[:500]
     assert sum(bool(read_record(record, **MODEL).notes) for record in records) <= 0.02 * len(records)
+
+
+def test_peaks_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        values = np.round(rng.normal(size=rng.integers(3, 200)).cumsum(), rng.integers(0, 3))  # some with plateaus
+        height, prominence, distance = rng.normal(), abs(rng.normal()) + 0.01, int(rng.integers(1, 20))
+        expected, _ = scipy.signal.find_peaks(values, height=height, prominence=prominence, distance=distance)
+        assert np.array_equal(find_peaks(values, height, prominence, distance), expected)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import wfdb
 from deployed import CLASSES, describe, export_tiny, signals
@@ -21,6 +22,7 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.metadata import read_metadata, write_metadata
 from ecg_lightning.deployment.predictor import Predictor, predict_records
+from ecg_lightning.deployment.recordings.search import find_recordings
 from ecg_lightning.deployment.recordings.window import Window
 from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError, ModelFileError
@@ -191,16 +193,16 @@ def test_probabilities_are_calibrated_logits(exported):
     _, file, xml = exported
     for path in (file, xml):
         predictor = Predictor(path)
-        found = predictor.predict(signals(40))
+        found = predictor.probabilities(signals(40))
         assert found.dtype == np.float64
         logits = predictor.runtime.logits(signals(40)).astype(np.float64)
         assert np.allclose(found, 1 / (1 + np.exp(-logits / 1.5)), atol=1e-6)
         assert np.array_equal(predictor.decisions(found), found >= [0.5, 0.4, 0.3, 0.6, 0.5])
-        assert predictor.predict(signals(0)).shape == (0, 5)
+        assert predictor.probabilities(signals(0)).shape == (0, 5)
     with pytest.raises(DataError, match=r"expected \(records, 12, 1000\)"):
-        predictor.predict(signals()[:, :, :500])
+        predictor.probabilities(signals()[:, :, :500])
     with pytest.raises(DataError, match="not finite"):
-        predictor.predict(np.full((1, 12, 1000), np.nan))
+        predictor.probabilities(np.full((1, 12, 1000), np.nan))
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
@@ -211,7 +213,7 @@ def test_a_file_that_is_not_computed_in_int8_here_predicts_in_float_and_says_so(
     write_metadata(path, describe(precision="int8", runtime=runtime))
     predictor = Predictor(path)
     assert predictor.notes == (f"runs in {runtime} fp32; the thresholds were chosen in {runtime} int8",)
-    assert predictor.predict(signals(2)).shape == (2, 5)
+    assert predictor.probabilities(signals(2)).shape == (2, 5)
 
 
 def test_classes_that_are_undecided_are_marked(exported, ptbxl_record, tmp_path):
@@ -232,7 +234,7 @@ def test_classes_that_are_undecided_are_marked(exported, ptbxl_record, tmp_path)
     assert "MI" in record["undecided"]
     told = _call("predict", "--model", path, ptbxl_record).stdout
     assert re.search(r"\d[* ]\?", told)
-    assert "? undecided: conformal sets, which miss 10% of records" in told
+    assert "? undecided: the conformal set holds both presence and absence, or neither;\n  it misses 10% of" in told
 
 
 def test_link_does_not_overflow():
@@ -261,7 +263,7 @@ def test_predicting_needs_no_torch(exported, kind, ptbxl_record, tmp_path):
         "found = predict_records(Predictor(sys.argv[1]), [Path(sys.argv[2])])\n"
         "assert found[0].probabilities, found\n"
         "import ecg_lightning.deployment.benchmark, ecg_lightning.cli\n"
-        "assert not {'torch', 'lightning', 'hydra'} & set(sys.modules)\n"
+        "assert not {'torch', 'lightning', 'hydra', 'pandas', 'scipy', 'matplotlib', 'onnx'} & set(sys.modules)\n"
     )
     arguments = [sys.executable, "-c", program, str(exported[kind]), str(ptbxl_record)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
@@ -296,6 +298,7 @@ def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, milliv
     assert list(good["probabilities"]) == list(CLASSES)
     assert "Research use only" in answer["notice"]
     assert done.stderr.count("error: ") == 2
+    assert done.stderr.endswith("2 of 4 records could not be read\n")
     for name in ("bad.npy", "no.npy"):
         assert name in done.stderr
     predictions = predict_records(Predictor(exported[1]), [Path(ptbxl_record)])
@@ -306,6 +309,52 @@ def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, milliv
     assert "resampled from 500 to 100 Hz" in table.stdout
     assert "Research use only" in table.stdout
     assert all(name in table.stdout for name in CLASSES)
+
+
+def test_folders_and_patterns_are_searched(exported, ptbxl_record, millivolts, tmp_path):
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    for suffix in (".hea", ".dat"):
+        shutil.copy(ptbxl_record.with_suffix(suffix), deep)
+    np.save(tmp_path / "a" / "array.npy", np.repeat(millivolts, 5, axis=1))
+    (deep / "notes.md").write_text("no recording")
+    header = deep / ptbxl_record.name
+
+    def found(*words, rate=None):
+        return find_recordings([str(word) for word in words], rate)
+
+    assert found(tmp_path) == found(tmp_path / "*" / "*" / "*_lr*") == found(header, header.with_suffix("")) == [header]
+    assert found(tmp_path, rate=500) == [header, tmp_path / "a" / "array.npy"]
+    (tmp_path / "c").mkdir()
+    for words, said in (
+        ([tmp_path / "c"], "holds no recording"),
+        ([tmp_path / "*.nothing"], "no file matches this pattern"),
+    ):
+        with pytest.raises(DataError, match=said):
+            found(*words)
+    header.unlink()
+    with pytest.raises(DataError, match=r"holds 1 tables or \.npy files, which do not say their sampling rate"):
+        found(tmp_path)
+
+
+def test_a_table_is_written_once(exported, ptbxl_record, tmp_path):
+    arguments = ["predict", "--model", exported[1], ptbxl_record, tmp_path / "no.hea", "--out", tmp_path / "a.csv"]
+    done = _call(*arguments)
+    assert (done.exit_code, done.stdout) == (3, f"1 predictions are in {tmp_path}/a.csv\n")
+    assert done.stderr.endswith("1 of 2 records could not be read\n")
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert list(table) == ["record", *CLASSES, "positive", "undecided", "notes", "error"]
+    (expected, _) = predict_records(Predictor(exported[1]), [ptbxl_record, tmp_path / "no.hea"])
+    assert np.allclose(table.loc[0, list(CLASSES)].astype(float), [*expected.probabilities.values()], atol=1e-6)
+    assert table["error"][1].endswith("no.hea is not there")
+    assert "this file is there already" in _call(*arguments).stderr
+
+
+def test_the_table_fits_a_terminal_and_explains_its_marks(exported, ptbxl_record):
+    shown = _call("predict", "--model", exported[1], ptbxl_record).stdout
+    assert max(len(line) for line in shown.splitlines() if not line.startswith("in ")) <= 80
+    assert "* positive: the probability reaches the threshold of its class\n" in shown
+    assert _call("predict").stderr.startswith("error: name recordings to predict, or add --example")
 
 
 def test_another_runtime_than_the_scored_one_is_said(exported, ptbxl_record, tmp_path):

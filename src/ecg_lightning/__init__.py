@@ -1,3 +1,37 @@
-"""ECG-Lightning: PTB-XL ECGs to a small, fast, honestly measured classifier."""
+"""ECG-Lightning: PTB-XL ECGs to a small, fast, honestly measured classifier.
 
+Nothing is imported before it is used: `import ecg_lightning` takes milliseconds, and predicting needs no PyTorch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ecg_lightning.calling import compress, train
+    from ecg_lightning.data.datamodule import PTBXLDataModule
+    from ecg_lightning.deployment.predictor import Predictor, load
+
+__all__ = ["PTBXLDataModule", "Predictor", "compress", "load", "train"]
 __version__ = "0.1.0"
+
+_MODULES = {
+    "PTBXLDataModule": "ecg_lightning.data.datamodule",
+    "Predictor": "ecg_lightning.deployment.predictor",
+    "compress": "ecg_lightning.calling",
+    "load": "ecg_lightning.deployment.predictor",
+    "train": "ecg_lightning.calling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    from ecg_lightning.installed import needing
+
+    with needing("train", f"ecg_lightning.{name}"):
+        return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

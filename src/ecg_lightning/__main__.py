@@ -1,5 +1,7 @@
 """`ecg-lightning` and `python -m ecg_lightning`: signals are answered before anything that takes long is imported."""
 
+import sys
+
 from ecg_lightning import stopping
 
 
@@ -10,8 +12,17 @@ def main() -> None:
 
 def _run() -> None:
     from ecg_lightning.cli import app
+    from ecg_lightning.errors import MissingPackageError, fail
+    from ecg_lightning.installed import needing
+    from ecg_lightning.text import print_every_sign
 
-    app()
+    print_every_sign()
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    try:
+        with needing("compress" if command == "compress" else "train", f"ecg-lightning {command}"):
+            app()
+    except MissingPackageError as error:
+        fail(str(error), error.exit_code)
 
 
 if __name__ == "__main__":

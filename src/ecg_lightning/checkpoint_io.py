@@ -78,17 +78,21 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
             raise _unwritten(content, path, error) from error
         temporary = Path(name)
         try:
-            torch.save({**content, SEALED: True}, name)  # by name: to a file object an interrupt aborts the process
-            _seal(temporary)
-            os.fsync(descriptor)
+            try:
+                torch.save({**content, SEALED: True}, name)  # by name: to a file object an interrupt aborts the process
+                _seal(temporary)
+                os.fsync(descriptor)
+            except (OSError, RuntimeError):
+                os.truncate(descriptor, 0)  # open as it is, it would keep its room
+                raise
+            finally:
+                os.close(descriptor)  # Windows moves and removes no open file
             temporary.chmod(0o666 & ~_umask())  # as any other file; a temporary one is for its owner alone
             temporary.replace(path)
         except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as a wrong position
             temporary.unlink(missing_ok=True)
-            os.truncate(descriptor, 0)  # open as it is, it would keep its room
             raise _unwritten(content, path, error) from error
         finally:
-            os.close(descriptor)
             temporary.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -144,37 +145,77 @@ def verify(
 @app.command()
 def predict(
     records: Annotated[
-        list[Path], typer.Argument(help="WFDB records (with or without .hea), tables (.csv, .tsv, .txt) or .npy files.")
-    ],
-    model: Annotated[Path, typer.Option(help="An exported .onnx or .xml file.")],
+        list[str] | None,
+        typer.Argument(
+            help="WFDB records (with or without .hea), tables (.csv, .tsv, .txt) or .npy files; folders of them, or "
+            "patterns such as 'DIR/*.hea'."
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="An exported .onnx or .xml file, a checkpoint or a run's folder; by default the example model of this "
+            "package."
+        ),
+    ] = None,
+    example: Annotated[bool, typer.Option("--example", help="Predict the example records of this package.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write a table (.csv) to this new file instead.")] = None,
     rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz of tables and .npy files.")] = None,
     units: Annotated[str | None, typer.Option(help="Units of tables and .npy files: mV (the default) or uV.")] = None,
     runtime: Annotated[str | None, typer.Option(help="onnxruntime or openvino; by default what fits.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Predict the superclasses of ECG records with an exported model. Research use only, not for diagnosis."""
+    """Predict the classes of ECG recordings with a trained model. Research use only, not for diagnosis."""
+    from ecg_lightning.deployment.example import EXAMPLE_MODEL, EXAMPLE_RECORDS
     from ecg_lightning.deployment.predictor import Predictor, predict_records
-    from ecg_lightning.deployment.printing import predictions_as_json, predictions_as_text
+    from ecg_lightning.deployment.printing import predictions_as_csv, predictions_as_json, predictions_as_text
+    from ecg_lightning.deployment.recordings.search import find_recordings
+    from ecg_lightning.disk import write_whole
 
     try:
+        if example == bool(records):
+            raise UserError("name recordings to predict, or add --example to predict those of this package")
         if runtime not in (None, "onnxruntime", "openvino"):
             raise UserError(f"--runtime {runtime}: allowed are onnxruntime, openvino")
         units = "uV" if units in ("µV", "μV") else units
         if units not in (None, "mV", "uV"):
             raise UserError(f"--units {units}: allowed are mV, uV")
-        predictor = Predictor(model, runtime)
-        predictions = predict_records(predictor, records, rate, units)
+        if out and out.exists():
+            raise UserError(f"--out {out}: this file is there already; name another one, or remove it")
+        found = [*EXAMPLE_RECORDS] if example else find_recordings(records or [], rate)
+        predictor = Predictor(model or EXAMPLE_MODEL, runtime)
+        predictions = predict_records(predictor, found, rate, units, _track)
+        if out:
+            write_whole(out, predictions_as_csv(predictor, predictions))
     except UserError as error:
         _fail(error)
+    except OSError as error:
+        _fail(UserError(f"{error.filename or out}: {error.strerror or error}"))
     failed = [prediction.error for prediction in predictions if prediction.error]
     if as_json:
-        typer.echo(json.dumps(predictions_as_json(model, predictor, predictions)))
+        typer.echo(json.dumps(predictions_as_json(predictor.path, predictor, predictions)))
     else:
-        typer.echo(predictions_as_text(predictor, predictions))
+        if model is None:
+            typer.echo(f"model: {predictor.path.name}, the example model of this package; use yours with --model FILE")
+        if out:
+            typer.echo(f"{len(predictions) - len(failed):,} predictions are in {out}")
+        else:
+            typer.echo(predictions_as_text(predictor, predictions))
     for refusal in failed:
         typer.echo(f"error: {refusal}", err=True)
     if failed:
+        typer.echo(f"{len(failed):,} of {len(predictions):,} records could not be read", err=True)
         raise typer.Exit(failed[0].exit_code)
+
+
+def _track(batches: Sequence[int]) -> Iterable[int]:
+    """Yield the batches; on a terminal, show how many are done."""
+    if len(batches) < 2 or not sys.stderr.isatty():
+        return batches
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(batches, "predicting", console=Console(stderr=True), transient=True)
 
 
 @app.command()

@@ -47,8 +47,14 @@ Run = Callable[[DictConfig, dict[str, str], list[str]], RunResult]
 Validate = Callable[[DictConfig], None]
 
 
-def run_job(cfg: DictConfig, run: Run, validate: Validate) -> float | None:
+def run_job(cfg: DictConfig, run: Run, validate: Validate, raising: bool = False) -> float | None:
     """Check and run one Hydra job in its folder, and write any failure into the job's log and `result.json`.
+
+    Args:
+        cfg: the composed configuration.
+        run: what the job runs.
+        validate: the check of its settings.
+        raising: raise what makes the job fail, as a program wants it, instead of ending the process.
 
     Returns:
         The result's score; None where there is none, which a search takes for a failed trial, and goes on.
@@ -60,9 +66,9 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate) -> float | None:
     with stopping.answered():
         try:
             with locked(output_dir):
-                return _run_in(output_dir, cfg, run, validate)
+                return _run_in(output_dir, cfg, run, validate, raising)
         except (RunLockedError, OSError) as error:  # nothing is written: another run is there, or no room
-            if _in_cell() or not (isinstance(error, RunLockedError) or is_full(error)):
+            if raising or _in_cell() or not (isinstance(error, RunLockedError) or is_full(error)):
                 raise
             if not in_sweep:
                 fail(_reason(error, output_dir), UserError.exit_code)
@@ -70,7 +76,7 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate) -> float | None:
             return None
 
 
-def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> float | None:
+def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, raising: bool) -> float | None:
     settings = HydraConfig.get()
     in_sweep = settings.mode == RunMode.MULTIRUN
     groups = ("data", "frontend", "model", "compression", "hardware", "experiment")
@@ -78,9 +84,10 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> 
     overrides = list(settings.overrides.task)
     if cfg.ckpt_path not in ("last", "auto") and (is_finished(output_dir) or has_checkpoints(output_dir)):
         go_on = ", or go on with it by ckpt_path=auto" if "train" in cfg else ""
-        fail(
-            f"{output_dir} already holds a run: name another folder with hydra.run.dir=DIR{go_on}", UserError.exit_code
-        )
+        occupied = f"{output_dir} already holds a run: name another folder with hydra.run.dir=DIR{go_on}"
+        if raising:
+            raise ConfigError(occupied)
+        fail(occupied, UserError.exit_code)
     failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
     try:
         validation.check_experiment(cfg.get("for_model"), choices)
@@ -97,7 +104,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> 
             raise unfinished.cause from None
     except BaseException as error:
         if stopping.asked() or (isinstance(error, KeyboardInterrupt) and not _in_cell()):  # or what became of a stop
-            _end_interrupted(failure, output_dir)
+            _end_interrupted(failure, output_dir, raising)
         skipped = isinstance(error, HardwareUnavailableError | UnsupportedModelError) and in_sweep
         failure.status, failure.reason = "skipped" if skipped else "failed", _reason(error, output_dir)
         refused = isinstance(error, CheckpointError | ConfigError) and not in_sweep
@@ -106,6 +113,8 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> 
         if skipped:
             log.warning("skipped: %s", failure.reason)
             return None
+        if raising:
+            raise
         if not (isinstance(error, UserError) or is_full(error)):
             log.error("%s", traceback.format_exc())
         if not in_sweep:
@@ -118,14 +127,14 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate) -> 
     finally:
         discard_put_off()
         _release_memory()
-    if not in_sweep:
+    if not (in_sweep or raising):
         from ecg_lightning.runs.sweep import report_run
 
         report_run(Path(cfg.paths.output_dir))
     return result.score
 
 
-def _end_interrupted(failure: RunResult, output_dir: Path) -> NoReturn:
+def _end_interrupted(failure: RunResult, output_dir: Path, raising: bool) -> NoReturn:
     """Write that a signal stopped the run, say how it goes on, and end the process with the signal's exit code."""
     by = stopping.name() or "KeyboardInterrupt"
     code = stopping.end() or INTERRUPTED
@@ -149,6 +158,8 @@ def _end_interrupted(failure: RunResult, output_dir: Path) -> NoReturn:
 
         report_sweep(Path(settings.sweep.dir))
     print(f"interrupted: {failure.reason}", file=sys.stderr)
+    if raising:
+        raise KeyboardInterrupt
     sys.exit(code)
 
 

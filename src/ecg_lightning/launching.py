@@ -27,8 +27,8 @@ from ecg_lightning.errors import ConfigError, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
 from ecg_lightning.named_files import check_named_files
 from ecg_lightning.quoting import quote_paths
-from ecg_lightning.runs.results import RunResult
-from ecg_lightning.safe_composition import check_control_characters
+from ecg_lightning.runs.results import RunResult, read_result
+from ecg_lightning.safe_composition import SweepError, check_control_characters
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,66 @@ def compose_without_local(*overrides: str) -> dict[str, Any]:
     return compose(*overrides, *(["~local"] if has_local else []))
 
 
-def _train_job(cfg: DictConfig) -> float | None:
+def run_once(name: str, overrides: Sequence[str]) -> RunResult:
+    """Run one training or compression for a program, and return its result; mistakes are raised.
+
+    Args:
+        name: `train` or `compress`.
+        overrides: the command line's settings.
+
+    Raises:
+        UserError: a mistake in the settings, the data or a file.
+    """
+    for override in overrides:
+        if not isinstance(override, str) or override.startswith("-"):
+            raise ConfigError(f"{override}: {name}() takes settings such as 'seed=1', and no options of a command line")
+        if override.lstrip("+").startswith("hydra.mode="):
+            raise ConfigError(f"{override}: {name}() runs one setting at a time")
+    folder = Path()
+    failure: Exception | None = None
+
+    def job(cfg: DictConfig) -> None:
+        nonlocal folder, failure
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            (_train_job if name == "train" else _compress_job)(cfg, raising=True)
+        except Exception as error:  # of which Hydra would print more than the sentence
+            failure = error
+
+    try:
+        with _errors_raised(), _own_logging():
+            _run_hydra_main(job, name, overrides)
+    except SweepError as error:
+        raise ConfigError(
+            f"{error.override}: {name}() runs one setting at a time; call it once for each value"
+        ) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, name)) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"a file of the configuration cannot be read: {' '.join(str(error).split())}") from None
+    if failure is not None:
+        raise failure
+    result = RunResult(**read_result(folder))
+    result.folder = folder
+    return result
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """Give a program its own log handlers back, which Hydra replaces."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for handler in {*root.handlers} - {*before}:
+            root.removeHandler(handler)
+            handler.close()
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(cfg)
         _say_that_libraries_load()
@@ -88,10 +147,10 @@ def _train_job(cfg: DictConfig) -> float | None:
 
         return run(cfg, choices, overrides)
 
-    return run_job(cfg, run, validation.validate)
+    return run_job(cfg, run, validation.validate, raising)
 
 
-def _compress_job(cfg: DictConfig) -> float | None:
+def _compress_job(cfg: DictConfig, raising: bool = False) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(cfg)
         _say_that_libraries_load()
@@ -99,7 +158,7 @@ def _compress_job(cfg: DictConfig) -> float | None:
 
         return run(cfg, choices, overrides)
 
-    return run_job(cfg, run, validation.validate_compression)
+    return run_job(cfg, run, validation.validate_compression, raising)
 
 
 def _say_that_libraries_load() -> None:
@@ -157,7 +216,7 @@ def _fail_by_files(error: OSError, given: Sequence[str]) -> NoReturn:
     fail(f"{error.filename or folder}: {error.strerror or error}", UserError.exit_code)
 
 
-def _run_hydra_main(job: Callable[[DictConfig], float | None], name: str, arguments: Sequence[str]) -> None:
+def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: Sequence[str]) -> None:
     """Do what `hydra.main` does, with arguments that need not be this process's."""
     config.register()
     check_control_characters([*arguments], "argument")

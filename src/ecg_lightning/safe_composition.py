@@ -60,6 +60,19 @@ class ConfigFileError(ConfigCompositionException):
         self.config_path = config_path
 
 
+class SweepError(ConfigError):
+    """Several values where one is needed.
+
+    Args:
+        override: the setting, as typed.
+        way_out: a further sentence for the command line.
+    """
+
+    def __init__(self, override: str, way_out: str) -> None:
+        super().__init__(f"{override}: several values are a sweep: add -m{way_out}")
+        self.override = override
+
+
 class CheckedConfigLoader(ConfigLoaderImpl):
     """Hydra's loader, which refuses a composition whose own node would run code or write elsewhere."""
 
@@ -114,7 +127,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             if override.is_sweep_override() and run_mode == RunMode.RUN:
                 is_path = str(override.key_or_group).endswith(("path", "dir", "root"))
                 text = f"; or write a path as {quoted(str(override.input_line))}" if is_path else ""
-                raise ConfigError(f"{override.input_line}: several values are a sweep: add -m{text}")
+                raise SweepError(str(override.input_line), text)
             if override.is_sweep_override() and not 0 < count_values(override.value()) <= MAX_CELLS:
                 raise ConfigError(f"{override.input_line}: give at least one value, and at most {MAX_CELLS:,}")
             if override.is_sweep_override() and override.is_hydra_override():

@@ -18,6 +18,10 @@ _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 SIGNALS = tuple(signal.Signals[name] for name in _NAMES if name in signal.Signals.__members__)
 """Signals that ask a run to stop, where this system has them."""
 
+_ALARM: int | None = getattr(signal, "SIGALRM", None)
+"""Not on Windows, where a stop is raised once."""
+_HANDLED = SIGNALS if _ALARM is None else (*SIGNALS, signal.Signals(_ALARM))
+
 _ASK_AGAIN_S = 5.0
 """Seconds after which a stop is raised again: libraries swallow exceptions that reach them at unusual places."""
 
@@ -49,10 +53,9 @@ def install() -> None:
         return
     if _state.owner != os.getpid():  # a fork starts anew
         _state.__init__()  # type: ignore[misc]
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
+    for number in _HANDLED:
+        if number == _ALARM or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _answer)
-    signal.signal(signal.SIGALRM, _answer)
     sys.unraisablehook = _leave_stops_out
     _state.installed = True
 
@@ -68,13 +71,13 @@ def answered() -> Iterator[None]:
     if is_installed() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+    before = {number: signal.getsignal(number) for number in _HANDLED}
     hook = sys.unraisablehook
     install()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _ask_again_in(0)
         for number, handler in before.items():
             signal.signal(number, handler)
         sys.unraisablehook = hook
@@ -116,7 +119,7 @@ def check() -> None:
 
 def end() -> int | None:
     """Let no signal interrupt this process any more, which is about to end; give the exit code of a stop."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    _ask_again_in(0)
     _state.held += 1
     _state.ended = True
     if threading.current_thread() is threading.main_thread():
@@ -148,7 +151,7 @@ def outlive_stops(worker: int) -> None:
     Args:
         worker: number of the worker, as PyTorch's loader passes it.
     """
-    for number in (*SIGNALS, signal.SIGALRM):
+    for number in _HANDLED:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -167,22 +170,28 @@ def _end_with_the_parent() -> None:
         os._exit(0)
 
 
+def _ask_again_in(seconds: float) -> None:
+    """Raise a stop again after some seconds; 0: never."""
+    if _ALARM is not None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def _answer(number: int, frame: FrameType | None) -> None:
     if _state.owner != os.getpid():  # a fork that has not installed its own: its parent ends it
         return
-    if _state.asked is None and number != signal.SIGALRM:
+    if _state.asked is None and number != _ALARM:
         _state.asked = number
-    elif number != signal.SIGALRM:  # a second signal changes nothing
+    elif number != _ALARM:  # a second signal changes nothing
         return
     if _state.held or _state.ended or _state.asked is None:
         return
-    signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN_S)
+    _ask_again_in(_ASK_AGAIN_S)
     raise Stopped(_state.asked)
 
 
 def _leave_stops_out(unraisable: sys.UnraisableHookArgs) -> None:
     """Print no traceback of a stop that reached a destructor; it is raised again."""
     if isinstance(unraisable.exc_value, Stopped):
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        _ask_again_in(0.01)
     else:
         sys.__unraisablehook__(unraisable)

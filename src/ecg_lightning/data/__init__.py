@@ -2,16 +2,19 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ecg_lightning.data.labels import SUPERCLASSES
-
 if TYPE_CHECKING:
     from ecg_lightning.data.datamodule import ECGBatch, PTBXLDataModule, SyntheticPTBXLDataModule
+    from ecg_lightning.data.labels import SUPERCLASSES
 
 __all__ = ["SUPERCLASSES", "ECGBatch", "PTBXLDataModule", "SyntheticPTBXLDataModule"]
 
 
 def __getattr__(name: str) -> Any:
-    # PyTorch and Lightning take seconds to import; the label tools do without them.
+    # PyTorch and Lightning take seconds to import, and pandas half of one; predicting does without them.
+    if name == "SUPERCLASSES":
+        from ecg_lightning.data import labels
+
+        return labels.SUPERCLASSES
     if name in __all__:
         from ecg_lightning.data import datamodule
 

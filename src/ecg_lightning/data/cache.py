@@ -8,6 +8,7 @@ they must be: a cache that was damaged is made anew.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -222,7 +223,8 @@ def _build(root: Path, wanted: _Wanted) -> None:
     # Other keys' files, and what killed builds left: nobody else builds while the lock is held.
     for stale in (*folder.glob("signals-*.npy"), *folder.glob("index-*.json"), *folder.glob(".*.tmp")):
         if stale not in (wanted.signals, wanted.index):
-            stale.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # on Windows, while another process has it open
+                stale.unlink(missing_ok=True)
     log.info("read and verified %d records in %.1f s", len(present), time.perf_counter() - started)
 
 

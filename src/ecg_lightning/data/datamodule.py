@@ -137,6 +137,13 @@ class EpochInOrder(SequentialSampler):
 class PTBXLDataModule(L.LightningDataModule):
     """PTB-XL's official folds: 1–8 for training, 9 for validation, 10 for the test.
 
+    Example:
+        >>> from ecg_lightning import PTBXLDataModule
+        >>> data = PTBXLDataModule("PTBXL", sampling_rate=100, batch_size=32)
+        >>> data.setup("fit")
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> print(data, batch.signals.shape, batch.targets.shape)  # int16 (32, 12, 1000) in µV; (32, 5) labels
+
     Args:
         root: PTB-XL's own folder; it is only read.
         sampling_rate: 100 or 500 Hz.
@@ -196,6 +203,12 @@ class PTBXLDataModule(L.LightningDataModule):
         self.version: str | None = None
         self.n_left_out = 0
         self._start = (0, 0)
+
+    def __repr__(self) -> str:
+        loaded = " · ".join(f"{split} {len(dataset):,}" for split, dataset in self.datasets.items())
+        return f"{type(self).__name__}({self.root}, {self.sampling_rate} Hz, {self.task}; {loaded or 'nothing loaded'})"
+
+    __str__ = __repr__
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -135,13 +135,13 @@ def check_root(root: Path) -> None:
     """
     if not root.is_dir():
         raise DataError(
-            f"data.root={root} is not a folder; nothing was created or downloaded. Name the folder that holds "
-            "ptbxl_database.csv, or try data=synthetic"
+            f"{root} is not a folder; nothing was created or downloaded. Name the folder that holds ptbxl_database.csv "
+            "with data.root=DIR, in Python with root=DIR, or try data=synthetic"
         )
     if absent := [name for name in TABLES if not (root / name).is_file()]:
         raise DataError(
-            f"data.root={root} is not a PTB-XL folder: {' and '.join(absent)} not in it. Name the folder that holds "
-            "PTB-XL's own files (ptbxl_database.csv, scp_statements.csv, records100/)"
+            f"{root} is not a PTB-XL folder: {' and '.join(absent)} not in it. Name the folder that holds PTB-XL's own "
+            "files (ptbxl_database.csv, scp_statements.csv, records100/)"
         )
 
 

@@ -6,8 +6,11 @@ import os
 import stat
 from pathlib import Path
 
-OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK
-"""Flags for `os.open`: without `O_NONBLOCK`, opening a pipe waits for a writer. Regular files ignore it."""
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Flags for `os.open`: without `O_NONBLOCK`, opening a pipe waits for a writer. Regular files ignore it.
+
+Windows has no such pipes, and would change line ends without `O_BINARY`.
+"""
 
 _KINDS = {
     stat.S_IFDIR: "a directory",

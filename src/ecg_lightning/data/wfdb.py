@@ -80,7 +80,7 @@ class RecordReader:
     def _read_frames(self, record: str) -> None:
         descriptor = os.open(record + ".dat", OPEN_FLAGS)
         try:
-            size = os.readv(descriptor, [self._target, self._excess])
+            size = _read_into(descriptor, self._target, self._excess)
         finally:
             os.close(descriptor)
         if size != len(self._target):
@@ -101,6 +101,15 @@ class RecordReader:
             raise RecordError(f"lead {LEADS[int(wrong[0])]} does not match its WFDB checksum: the file was changed")
         if signals_CT.min() == MISSING_SAMPLE and (gaps := (signals_CT == MISSING_SAMPLE).any(axis=1)).any():
             raise RecordError(f"lead {LEADS[int(np.flatnonzero(gaps)[0])]} holds missing samples ({MISSING_SAMPLE})")
+
+
+def _read_into(descriptor: int, target: memoryview, excess: bytearray) -> int:
+    """Fill `target`, then `excess`, and return how many bytes there were."""
+    if hasattr(os, "readv"):  # not on Windows
+        return os.readv(descriptor, [target, excess])
+    content = os.read(descriptor, len(target) + len(excess))
+    target[: len(content)] = content[: len(target)]
+    return len(content)
 
 
 def _header_pattern(sampling_rate: int, n_samples: int) -> re.Pattern[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import random
 import statistics
@@ -130,13 +131,16 @@ def _one_turn(call: Callable[[], object], min_round_s: float) -> list[float]:
 
 
 def _peak_mib() -> float:
+    """Return the most memory that this process had, MiB; NaN on Windows, which does not say it."""
     try:
         status = Path("/proc/self/status").read_text()
         # Not getrusage: its maximum outlives exec, so it would start with the parent's.
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
-        import resource
-
+        try:
+            import resource
+        except ImportError:
+            return math.nan
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 

@@ -11,6 +11,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
 _BASE = 400 * 2**20
 _PER_RECORD = 64 * 2**20
 """Bytes of the intermediate results; our largest networks take 5 MB."""
@@ -30,10 +35,9 @@ def limited_memory(paths: list[Path], n_records: int, n_threads: int | None = No
         n_records: in one call.
         n_threads: of the runtime; None: one for each core.
     """
-    if not _STATUS.is_file():  # Linux alone counts so
+    if resource is None or not _STATUS.is_file():  # Linux alone counts so
         yield
         return
-    import resource
 
     taken = int(_STATUS.read_text().split("VmData:")[1].split()[0]) * 1024
     size = sum(path.stat().st_size for path in paths if path.is_file())

@@ -34,6 +34,7 @@ _MAX_NAME = 100
 _GRAPH, _METADATA = 7, 14  # field numbers of ONNX's ModelProto (onnx.proto3)
 _NODE = 1  # of its GraphProto
 _MODEL_FIELDS = {1, 2, 3, 4, 5, 6, _GRAPH, 8, _METADATA, 26}  # without functions, which are graphs of their own
+_RUNTIME_MODEL_FIELDS = {*_MODEL_FIELDS, 20, 25}  # and functions, which ONNX Runtime's optimised files may hold
 _GRAPH_FIELDS = {_NODE, 2, 5, 10, 11, 12, 13, 14, 15, 16}
 _OPERATION = 4  # of its NodeProto
 _NODE_FIELDS = {1, 2, 3, _OPERATION, 5, 6, 7, 8, 9, 10}
@@ -60,6 +61,24 @@ def read_description(path: Path, key: str) -> str | None:
         ModelFileError: the file is not there, is too large, or is no such model.
     """
     return _check_onnx(path, key) if path.suffix == ".onnx" else _check_xml(path, key)
+
+
+def read_operations(path: Path) -> Iterator[str]:
+    """Yield the names of the operations of an .onnx file that ONNX Runtime has written.
+
+    Raises:
+        ModelFileError: see `read_description`.
+    """
+    size = check_size(path)
+    try:
+        with path.open("rb") as file:
+            for number, start, end in _fields(file, 0, size, _RUNTIME_MODEL_FIELDS):
+                if number == _GRAPH:
+                    for field, begins, ends in _fields(file, start, end, _GRAPH_FIELDS):
+                        if field == _NODE:
+                            yield _operation(file, begins, ends)
+    except (_DamagedError, UnicodeDecodeError):
+        raise ModelFileError(f"{path} is damaged or no ONNX model") from None
 
 
 def check_structure(path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.memory_limit import lacked_memory
+from ecg_lightning.deployment.model_file import read_operations
 from ecg_lightning.deployment.runtimes import Floats, Kernel, check_input, check_output, check_quantized, counted
 from ecg_lightning.disk import explaining_full, is_full
 from ecg_lightning.errors import HardwareUnavailableError, ModelFileError
@@ -77,13 +78,12 @@ class ONNXRuntime:
 
     def kernels(self) -> list[Kernel]:
         """The operations of the graph as ONNX Runtime optimised it for this processor."""
-        onnx = import_extra("onnx")
         with explaining_full(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
             optimised = Path(folder) / "optimised.onnx"
             self._open(1, optimised)
-            nodes = onnx.load(optimised).graph.node
-        found = [(node.op_type, "int8") for node in nodes if node.op_type in _INT8]
-        found += [(node.op_type, "fp32") for node in nodes if node.op_type in _FLOAT]
+            names = list(read_operations(optimised))
+        found = [(name, "int8") for name in names if name in _INT8]
+        found += [(name, "fp32") for name in names if name in _FLOAT]
         return counted(found)
 
     def _open(self, threads: int, optimised: Path | None = None) -> Any:

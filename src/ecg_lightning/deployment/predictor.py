@@ -1,9 +1,10 @@
-"""Predictions from an exported file: calibrated probabilities and decisions, without PyTorch."""
+"""Predictions from a model's file: calibrated probabilities and decisions. Exported files need no PyTorch."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,16 @@ import numpy.typing as npt
 
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import check_checksum
+from ecg_lightning.deployment.example import EXAMPLE_MODEL
 from ecg_lightning.deployment.memory_limit import limited_memory
 from ecg_lightning.deployment.metadata import read_metadata
-from ecg_lightning.deployment.records import read_record
+from ecg_lightning.deployment.recordings.search import find_recordings
+from ecg_lightning.deployment.records import Recording, read_array, read_record
 from ecg_lightning.deployment.runtimes import SUFFIXES, Floats, Runtime, files_of, open_runtime
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
-from ecg_lightning.evaluation.calibration import probabilities
+from ecg_lightning.evaluation.calibration import probabilities as calibrated
 from ecg_lightning.evaluation.uncertainty import Bounds
+from ecg_lightning.installed import needing
 from ecg_lightning.processor import available_cores, processor_has_bf16, processor_has_int8
 
 _BATCH = 32
@@ -27,33 +31,52 @@ Probabilities = npt.NDArray[np.float64]
 
 
 class Predictor:
-    """An .onnx or .xml file that this project exported, opened with what it says about itself.
+    """A model that is ready to predict recordings.
+
+    Example:
+        >>> import numpy as np
+        >>> from ecg_lightning import Predictor
+        >>> signals = np.load("recording.npy")  # (12, samples) in µV at 500 Hz, leads I, II, III, aVR, … V6
+        >>> prediction = Predictor().predict(signals, fs=500, units="uV")  # or Predictor("FILE.onnx")
+        >>> print(prediction.probabilities, prediction.positive, prediction.notes)
 
     Attributes:
+        path: the model's file.
         metadata: see `metadata.Metadata`.
         runtime: see `runtimes.Runtime`.
         notes: what a reader of the predictions must know.
 
     Args:
-        path: the file.
+        path: an .onnx or .xml file that this project exported; or a checkpoint (.ckpt) or the folder of a run, whose
+            `checkpoints/best.ckpt` is opened: they need PyTorch. By default the example model of this package.
         runtime: `onnxruntime` or `openvino`; by default the one that the thresholds were chosen in, where it is
             installed.
         threads: of one call; all cores by default.
 
     Raises:
         ModelFileError: the file cannot be used.
+        CheckpointError: the checkpoint cannot be used.
+        DataError: the folder holds no checkpoint.
         MissingPackageError: the runtime is not installed.
     """
 
-    def __init__(self, path: str | Path, runtime: str | None = None, threads: int | None = None) -> None:
-        path = Path(path)
+    def __init__(
+        self, path: str | Path = EXAMPLE_MODEL, runtime: str | None = None, threads: int | None = None
+    ) -> None:
+        path = _file_of(Path(path).expanduser())
         check_checksum(path)
-        self.metadata = read_metadata(path)
         threads = threads or available_cores()
-        self._files = files_of(path)
-        self.runtime = self._open(path, runtime, threads)
+        self.path = path
         self.notes: tuple[str, ...] = ()
-        if not self.metadata.conformal:
+        if path.suffix == ".ckpt" and runtime is None:
+            with needing("train", "a checkpoint"):
+                from ecg_lightning.deployment.checkpoint_file import open_checkpoint
+
+            self.metadata, self.runtime, self.notes = open_checkpoint(path, threads)
+        else:
+            self.metadata = read_metadata(path)
+            self.runtime = self._open(path, runtime, threads)
+        if not self.metadata.conformal and not self.notes:
             self.notes = ("holds no bounds of conformal sets, so what is undecided is not marked; export it again",)
         scored = (self.metadata.runtime, self.metadata.precision)
         opened = (self.runtime.name, self.runtime.precision)
@@ -103,12 +126,80 @@ class Predictor:
                 return open_runtime(path, name, "fp32", threads)
         raise missing
 
+    def __repr__(self) -> str:
+        about = self.metadata
+        seconds = about.n_samples / about.sampling_rate
+        return (
+            f"Predictor({self.path.name}: {about.model} in {self.runtime.precision}, run by {self.runtime.name}; "
+            f"{seconds:g} s at {about.sampling_rate} Hz → {', '.join(about.classes[:10])})"
+        )
+
     def _logits(self, signals_BCT: Floats) -> Floats:
-        with limited_memory(self._files, len(signals_BCT)):
+        exported = self.runtime.name != "torch"
+        with limited_memory(files_of(self.path), len(signals_BCT)) if exported else contextlib.nullcontext():
             return self.runtime.logits(signals_BCT)
 
-    def predict(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:
-        """(B, 12, T) mV, at the model's rate → (B, C) calibrated probabilities.
+    def predict(
+        self,
+        signals: npt.ArrayLike,
+        *,
+        fs: float,
+        leads: Sequence[str] | None = None,
+        units: str | None = None,
+    ) -> Prediction:
+        """Return the prediction of one recording, which is checked and converted as a file is.
+
+        Args:
+            signals: (leads, T) or (T, leads), at least as long as the model's input; the first seconds are used.
+            fs: sampling rate of the signals, Hz; 50 to 20,000.
+            leads: names of the leads, in the order of the signals. Without them twelve leads in the order I, II, III,
+                aVR, aVL, aVF, V1 … V6 are expected. I, II and V1 to V6 are enough: the others follow from I and II.
+            units: of the signals, such as `mV` or `uV`; by default mV, which a note says.
+
+        Raises:
+            DataError: the signals cannot be used, or are no ECG.
+        """
+        about = self.metadata
+        recording = read_array(
+            signals, sampling_rate=about.sampling_rate, n_samples=about.n_samples, fs=fs, leads=leads, units=units
+        )
+        return self._predict(["array"], [recording])[0]
+
+    def predict_files(
+        self, paths: Iterable[str | Path], *, fs: float | None = None, units: str | None = None
+    ) -> list[Prediction]:
+        """Return the predictions of recordings in files; one that cannot be used has its `error` set.
+
+        Args:
+            paths: files, see `records.read_record`; folders, and patterns such as `DIR/*.hea`.
+            fs: sampling rate of tables and .npy files, Hz.
+            units: of tables and .npy files, `mV` or `uV`.
+
+        Raises:
+            DataError: a folder or a pattern holds no recording.
+        """
+        return predict_records(self, find_recordings([str(path) for path in paths], fs), fs, units)
+
+    def _predict(self, names: Sequence[str], recordings: Sequence[Recording]) -> list[Prediction]:
+        """Return the predictions of recordings, in one batch."""
+        found_BC = self.probabilities(np.stack([recording.millivolts_CT for recording in recordings]))
+        positive_BC, undecided_BC = self.decisions(found_BC), self.undecided(found_BC)
+        classes = self.metadata.classes
+        return [
+            Prediction(
+                name,
+                probabilities=dict(zip(classes, found_BC[row].tolist(), strict=True)),
+                positive=tuple(itertools.compress(classes, positive_BC[row])),
+                undecided=None if undecided_BC is None else tuple(itertools.compress(classes, undecided_BC[row])),
+                notes=recording.notes,
+            )
+            for row, (name, recording) in enumerate(zip(names, recordings, strict=True))
+        ]
+
+    def probabilities(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:
+        """(B, 12, T) mV at the model's rate, leads in the standard order → (B, C) calibrated probabilities.
+
+        Nothing is converted, and whether the signals are an ECG is not checked: see `predict`.
 
         Raises:
             DataError: another shape, or values that are not finite.
@@ -122,7 +213,7 @@ class Predictor:
         logits = [self._logits(signals_BCT[row : row + _BATCH]) for row in range(0, len(signals_BCT), _BATCH)]
         n_classes = len(self.metadata.classes)
         logits_BC = np.concatenate([*logits, np.empty((0, n_classes))]).astype(np.float64)
-        return probabilities(logits_BC, self.metadata.temperature, self.metadata.link)
+        return calibrated(logits_BC, self.metadata.temperature, self.metadata.link)
 
     def decisions(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_]:
         """(B, C): which classes reach their threshold."""
@@ -138,12 +229,40 @@ class Predictor:
         return Bounds(*np.array(self.metadata.conformal).T).sets(probabilities_BC).undecided
 
 
+def load(path: str | Path) -> Predictor:
+    """Open a run's folder, a checkpoint or an exported file for prediction.
+
+    Example:
+        >>> from ecg_lightning import load
+        >>> model = load("RUN")  # the folder of a training; or RUN/checkpoints/best.ckpt, or a model.onnx
+        >>> for prediction in model.predict_files(["recording.csv"], fs=500):
+        ...     print(prediction.record, prediction.probabilities)
+
+    Args:
+        path: see `Predictor`, which opens it in the same way.
+
+    Raises:
+        UserError: see `Predictor`.
+    """
+    return Predictor(path)
+
+
+def _file_of(path: Path) -> Path:
+    """Return a model's file; of a run's folder that of its scored checkpoint."""
+    if not path.is_dir():
+        return path
+    checkpoint = path / "checkpoints" / "best.ckpt"
+    if not checkpoint.is_file():
+        raise DataError(f"{path} is a folder without checkpoints/best.ckpt. Name a finished run, or a model's file")
+    return checkpoint
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """What came of one record.
+    """The prediction of one recording, or the reason why there is none.
 
     Attributes:
-        record: its path, as given.
+        record: its path, as given; `array` for one that came from a program.
         probabilities: by class; None where the record was refused.
         positive: the classes that reach their threshold.
         undecided: the classes whose conformal set holds both presence and absence, or neither; None where the file
@@ -161,7 +280,11 @@ class Prediction:
 
 
 def predict_records(
-    predictor: Predictor, paths: Sequence[Path], rate: float | None = None, units: str | None = None
+    predictor: Predictor,
+    paths: Sequence[Path],
+    rate: float | None = None,
+    units: str | None = None,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> list[Prediction]:
     """Read and predict records in batches; one that cannot be used does not keep the others from it.
 
@@ -170,46 +293,33 @@ def predict_records(
         paths: see `records.read_record`.
         rate: of tables and .npy files, Hz.
         units: of tables and .npy files.
+        track: yields the numbers of the batches, and may show how many are done.
     """
-    found = []
-    for first in range(0, len(paths), _BATCH):
-        found += _predict_batch(predictor, paths[first : first + _BATCH], rate, units)
-    return found
+    return [
+        prediction
+        for first in track(range(0, len(paths), _BATCH))
+        for prediction in _predict_batch(predictor, paths[first : first + _BATCH], rate, units)
+    ]
 
 
 def _predict_batch(
     predictor: Predictor, paths: Sequence[Path], rate: float | None, units: str | None
 ) -> list[Prediction]:
     about = predictor.metadata
-    refused: dict[int, UserError] = {}
+    refused: dict[Path, UserError] = {}
     recordings = {}
-    for index, path in enumerate(paths):
+    for path in dict.fromkeys(paths):
         try:
-            recordings[index] = read_record(
+            recordings[path] = read_record(
                 path, sampling_rate=about.sampling_rate, n_samples=about.n_samples, rate=rate, units=units
             )
         except DataError as error:
-            refused[index] = error
+            refused[path] = error
         except Exception as error:  # a fault of the reader, which must not lose the other records' answers
             reason = " ".join(str(error).split())[:150]
-            refused[index] = DataError(f"{path} cannot be read ({type(error).__name__}: {reason})")
-    signals = [recording.millivolts_CT for recording in recordings.values()]
-    probabilities = predictor.predict(np.stack(signals)) if signals else np.empty((0, len(about.classes)))
-    decisions, undecided = predictor.decisions(probabilities), predictor.undecided(probabilities)
-    rows = dict(zip(recordings, range(len(signals)), strict=True))
-    predictions = []
-    for index, path in enumerate(paths):
-        if index in refused:
-            predictions.append(Prediction(str(path), error=refused[index]))
-            continue
-        row = rows[index]
-        predictions.append(
-            Prediction(
-                str(path),
-                probabilities=dict(zip(about.classes, probabilities[row].tolist(), strict=True)),
-                positive=tuple(itertools.compress(about.classes, decisions[row])),
-                undecided=None if undecided is None else tuple(itertools.compress(about.classes, undecided[row])),
-                notes=recordings[index].notes,
-            )
-        )
-    return predictions
+            refused[path] = DataError(f"{path} cannot be read ({type(error).__name__}: {reason})")
+    predictions = {path: Prediction(str(path), error=error) for path, error in refused.items()}
+    if recordings:
+        found = predictor._predict([str(path) for path in recordings], [*recordings.values()])
+        predictions |= dict(zip(recordings, found, strict=True))
+    return [predictions[path] for path in paths]

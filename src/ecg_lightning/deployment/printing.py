@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ecg_lightning.deployment.metadata import Metadata
 from ecg_lightning.deployment.predictor import Prediction, Predictor
 from ecg_lightning.deployment.runtimes import by_precision
 from ecg_lightning.text import printable
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."
+_MOST_COLUMNS = 8  # classes of a table that fits a terminal
 
 
 def predictions_as_json(model: Path, predictor: Predictor, predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -29,35 +34,73 @@ def predictions_as_json(model: Path, predictor: Predictor, predictions: Sequence
     }
 
 
+def predictions_as_csv(predictor: Predictor, predictions: Sequence[Prediction]) -> str:
+    """Return a row for each record: probabilities, what is positive and undecided, notes, or why it has none."""
+    text = io.StringIO()
+    classes = predictor.metadata.classes
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["record", *classes, "positive", "undecided", "notes", "error"])
+    for prediction in predictions:
+        found = prediction.probabilities or {}
+        lists = (prediction.positive, prediction.undecided or (), prediction.notes)
+        table.writerow(
+            [
+                printable(prediction.record),
+                *(f"{found[name]:.6f}" if found else "" for name in classes),
+                *("; ".join(one) for one in lists),
+                prediction.error or "",
+            ]
+        )
+    return text.getvalue()
+
+
 def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction]) -> str:
-    """A row for each record that could be predicted; * marks a class that reaches its threshold, ? an undecided one."""
-    metadata = predictor.metadata
+    """Return a row for each record that could be predicted, the legend of its marks, and the notes."""
     usable = [prediction for prediction in predictions if prediction.probabilities]
     if not usable:
         return DISCLAIMER
-    width = max([len("threshold"), *(len(prediction.record) for prediction in usable)])
-    column = max(10, *(len(name) + 3 for name in metadata.classes))
-    lines = ["record".ljust(width) + "".join(name.rjust(column) for name in metadata.classes) + "  positive"]
-    for prediction in usable:
-        cells = [
-            f"{probability:.3f}"
-            + ("*" if name in prediction.positive else " ")
-            + ("?" if name in (prediction.undecided or ()) else " ")
-            for name, probability in (prediction.probabilities or {}).items()
+    folder = os.path.commonpath([Path(prediction.record).parent for prediction in usable])
+    names = [str(Path(prediction.record).relative_to(folder)) for prediction in usable]
+    metadata = predictor.metadata
+    width = max([len("threshold"), *map(len, names)])
+    if len(metadata.classes) > _MOST_COLUMNS:
+        lines = [_as_list(name.ljust(width), prediction) for name, prediction in zip(names, usable, strict=True)]
+    else:
+        column = max(9, *(len(name) + 3 for name in metadata.classes))
+        lines = ["record".ljust(width) + "".join(f"{name}  ".rjust(column) for name in metadata.classes) + " positive"]
+        for name, prediction in zip(names, usable, strict=True):
+            cells = "".join(_cell(prediction, label).rjust(column) for label in metadata.classes)
+            lines.append(f"{name.ljust(width)}{cells} {', '.join(prediction.positive) or '–'}")
+        limits = "".join(f"{value:.3f}  ".rjust(column) for value in metadata.thresholds)
+        lines.append("threshold".ljust(width) + limits.rstrip())
+    if folder not in ("", "."):
+        lines.insert(0, f"in {folder}:")
+    lines += _legend(metadata, usable)
+    said = [f"{name}: {note}" for name, prediction in zip(names, usable, strict=True) for note in prediction.notes]
+    return printable("\n".join([*lines, *said, *predictor.notes, DISCLAIMER]))  # names of records may be a stranger's
+
+
+def _cell(prediction: Prediction, name: str) -> str:
+    positive, undecided = name in prediction.positive, name in (prediction.undecided or ())
+    return f"{(prediction.probabilities or {})[name]:.3f}{'*' if positive else ' '}{'?' if undecided else ' '}"
+
+
+def _as_list(name: str, prediction: Prediction) -> str:
+    """Return a record's positive classes, the most probable ones first."""
+    found = sorted(prediction.positive, key=lambda label: -(prediction.probabilities or {})[label])
+    return f"{name}  {', '.join(f'{label} {_cell(prediction, label).strip()}' for label in found) or '–'}"
+
+
+def _legend(metadata: Metadata, predictions: Sequence[Prediction]) -> list[str]:
+    lines = []
+    if any(prediction.positive for prediction in predictions):
+        lines.append("* positive: the probability reaches the threshold of its class")
+    if any(prediction.undecided for prediction in predictions):
+        lines += [
+            "? undecided: the conformal set holds both presence and absence, or neither;",
+            f"  it misses {metadata.alpha:.0%} of records like those of the validation fold",
         ]
-        lines.append(
-            prediction.record.ljust(width)
-            + "".join(cell.rjust(column) for cell in cells)
-            + f"  {', '.join(prediction.positive) or '–'}"
-        )
-    lines.append("threshold".ljust(width) + "".join(f"{value:.3f}  ".rjust(column) for value in metadata.thresholds))
-    if any(prediction.undecided for prediction in usable):
-        lines.append(
-            f"? undecided: conformal sets, which miss {metadata.alpha:.0%} of records like the validation fold's, hold "
-            "both its presence and its absence, or neither"
-        )
-    lines += [f"{prediction.record}: {note}" for prediction in usable for note in prediction.notes]
-    return printable("\n".join([*lines, *predictor.notes, DISCLAIMER]))  # names of records may be a stranger's
+    return lines
 
 
 def benchmark_as_text(result: dict[str, Any]) -> str:

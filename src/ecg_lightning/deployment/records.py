@@ -1,10 +1,12 @@
-"""One recording from a WFDB, CSV or NPY file, as a model wants it: twelve leads in order, mV, its rate and length.
+"""One recording, as a model wants it: twelve leads in order, mV, its rate and length. From a file, or from an array.
 
 What can be converted is converted and said; what cannot be right is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.data.wfdb import RecordError
-from ecg_lightning.deployment.recordings import csv_record
+from ecg_lightning.deployment.recordings import array_record, csv_record
 from ecg_lightning.deployment.recordings.csv_record import read_csv
 from ecg_lightning.deployment.recordings.lead_names import STANDARD_ORDER
 from ecg_lightning.deployment.recordings.npy_record import read_npy
@@ -58,26 +60,61 @@ def read_record(
         DataError: names the file, and what keeps it from being used.
     """
     notes: list[str] = []
-    try:
+    with _naming(path):
         if units not in (None, *UNITS):
             raise RecordError(f"units {units}: allowed are {', '.join(UNITS)}")
+        window = Window(sampling_rate, n_samples)
+        return _prepare(*_read(path, window, rate, units, notes), window, notes)
+
+
+def read_array(
+    signals: npt.ArrayLike,
+    *,
+    sampling_rate: int,
+    n_samples: int,
+    fs: float,
+    leads: Sequence[str] | None = None,
+    units: str | None = None,
+) -> Recording:
+    """Read a program's array as a model of `sampling_rate` and `n_samples` wants it; see `array_record.read_array`.
+
+    Raises:
+        DataError: what keeps it from being used.
+    """
+    notes: list[str] = []
+    way_out = "give units='uV' if they are µV; counts of an ADC must be converted to mV first"
+    if units is not None:
+        way_out = "check units="
+    with _naming("the array"):
+        window = Window(sampling_rate, n_samples)
+        reading = array_record.read_array(signals, fs, leads, units, window, notes)
+        return _prepare(reading, leads is not None, way_out, window, notes)
+
+
+@contextmanager
+def _naming(what: Path | str) -> Iterator[None]:
+    """Put the name of what is read into the error."""
+    try:
         # Damaged values may overflow; what they become is no voltage of an ECG, and refused.
         with np.errstate(over="ignore", invalid="ignore"):
-            window = Window(sampling_rate, n_samples)
-            reading, named, way_out = _read(path, window, rate, units, notes)
-            signals_CT = _cut(reading, window, notes)
-            if not named:
-                notes.append(f"its leads have no names: taken in the order {STANDARD_ORDER}")
-            signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, notes)
-            if not window.is_at(reading.rate):
-                notes.append(f"resampled from {reading.rate:g} to {sampling_rate} Hz")
-                signals_CT = window.resample(signals_CT, reading.rate)
+            yield
     except RecordError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{what}: {error}") from None
     except FileNotFoundError as error:
-        raise DataError(f"{path}: {Path(str(error.filename)).name} is not there") from None
+        raise DataError(f"{what}: {Path(str(error.filename)).name} is not there") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
+        raise DataError(f"{what} cannot be read ({error.strerror or error})") from None
+
+
+def _prepare(reading: Reading, named: bool, way_out: str, window: Window, notes: list[str]) -> Recording:
+    """Cut, check and resample what was read."""
+    signals_CT = _cut(reading, window, notes)
+    if not named:
+        notes.append(f"its leads have no names: taken in the order {STANDARD_ORDER}")
+    signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, notes)
+    if not window.is_at(reading.rate):
+        notes.append(f"resampled from {reading.rate:g} to {window.sampling_rate} Hz")
+        signals_CT = window.resample(signals_CT, reading.rate)
     return Recording(
         np.ascontiguousarray(signals_CT, dtype=np.float32), tuple(printable(" ".join(note.split())) for note in notes)
     )
@@ -98,7 +135,7 @@ def _read(
             notes.append("--units is for tables and .npy files: its header gives them")
         return reading, True, "check the gain and units in its header"
     if rate is None:
-        raise RecordError("this format does not say its sampling rate; give it with --rate HZ")
+        raise RecordError("this format does not say its sampling rate; give it with --rate HZ, in Python with fs=HZ")
     convert = "give --units uV if they are µV; counts of an ADC must be converted to mV first"
     way_out = "check the file's units" if units == "uV" else convert
     if suffix in csv_record.SUFFIXES:

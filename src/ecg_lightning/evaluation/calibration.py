@@ -1,4 +1,7 @@
-"""Calibration: one temperature, fitted on the validation fold, and how far probabilities are from frequencies."""
+"""Calibration: one temperature, fitted on the validation fold, and how far probabilities are from frequencies.
+
+SciPy is imported where something is fitted: predictions need NumPy alone.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, log_expit, log_softmax, softmax
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,7 +24,11 @@ def probabilities(logits_NC: npt.ArrayLike, temperature: float = 1.0, link: str 
         link: `sigmoid`, each class on its own, or `softmax`.
     """
     scaled = np.asarray(logits_NC, dtype=np.float64) / temperature
-    return np.asarray(expit(scaled) if link == "sigmoid" else softmax(scaled, axis=1))
+    if link == "softmax":
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    with np.errstate(over="ignore"):  # of a probability that is 0
+        return np.asarray(1 / (1 + np.exp(-scaled)))
 
 
 def logit(probabilities_NC: npt.ArrayLike) -> Floats:
@@ -42,6 +47,9 @@ def fit_temperature(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike, link: s
         targets_NC: 0 or 1.
         link: see `probabilities`.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_expit, log_softmax
+
     logits, targets = np.asarray(logits_NC, dtype=np.float64), np.asarray(targets_NC, dtype=np.float64)
 
     def log_loss(log_temperature: float) -> float:
@@ -89,6 +97,8 @@ def fit_logistic(
         start_F: the weights to begin with.
         bounds_F: least and largest value of each weight.
     """
+    from scipy.optimize import minimize
+    from scipy.special import expit, log_expit
 
     def log_loss(weights_F: Floats) -> tuple[float, Floats]:
         scaled = features_NF @ weights_F

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,9 @@ import numpy.typing as npt
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.calibration import logit
-from ecg_lightning.evaluation.decisions import Decided
+
+if TYPE_CHECKING:
+    from ecg_lightning.evaluation.decisions import Decided
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -100,6 +100,13 @@ class ECGClassifier(L.LightningModule):
         self._unchecked: list[tuple[int, Tensor | None]] = []  # steps whose losses nobody has looked at
         self._gradient_norm: Tensor | None = None
 
+    def __repr__(self) -> str:
+        n_parameters = sum(parameter.numel() for parameter in self.network.parameters()) / 1e6
+        return (
+            f"{type(self).__name__}({type(self.network).__name__} behind {type(self.frontend).__name__}, "
+            f"{n_parameters:.2f} M parameters, {', '.join(self.classes[:10])})"
+        )
+
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, 12, T) int16 units of 1 µV, or float mV → (B, C) logits."""
         logits: Tensor = self.network(self.frontend(signals_BCT))

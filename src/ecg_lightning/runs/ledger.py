@@ -44,7 +44,7 @@ def record_scoring(
 def _add(ledger: Path, row: Sequence[object], *, begins: bool) -> None:
     try:
         begins = begins or not ledger.exists()
-        with ledger.open("w" if begins else "a", newline="") as file:
+        with ledger.open("w" if begins else "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([_COLUMNS, row] if begins else [row])
     except OSError as error:
         log.warning("%s cannot be written (%s): that the test folds were scored is in this log alone", ledger, error)
@@ -60,7 +60,7 @@ def times_scored(run: Path, ckpt_path: str | None = None) -> int:
     own = run / "checkpoints" / "best.ckpt"
     checkpoint = own if own.is_file() or not ckpt_path else Path(ckpt_path).expanduser()
     try:
-        with (checkpoint.parent / LEDGER_FILE).open(newline="") as file:
+        with (checkpoint.parent / LEDGER_FILE).open(newline="", encoding="utf-8") as file:
             return sum(row["checkpoint"] == checkpoint.name for row in csv.DictReader(file))
     except (OSError, ValueError, csv.Error, KeyError):  # a path from a stranger's configuration, too
         return 0

@@ -64,7 +64,10 @@ class RunResult:
         artifacts: name → path relative to the run's folder.
         notes: what a reader of the figures must know, such as a collapse.
         schema: version of this layout.
+        folder: of the run, for a program that ran it; not written.
     """
+
+    folder = Path()  # without a type, so that it is no field
 
     status: str = "failed"
     reason: str | None = None
@@ -86,6 +89,14 @@ class RunResult:
     artifacts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     schema: int = 1
+
+    def __repr__(self) -> str:
+        test = self.metrics.get("test") or {}
+        shown = {"F1": test.get("f1_macro_tuned"), "AUROC": test.get("auroc_macro")}
+        scores = "".join(f", test {name} {value:.3f}" for name, value in shown.items() if isinstance(value, float))
+        chosen = " ".join(f"{group}={name}" for group, name in self.choices.items() if group in ("data", "model"))
+        reason = f": {self.reason}" if self.reason else ""
+        return f"RunResult({self.status}{reason}, {chosen} seed={self.seed}{scores}, in {self.folder})"
 
     def write(self, folder: Path, name: str = RESULT_FILE) -> None:
         """Write `result.json` into `folder`, whole or not at all."""
@@ -139,7 +150,7 @@ def _text_of(path: Path) -> str:
         raise ValueError("it is no regular file")
     if (size := path.stat().st_size) > _MAX_RESULT_BYTES:
         raise ValueError(f"it has {size:,} bytes, at most {_MAX_RESULT_BYTES:,} are read")
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 def _is_of(value: Any, kind: Any) -> bool:

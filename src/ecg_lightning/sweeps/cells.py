@@ -195,7 +195,7 @@ def _settings(composed: DictConfig) -> dict[str, Any]:
 
 def _read_cell(path: Path) -> dict[str, Any]:
     try:
-        read: Any = json.loads(path.read_text())
+        read: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, error) from None
     if not isinstance(read, dict) or not isinstance(read.get("settings"), dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import logging
 import os
@@ -19,6 +18,11 @@ from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.runs.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, SWEEP_TABLE, read_result
 from ecg_lightning.sweeps.cells import FINISHED
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where no cell has a process of its own
+    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,8 @@ def wait_for_cells(folder: Path) -> None:
     Raises:
         ConfigError: one of them does not stop.
     """
+    if fcntl is None:
+        return
     descriptor = os.open(folder / _CELLS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     deadline, said = time.monotonic() + STOP_S + 10, False
     try:
@@ -120,7 +126,7 @@ def check_holds_no_other(folder: Path, known: set[str]) -> None:
 def _is_unfinished(table: Path) -> bool:
     if not table.is_file():  # there was no room for it
         return True
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         return any(row.get("status") not in FINISHED for row in csv.DictReader(file))
 
 
@@ -131,9 +137,10 @@ def _command_of(folder: Path) -> dict[str, Any] | None:
     """
     try:
         if (folder / SWEEP_FILE).is_file():
-            own: dict[str, Any] = json.loads((folder / SWEEP_FILE).read_text())
+            own: dict[str, Any] = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))
             return own
-        written = yaml.load((folder / HYDRA_SWEEP_FILE).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        text = (folder / HYDRA_SWEEP_FILE).read_text(encoding="utf-8")
+        written = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return _command(written["hydra"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, DataError):
         return None

@@ -35,7 +35,7 @@ def raise_refused(folder: Path) -> None:
         UserError: the same as there.
     """
     if (folder / _REFUSED_FILE).is_file():
-        content = json.loads((folder / _REFUSED_FILE).read_text())
+        content = json.loads((folder / _REFUSED_FILE).read_text(encoding="utf-8"))
         raise _CLASSES.get(content["error"], errors.UserError)(content["reason"])
 
 

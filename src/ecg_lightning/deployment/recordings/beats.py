@@ -12,9 +12,8 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
-from scipy.signal import find_peaks
 
+from ecg_lightning.deployment.recordings.peaks import find_peaks
 from ecg_lightning.deployment.recordings.window import Floats
 
 RATE_HZ = 100  # at which the signals are looked at
@@ -56,9 +55,9 @@ def find_beats(signals_CT: Floats) -> Beats:
     """Search the beats in (C, T) mV at `RATE_HZ`; leads that are flat do not matter."""
     moving_C = np.ptp(signals_CT, axis=1) > 0
     n_samples = signals_CT.shape[1]
-    spectrum_CF = scipy.fft.rfft(signals_CT[moving_C], axis=1)
+    spectrum_CF = np.fft.rfft(signals_CT[moving_C], axis=1)
     edge = round(_EDGE_S * RATE_HZ)
-    band_CT = scipy.fft.irfft(spectrum_CF * _qrs_band(n_samples), n_samples, axis=1)[:, edge:-edge]
+    band_CT = np.fft.irfft(spectrum_CF * _qrs_band(n_samples), n_samples, axis=1)[:, edge:-edge]
     energy_CT = _moving_average(band_CT**2, round(_ENERGY_S * RATE_HZ)) + 1e-12
     mean_C = energy_CT.mean(axis=1)
     energy_T = np.mean(energy_CT / mean_C[:, None], axis=0)
@@ -77,7 +76,7 @@ def find_beats(signals_CT: Floats) -> Beats:
 def _qrs_band(n_samples: int) -> Floats:
     """Gain of a Butterworth band-pass of second order that runs forwards and backwards, by frequency."""
     low, high = _BAND_HZ
-    frequencies: Floats = scipy.fft.rfftfreq(n_samples, 1 / RATE_HZ)
+    frequencies = np.asarray(np.fft.rfftfreq(n_samples, 1 / RATE_HZ), dtype=np.float64)
     gain = np.zeros_like(frequencies)
     gain[1:] = 1 / (1 + ((frequencies[1:] - low * high / frequencies[1:]) / (high - low)) ** 4)
     return gain
@@ -107,7 +106,7 @@ def _contrast(ordered_T: Floats, rest: float) -> float:
 def _per_minute(energy_T: Floats, ordered_T: Floats) -> float:
     low, high = _percentile(ordered_T, 30), _percentile(ordered_T, 98)
     least = _PROMINENCE * (high - low)
-    peaks, _ = find_peaks(energy_T, height=low + least, prominence=least, distance=round(_REFRACTORY_S * RATE_HZ))
+    peaks = find_peaks(energy_T, height=low + least, prominence=least, distance=round(_REFRACTORY_S * RATE_HZ))
     return 60 * RATE_HZ / float(np.median(np.diff(peaks))) if len(peaks) > 1 else 0.0
 
 

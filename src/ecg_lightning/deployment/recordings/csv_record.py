@@ -7,34 +7,28 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import numpy as np
 
 from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.csv_dialect import MISSING, Dialect, Table, understand
+from ecg_lightning.deployment.recordings.csv_cells import first_word, parse_numbers, read_columns
+from ecg_lightning.deployment.recordings.csv_dialect import Dialect, Table, understand
 from ecg_lightning.deployment.recordings.input_file import open_regular
 from ecg_lightning.deployment.recordings.lead_names import LEAD_SETS, complete, find_leads, say, spell
 from ecg_lightning.deployment.recordings.time_column import check_time
 from ecg_lightning.deployment.recordings.voltage import as_written, ask_units, millivolts
 from ecg_lightning.deployment.recordings.window import Floats, Reading, Window
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 SUFFIXES = (".csv", ".tsv", ".txt")
 _MAX_BYTES = 50_000_000
 _MAX_LINE = 65_536  # characters
-_MAX_COLUMNS = 256
 _CHUNK = 1 << 20
 _PREAMBLE = 200  # lines before the first sample, at most
-_LONG_CELL = 64  # characters
-_LONG_LINE = 1000  # characters of other columns, such as comments
 _RATE_TOLERANCE = 0.02
 _MINUS = "\N{MINUS SIGN}"
 _BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:[.,]\d{3})+", re.ASCII)
-_PANDAS_TOO_MANY = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
 def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: list[str]) -> tuple[Reading, bool]:
@@ -67,19 +61,19 @@ def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: 
     _check_rate(table, rate)
     if table.preamble.scale:
         notes.append(f"the line {table.preamble.scale[:60]!r} above its rows was not applied: check its values' units")
-    frame = _parse(rows[:wanted], table)
+    cells = read_columns(rows[:wanted], table.dialect, table.first_row)
     if table.names is None:
         columns = _unnamed_columns(table)
         _refuse_thousands(rows[:wanted], table.dialect, columns)
-        values_TC = _numbers(frame, table, columns)
+        values_TC = _numbers(cells, table, columns)
         if first := table.columns[0]:
             notes.append("left out: column 1" if first == 1 else f"left out: columns 1 to {first}")
         return Reading(values_TC.T * _factor(table.preamble.units, units, notes), rate, n_total), False
     places = find_leads(table.names, notes)
     factors = _factors(table, places, units, notes)
     _refuse_thousands(rows[:wanted], table.dialect, list(places.values()))
-    values_TC = _numbers(frame, table, list(places.values()))
-    check_time(frame, table.names, table.units, rate)
+    values_TC = _numbers(cells, table, list(places.values()))
+    check_time(cells, table, rate)
     found = {lead: values_TC[:, number] * factors[lead] for number, lead in enumerate(places)}
     return Reading(np.stack(list(complete(found).values())), rate, n_total), True
 
@@ -202,56 +196,14 @@ def _refuse_thousands(rows: Sequence[str], dialect: Dialect, columns: Sequence[i
         )
 
 
-def _parse(rows: Sequence[str], table: Table) -> pd.DataFrame:
-    import pandas as pd
-
-    dialect = table.dialect
-    n_columns = len(dialect.split(rows[0]))
-    if n_columns > _MAX_COLUMNS:
-        raise RecordError(f"it has {n_columns} columns: rows are samples and columns are leads; transpose it")
-    longest = max(range(len(rows)), key=lambda place: len(rows[place]))
-    if len(rows[longest]) > _LONG_LINE + _LONG_CELL * n_columns:
-        raise RecordError(
-            f"line {table.first_row + longest + 1} holds {len(rows[longest]):,} characters in {n_columns} columns, too "
-            "many for numbers"
-        )
-    try:
-        frame = pd.read_csv(
-            io.BytesIO("".join(rows).encode()),
-            sep=r"\s+" if dialect.delimiter is None else dialect.delimiter,
-            decimal=dialect.decimal,
-            header=None,
-            skipinitialspace=True,
-            keep_default_na=False,
-            na_values=[*MISSING, *map(str.upper, MISSING), "NaN", "-NaN", "None", "Null"],
-            low_memory=False,
-        )
-    except (ValueError, OverflowError) as error:  # a ParserError is a ValueError
-        if found := _PANDAS_TOO_MANY.search(str(error)):
-            raise RecordError(
-                f"line {table.first_row + int(found[2])} holds {found[3]} cells, and the rows above it {found[1]}"
-            ) from None
-        raise RecordError(f"it is no table of numbers ({' '.join(str(error).split())[:120]})") from None
-    if len(frame) != len(rows):
-        raise RecordError("a quotation mark in it is not closed in the same row")
-    return frame
-
-
-def _numbers(frame: pd.DataFrame, table: Table, columns: Sequence[int]) -> Floats:
+def _numbers(cells: Sequence[Sequence[str]], table: Table, columns: Sequence[int]) -> Floats:
     """(T, columns) numbers; NaN where a value is missing."""
+    found = []
     for column in columns:
-        if frame[column].dtype.kind not in "iuf":
-            row, cell = _first_word(frame[column], table.dialect.decimal)
+        values_T = parse_numbers(cells[column], table.dialect.decimal)
+        if values_T is None:
+            row, cell = first_word(cells[column], table.dialect.decimal)
             name = table.names[column] if table.names else f"{column + 1}"
             raise RecordError(f"it is no table of numbers: column {name[:30]} holds {cell[:30]!r} in sample {row + 1}")
-    return frame[list(columns)].to_numpy(dtype=np.float64)
-
-
-def _first_word(column: pd.Series, decimal: str) -> tuple[int, str]:
-    """Place and text of the first cell that is no number."""
-    cells = [str(cell).strip() for cell in column.where(column.notna(), "0")]
-    numbers = re.compile(rf"[+-]?(?:\d+{re.escape(decimal)}?\d*|{re.escape(decimal)}\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-    words = (place for place, cell in enumerate(cells) if not numbers.fullmatch(cell))
-    # Without a word, the column holds a whole number of hundreds of digits.
-    place = next(words, max(range(len(cells)), key=lambda place: len(cells[place])))
-    return place, cells[place]
+        found.append(values_T)
+    return np.stack(found, axis=1)

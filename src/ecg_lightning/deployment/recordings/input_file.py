@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from ecg_lightning.data.regular_files import OPEN_FLAGS
 from ecg_lightning.data.wfdb import RecordError
 
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
@@ -21,8 +22,7 @@ def open_regular(path: Path) -> tuple[BinaryIO, int]:
         RecordError: it is a folder, a pipe, a socket or a device.
         OSError: it is missing or may not be read.
     """
-    # A pipe without a writer would block `open` for ever.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(path, OPEN_FLAGS)
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)

@@ -202,7 +202,7 @@ def _refuse_contradiction(rest: float, named: bool) -> None:
     if not named and rest > _UNORDERED_REST:
         raise RecordError(
             f"its leads have no names and are not in the order {STANDARD_ORDER}: II is not I + III, as it must be; "
-            "put them into that order, or name them in the first row of a .csv file"
+            "put them into that order, or name them: in the first row of a .csv file, in Python with leads="
         )
     if rest > _IMPOSSIBLE_REST:
         raise RecordError(

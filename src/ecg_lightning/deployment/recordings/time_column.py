@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecg_lightning.data.wfdb import RecordError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecg_lightning.deployment.recordings.csv_cells import parse_numbers
+from ecg_lightning.deployment.recordings.csv_dialect import Table
 
 _PER_SECOND = {
     1.0: {"s", "sec", "secs", "second", "seconds", "sekunde", "sekunden"},
@@ -25,35 +23,34 @@ _GAP = 5  # times the usual step
 _EVENLY = 0.9  # of the steps
 
 
-def check_time(frame: pd.DataFrame, names: Sequence[str], units: Sequence[str | None], rate: float) -> None:
+def check_time(cells: Sequence[Sequence[str]], table: Table, rate: float) -> None:
     """Refuse a sampling rate that a column of time contradicts, and gaps in it.
 
     Without units in its heading, a column may be in s, ms or µs, or hold sample numbers, which contradict no rate.
 
     Args:
-        frame: the table.
-        names: of its columns.
-        units: of its columns, where a row below the names gives them.
+        cells: the table's, by column.
+        table: its names and units.
         rate: sampling rate, Hz.
 
     Raises:
         RecordError: the column advances evenly, at another rate or but for a gap.
     """
-    for place, name in enumerate(names):
+    for column, name, units in zip(cells, table.names or [], table.units, strict=False):
         words = _words(name)
         is_time = bool(_HEADINGS & set(words)) or any(set(words[:1]) & known for known in _PER_SECOND.values())
-        if not is_time or len(frame) < 2:
+        if not is_time or len(column) < 2:
             continue
-        if frame[place].dtype.kind in "iuf":
-            _check(frame[place].to_numpy(dtype=np.float64), name, [*words, *_words(units[place] or "")], rate)
-        elif (clock := _read_clock(frame[place])) is not None:
+        if (times := parse_numbers(column, table.dialect.decimal)) is not None:
+            _check(times, name, [*words, *_words(units or "")], rate)
+        elif (clock := _read_clock(column)) is not None:
             _check(clock, name, ["s"], rate)
 
 
-def _read_clock(column: pd.Series) -> np.ndarray | None:
+def _read_clock(cells: Sequence[str]) -> np.ndarray | None:
     """Return the seconds of times such as `0:00.010` and `2020-01-01T12:30:00.010Z`; None where a cell holds none."""
-    found = [match for cell in column if (match := _CLOCK.search(str(cell)))]
-    if len(found) < len(column):
+    found = [match for cell in cells if (match := _CLOCK.search(cell))]
+    if len(found) < len(cells):
         return None
     return np.array([int(one[1] or 0) * 3600 + int(one[2]) * 60 + float(one[3].replace(",", ".")) for one in found])
 

@@ -30,9 +30,15 @@ def _normalize(units: str) -> str:
     return text
 
 
-def ask_units(asked: str | None, notes: list[str]) -> float:
-    """Return how many mV one of the units is that the user gives for a file without any; mV are assumed, and said."""
+def ask_units(asked: str | None, notes: list[str], option: str = "--units") -> float:
+    """Return how many mV one of the units is that the user gives for a file without any; mV are assumed, and said.
+
+    Args:
+        asked: the units, or None.
+        notes: the assumption is added here.
+        option: how the user gives them.
+    """
     if asked is None:
-        notes.append("it gives no units: mV are assumed; give others with --units")
+        notes.append(f"it gives no units: mV are assumed; give others with {option}")
         return 1.0
     return millivolts(asked) or 1.0

@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
 
 from ecg_lightning.data.wfdb import RecordError
 
@@ -46,6 +45,8 @@ class Window:
         """Return (C, n_samples): the (C, `samples_at(rate)`) signals at the model's sampling rate."""
         ratio = self._ratio(rate)
         if ratio != 1:
+            from scipy.signal import resample_poly  # half a second, and only here
+
             # A line through both ends, since zeros beyond them would bend a signal that is off the baseline.
             signals_CT = resample_poly(signals_CT, ratio.numerator, ratio.denominator, axis=1, padtype="line")
         return signals_CT[:, : self.n_samples]

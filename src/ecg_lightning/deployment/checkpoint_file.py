@@ -1,0 +1,92 @@
+"""What a checkpoint says about itself, and how its run was calibrated, as an exported file would say it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.deployment.checksum import sha256_of
+from ecg_lightning.deployment.metadata import Metadata, parse
+from ecg_lightning.deployment.runtimes import Runtime, check_length
+from ecg_lightning.deployment.torch_runtime import TorchRuntime
+from ecg_lightning.errors import CheckpointError
+from ecg_lightning.evaluation.calibration import fit_temperature
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from ecg_lightning.evaluation.thresholds import f1_thresholds
+from ecg_lightning.evaluation.uncertainty import conformal_bounds
+from ecg_lightning.finished import is_finished
+from ecg_lightning.models.classifier import ECGClassifier
+
+_NOT_CALIBRATED = (
+    "its probabilities are not calibrated and what is undecided is not marked, since it is not the best.ckpt of a "
+    "finished run"
+)
+
+
+def open_checkpoint(path: Path, threads: int) -> tuple[Metadata, Runtime, tuple[str, ...]]:
+    """Return a checkpoint's description, its opened network, and what a reader of its predictions must know.
+
+    Raises:
+        CheckpointError: see `checkpoints.load_classifier`; or its description does not fit.
+        DataError: the run's predictions cannot be read.
+    """
+    classifier = load_classifier(path)
+    runtime = TorchRuntime(
+        classifier, check_length(path, classifier.description["n_samples"]), "fp32", threads, source=path
+    )
+    metadata, notes = _describe(classifier, path)
+    return metadata, runtime, notes
+
+
+def _describe(classifier: ECGClassifier, path: Path) -> tuple[Metadata, tuple[str, ...]]:
+    """Describe a checkpoint.
+
+    The checkpoint that a finished run scored is calibrated on the run's own validation predictions, as its exported
+    files are. A compressed variant's checkpoint holds what its file says.
+    """
+    described = classifier.description
+    if "deployed" in described:
+        try:
+            return parse(described["deployed"]), ()
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: its description of the exported file is damaged ({error})") from None
+    thresholds = tuple(classifier.thresholds.tolist())
+    temperature = 1.0
+    conformal: tuple[tuple[float, ...], ...] = ()
+    notes: tuple[str, ...] = (_NOT_CALIBRATED,)
+    calibrated = thresholds
+    if (val := _validation_of(path)) is not None and val.classes == tuple(classifier.classes):
+        temperature = fit_temperature(val.logits_NC, val.targets_NC, val.link)
+        probabilities_NC = val.probabilities(temperature)
+        calibrated = tuple(f1_thresholds(probabilities_NC, val.targets_NC).tolist())
+        bounds = conformal_bounds(probabilities_NC, val.targets_NC)
+        conformal = tuple(zip(bounds.lowest_C.tolist(), bounds.highest_C.tolist(), strict=True))
+        notes = ()
+    return (
+        Metadata(
+            classes=tuple(classifier.classes),
+            thresholds=calibrated,
+            output_thresholds=thresholds,
+            temperature=temperature,
+            sampling_rate=described["sampling_rate"],
+            n_samples=described["n_samples"],
+            label_rule=described["label_rule"],
+            link=classifier.link,
+            checkpoint_sha256=sha256_of(path),
+            model=described["choices"].get("model", ""),
+            precision="fp32",
+            runtime="torch",
+            conformal=conformal,
+        ),
+        notes,
+    )
+
+
+def _validation_of(path: Path) -> Predictions | None:
+    """Return the validation predictions of the finished run that a checkpoint was scored in."""
+    run = path.absolute().parents[1]
+    if path.name != "best.ckpt" or path.absolute().parent.name != "checkpoints" or not is_finished(run):
+        return None
+    if not (run / PREDICTIONS_FILE).is_file():
+        return None
+    return read_predictions(run / PREDICTIONS_FILE).get("val")

@@ -1,0 +1,59 @@
+"""Recordings behind the words of a command line: files, folders, and patterns that no shell has filled in."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ecg_lightning.deployment.recordings import csv_record, wfdb_record
+from ecg_lightning.errors import DataError
+
+_WITHOUT_RATE = (*csv_record.SUFFIXES, ".npy")
+
+
+def find_recordings(words: Sequence[str], rate: float | None) -> list[Path]:
+    """Return the recordings that are named, each once.
+
+    Args:
+        words: files, folders, which are searched with all folders in them, and patterns such as `DIR/*.hea`.
+        rate: sampling rate of tables and .npy files; without it those in a folder are left out.
+
+    Raises:
+        DataError: a folder or a pattern holds no recording.
+    """
+    found: dict[Path, Path] = {}  # by its name without the suffix, where it is a WFDB record
+    for word in words:
+        for path in _named_by(word, rate):
+            is_wfdb = path.suffix.lower() in wfdb_record.SUFFIXES
+            found.setdefault(path.with_suffix("") if is_wfdb else path, path)
+    return [*found.values()]
+
+
+def _named_by(word: str, rate: float | None) -> Iterable[Path]:
+    path = Path(word).expanduser()
+    if path.is_dir() and not any(path.with_name(path.name + suffix).is_file() for suffix in (".hea", ".HEA")):
+        return _in_folder(path, rate)
+    if not set("*?[") & {*word} or path.exists():
+        return [path]
+    named = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 - `Path.glob` takes no absolute pattern
+    matched = sorted(named, key=lambda one: (one.suffix != ".hea", one))
+    if not matched:
+        raise DataError(f"{word}: no file matches this pattern")
+    return matched
+
+
+def _in_folder(folder: Path, rate: float | None) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if not path.name.startswith("."))
+    headers = [path for path in files if path.suffix.lower() == ".hea"]
+    others = [path for path in files if path.suffix.lower() in _WITHOUT_RATE]
+    if rate is not None:
+        headers += others
+    if headers:
+        return headers
+    if others:
+        raise DataError(
+            f"{folder} holds {len(others):,} tables or .npy files, which do not say their sampling rate; give it with "
+            "--rate HZ, in Python with fs=HZ"
+        )
+    raise DataError(f"{folder} holds no recording: no WFDB header (.hea), table (.csv, .tsv, .txt) or .npy file")
