@@ -25,6 +25,7 @@ from ecg_lightning.building import build_callbacks, check_trainer_arguments
 from ecg_lightning.checkpoint_io import AtomicCheckpointIO
 from ecg_lightning.config import plain
 from ecg_lightning.runs.callbacks import CollapseGuard, ProgressLines, on_terminal
+from ecg_lightning.runs.learning_curves import LearningCurves
 
 T = TypeVar("T")
 
@@ -104,6 +105,7 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         ModelCheckpoint(filename="last", **every_epoch),
         *_snapshots(cfg, every_epoch),
         ProgressLines(),
+        LearningCurves(),
         Timer(cfg.trainer.max_time),  # its clock travels in the checkpoints
     ]
     if cfg.callbacks.early_stopping is not None:

@@ -5,9 +5,7 @@ They are drawn without pyplot, which would keep every figure of a long run open.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +20,6 @@ from torchmetrics.functional.classification import (
     binary_roc,
 )
 
-from ecg_lightning.disk import write_whole
 from ecg_lightning.evaluation.calibration import expected_calibration_error
 from ecg_lightning.evaluation.uncertainty import Abstention
 
@@ -93,7 +90,9 @@ def reliability_figure(
         classes: names of the C classes.
         n_bins: of each class.
     """
-    figure = new_figure(4.2 * len(probabilities), 4.6, layout="constrained")
+    width = 0.75 + 3.9 * len(probabilities)
+    figure = new_figure(width, 4.6)
+    figure.subplots_adjust(left=0.65 / width, right=1 - 0.15 / width, bottom=0.12, top=0.88, wspace=0.08)
     panels = np.atleast_1d(figure.subplots(1, len(probabilities), sharey=True))
     for axes, (name, guesses_NC) in zip(panels, probabilities.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
@@ -139,17 +138,6 @@ def new_figure(width_inches: float, height_inches: float, **settings: Any) -> Fi
     figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, facecolor="white", **settings)
     FigureCanvasAgg(figure)
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a .png file, whole or not at all.
-
-    Raises:
-        UserError: the disk is full.
-    """
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_whole(path, content.getbuffer())
 
 
 def _is_rankable(targets_NC: Array) -> npt.NDArray[np.bool_]:

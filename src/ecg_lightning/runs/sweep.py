@@ -25,18 +25,19 @@ from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError, fail
 from ecg_lightning.finished import holds_sweep
 from ecg_lightning.hydra_files import put_off
+from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.run_lock import check_entries
 from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.recipes import n_tried
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_config, read_result
-from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
+from ecg_lightning.runs.tables import collect, ranking_section, run_row, write_csv
 from ecg_lightning.runs.variants import (
     PARETO_FILE,
     RUNTIME_COLUMNS,
     VARIANT_COLUMNS,
-    print_variants,
     runtime_rows,
     variant_rows,
+    variants_section,
     without_repeats,
 )
 
@@ -187,7 +188,7 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
 def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Print the ranked table of a sweep and what to do next, and write what its compressions measured."""
     console = make_console()
-    print_table(rows, console, f"{folder}/{SWEEP_TABLE}")
+    print_section(ranking_section(rows, f"{folder}/{SWEEP_TABLE}"), console)
     figure = report_variants(folder, console)
     if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
         from torch.utils.tensorboard import SummaryWriter
@@ -202,7 +203,7 @@ def report_run(folder: Path) -> None:
     """Print one run's scores and what to do next."""
     console = make_console()
     if report_variants(folder, console) is None:
-        print_table([run_row(folder, folder.parent)], console, str(folder))
+        print_section(ranking_section([run_row(folder, folder.parent)], str(folder)), console)
     _print_next(console, folder, folder)
 
 
@@ -220,16 +221,14 @@ def report_variants(folder: Path, console: Console) -> Figure | None:
     rows = [row for run, result in runs.items() for row in variant_rows(result, run)]
     if not rows:
         return None
-    from ecg_lightning.runs.curves import save_figure  # matplotlib: only where there is something to draw
-    from ecg_lightning.runs.pareto import pareto_figure
+    from ecg_lightning.runs.pareto import pareto_figure, save_pareto  # matplotlib: only where there is something to draw
 
     write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
     timed = [row for run, result in runs.items() for row in runtime_rows(result, run)]
     write_csv(timed, folder / "runtimes.csv", RUNTIME_COLUMNS)
     figure = pareto_figure(rows)
-    save_figure(figure, folder / PARETO_FILE)
-    console.print(f"{folder}/variants.csv", style="italic", highlight=False, markup=False, soft_wrap=True)
-    print_variants(without_repeats(rows), console)
+    save_pareto(figure, folder)
+    print_section(variants_section(without_repeats(rows), f"{folder}/variants.csv"), console)
     return figure
 
 
