@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ecg_lightning.disk import write_whole
@@ -37,12 +37,12 @@ def write_report(sections: Sequence[Section], csv: Path | None, latex: Path | No
     Raises:
         UserError: a file cannot be written.
     """
-    texts = {
+    makers: dict[Path | None, Callable[[], str]] = {
         csv: lambda: to_csv(tables_of(sections)),
         latex: lambda: to_latex(sections),
         markdown: lambda: to_markdown(sections),
     }
-    for path, make in texts.items():
+    for path, make in makers.items():
         if path is None:
             continue
         try:

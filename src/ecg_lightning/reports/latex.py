@@ -10,10 +10,26 @@ _HEAD = "% \\usepackage{booktabs} goes into the preamble; then \\input this file
 _ESCAPES = str.maketrans(
     {
         **{character: f"\\{character}" for character in "&%$#_{}"},
-        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-        **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " "},
-        **{"±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "≠": r"$\neq$", "−": "$-$", "–": "--", "·": r"$\cdot$"},
-        **{"›": r"$\rightarrow$", "→": r"$\rightarrow$", "≥": r"$\geq$", "≤": r"$\leq$", "µ": r"$\mu$", "√": r"$\surd$"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "\n": " ",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "Δ": r"$\Delta$",
+        "≠": r"$\neq$",
+        "−": "$-$",
+        "–": "--",
+        "·": r"$\cdot$",
+        "›": r"$\rightarrow$",
+        "→": r"$\rightarrow$",
+        "≥": r"$\geq$",
+        "≤": r"$\leq$",
+        "µ": r"$\mu$",
+        "√": r"$\surd$",
     }
 )
 

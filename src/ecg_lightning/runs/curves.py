@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
@@ -22,20 +20,16 @@ from torchmetrics.functional.classification import (
 
 from ecg_lightning.evaluation.calibration import expected_calibration_error
 from ecg_lightning.evaluation.uncertainty import Abstention
+from ecg_lightning.reports.canvas import COLOURS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = npt.NDArray[Any]
 
-DPI = 25.4 * 4
-"""Whole pixels to the millimetre keep an ECG paper's lines sharp and evenly spaced."""
-
 MOST_CLASSES = 12
 """A figure with more lines than these cannot be read."""
-
-# Okabe and Ito's colours are told apart by colour-blind readers too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 def roc_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
@@ -130,13 +124,6 @@ def abstention_figure(abstentions: Mapping[str, Abstention], n_records: int) -> 
     axes.set_title(f"Abstention, N = {n_records:,}; 95 % by patient", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    return figure
-
-
-def new_figure(width_inches: float, height_inches: float, **settings: Any) -> Figure:
-    """A white figure that can be drawn without a window."""
-    figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, facecolor="white", **settings)
-    FigureCanvasAgg(figure)
     return figure
 
 

@@ -251,9 +251,7 @@ def _how_to_read(rows: Sequence[Mapping[str, Any]]) -> str:
 def _remarks(found: Mapping[str, Any]) -> list[str]:
     notes = [f"Task {found['task']}, label rule {found['label_rule']}."]
     if found["calibration"].keys() == {"none"}:
-        notes.append(
-            "The thresholds are the checkpoint's. No validation fold was predicted, so nothing is calibrated."
-        )
+        notes.append("The thresholds are the checkpoint's. No validation fold was predicted, so nothing is calibrated.")
     else:
         epoch = " It also chose the epoch." if found["chose_epoch"] else ""
         too_good = " Scores on that fold are too good." if found["split"] == "val" else ""

@@ -16,9 +16,10 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.evaluation import report
 from ecg_lightning.evaluation.decisions import decide
 from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.reports.canvas import DPI, new_figure
 from ecg_lightning.reports.figure_files import pixels
 from ecg_lightning.runs.confusion import confusion_figure
-from ecg_lightning.runs.curves import DPI, named, new_figure, pr_figure, rankable, reliability_figure, roc_figure
+from ecg_lightning.runs.curves import named, pr_figure, rankable, reliability_figure, roc_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,6 +96,7 @@ def draw_split(
     *,
     signal_of: Callable[[int], Array] | None,
     sampling_rate: int,
+    always_first: bool = True,
 ) -> dict[str, Figure]:
     """Draw the figures of one split, with the calibration and the thresholds of the validation fold.
 
@@ -105,6 +107,7 @@ def draw_split(
         thresholds_C: (C,) decision thresholds, see `decisions.decide`.
         signal_of: gives record i's (12, T) signals in mV; asked only for the records shown. None draws no ECG.
         sampling_rate: Hz.
+        always_first: whether to draw the first record where there are better examples.
 
     Returns:
         Figures by tag: `ecg/correct` (the first record that is right and not merely normal), `ecg/error` (the most
@@ -117,6 +120,8 @@ def draw_split(
     examples = _examples(probabilities_NC, targets_NC, decided.thresholds_C, classes) if signal_of else {}
     for tag, (index, title) in examples.items():
         assert signal_of is not None
+        if tag == "first" and not always_first and len(examples) > 1:
+            continue
         figures[f"ecg/{tag}"] = ecg_figure(
             signal_of(index),
             sampling_rate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from ecg_lightning.reports.folder import FIGURES, write_sections
 from ecg_lightning.reports.section import Section
 from ecg_lightning.runs.evaluation_tables import score_sections
 from ecg_lightning.runs.model_card import MODEL_CARD, model_card
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_config
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_config, read_result
+from ecg_lightning.runs.tables import ranking_section
 from ecg_lightning.runs.variants import variant_rows, variants_section
 from ecg_lightning.text import explain_error
 
@@ -48,7 +50,7 @@ def draw_splits(
         predictions: by split.
         thresholds: by class, of probabilities as they are; used where no validation fold was predicted.
         datamodule: whose signals are drawn; None draws no ECG.
-        phases: splits to draw; the headline split alone by default.
+        phases: splits to draw, for TensorBoard; the headline split alone by default.
         folder: of the run, for the warning.
 
     Returns:
@@ -67,6 +69,7 @@ def draw_splits(
                 np.array([thresholds[name] for name in split.classes]) if "val" not in predictions else np.empty(0),
                 signal_of=_signals_of(datamodule, phase) if datamodule else None,
                 sampling_rate=datamodule.sampling_rate if datamodule else 0,
+                always_first=phases is not None,
             )
     return drawn
 
@@ -104,6 +107,41 @@ def leave(
         result.write(folder, result_file)
 
 
+def leave_sweep(rows: Sequence[dict[str, Any]], folder: Path, best: Path | None) -> None:
+    """Write a sweep's ranked table, its figure, its variants and the model card of its best run.
+
+    Args:
+        rows: from `tables.collect`.
+        folder: of the sweep.
+        best: folder of the best run; None if no run has a score.
+    """
+    with _warned("tables and model card", folder):
+        config = read_config(best) if best else {}
+        with_figure = bool((config.get("callbacks") or {}).get("figures"))
+        sections = [ranking_section(rows, "Runs of the sweep, best first", with_figure=with_figure)]
+        write_sections(sections, "ranking", folder)
+        if best is None:
+            return
+        result = read_result(best)
+        own = best.relative_to(folder)
+        result["artifacts"] = {name: str(own / path) for name, path in result["artifacts"].items()}
+        opening = (
+            f"This is the card of the best run by its validation score, `{own}`, of the {len(rows)} runs in the sweep."
+        )
+        write_whole(folder / MODEL_CARD, model_card(result, config, [opening]))
+
+
+def leave_variants(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write the variants of all cells of a sweep.
+
+    Args:
+        rows: from `variants.variant_rows`.
+        folder: of the sweep.
+    """
+    with _warned("tables", folder):
+        write_sections([variants_section(rows, "Variants")], "variants", folder)
+
+
 def headline(splits: Mapping[str, Any]) -> str:
     """Return the split that a run's scores are told of: the test folds where they were scored."""
     return "test" if "test" in splits else next(iter(splits))
@@ -112,7 +150,10 @@ def headline(splits: Mapping[str, Any]) -> str:
 def _drawn_sections(figures: Mapping[str, Mapping[str, Figure]]) -> Iterator[Section]:
     """Give a section for each figure of the headline split."""
     if figures:
-        for tag, figure in figures[headline(figures)].items():
+        shown = figures[headline(figures)]
+        for tag, figure in shown.items():
+            if tag == "ecg/first" and shown.keys() & {"ecg/correct", "ecg/error"}:
+                continue
             name = _FILE_NAMES.get(tag, tag.replace("/", "_"))
             yield Section(name, name.replace("_", " "), figure=figure)
 
@@ -129,7 +170,12 @@ def _signals_of(datamodule: PTBXLDataModule, phase: str) -> Callable[[int], npt.
 
 @contextmanager
 def _warned(what: str, folder: Path) -> Iterator[None]:
-    """Make a warning of whatever fails: the run itself has come to its end."""
+    """Make a warning of whatever fails: the run itself has come to its end.
+
+    Drawing makes many small objects, for which all of PyTorch's would be searched for garbage several times.
+    """
+    collects = gc.isenabled()
+    gc.disable()
     try:
         yield
     except Exception as error:
@@ -138,3 +184,6 @@ def _warned(what: str, folder: Path) -> Iterator[None]:
         else:
             reason = explain_full(folder / FIGURES) if is_full(error) else explain_error(error)
         log.warning("the %s of this run are not complete: %s", what, reason)
+    finally:
+        if collects:
+            gc.enable()

@@ -86,7 +86,7 @@ def learning_section(
 
 
 def _figure(epochs: Mapping[int, Mapping[str, float]], best_epoch: float | None) -> Figure:
-    from ecg_lightning.runs.curves import COLOURS, new_figure
+    from ecg_lightning.reports.canvas import COLOURS, new_figure
 
     figure = new_figure(9.5, 4.2)
     figure.subplots_adjust(left=0.07, right=0.985, bottom=0.13, top=0.9, wspace=0.18)

@@ -127,7 +127,9 @@ def _limits(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     limits.append("The labels are PTB-XL's diagnostic statements of 12-lead ECGs of 10 s. Other devices, patients and "
                   "labels were not tested.")  # fmt: skip
     if split == "val":
-        limits.append("The test folds were not scored. The validation fold chose thresholds, so its scores are too good.")
+        limits.append(
+            "The test folds were not scored. The validation fold chose thresholds, so its scores are too good."
+        )
     rare = [name for name, count in found.get("positives", {}).items() if count < 20]
     if rare:
         limits.append(f"Fewer than 20 positive records in the {split} split: {', '.join(rare)}.")
@@ -175,7 +177,9 @@ def _machine(host: Mapping[str, Any]) -> str | None:
     if not host:
         return None
     threads = host.get("threads")
-    return f"{host.get('gpu') or host.get('cpu')}, {threads} thread{'' if threads == 1 else 's'}, {host.get('precision')}"
+    return (
+        f"{host.get('gpu') or host.get('cpu')}, {threads} thread{'' if threads == 1 else 's'}, {host.get('precision')}"
+    )
 
 
 def _number(value: float | None) -> str | None:

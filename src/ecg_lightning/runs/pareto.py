@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from ecg_lightning.reports.canvas import COLOURS, DPI, new_figure
 from ecg_lightning.reports.figure_files import pixels, write_figure
-from ecg_lightning.runs.curves import COLOURS, DPI, new_figure
 from ecg_lightning.runs.variants import PARETO_FILE, variant_name, variant_rows, without_repeats
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 _AXES = (("ms", "time per record (ms; median, batch 1, one thread)"), ("megabytes", "size on disk (MB)"))
 _MARKERS = "os^DvPX<>ph*"
+_LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 _STEPS = ((1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 4.0, 5.0, 6.0, 7.0, 8.5))
 
 
@@ -68,7 +69,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 capsize=2.5,
                 zorder=3,
             )
-        for line, one in zip(("-", "--", ":", "-."), hardware, strict=False):
+        for line, one in zip(_LINES, hardware, strict=False):
             front = pareto_front([(row[name], row["f1"]) for row in shown if row["hardware"] == one])
             if len(front) > 1:
                 axes.step(*zip(*front, strict=True), where="post", color="0.45", lw=1.1, linestyle=line, zorder=2)
@@ -80,7 +81,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     panels[0].set_ylabel("macro F1, test fold")
     counts = ", ".join(f"{n:,}" for n in sorted({row["n_test"] for row in rows}))
     figure.suptitle(
-        f"Score against time and size; N = {counts} test records, bars: 95 % interval of the difference to uncompressed",
+        f"Score against time and size, N = {counts} test records; bars: 95 % interval of the change to uncompressed",
         fontsize=11,
         y=1 - 0.2 / height,
         va="center",
@@ -105,7 +106,7 @@ def _keys(
     found += [dot(kind, marker=marker, color="0.25") for kind, marker in marker_of.items()]
     if any_bf16:
         found.append(dot("open: in bfloat16", marker="o", color="0.25", markerfacecolor="white"))
-    for line, one in zip(("-", "--", ":", "-."), hardware, strict=False):
+    for line, one in zip(_LINES, hardware, strict=False):
         label = "Pareto front" if one_hardware else f"Pareto front, {one}"
         found.append(Line2D([], [], color="0.45", lw=1.1, linestyle=line, label=label))
     return found

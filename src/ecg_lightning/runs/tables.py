@@ -74,12 +74,13 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]
     write_whole(path, table.getvalue())
 
 
-def ranking_section(rows: Sequence[dict[str, Any]], title: str) -> Section:
+def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: bool = False) -> Section:
     """Return the ranked table with a remark for each row; runs that differ in their seed alone become a mean ± sd.
 
     Args:
         rows: from `collect`.
         title: of the table.
+        with_figure: whether to draw the scores.
     """
     shown = [name for name in _CHOICES[1:] if len({row[name] for row in rows}) > 1]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -110,7 +111,16 @@ def ranking_section(rows: Sequence[dict[str, Any]], title: str) -> Section:
     n_tried = len({key[:-1] for key in groups if key[-1] not in ("planned", "running")})  # whatever became of them
     tried = f" {n_tried} configurations were tried." if n_tried > 1 else ""
     table = Table([*columns, *_SCORES, Column("fit", "fit_time", "s", optional=2)], cells)
-    return Section("ranking", title, table, notes=remarks, legend=_caption(rows) + tried)
+    figure = None
+    if with_figure:
+        from ecg_lightning.runs.ranking_figure import (
+            ranking_figure,
+        )  # matplotlib: only where there is something to draw
+
+        n_named = len(columns) - (2 if len(groups) < len(rows) else 1)
+        labels = ["#" + " ".join(str(cell) for cell in row[: n_named + 1]).replace("\n", " ") for row in cells]
+        figure = ranking_figure(labels, ranked)
+    return Section("ranking", title, table, notes=remarks, legend=_caption(rows) + tried, figure=figure)
 
 
 def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:

@@ -140,14 +140,24 @@ def variants_section(rows: Sequence[Mapping[str, Any]], title: str) -> Section:
 
 
 def recommended(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the row of the fastest variant that is non-inferior and not slower than the uncompressed model, or None.
+    """Return the row of the variant to deploy, or None where the uncompressed model is the better choice.
+
+    It is the fastest non-inferior variant that is not slower than the uncompressed model; where all are slower, it is
+    the smallest one that is smaller than the uncompressed model.
 
     Args:
         rows: from `variant_rows`, of one result.
     """
-    good = [row for row in rows if row["verdict"] == "non-inferior" and not row["slower_than"] and row["ms"]]
-    good = [row for row in good if row["variant"] != "baseline"]
-    return min(good, key=lambda row: (float(row["ms"]), float(row["megabytes"])), default=None)
+    own: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        own.setdefault(row["variant"], row)  # the first row of a variant is its own precision
+    uncompressed, *others = own.values()
+    good = [row for row in others if row["verdict"] == "non-inferior"]
+    fast = [row for row in good if not row["slower_than"] and row["ms"] < uncompressed["ms"]]
+    small = [row for row in good if row["megabytes"] < uncompressed["megabytes"]]
+    if fast:
+        return min(fast, key=lambda row: (float(row["ms"]), float(row["megabytes"])))
+    return min(small, key=lambda row: float(row["megabytes"]), default=None)
 
 
 def variant_name(row: Mapping[str, Any]) -> str:
