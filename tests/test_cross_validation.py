@@ -18,8 +18,9 @@ from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.decisions import decide, macro_scores
 from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
 from ecg_lightning.evaluation.predictions import read_predictions
-from ecg_lightning.runs import sweep
+from ecg_lightning.runs import next_steps
 from ecg_lightning.runs.evaluations import evaluate_run, read_run
+from ecg_lightning.runs.results import read_config
 
 SMALL = [*TINY["resnet1d"], "model=resnet1d", "trainer.max_epochs=1", "logger=none", "hardware.threads=1"]
 
@@ -140,7 +141,7 @@ def test_the_printed_training_is_of_all_folds_and_leaves_fold_10_alone(tmp_path)
         "+hparams_search=x",
         "model.dropout=0.1",
     ]
-    (command,) = sweep._next_on_all_folds(tmp_path, {"overrides": overrides})
+    (command,) = next_steps._all_folds(tmp_path, read_config(tmp_path), {"overrides": overrides})
     assert shlex.split(command)[2:] == [
         "monitor=val/f1_macro", "scored_epoch=last", "callbacks.early_stopping=null", "test=false", "n_tried=1",
         "data.root=/a b", "cross_validation=null", "model.dropout=0.1",

@@ -462,7 +462,7 @@ def test_how_many_configurations_were_tried_is_told(tmp_path):
     assert "one of 2 configurations that were tried" in _call("evaluate", cell, "--resamples", 100).stdout
     (tmp_path / "sweep" / "b" / "config.yaml").write_text("data: [")  # a damaged cell is no reason to stop
     assert "one of 2 configurations that were tried" in _call("evaluate", cell, "--resamples", 100).stdout
-    assert "on that fold itself scores are too good" in _call("compare", other, final, "--split", "val").stdout
+    assert "scores on that fold are too good" in _call("compare", other, final, "--split", "val").stdout
 
 
 def test_the_commands_print_tables_or_json(tmp_path):
@@ -472,19 +472,21 @@ def test_the_commands_print_tables_or_json(tmp_path):
     assert "better" in done.stdout
     assert "N = 1,500 records" in done.stdout
     assert "different code" not in done.stdout
+    for heading in ("difference to the first", "verdict", "reference"):
+        assert heading in done.stdout
     rows = json.loads(_call("compare", weak, strong, "--resamples", 200, "--json").stdout)
     assert rows[1]["auroc_change"][0] > 0.02
     (tmp_path / "later").mkdir()
     newer = _run(tmp_path / "later" / "run", 1.2)
     (newer / "result.json").write_text(json.dumps({"data": {}, "git": "abc123", "versions": {"torch": "9.9"}}))
     told = _call("compare", weak, newer, "--resamples", 200).stdout
-    assert "made by different code" in told
+    assert "The runs were made by different code" in told
     assert "abc123, torch 9.9" in told
     done = _call("evaluate", strong, "--resamples", 200)
     assert done.exit_code == 0, done.output
     for text in (
         "label rule benchmark",
-        "say every class, or no class, of every record",
+        "predict every class or no class for every record",
         "│ every class │",
         "ECE",
         "AUPRC",
@@ -492,8 +494,8 @@ def test_the_commands_print_tables_or_json(tmp_path):
     ):
         assert text in done.stdout, text
     assert "that were tried" not in done.stdout
-    assert "configurations tried: this one alone" in done.stdout
-    assert "does not say data.root and data.train_folds; name its PTB-XL folder" in done.stdout
+    assert "Configurations tried: 1 (set n_tried" in done.stdout
+    assert "does not say data.root and data.train_folds. Name the PTB-XL folder" in done.stdout
     (tmp_path / "results.csv").touch()
     assert "one of 2 configurations that were tried" in _call("evaluate", strong, "--resamples", 200).stdout
     drawn = [tmp_path / f"{name}.png" for name in ("reliability", "abstention")]
@@ -503,15 +505,48 @@ def test_the_commands_print_tables_or_json(tmp_path):
     assert all(path.stat().st_size > 10_000 for path in drawn)
     config = (strong / "config.yaml").read_text()
     (strong / "config.yaml").write_text(config + "train: true\nscored_epoch: best\n")
-    assert "the epoch, thresholds (for F1)" in " ".join(_call("evaluate", strong, "--resamples", 100).stdout.split())
+    assert "It also chose the epoch." in " ".join(_call("evaluate", strong, "--resamples", 100).stdout.split())
+    alone = _call("compare", weak)
+    assert alone.exit_code == 2
+    assert "has nothing to compare with. Name two runs or more" in alone.stderr
 
 
-def test_a_narrow_terminal_shows_classes_and_scores(tmp_path):
+def test_the_tables_are_written_as_csv_latex_and_markdown(tmp_path):
+    weak, strong = _run(tmp_path / "weak", 1.6), _run(tmp_path / "strong", 1.2)
+    files = {name: tmp_path / f"table.{name}" for name in ("csv", "latex", "markdown")}
+    options = [part for name, path in files.items() for part in (f"--{name}", path)]
+    found = json.loads(_call("evaluate", strong, "--resamples", 100, "--json", *options).stdout)
+    table = pd.read_csv(files["csv"], index_col="class")
+    assert set(table.index) >= {*SUPERCLASSES, "macro", "every class", "no class"}
+    for metric in ("auroc", "f1", "npv"):  # of both tables
+        written = table.loc["MI", [metric, f"{metric}_low", f"{metric}_high"]].tolist()
+        assert written == pytest.approx(found["scores"]["MI"][metric])
+    value, low, high = found["scores"]["MI"]["auroc"]
+    assert f"{value:.3f} [{low:.3f}, {high:.3f}]" in files["markdown"].read_text()
+    latex = files["latex"].read_text()
+    assert rf"{value:.3f} {{\scriptsize [{low:.3f}, {high:.3f}]}}" in latex
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") >= 4
+    assert _call("compare", weak, strong, "--resamples", 100, *options).exit_code == 0
+    compared = pd.read_csv(files["csv"])
+    assert compared["auroc_verdict"].tolist() == ["reference", "better (one run)"]
+    assert (compared["auroc_difference_low"][1] > 0) == (compared["auroc_verdict"][1].startswith("better"))
+    for option, said in ((tmp_path, "is a folder"), (tmp_path / "x" / "y.csv", "is not there")):
+        refused = _call("evaluate", strong, "--csv", option)
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+
+
+def test_a_narrow_terminal_shows_every_interval_and_whole_headings(tmp_path):
     run = _run(tmp_path / "run", 1.3)
     narrow = CliRunner().invoke(app, ["evaluate", str(run), "--resamples", "100"], env={"COLUMNS": "80"}).stdout
+    found = json.loads(_call("evaluate", run, "--resamples", 100, "--json").stdout)
     for name in (*SUPERCLASSES, "macro"):
-        assert re.search(rf"│ {name} +│.* 0\.\d{{3}} │", narrow), narrow
-    assert "need a wider terminal" in narrow
+        for value, low, high in found["scores"][name].values():
+            assert f" {value:.3f} " in narrow
+            assert f"[{low:.3f}, {high:.3f}]" in narrow
+    for heading in ("positive", "sensitivity", "specificity", "calibration", "Brier score", "records kept"):
+        assert heading in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
 
 
 def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):

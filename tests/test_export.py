@@ -23,7 +23,8 @@ from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.metadata import read_metadata, write_metadata
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ExportError, ModelFileError, UserError
-from ecg_lightning.runs.curves import new_figure, save_figure
+from ecg_lightning.reports.canvas import new_figure
+from ecg_lightning.reports.figure_files import write_figure
 from ecg_lightning.runs.tables import write_csv
 
 pytest.importorskip("openvino")
@@ -217,7 +218,7 @@ def test_a_full_disk_is_said_and_changes_nothing(exported, tmp_path, monkeypatch
         ("model.onnx.sha256", lambda: write_checksum(model)),
         ("model.xml", lambda: export_openvino(file, tmp_path / "model.xml")),
         ("table.csv", lambda: write_csv([{"a": 1}], tmp_path / "table.csv", ["a"])),
-        ("pareto.png", lambda: save_figure(new_figure(1, 1), tmp_path / "pareto.png")),
+        ("pareto.png", lambda: write_figure(new_figure(1, 1), tmp_path / "pareto")),
     ):
         with pytest.raises(UserError, match=rf"{name} cannot be written: .* bytes are free on /") as told:
             write()

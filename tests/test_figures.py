@@ -1,4 +1,4 @@
-"""Figures for TensorBoard: what they show, and that they leave nothing behind."""
+"""Figures: what they show, and that they leave nothing behind."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.evaluation import bootstrap
+from ecg_lightning.evaluation.calibration import logit
 from ecg_lightning.evaluation.decisions import Decided
+from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import abstain, distance_certainty
+from ecg_lightning.reports.figure_files import pixels
+from ecg_lightning.runs.confusion import confusion_figure
 from ecg_lightning.runs.curves import abstention_figure, pr_figure, reliability_figure, roc_figure
-from ecg_lightning.runs.figures import ecg_figure, log_figures, render
+from ecg_lightning.runs.figures import draw_split, ecg_figure, log_figures, log_pr_curves
 
 CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
 THRESHOLDS = np.array([0.3, 0.2, 0.35, 0.5, 0.4])
@@ -53,11 +57,11 @@ def legend(figure: Figure) -> dict[str, str]:
 
 
 def assert_drawn(figure: Figure) -> np.ndarray:
-    pixels = render(figure)
-    assert pixels.dtype == np.uint8
-    assert pixels.shape[2] == 4
-    assert (pixels[..., :3].max(axis=2) < 60).sum() > 500  # dark: traces, axes and text
-    return pixels
+    drawn = pixels(figure)
+    assert drawn.dtype == np.uint8
+    assert drawn.shape[2] == 4
+    assert (drawn[..., :3].max(axis=2) < 60).sum() > 500  # dark: traces, axes and text
+    return drawn
 
 
 @pytest.mark.parametrize("sampling_rate", [100, 500])
@@ -100,7 +104,7 @@ def test_ecg_names_leads_and_prediction() -> None:
 
 def test_ecg_does_not_depend_on_an_electrode_offset() -> None:
     plain, shifted = draw_ecg(), draw_ecg(signal=signals(100) + 3)
-    assert np.abs(render(plain).astype(int) - render(shifted)).max() <= 2
+    assert np.abs(pixels(plain).astype(int) - pixels(shifted)).max() <= 2
 
 
 def test_ecg_of_a_short_record() -> None:
@@ -151,19 +155,14 @@ def log(folder: Path, probabilities: np.ndarray, targets: np.ndarray) -> tuple[E
         loaded.append(index)
         return signals(100)
 
+    n_records = len(targets)
+    split = Predictions(
+        CLASSES, "sigmoid", np.arange(n_records), np.arange(n_records), targets.astype(bool), logit(probabilities)
+    )
+    figures = draw_split("val", None, split, THRESHOLDS, signal_of=signal_of, sampling_rate=100)
     with SummaryWriter(str(folder)) as writer:
-        log_figures(
-            writer,
-            7,
-            "val",
-            signal_of=signal_of,
-            sampling_rate=100,
-            classes=CLASSES,
-            probabilities_NC=probabilities,
-            targets_NC=targets,
-            thresholds_C=THRESHOLDS,
-            calibrated={"none": probabilities} if len(targets) else {},
-        )
+        log_figures(writer, 7, "val", figures)
+        log_pr_curves(writer, 7, "val", split)
     events = EventAccumulator(str(folder))
     events.Reload()
     return events, loaded
@@ -176,7 +175,15 @@ def test_log_figures_writes_every_tag(tmp_path: Path) -> None:
     probabilities[1] = [0.9, 0, 0, 1, 0]  # wrong, but less so than
     probabilities[3] = [0, 0, 0.01, 0, 0]  # a missed MI far below its threshold
     events, loaded = log(tmp_path, probabilities, targets)
-    images = ["val/ecg/correct", "val/ecg/error", "val/ecg/first", "val/pr", "val/reliability", "val/roc"]
+    images = [
+        "val/confusion",
+        "val/ecg/correct",
+        "val/ecg/error",
+        "val/ecg/first",
+        "val/pr",
+        "val/reliability",
+        "val/roc",
+    ]
     assert sorted(events.Tags()["images"]) == images
     assert all(events.Images(tag)[0].step == 7 for tag in images)
     assert all(events.Images(tag)[0].encoded_image_string.startswith(b"\x89PNG") for tag in images)
@@ -188,7 +195,7 @@ def test_log_figures_writes_every_tag(tmp_path: Path) -> None:
 def test_log_figures_without_error_or_finding(tmp_path: Path) -> None:
     targets = np.stack([NORM, NORM])
     events, loaded = log(tmp_path, targets.astype(np.float32), targets)
-    assert sorted(events.Tags()["images"]) == ["val/ecg/first", "val/pr", "val/reliability", "val/roc"]
+    assert sorted(events.Tags()["images"]) == ["val/confusion", "val/ecg/first", "val/pr", "val/reliability", "val/roc"]
     assert loaded == [0]
 
 
@@ -229,7 +236,7 @@ def test_reliability_shows_shares_of_positives():
     assert len(line.get_xdata()) == 10
     assert "ECE (15 bins of equal width) 0.1" in wrong.get_title()
     assert [text.get_text() for text in wrong.get_legend().get_texts()] == list(CLASSES)
-    assert render(figure).shape[2] == 4
+    assert pixels(figure).shape[2] == 4
 
 
 def test_a_figure_shows_the_most_frequent_of_many_classes():
@@ -242,3 +249,15 @@ def test_a_figure_shows_the_most_frequent_of_many_classes():
     assert set(legend(roc)) - {"chance"} == set(legend(reliability))
     assert len(legend(reliability)) == 12
     assert {"class70", "class69", "class68"} <= set(legend(reliability))
+
+
+def test_confusion_counts_every_record_once():
+    probabilities, targets = predictions()
+    decisions = probabilities >= 0.5
+    shown = texts(confusion_figure(decisions, targets, CLASSES))
+    for column, name in enumerate(CLASSES):
+        assert name in shown
+        for label in (0, 1):
+            count = int(((targets[:, column] == label) & decisions[:, column]).sum())
+            share = count / int((targets[:, column] == label).sum())
+            assert f"{count}\n{share:.0%}" in shown

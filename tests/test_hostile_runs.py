@@ -15,11 +15,12 @@ from rich.console import Console
 
 from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.models.weights import load_file
+from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.runs import console
 from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.runs.results import read_config, read_result
 from ecg_lightning.runs.sweep import SweepReport
-from ecg_lightning.runs.tables import collect, print_table
+from ecg_lightning.runs.tables import collect, ranking_section
 from ecg_lightning.runs.variants import runtime_rows, variant_rows
 
 RUN = Path(__file__).parent / "fixtures_6647fd0" / "run"
@@ -95,7 +96,7 @@ def test_nothing_of_a_result_commands_the_terminal(run, monkeypatch):
     _change(run, overrides=["a=\x1b[2J", "[/red]", ":smile:"], choices={"model": "\x1b]0;title\x07"}, reason="[bold")
     monkeypatch.setattr(console, "Console", lambda **settings: Console(file=io.StringIO(), **settings | {"width": 200}))
     terminal = console.make_console()
-    print_table(collect(run.parent), terminal, "title")
+    print_section(ranking_section(collect(run.parent), "title"), terminal)
     told = terminal.file.getvalue()
     assert "\x1b" not in told
     assert r"\x1b]0;title" in told

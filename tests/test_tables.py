@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.runs.results import RunResult
 from ecg_lightning.runs.sweep import SweepReport
-from ecg_lightning.runs.tables import COLUMNS, collect, print_table
+from ecg_lightning.runs.tables import COLUMNS, collect, ranking_section
 
 
 def row(model, seed, f1, **more):
@@ -34,12 +35,12 @@ def test_settings_without_effect_make_no_other_configuration():
     rows = [row("vit", seed, seed / 10) for seed in (1, 2)]
     rows += [row("vit", 3, 0.3, overrides=" ".join(["model=vit", "seed=3", *without]))]
     console = Console(width=160, file=io.StringIO())
-    print_table(rows, console, "outputs/demo")
+    print_section(ranking_section(rows, "outputs/demo"), console)
     text = console.file.getvalue()
     assert "#1 vit: 3 seeds" in text
     assert "configurations were tried" not in text
     assert "threads" not in text
-    print_table([*rows, row("vit", 4, 0.3, overrides="model=vit seed=4 model.lr=1")], console, "outputs/demo")
+    print_section(ranking_section([*rows, row("vit", 4, 0.3, overrides="model=vit seed=4 model.lr=1")], "x"), console)
     assert "2 configurations were tried" in console.file.getvalue()
 
 
@@ -63,7 +64,7 @@ def test_a_result_that_cannot_be_written_leaves_the_table_right(tmp_path):
 
 def printed(width):
     console = Console(width=width, file=io.StringIO())
-    print_table(ROWS, console, "outputs/demo")
+    print_section(ranking_section(ROWS, "outputs/demo"), console)
     return console.file.getvalue()
 
 

@@ -35,11 +35,12 @@ from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.optimization import learning_rate_factor
 from ecg_lightning.models.recipe import SchedulerConfig
+from ecg_lightning.reports.terminal import print_sections
 from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs import evaluations, step_time
 from ecg_lightning.runs.announce import records_of_an_epoch
 from ecg_lightning.runs.callbacks import CollapseGuard
-from ecg_lightning.runs.evaluation_tables import print_evaluation
+from ecg_lightning.runs.evaluation_tables import evaluation_sections
 from ecg_lightning.runs.progress import ProgressLine
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
@@ -64,6 +65,10 @@ def trained(run, tmp_path_factory):
     """A finished run of three epochs with its figures: (folder, result)."""
     folder = tmp_path_factory.mktemp("trained")
     return folder, run(folder, "trainer.max_epochs=3", "callbacks.figures=true")
+
+
+def evaluated_macro(written):
+    return written["evaluation"]["test"]["scores"]["macro"]["auroc"]
 
 
 def test_a_run_leaves_what_the_schema_says(trained):
@@ -99,6 +104,20 @@ def test_a_run_leaves_what_the_schema_says(trained):
     assert {"cpu", "cores", "memory_gib", "threads", "precision"} <= written["host"].keys()
     for name in written["artifacts"].values():
         assert (folder / name).is_file()
+    assert written["artifacts"].keys() >= {
+        "model_card", "tables/per_class", "tables/learning_curves", "figures/roc", "figures/pr", "figures/calibration",
+        "figures/confusion", "figures/learning_curves",
+    }  # fmt: skip
+    for name in ("roc", "confusion", "learning_curves"):
+        assert (folder / f"figures/{name}.svg").read_text().endswith("</svg>\n")
+    table = pd.read_csv(folder / "tables/per_class.csv", index_col="class")
+    assert table.loc["macro", ["auroc", "auroc_low", "auroc_high"]].tolist() == pytest.approx(evaluated_macro(written))
+    curves = pd.read_csv(folder / "tables/learning_curves.csv", index_col="epoch")
+    assert curves.loc[int(result.timing["best_epoch"]), "val_f1_macro"] == pytest.approx(result.score)
+    assert (curves["train_loss"] > 0).all()
+    card = (folder / "model_card.md").read_text()
+    for part in ("synthetic ECGs", "| MI ", "AUROC", "Fewer than 20 positive records", "Versions: ecg_lightning"):
+        assert part in card
     assert (folder / "config.yaml").is_file()
     assert result.timing["epochs"] == 3
 
@@ -579,7 +598,7 @@ def test_every_look_at_the_test_folds_is_kept(run, tmp_path, caplog):
     def told():
         evaluated = evaluations.evaluate_run(tmp_path / "out", "test", None, 100)
         console = Console(width=200, file=io.StringIO())
-        print_evaluation(evaluated, console)
+        print_sections(evaluation_sections(evaluated), console)
         return evaluated["times_test_scored"], console.file.getvalue()
 
     run(tmp_path / "out", "trainer.max_epochs=1")

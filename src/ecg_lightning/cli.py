@@ -19,6 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_Csv = Annotated[Path | None, typer.Option("--csv", help="Also write the table, one row a class or run, as CSV.")]
+_Latex = Annotated[Path | None, typer.Option("--latex", help="Also write all tables as LaTeX (booktabs).")]
+_Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write all tables as Markdown.")]
+
 # Hydra reads what follows the command itself, --help included.
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -254,18 +258,27 @@ def evaluate(
     abstention: Annotated[
         Path | None, typer.Option(help="A .png file for the curve of mistakes in the surest records.")
     ] = None,
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap by patient.", min=100)] = 1000,
+    resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples, by patient.", min=100)] = 1000,
+    csv: _Csv = None,
+    latex: _Latex = None,
+    markdown: _Markdown = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score what a run predicted: every metric by class with its interval, calibration, baselines, subgroups."""
+    from ecg_lightning.reports.files import check_files, write_report
+    from ecg_lightning.reports.terminal import print_sections
     from ecg_lightning.runs.console import make_console
-    from ecg_lightning.runs.evaluation_tables import print_evaluation
+    from ecg_lightning.runs.evaluation_tables import evaluation_sections
     from ecg_lightning.runs.evaluations import draw, evaluate_run
     from ecg_lightning.runs.results import without_nan
 
+    files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
     try:
         _check_split(split)
+        check_files({**files, "--reliability": reliability, "--abstention": abstention})
         found = evaluate_run(run, split, root, resamples)
+        sections = evaluation_sections(found)
+        write_report(sections, csv, latex, markdown)
         if reliability or abstention:
             draw(run, split, resamples, reliability, abstention)
     except UserError as error:
@@ -273,37 +286,49 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(without_nan(found)))
     else:
-        print_evaluation(found, make_console())
+        print_sections(sections, make_console())
 
 
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs of train.py; the first one is the reference.")],
     split: Annotated[str, typer.Option(help="test or val.")] = "test",
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap by patient.", min=100)] = 1000,
-    average: Annotated[bool, typer.Option("--average", help="A last row: the average of all of them.")] = False,
+    resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples, by patient.", min=100)] = 1000,
+    average: Annotated[bool, typer.Option("--average", help="Add a last row: the average of all runs.")] = False,
+    csv: _Csv = None,
+    latex: _Latex = None,
+    markdown: _Markdown = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare runs on the same records: paired differences to the first one, with intervals and a verdict.
 
     Runs that differ in their seed alone count as one, by their mean.
     """
+    from ecg_lightning.reports.files import check_files, write_report
+    from ecg_lightning.reports.terminal import print_sections
     from ecg_lightning.runs.console import make_console
-    from ecg_lightning.runs.evaluation_tables import print_comparison
+    from ecg_lightning.runs.evaluation_tables import comparison_sections
     from ecg_lightning.runs.evaluations import compare_runs
     from ecg_lightning.runs.results import without_nan
 
+    files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
     try:
         _check_split(split)
-        if average and len(runs) < 2:
-            raise UserError("--average: one run has none; name two or more")
+        if len(runs) < 2:
+            raise UserError(
+                f"{runs[0]} has nothing to compare with. Name two runs or more, or score this one: ecg-lightning "
+                f"evaluate {runs[0]}"
+            )
+        check_files(files)
         rows = compare_runs(runs, split, resamples, average)
+        sections = comparison_sections(rows, split)
+        write_report(sections, csv, latex, markdown)
     except UserError as error:
         _fail(error)
     if as_json:
         typer.echo(json.dumps(without_nan(rows)))
     else:
-        print_comparison(rows, split, make_console())
+        print_sections(sections, make_console())
 
 
 @app.command()

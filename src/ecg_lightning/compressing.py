@@ -28,6 +28,7 @@ from ecg_lightning.errors import CheckpointError, ConfigError, DataError, Unsupp
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.leakage import check_held_out, fold_notes
 from ecg_lightning.run_lock import remove_half_written
+from ecg_lightning.runs import handin
 from ecg_lightning.runs.announce import announce_synthetic
 from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.pareto import write_pareto
@@ -252,11 +253,14 @@ def _compress(
                 measure_variants(variants, datamodule, latency, pipeline.threads)
         raise UnfinishedError(_without_scores(_with_variants(result, variants, pipeline)), stop) from stop
     _with_variants(result, variants, pipeline)
-    _scored_by(variants, result, pipeline)
+    predicted = _scored_by(variants, result, pipeline)
     result.artifacts["pareto"] = write_pareto(
         dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
     )
     result.write(output_dir)
+    figures = cfg.callbacks.figures
+    drawn = handin.draw_splits(predicted, result.thresholds, datamodule, folder=output_dir) if figures else {}
+    handin.leave(result, output_dir, drawn)
     return result
 
 
@@ -278,8 +282,11 @@ def _with_variants(result: RunResult, variants: Sequence[Variant], pipeline: Pip
     return result
 
 
-def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipeline) -> None:
-    """The last variant's scores and predictions are the run's; its time is that of all the stages."""
+def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipeline) -> dict[str, Predictions]:
+    """Make the last variant's scores and predictions the run's, and return the predictions by split.
+
+    The run's time is that of all the stages.
+    """
     predicted = _predictions(variants[-1], pipeline)
     write_predictions(pipeline.folder / PREDICTIONS_FILE, predicted)
     last = variants[-1].evaluation
@@ -290,6 +297,7 @@ def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipelin
     result.evaluation = training.evaluate_predictions(predicted, train_folds, pipeline.datamodule, result)
     if stages := variants[1:]:
         result.timing = {key: sum(one.fine_tuning[key] for one in stages) for key in ("fit_s", "epochs")}
+    return predicted
 
 
 def _without_scores(result: RunResult) -> RunResult:

@@ -18,6 +18,7 @@ from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
 from ecg_lightning.folds import fold_groups, folder_name
+from ecg_lightning.runs import handin
 from ecg_lightning.runs.recipes import changed_settings
 from ecg_lightning.runs.results import RunResult, read_config, read_training
 
@@ -87,6 +88,8 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
     result.write(output_dir)
+    drawn = handin.draw_splits({"val": held_out}, {}, None, folder=output_dir) if cfg.callbacks.figures else {}
+    handin.leave(result, output_dir, drawn)
     return result
 
 
@@ -117,6 +120,7 @@ def _without(cfg: DictConfig, folds: Sequence[int], folder: Path, goes_on: bool)
         "val_folds": list(folds),
     }
     settings["paths"] |= {"output_dir": str(folder)}
+    settings["callbacks"] |= {"figures": False}  # those of all held-out records together are drawn
     own = OmegaConf.create(settings)
     assert isinstance(own, DictConfig)
     return own

@@ -24,6 +24,7 @@ from ecg_lightning.building import build_callbacks, check_trainer_arguments
 from ecg_lightning.checkpoint_io import AtomicCheckpointIO
 from ecg_lightning.config import plain
 from ecg_lightning.runs.callbacks import CollapseGuard
+from ecg_lightning.runs.learning_curves import LearningCurves
 from ecg_lightning.runs.progress import ProgressLine
 
 T = TypeVar("T")
@@ -102,6 +103,7 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         ModelCheckpoint(filename="last", **every_epoch),
         *_snapshots(cfg, every_epoch),
         ProgressLine(),
+        LearningCurves(),
         Timer(cfg.trainer.max_time),  # its clock travels in the checkpoints
     ]
     if cfg.callbacks.early_stopping is not None:

@@ -44,9 +44,10 @@ from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.resume import Place, Resume, find_resume, training_settings
 from ecg_lightning.run_lock import remove_half_written
-from ecg_lightning.runs import tensorboard
+from ecg_lightning.runs import handin, tensorboard
 from ecg_lightning.runs.announce import announce
 from ecg_lightning.runs.callbacks import CollapseGuard
+from ecg_lightning.runs.learning_curves import LearningCurves, learning_section
 from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.longer_schedule import LongerSchedule
 from ecg_lightning.runs.results import (
@@ -130,9 +131,9 @@ def run(
 
     loggers = build_loggers(plain(cfg.logger), str(output_dir))
     evaluator = make_evaluator(cfg, device)
-    n_steps = 0
+    n_steps, curves = 0, LearningCurves()
     if cfg.train:
-        n_steps = _fit(cfg, device, loggers, classifier, datamodule, resume, result)
+        n_steps, curves = _fit(cfg, device, loggers, classifier, datamodule, resume, result)
         _validate(cfg, evaluator, classifier, datamodule, result)
     if cfg.test:
         _test(cfg, evaluator, classifier, datamodule, result, is_new=cfg.train and resume is None)
@@ -143,17 +144,21 @@ def run(
     result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     train_folds = classifier.description["folds"]["train"]
     result.evaluation = evaluate_predictions(predictions, train_folds, datamodule, result)
-    if cfg.train and loggers:
-        with long_step(log, "final scores and figures are logged"):
-            tensorboard.log_final(
-                loggers, n_steps, classifier, datamodule, result, predictions, figures=cfg.callbacks.figures
-            )
+    drawn: dict[str, Any] = {}
+    if cfg.callbacks.figures:
+        phases = list(predictions) if cfg.train and tensorboard.is_used(loggers) else None
+        with long_step(log, "figures are drawn"):
+            drawn = handin.draw_splits(predictions, result.thresholds, datamodule, phases, output_dir)
+    if cfg.train:
+        tensorboard.log_final(loggers, n_steps, result, predictions, drawn)
     # What was evaluated, where trainer.limit_* leaves records out.
     result.data |= {f"n_{phase}": len(classifier.scored[phase].targets) for phase in result.metrics}
     write_predictions(output_dir / PREDICTIONS_FILE, predictions)
     result.variants = [_baseline(classifier, result)]
     result.artifacts = _artifacts(output_dir)
     result.write(output_dir, result_file)
+    learned = learning_section(curves.epochs, result.timing.get("best_epoch"), with_figure=cfg.callbacks.figures)
+    handin.leave(result, output_dir, drawn, [learned] if curves.epochs else [], result_file)
     return result
 
 
@@ -165,8 +170,12 @@ def _fit(
     datamodule: PTBXLDataModule,
     resume: Resume | None,
     result: RunResult,
-) -> int:
-    """Train, and go back to the epoch that is scored; gives the number of optimizer steps."""
+) -> tuple[int, LearningCurves]:
+    """Train, and go back to the epoch that is scored.
+
+    Returns:
+        The number of optimizer steps, and the losses and scores of the epochs.
+    """
     guard = StopGuard(Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt")
     is_longer = resume and (resume.max_epochs is None or resume.max_epochs < cfg.trainer.max_epochs)
     longer = [LongerSchedule(resume.max_epochs)] if resume and is_longer else []
@@ -177,7 +186,7 @@ def _fit(
     announce(cfg, classifier, datamodule, device["precision"], resume.place.epoch if resume else 0)
     tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
     if not classifier.trainable:
-        return 0
+        return 0, LearningCurves()
     datamodule.start_at(*(resume.place if resume else Place()))
     with stopping.held():  # the guard stops it where nothing is lost
         try:
@@ -195,7 +204,7 @@ def _fit(
         _back_to_best(classifier, Path(cfg.paths.output_dir), result)
     best_epoch = result.timing.get("best_epoch")
     result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
-    return trainer.global_step
+    return trainer.global_step, callbacks_of(trainer, LearningCurves)[0]
 
 
 def _validate(

@@ -16,7 +16,8 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
-from ecg_lightning.runs.evaluation_tables import print_comparison, print_evaluation
+from ecg_lightning.reports.terminal import print_sections
+from ecg_lightning.runs.evaluation_tables import comparison_sections, evaluation_sections
 from ecg_lightning.runs.evaluations import compare_runs, evaluate_run
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
 from ecg_lightning.text import printable
@@ -111,8 +112,8 @@ def _check_scores(reference: Path, run: Path, content: bytes) -> None:
     if not math.isclose(rows[-1]["auroc"][0], expected, abs_tol=1e-6):
         raise WrongAnswerError(f"compare gives AUROC {rows[-1]['auroc']['value']}, expected {expected}")
     console = Console(file=io.StringIO())
-    print_evaluation(found, console)
-    print_comparison(rows, "test", console)
+    print_sections(evaluation_sections(found), console)
+    print_sections(comparison_sections(rows, "test"), console)
 
 
 def _auroc(content: bytes) -> tuple[float, int]:

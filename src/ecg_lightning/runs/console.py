@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 
 def make_console() -> Console:
@@ -15,8 +15,3 @@ def make_console() -> Console:
     """
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
     return Console(width=width, markup=False, emoji=False)
-
-
-def fits(printed: RenderableType, console: Console) -> bool:
-    """Whether a console has room for something as it is, without folding it."""
-    return console.measure(printed, options=console.options.update(width=1000)).maximum <= console.width

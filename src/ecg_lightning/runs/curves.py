@@ -5,16 +5,12 @@ They are drawn without pyplot, which would keep every figure of a long run open.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
@@ -22,23 +18,18 @@ from torchmetrics.functional.classification import (
     binary_roc,
 )
 
-from ecg_lightning.disk import write_whole
 from ecg_lightning.evaluation.calibration import expected_calibration_error
 from ecg_lightning.evaluation.uncertainty import Abstention
+from ecg_lightning.reports.canvas import COLOURS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Array = npt.NDArray[Any]
 
-DPI = 25.4 * 4
-"""Whole pixels to the millimetre keep an ECG paper's lines sharp and evenly spaced."""
-
 MOST_CLASSES = 12
 """A figure with more lines than these cannot be read."""
-
-# Okabe and Ito's colours are told apart by colour-blind readers too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 def roc_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
@@ -93,7 +84,9 @@ def reliability_figure(
         classes: names of the C classes.
         n_bins: of each class.
     """
-    figure = new_figure(4.2 * len(probabilities), 4.6, layout="constrained")
+    width = 0.75 + 3.9 * len(probabilities)
+    figure = new_figure(width, 4.6)
+    figure.subplots_adjust(left=0.65 / width, right=1 - 0.15 / width, bottom=0.12, top=0.88, wspace=0.08)
     panels = np.atleast_1d(figure.subplots(1, len(probabilities), sharey=True))
     for axes, (name, guesses_NC) in zip(panels, probabilities.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", linewidth=1)
@@ -132,24 +125,6 @@ def abstention_figure(abstentions: Mapping[str, Abstention], n_records: int) -> 
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     return figure
-
-
-def new_figure(width_inches: float, height_inches: float, **settings: Any) -> Figure:
-    """A white figure that can be drawn without a window."""
-    figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, facecolor="white", **settings)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a .png file, whole or not at all.
-
-    Raises:
-        UserError: the disk is full.
-    """
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_whole(path, content.getbuffer())
 
 
 def _is_rankable(targets_NC: Array) -> npt.NDArray[np.bool_]:

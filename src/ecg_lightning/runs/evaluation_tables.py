@@ -1,220 +1,319 @@
-"""The tables of `ecg-lightning evaluate` and `compare`."""
+"""Sections of `ecg-lightning evaluate` and `compare`, and of the tables that a run leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from heapq import nlargest
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ecg_lightning.evaluation import report
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.subgroups import MIN_POSITIVES, Subgroup
+from ecg_lightning.evaluation.subgroups import MIN_POSITIVES
 from ecg_lightning.evaluation.uncertainty import ALPHA
-from ecg_lightning.runs.console import fits
+from ecg_lightning.reports.section import Cell, Column, Section, Table
 from ecg_lightning.runs.ledger import LEDGER_FILE
 
+_HEADINGS = {name: name.upper() for name in ("auroc", "auprc", "f1", "ppv", "npv")}
+_RANKING = ("auroc", "auprc", "f1")
+_DECISIONS = ("sensitivity", "specificity", "ppv", "npv")
+_SURE = {"distance": "farthest from the thresholds", "agreement": "members agree most"}
 
-def print_evaluation(found: dict[str, Any], console: Console) -> None:
-    """The tables of `evaluate_run`."""
-    title = f"{found['run']}, {found['split']}"
-    with_intervals = _scores_table(found, title, _with_interval)
-    room = fits(with_intervals, console)
-    console.print(with_intervals if room else _scores_table(found, title, _value))
-    if not room:
-        console.print("the intervals need a wider terminal, or --json", style="dim", highlight=False)
-    too_good = "; on that fold itself they are too good" if found["split"] == "val" else ""
-    what = "the epoch, thresholds" if found["chose_epoch"] else "thresholds"
-    by = f"{what} (for F1), calibration and conformal sets from the validation fold{too_good}"
-    if found["calibration"].keys() == {"none"}:
-        by = "thresholds (for F1) of the checkpoint; no validation fold was predicted, so nothing is calibrated"
-    console.print(
-        f"N = {found['n_records']:,} records of {found['n_patients']:,} patients, task "
-        f"{found['task']}, label rule {found['label_rule']}; 95 % intervals by bootstrap of patients; {by}. Share "
-        "of positives: the AUPRC of a guess. Last rows: rules that say every class, or no "
-        "class, of every record" + ("; logistic regression on age and sex alone." if "age_and_sex" in found else "."),
-        style="dim",
-        highlight=False,
-    )
-    if absent := found["absent"]:
-        often = ", ".join(f"{name} {share:.1%}" for name, share in absent.items())
-        console.print(
-            f"too rare for some resamples, where macro means leave it out: {often}", style="dim", highlight=False
-        )
-    if chosen := found["chosen"]:
-        thresholds = ", ".join(f"{name} {value:.3f}" for name, value in [*chosen["thresholds"].items()][:_MOST_CLASSES])
-        console.print(f"temperature {chosen['temperature']:.3f}; thresholds after it: {thresholds}", highlight=False)
+
+def evaluation_sections(found: Mapping[str, Any]) -> list[Section]:
+    """Return the sections of `evaluations.evaluate_run`."""
+    sections = [
+        *score_sections(found, f"{found['run']}, {found['split']}"),
+        *([_thresholds_section(found)] if found["chosen"] else []),
+        calibration_section(found),
+        *([conformal_section(found)] if found["conformal"] else []),
+        abstention_section(found),
+        *([subgroup_section(found)] if "subgroups" in found else []),
+    ]
+    return [*sections, Section("remarks", "", notes=_remarks(found))]
+
+
+def score_sections(found: Mapping[str, Any], title: str) -> list[Section]:
+    """Return the scores of each class, and of rules that know nothing of the signal: two tables with the same rows.
+
+    Args:
+        found: `evaluation.report.Report` as plain values, and what `evaluation.cohort` adds.
+        title: of the first table.
+    """
+    rows = {name: [interval_of(scores[metric]) for metric in report.METRICS] for name, scores in _by_class(found)}
+    ranking: list[list[Cell]] = []
+    for name, intervals in rows.items():
+        positive = found["positives"].get(name)
+        share = None if positive is None else positive / found["n_records"]
+        ranking.append([name, positive, share, *intervals[: len(_RANKING)]])
+    n_classes = len(ranking)
+    for name, f1 in found["baselines"].items():  # constants, which rank nothing
+        ranking.append([name, None, None, 0.5, None, f1])
+    if floor := found.get("age_and_sex"):
+        known = [interval_of(floor[metric]) if metric in floor else None for metric in _RANKING]
+        ranking.append(["age and sex", None, None, *known])
+    key = Column("class", "class")
+    counts = (Column("positive", "positive", ",d"), Column("share", "positive_share", ".0%", optional=1))
+    return [
+        Section(
+            "scores",
+            title,
+            Table((key, *counts, *_score_columns(_RANKING)), ranking, rules=(n_classes,)),
+            legend=(
+                f"N = {found['n_records']:,} records of {found['n_patients']:,} patients. Brackets: 95 % interval, "
+                "bootstrap by patient. A random ranking has an AUROC of 0.5 and the share of positives as AUPRC. The "
+                "last rows predict every class or no class for every record"
+                + (", or use a logistic regression on age and sex alone." if floor else ".")
+            ),
+        ),
+        Section(
+            "decisions",
+            "Decisions at the thresholds",
+            Table(
+                (key, *_score_columns(_DECISIONS)),
+                [[name, *intervals[len(_RANKING) :]] for name, intervals in rows.items()],
+            ),
+        ),
+    ]
+
+
+def calibration_section(found: Mapping[str, Any]) -> Section:
+    """Return the calibration errors before and after each way of calibration."""
+    rows: list[list[Cell]] = []
     for name, errors in found["calibration"].items():
-        of_classes = errors["ece_by_class"]
-        worst = ", ".join(f"{one} {of_classes[one]:.3f}" for one in nlargest(_MOST_CLASSES, of_classes, of_classes.get))
-        console.print(
-            f"calibration {name}: ECE {errors['ece']:.4f} in 15 bins (most {worst}), "
-            f"Brier {_with_interval(Interval(*errors['brier']))}",
-            highlight=False,
-        )
+        of_classes = {one: error for one, error in errors["ece_by_class"].items() if error is not None}
+        worst = ", ".join(f"{one} {of_classes[one]:.3f}" for one in nlargest(2, of_classes, of_classes.__getitem__))
+        rows.append([name, errors["ece"], worst, interval_of(errors["brier"])])
+    columns = (
+        Column("calibration", "calibration"),
+        Column("ECE", "ece", ".4f"),
+        Column("largest ECE of a class", "largest_ece"),
+        Column("Brier score", "brier", ".4f"),
+    )
+    return Section(
+        "calibration", "Calibration", Table(columns, rows), legend="ECE: expected calibration error in 15 bins."
+    )
+
+
+def conformal_section(found: Mapping[str, Any]) -> Section:
+    """Return the measured coverage of the conformal sets."""
+    rows: list[list[Cell]] = []
+    n_rare = 0
     for name, one in found["conformal"].items():
         if one["n_positive"] < MIN_POSITIVES:
-            console.print(
-                f"conformal {name}: {one['n_positive']} positive records are too few to tell", highlight=False
-            )
+            n_rare += 1
             continue
-        console.print(
-            f"conformal {name}: covers {_share(one['positive'])} of {one['n_positive']:,} positive and "
-            f"{_share(one['negative'])} of negative records (promised {1 - ALPHA:.0%}, over validation folds), "
-            f"undecided on {_share(one['undecided'])}",
-            highlight=False,
+        shares = (interval_of(one[share]) for share in ("positive", "negative", "undecided"))
+        rows.append([name, one["n_positive"], *shares])
+    columns = (
+        Column("class", "class"),
+        Column("positive records", "n_positive", ",d"),
+        Column("positives covered", "positives_covered", ".1%"),
+        Column("negatives covered", "negatives_covered", ".1%"),
+        Column("undecided", "undecided", ".1%"),
+    )
+    few = f"{_counted(n_rare, 'class', 'classes')} with fewer than {MIN_POSITIVES} positive records: not shown."
+    return Section(
+        "conformal",
+        "Conformal sets",
+        Table(columns, rows) if rows else None,
+        notes=[few] if n_rare else [],
+        legend=f"Promised: {1 - ALPHA:.0%} of each, on average over validation folds." if rows else "",
+    )
+
+
+def abstention_section(found: Mapping[str, Any]) -> Section:
+    """Return the share of records with a wrong class, among the records that the model is surest of."""
+    curves = found["abstention"]
+    kept = next(iter(curves.values()))["kept"]
+    rows: list[list[Cell]] = [
+        [share, *(interval_of(one["wrong_records"][place]) for one in curves.values())]
+        for place, share in enumerate(kept)
+    ]
+    columns = (
+        Column("records kept", "kept", ".0%"),
+        *(Column(f"wrong, {_SURE[name]}", f"wrong_by_{name}", ".1%") for name in curves),
+    )
+    areas = "; ".join(
+        f"{_SURE[name]}: {value:.3f} [{low:.3f}, {high:.3f}]"
+        for name, (value, low, high) in ((name, interval_of(one["aurc"])) for name, one in curves.items())
+    )
+    at_random = interval_of(next(iter(curves.values()))["wrong_records"][0]).value
+    return Section(
+        "abstention",
+        "Records with a wrong class, among the surest",
+        Table(columns, rows),
+        legend=f"Area under this curve (AURC), {areas}; at random {at_random:.3f}.",
+    )
+
+
+def subgroup_section(found: Mapping[str, Any]) -> Section:
+    """Return the scores of groups of patients; groups without a class to score are counted."""
+    groups = found["subgroups"]
+    rows: list[list[Cell]] = []
+    for group in groups:
+        if not group["classes"]:
+            continue
+        f1, auroc, common = (_maybe(group[score]) for score in ("f1", "auroc", "auroc_common"))
+        rows.append([f"{group['by']}: {group['name']}", group["n_records"], common, auroc, f1])
+        rows[-1] += [", ".join(group["classes"]), ", ".join(group["common"])]
+    columns = (
+        Column("group", "group"),
+        Column("N", "n_records", ",d"),
+        Column("AUROC, common classes", "auroc_common", ".3f"),
+        Column("AUROC, all its classes", "auroc", ".3f"),
+        Column("F1, all its classes", "f1", ".3f", optional=1),
+        Column("its classes", "classes", optional=2),
+        Column("common classes", "common", optional=2),
+    )
+    n_empty = len(groups) - len(rows)
+    verb = "is" if n_empty == 1 else "are"
+    too_small = (
+        f"{_counted(n_empty, 'group', 'groups')} {verb} too small: no class has at least {MIN_POSITIVES} positive and "
+        f"{MIN_POSITIVES} other records there."
+    )
+    return Section(
+        "subgroups",
+        "Groups of patients",
+        Table(columns, rows) if rows else None,
+        notes=[too_small] if n_empty else [],
+        legend="Compare groups by the common classes: those that all groups of a kind can score." if rows else "",
+    )
+
+
+def interval_of(values: Sequence[float | None]) -> Interval:
+    """Return an interval of plain values, in which a figure that does not exist may be None."""
+    value, low, high = (math.nan if one is None else one for one in values)
+    return Interval(value, low, high)
+
+
+def comparison_sections(rows: Sequence[Mapping[str, Any]], split: str) -> list[Section]:
+    """Return the sections of `evaluations.compare_runs`."""
+    sections = [_metric_section(rows, split, metric, heading) for metric, heading in (("f1", "F1"), ("auroc", "AUROC"))]
+    return [*sections, Section("remarks", "", notes=_comparison_remarks(rows, split), legend=_how_to_read(rows))]
+
+
+def _metric_section(rows: Sequence[Mapping[str, Any]], split: str, metric: str, heading: str) -> Section:
+    any_seeds = any(len(row["runs"]) > 1 and not row["averaged"] for row in rows)
+    columns = [
+        Column("run", "run"),
+        *([Column("seeds", "seeds", "d")] if any_seeds else []),
+        Column(heading, metric, ".3f"),
+        *([Column("sd of seeds", f"{metric}_sd_of_seeds", ".3f")] if any_seeds else []),
+        Column("difference to the first", f"{metric}_difference", "+.3f"),
+        Column("verdict", f"{metric}_verdict"),
+    ]
+    cells: list[list[Cell]] = []
+    for row in rows:
+        seeds: list[Cell] = [len(row["runs"]), row[f"{metric}_sd"]] if any_seeds else []
+        change = row.get(f"{metric}_change")
+        name = f"average of the {len(row['runs'])} runs" if row["averaged"] else row["run"]
+        found: list[Cell] = [name, *seeds[:1], row[metric], *seeds[1:]]
+        verdict = row[f"{metric}_verdict"] if change else "reference"
+        cells.append([*found, change, verdict])
+    return Section(f"comparison_{metric}", f"Macro {heading}, {split}", Table(columns, cells))
+
+
+def _comparison_remarks(rows: Sequence[Mapping[str, Any]], split: str) -> list[str]:
+    notes = []
+    if len(rows) == 1:
+        notes.append("All runs are one recipe with different seeds, so there is nothing to compare them with.")
+    if any(row["f1_sd"] is not None and not row["covers_seeds"] for row in rows):
+        notes.append("Two seeds are too few for an interval over seeds: the intervals cover patients alone.")
+    if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
+        notes.append(f"The runs were made by different code, which can cause a difference: {'; '.join(codes)}")
+    notes += [
+        f"{row['run']}: one of {row['n_tried']} configurations that were tried. Its score on the fold that chose it "
+        "is too high."
+        for row in rows
+        if row["n_tried"] > 1 and not row["averaged"]
+    ]
+    if split == "val":
+        notes.append("The validation fold chose the thresholds and temperature: scores on that fold are too good.")
+    return notes
+
+
+def _how_to_read(rows: Sequence[Mapping[str, Any]]) -> str:
+    several = any(len(row["runs"]) > 1 and not row["averaged"] for row in rows)
+    parts = [
+        f"N = {rows[0]['n_records']:,} records. Thresholds and temperature come from each run's validation fold. "
+        "Brackets: 95 % interval, bootstrap by patient, of differences paired.",
+        "Verdict: better or worse if the interval of the difference does not hold 0.",
+        "Runs that differ in their seed alone are one row, their mean; from three seeds on its intervals cover seeds."
+        if several
+        else "With one run of a recipe, the intervals do not cover other seeds.",
+    ]
+    if any(row.get("shared") for row in rows):
+        parts.append("Where two rows share trainings, the difference is of these runs, over patients.")
+    return " ".join(parts)
+
+
+def _remarks(found: Mapping[str, Any]) -> list[str]:
+    notes = [f"Task {found['task']}, label rule {found['label_rule']}."]
+    if found["calibration"].keys() == {"none"}:
+        notes.append("The thresholds are the checkpoint's. No validation fold was predicted, so nothing is calibrated.")
+    else:
+        epoch = " It also chose the epoch." if found["chose_epoch"] else ""
+        too_good = " Scores on that fold are too good." if found["split"] == "val" else ""
+        notes.append(
+            f"The validation fold chose the thresholds, the calibration and the conformal sets.{epoch}{too_good}"
         )
+    if absent := found["absent"]:
+        often = ", ".join(f"{name} {share:.1%}" for name, share in absent.items())
+        notes.append(f"Too rare for some resamples, where the macro means leave the class out: {often}.")
     if found["chosen"] and not found["conformal"]:
-        console.print(
-            "no coverage of conformal sets, which are made of these very records: it needs others, as the split test",
-            highlight=False,
+        notes.append(
+            "Coverage is not reported, because the conformal sets were fitted on these records. Use --split test."
         )
-    for name, one in found["abstention"].items():
-        curve = ", ".join(
-            f"{kept:.0%} {_share(wrong)}" for kept, wrong in zip(one["kept"], one["wrong_records"], strict=True)
-        )
-        console.print(
-            f"records with a wrong class among the surest, {_SURE[name]}: {curve}; area under that curve (AURC) "
-            f"{_with_interval(Interval(*one['aurc']))}, at random {Interval(*one['wrong_records'][0]).value:.3f}",
-            highlight=False,
-        )
-    console.print(
-        f"one of {found['n_tried']} configurations that were tried: chosen among them, its score is too good on "
-        "the fold that chose it"
+    notes.append(
+        f"This is one of {found['n_tried']} configurations that were tried. Its score on the fold that chose it is too "
+        "good."
         if found["n_tried"] > 1
-        else "configurations tried: this one alone, unless n_tried should have said more",
-        highlight=False,
+        else "Configurations tried: 1 (set n_tried if you selected this run from several)."
     )
     if found["split"] == "test" and (times := found["times_test_scored"]) > 1:
-        console.print(
-            f"the test folds were scored {times} times with this checkpoint, or an average of it "
-            f"(checkpoints/{LEDGER_FILE}): what was chosen by such a score was chosen on them",
-            highlight=False,
-        )
-    if "subgroups" in found:
-        console.print(_subgroup_table([Subgroup(**group) for group in found["subgroups"]]))
-        console.print(
-            f"a class counts in a group with at least {MIN_POSITIVES} positive records and as many others there; "
-            "compare groups by the classes that are common to those of their kind",
-            style="dim",
-            highlight=False,
+        notes.append(
+            f"The test folds were scored {times} times with this checkpoint, or with an average that holds it "
+            f"(checkpoints/{LEDGER_FILE}). A choice by such a score is a choice on the test folds."
         )
     if reason := found.get("left_out"):
-        console.print(
-            f"without subgroups, and without what age and sex alone say: {reason}; name its PTB-XL folder with --root",
-            style="dim",
-            highlight=False,
+        notes.append(
+            f"Groups of patients and the age-and-sex baseline are left out: {reason}. Name the PTB-XL folder with "
+            "--root."
         )
+    return notes
 
 
-def _scores_table(found: dict[str, Any], title: str, cell: Callable[[Interval], str]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for heading in ("class", "positive", *(name.upper() if name in _SHORT else name for name in report.METRICS)):
-        table.add_column(heading, justify="left" if heading == "class" else "right", overflow="fold")
-    for name, scores in found["scores"].items():
-        positive = found["positives"].get(name)
-        share = "" if positive is None else f"{positive:,} ({positive / found['n_records']:.0%})"
-        table.add_row(name, share, *(cell(Interval(*scores[metric])) for metric in report.METRICS))
-    table.add_section()
-    for name, f1 in found["baselines"].items():  # constants, which rank nothing
-        table.add_row(name, "", *({"f1": f"{f1:.3f}", "auroc": "0.500"}.get(metric, "–") for metric in report.METRICS))
-    if floor := found.get("age_and_sex"):
-        cells = (cell(Interval(*floor[metric])) if metric in floor else "–" for metric in report.METRICS)
-        table.add_row("age and sex", "", *cells)
-    return table
-
-
-def print_comparison(rows: Sequence[dict[str, Any]], split: str, console: Console) -> None:
-    """The table of `compare_runs`."""
-    table = Table()
-    for heading in ("run", f"{split} F1", "Δ F1", "", "AUROC", "Δ AUROC", ""):
-        table.add_column(heading, min_width=8 if heading == "run" else None, overflow="fold")
-    any_shared = any(row.get("shared") for row in rows)
-    several = any(len(row["runs"]) > 1 and not row["averaged"] for row in rows)
-    for row in rows:
-        cells = []
-        for metric in ("f1", "auroc"):
-            spread = f" ±{row[f'{metric}_sd']:.3f}" if row["covers_seeds"] else ""
-            cells.append(_with_interval(row[metric]) + spread)
-            change = row.get(f"{metric}_change")
-            cells += [_signed(change), row[f"{metric}_verdict"]] if change else ["–", ""]
-        more = len(row["runs"]) - 1
-        seeds = f"{row['run']} and {more} more seed{'s' if more > 1 else ''}" if more else row["run"]
-        table.add_row(f"average of the {more + 1} runs" if row["averaged"] else seeds, *cells)
-    console.print(table)
-    for row in rows:
-        if row["f1_sd"] is not None and not row["covers_seeds"]:
-            console.print(
-                f"{row['run']}: spread over {len(row['runs'])} seeds (standard deviation): F1 {row['f1_sd']:.3f}, "
-                f"AUROC {row['auroc_sd']:.3f}, not in the intervals",
-                highlight=False,
-            )
-    if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
-        console.print(
-            f"made by different code, which a difference may come from, too: {'; '.join(codes)}", highlight=False
-        )
-    for row in rows:
-        if row["n_tried"] > 1 and not row["averaged"]:
-            console.print(
-                f"{row['run']}: one of {row['n_tried']} configurations that were tried; the fold that chose it scores "
-                "it too high",
-                highlight=False,
-            )
-    too_good = "; on that fold itself scores are too good" if split == "val" else ""
-    console.print(
-        f"N = {rows[0]['n_records']:,} records. Macro means; thresholds and temperature of each run's validation "
-        f"fold{too_good}. "
-        "Δ: to the first run, paired bootstrap by patient, 95 %: better or worse where the interval leaves 0 out."
-        + (
-            " Runs that differ in their seed alone are one row: their mean and, from three runs on, ± the standard "
-            "deviation between them; then its interval covers seeds, too."
-            if several
-            else " Of one run a recipe the intervals say nothing of other seeds."
-        )
-        + (" Where two rows share trainings, the difference is of these runs, over patients." if any_shared else ""),
-        style="dim",
-        highlight=False,
+def _thresholds_section(found: Mapping[str, Any]) -> Section:
+    chosen = found["chosen"]
+    rows: list[list[Cell]] = [
+        [name, threshold, *chosen["conformal"].get(name, (None, None))]
+        for name, threshold in chosen["thresholds"].items()
+    ]
+    columns = (
+        Column("class", "class"),
+        Column("threshold", "threshold", ".3f"),
+        Column("plausibly present from", "present_from", ".3f"),
+        Column("plausibly absent up to", "absent_up_to", ".3f"),
+    )
+    return Section(
+        "thresholds",
+        f"Chosen on the validation fold, for probabilities after temperature {chosen['temperature']:.3f}",
+        Table(columns, rows),
     )
 
 
-def _subgroup_table(groups: Sequence[Subgroup]) -> Table:
-    table = Table()
-    for heading in ("by", "group", "N", "classes", "F1", "AUROC", "common", "AUROC of these"):
-        table.add_column(heading, justify="left" if heading in ("by", "group", "classes", "common") else "right")
-    for group in groups:
-        f1, auroc, auroc_common = (
-            _with_interval(Interval(*score)) if score else "–" for score in (group.f1, group.auroc, group.auroc_common)
-        )
-        classes, common = (", ".join(names) or "–" for names in (group.classes, group.common))
-        table.add_row(group.by, group.name, f"{group.n_records:,}", classes, f1, auroc, common, auroc_common)
-    return table
+def _score_columns(metrics: Sequence[str]) -> list[Column]:
+    return [Column(_HEADINGS.get(name, name), name, ".3f") for name in metrics]
 
 
-def _with_interval(score: Interval) -> str:
-    if score.value != score.value:  # nothing to count
-        return "–"
-    return f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]"
+def _by_class(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return list(found["scores"].items())
 
 
-def _share(interval: Sequence[float]) -> str:
-    """Of records, in per cent."""
-    value, low, high = (100 * one for one in interval)
-    return "none" if value != value else f"{value:.1f} % [{low:.0f} %, {high:.0f} %]"
+def _maybe(values: Sequence[float | None] | None) -> Cell:
+    return None if values is None else interval_of(values)
 
 
-def _value(score: Interval) -> str:
-    return "–" if score.value != score.value else f"{score.value:.3f}"
-
-
-def _signed(change: Interval) -> str:
-    if change.value != change.value:
-        return "–"
-    return f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
-
-
-_MOST_CLASSES = 6
-"""A task may have 71."""
-_SURE = {"distance": "farthest from the thresholds", "agreement": "where the members agree most"}
-_SHORT = ("auroc", "auprc", "f1", "ppv", "npv")
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"

@@ -1,4 +1,4 @@
-"""Figures for TensorBoard: an ECG on paper with its prediction, and ROC and precision-recall curves.
+"""Figures of a split: ECGs on paper with their prediction, curves, and decisions by class.
 
 They are drawn without pyplot, which would keep every figure of a long run open.
 """
@@ -13,7 +13,13 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.runs.curves import DPI, named, new_figure, pr_figure, rankable, reliability_figure, roc_figure
+from ecg_lightning.evaluation import report
+from ecg_lightning.evaluation.decisions import decide
+from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.reports.canvas import DPI, new_figure
+from ecg_lightning.reports.figure_files import pixels
+from ecg_lightning.runs.confusion import confusion_figure
+from ecg_lightning.runs.curves import named, pr_figure, rankable, reliability_figure, roc_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,68 +88,75 @@ def ecg_figure(
     return figure
 
 
-def log_figures(
-    writer: SummaryWriter,
-    step: int,
+def draw_split(
     phase: str,
-    *,
-    signal_of: Callable[[int], Array],
-    sampling_rate: int,
-    classes: Sequence[str],
-    probabilities_NC: Array,
-    targets_NC: Array,
+    val: Predictions | None,
+    split: Predictions,
     thresholds_C: Array,
-    calibrated: Mapping[str, Array],
-) -> None:
-    """Write the figures of one evaluation to TensorBoard.
-
-    Tags: `PHASE/ecg/first`, `PHASE/ecg/correct` (the first record that is right and not merely normal) and
-    `PHASE/ecg/error` (the most confident one), the latter two where there is such a record; `PHASE/roc`;
-    `PHASE/pr`; `PHASE/reliability` where something was calibrated; and `PHASE/pr_curve/CLASS` for each class that has
-    positive and negative records.
+    *,
+    signal_of: Callable[[int], Array] | None,
+    sampling_rate: int,
+    always_first: bool = True,
+) -> dict[str, Figure]:
+    """Draw the figures of one split, with the calibration and the thresholds of the validation fold.
 
     Args:
-        writer: of the run's event file.
-        step: global step.
-        phase: for example "val" or "test".
-        signal_of: gives record i's (12, T) signals in mV; asked only for the records shown.
+        phase: name of the split in the titles, for example "val" or "test".
+        val: predictions of the validation fold; None where it was not predicted.
+        split: predictions of the split.
+        thresholds_C: (C,) decision thresholds, see `decisions.decide`.
+        signal_of: gives record i's (12, T) signals in mV; asked only for the records shown. None draws no ECG.
         sampling_rate: Hz.
-        classes: names of the C classes.
-        probabilities_NC: (N, C) probabilities.
-        targets_NC: (N, C) 0 or 1.
-        thresholds_C: (C,) decision thresholds.
-        calibrated: (N, C) probabilities by the name of their calibration, see `report.calibrated`; or none.
+        always_first: whether to draw the first record where there are better examples.
+
+    Returns:
+        Figures by tag: `ecg/correct` (the first record that is right and not merely normal), `ecg/error` (the most
+        confident one) and `ecg/first`, where there are such records; `roc`, `pr`, `confusion`; and `reliability` where
+        there are records.
     """
-    for tag, (index, title) in _examples(probabilities_NC, targets_NC, thresholds_C, classes).items():
-        figure = ecg_figure(
+    decided, targets_NC, classes = decide(val, split, thresholds_C), split.targets_NC, split.classes
+    probabilities_NC = decided.probabilities_NC
+    figures: dict[str, Figure] = {}
+    examples = _examples(probabilities_NC, targets_NC, decided.thresholds_C, classes) if signal_of else {}
+    for tag, (index, title) in examples.items():
+        assert signal_of is not None
+        if tag == "first" and not always_first and len(examples) > 1:
+            continue
+        figures[f"ecg/{tag}"] = ecg_figure(
             signal_of(index),
             sampling_rate,
             classes,
             probabilities_NC[index],
             targets_NC[index],
-            thresholds_C,
+            decided.thresholds_C,
             title=f"{phase}: {title}",
         )
-        _add(writer, f"{phase}/ecg/{tag}", figure, step)
-    _add(writer, f"{phase}/roc", roc_figure(probabilities_NC, targets_NC, classes), step)
-    _add(writer, f"{phase}/pr", pr_figure(probabilities_NC, targets_NC, classes), step)
-    if calibrated:
-        _add(writer, f"{phase}/reliability", reliability_figure(calibrated, targets_NC, classes), step)
-    for name, _, scores, labels in rankable(probabilities_NC, targets_NC, classes):
-        tag = f"{phase}/pr_curve/{name}"
-        writer.add_pr_curve(tag, labels.numpy(), scores.numpy(), step)
+    figures["roc"] = roc_figure(probabilities_NC, targets_NC, classes)
+    figures["pr"] = pr_figure(probabilities_NC, targets_NC, classes)
+    if len(targets_NC):
+        figures["reliability"] = reliability_figure(report.calibrated(val, split), targets_NC, classes)
+        figures["confusion"] = confusion_figure(decided.decisions, targets_NC, classes)
+    return figures
 
 
-def render(figure: Figure) -> npt.NDArray[np.uint8]:
-    """The figure's pixels, (height, width, 4), RGBA."""
-    canvas: Any = figure.canvas
-    canvas.draw()
-    return np.array(canvas.buffer_rgba(), dtype=np.uint8)
+def log_figures(writer: SummaryWriter, step: int, phase: str, figures: Mapping[str, Figure]) -> None:
+    """Write the figures of one split to TensorBoard, under `PHASE/TAG`.
+
+    Args:
+        writer: of the run's event file.
+        step: global step.
+        phase: for example "val" or "test".
+        figures: see `draw_split`.
+    """
+    for tag, figure in figures.items():
+        # Not `add_figure`, which goes through pyplot.
+        writer.add_image(f"{phase}/{tag}", pixels(figure)[..., :3], step, dataformats="HWC")
 
 
-def _add(writer: SummaryWriter, tag: str, figure: Figure, step: int) -> None:
-    # Not `add_figure`, which goes through pyplot.
-    writer.add_image(tag, render(figure)[..., :3], step, dataformats="HWC")
+def log_pr_curves(writer: SummaryWriter, step: int, phase: str, split: Predictions) -> None:
+    """Write `PHASE/pr_curve/CLASS` for each class that has positive and negative records."""
+    for name, _, scores, labels in rankable(split.probabilities(), split.targets_NC, split.classes):
+        writer.add_pr_curve(f"{phase}/pr_curve/{name}", labels.numpy(), scores.numpy(), step)
 
 
 def _draw_paper(axes: Axes) -> None:

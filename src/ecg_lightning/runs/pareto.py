@@ -1,4 +1,4 @@
-"""The Pareto plot: macro F1 against latency and against size, a line for each hardware."""
+"""The Pareto plot: macro F1 against time and against size, with intervals and the front of each hardware."""
 
 from __future__ import annotations
 
@@ -6,45 +6,141 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ecg_lightning.runs.curves import COLOURS, new_figure, save_figure
-from ecg_lightning.runs.variants import PARETO_FILE, variant_name, variant_rows
+from ecg_lightning.reports.canvas import COLOURS, DPI, new_figure
+from ecg_lightning.reports.figure_files import pixels, write_figure
+from ecg_lightning.runs.variants import PARETO_FILE, variant_name, variant_rows, without_repeats
 
-_AXES = (("ms", "ms a record (batch 1, one thread)"), ("megabytes", "MB on disk"))
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = ("png", "svg", "pdf")
+_AXES = (("ms", "time per record (ms; median, batch 1, one thread)"), ("megabytes", "size on disk (MB)"))
+_MARKERS = "os^DvPX<>ph*"
+_LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+_STEPS = ((1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 4.0, 5.0, 6.0, 7.0, 8.5))
 
 
 def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Two panels of the variants, the best ones joined.
+    """Draw the variants in two panels: a colour for each model and hardware, a marker for each compression.
+
+    Equal checkpoints are one point. A bar is the 95 % interval of the difference to the uncompressed model, around the
+    variant's macro F1. An open marker is a model that runs in bfloat16: the same file, so the panel of sizes leaves it
+    out.
 
     Args:
         rows: from `variants.variant_rows`.
     """
-    figure = new_figure(12, 5.5, layout="constrained")
-    rows = _at_one_speed(rows)
-    groups = sorted({(row["model"], row["hardware"]) for row in rows})
-    for axes, (name, label) in zip(figure.subplots(1, 2, sharey=True), _AXES, strict=True):
-        for colour, group in zip(COLOURS * (len(groups) // len(COLOURS) + 1), groups, strict=False):
-            points = [row for row in rows if (row["model"], row["hardware"]) == group and row[name] is not None]
-            axes.scatter([row[name] for row in points], [row["f1"] for row in points], color=colour, s=26, zorder=3)
-            front = pareto_front([(row[name], row["f1"]) for row in points])
-            axes.plot(
-                *zip(*front, strict=True), color=colour, lw=1, alpha=0.6, label=" · ".join(group)
-            ) if front else None
-            for row in points:
-                axes.annotate(
-                    variant_name(row), (row[name], row["f1"]), xytext=(4, 4), textcoords="offset points", fontsize=7
-                )
-        axes.set(xscale="log", xlabel=label)
+    rows = without_repeats(_at_one_speed(rows))
+    models = sorted({(row["model"], row["hardware"]) for row in rows})
+    hardware = sorted({row["hardware"] for row in rows})
+    kinds = sorted({variant_name(row) for row in rows}, key=lambda kind: (kind != "uncompressed", kind))
+    colour_of = {model: COLOURS[number % len(COLOURS)] for number, model in enumerate(models)}
+    marker_of = {kind: _MARKERS[number % len(_MARKERS)] for number, kind in enumerate(kinds)}
+    keys = _keys(colour_of, marker_of, hardware, any(_in_bf16(row) for row in rows))
+    n_key_lines = -(-len(keys) // 4)
+    height = 4.9 + 0.24 * n_key_lines
+    figure = new_figure(11, height)
+    figure.set_dpi(2 * DPI)
+    figure.subplots_adjust(
+        left=0.07, right=0.97, top=1 - 0.45 / height, bottom=(0.75 + 0.24 * n_key_lines) / height, wspace=0.07
+    )
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (name, label) in zip(panels, _AXES, strict=True):
+        shown = [row for row in rows if row[name] and not (name == "megabytes" and _in_bf16(row))]
+        for row in shown:
+            colour = colour_of[row["model"], row["hardware"]]
+            axes.errorbar(
+                row[name],
+                row["f1"],
+                yerr=_bar(row),
+                marker=marker_of[variant_name(row)],
+                color=colour,
+                markerfacecolor="white" if _in_bf16(row) else colour,
+                markersize=7,
+                elinewidth=1,
+                capsize=2.5,
+                zorder=3,
+            )
+        for line, one in zip(_LINES, hardware, strict=False):
+            front = pareto_front([(row[name], row["f1"]) for row in shown if row["hardware"] == one])
+            if len(front) > 1:
+                axes.step(*zip(*front, strict=True), where="post", color="0.45", lw=1.1, linestyle=line, zorder=2)
+        _scale(axes, [row[name] for row in shown])
+        axes.set_xlabel(label)
         axes.grid(color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_ylabel("macro F1 on the test fold (thresholds of the validation fold)") if name == "ms" else None
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    panels[0].set_ylabel("macro F1, test fold")
+    counts = ", ".join(f"{n:,}" for n in sorted({row["n_test"] for row in rows}))
+    figure.suptitle(
+        f"Score against time and size, N = {counts} test records; bars: 95 % interval of the change to uncompressed",
+        fontsize=11,
+        y=1 - 0.2 / height,
+        va="center",
+    )
+    figure.legend(handles=keys, loc="lower center", ncols=min(4, len(keys)), frameon=False, fontsize=9)
     return figure
+
+
+def _keys(
+    colour_of: Mapping[tuple[str, str], str], marker_of: Mapping[str, str], hardware: Sequence[str], any_bf16: bool
+) -> list[Line2D]:
+    """Return the legend: what colours, markers and lines stand for."""
+
+    def dot(label: str, **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", markersize=7, label=label, **style)
+
+    one_hardware = len(hardware) == 1
+    found = [
+        Line2D([], [], color=colour, lw=5, label=model[0] if one_hardware else " · ".join(model))
+        for model, colour in colour_of.items()
+    ]
+    found += [dot(kind, marker=marker, color="0.25") for kind, marker in marker_of.items()]
+    if any_bf16:
+        found.append(dot("open: in bfloat16", marker="o", color="0.25", markerfacecolor="white"))
+    for line, one in zip(_LINES, hardware, strict=False):
+        label = "Pareto front" if one_hardware else f"Pareto front, {one}"
+        found.append(Line2D([], [], color="0.45", lw=1.1, linestyle=line, label=label))
+    return found
+
+
+def _in_bf16(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is another one's file, run in bfloat16."""
+    return bool(row["precision"] == "bf16")
+
+
+def _bar(row: Mapping[str, Any]) -> list[list[float]] | None:
+    """Return how far the interval of the difference reaches below and above, as errorbar wants it."""
+    change, low, high = row["f1_change"], row["f1_low"], row["f1_high"]
+    if change is None or low is None or high is None:
+        return None
+    return [[max(0.0, change - low)], [max(0.0, high - change)]]
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """Set a logarithmic axis with plain numbers as ticks."""
+    axes.set_xscale("log")
+    if not values:
+        return
+    least, most = min(values) / 1.25, max(values) * 1.25
+    axes.set_xlim(least, most)
+    decades = range(int(np.floor(np.log10(least))), int(np.ceil(np.log10(most))) + 1)
+    found: list[float] = []
+    for steps in _STEPS:
+        found = [step * 10.0**decade for decade in decades for step in steps if least <= step * 10.0**decade <= most]
+        if len(found) >= 3:
+            break
+    axes.xaxis.set_major_locator(FixedLocator(found if len(found) > 1 else sorted({min(values), max(values)})))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
 def _at_one_speed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -66,7 +162,7 @@ def _at_one_speed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other one beats in both: less cost, more F1; by rising cost."""
+    """Return the points that no other one beats in both, less cost and more F1, by rising cost."""
     front: list[tuple[float, float]] = []
     for cost, f1 in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or f1 > front[-1][1]:
@@ -75,15 +171,24 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def write_pareto(result: Mapping[str, Any], folder: Path, loggers: Sequence[Logger]) -> str:
-    """Write `pareto.png` of one run, and the same in TensorBoard; return the file's name.
+    """Write the plot of one run, also to TensorBoard, and return the name of the PNG.
 
     Raises:
         UserError: the disk is full.
     """
     figure = pareto_figure(variant_rows(result))
-    save_figure(figure, folder / PARETO_FILE)
+    save_pareto(figure, folder)
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure("pareto", figure)
+            logger.experiment.add_image("pareto", pixels(figure)[..., :3], dataformats="HWC")
             logger.finalize("success")
     return PARETO_FILE
+
+
+def save_pareto(figure: Figure, folder: Path) -> None:
+    """Write `pareto.png`, `pareto.svg` and `pareto.pdf`.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    write_figure(figure, folder / Path(PARETO_FILE).stem, FORMATS)

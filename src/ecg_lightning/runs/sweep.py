@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import shlex
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -25,18 +21,19 @@ from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError, fail
 from ecg_lightning.finished import holds_sweep
 from ecg_lightning.hydra_files import put_off
+from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.run_lock import check_entries
+from ecg_lightning.runs import handin
 from ecg_lightning.runs.console import make_console
-from ecg_lightning.runs.recipes import n_tried
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_config, read_result
-from ecg_lightning.runs.tables import collect, print_table, run_row, write_csv
+from ecg_lightning.runs.next_steps import alike, print_next
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
+from ecg_lightning.runs.tables import collect, ranking_section, run_row, write_csv
 from ecg_lightning.runs.variants import (
-    PARETO_FILE,
     RUNTIME_COLUMNS,
     VARIANT_COLUMNS,
-    print_variants,
     runtime_rows,
     variant_rows,
+    variants_section,
     without_repeats,
 )
 
@@ -187,23 +184,25 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
 def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Print the ranked table of a sweep and what to do next, and write what its compressions measured."""
     console = make_console()
-    print_table(rows, console, f"{folder}/{SWEEP_TABLE}")
+    print_section(ranking_section(rows, f"{folder}/{SWEEP_TABLE}"), console)
     figure = report_variants(folder, console)
     if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
         from torch.utils.tensorboard import SummaryWriter
 
         with SummaryWriter(folder / "tensorboard") as writer:
             writer.add_figure("pareto", figure)
-    best = next((row for row in rows if row["status"] == "ok" and row["score"] is not None), None)
-    _print_next(console, folder, folder / best["run"] if best else None)
+    done = [row for row in rows if row["status"] == "ok" and row["score"] is not None]
+    best = folder / done[0]["run"] if done else None
+    handin.leave_sweep(rows, folder, best)
+    print_next(console, folder, best, [folder / row["run"] for row in done if alike(row, done[0])])
 
 
 def report_run(folder: Path) -> None:
     """Print one run's scores and what to do next."""
     console = make_console()
     if report_variants(folder, console) is None:
-        print_table([run_row(folder, folder.parent)], console, str(folder))
-    _print_next(console, folder, folder)
+        print_section(ranking_section([run_row(folder, folder.parent)], str(folder)), console)
+    print_next(console, folder, folder)
 
 
 def report_variants(folder: Path, console: Console) -> Figure | None:
@@ -220,98 +219,17 @@ def report_variants(folder: Path, console: Console) -> Figure | None:
     rows = [row for run, result in runs.items() for row in variant_rows(result, run)]
     if not rows:
         return None
-    from ecg_lightning.runs.curves import save_figure  # matplotlib: only where there is something to draw
-    from ecg_lightning.runs.pareto import pareto_figure
+    from ecg_lightning.runs.pareto import (
+        pareto_figure,
+        save_pareto,
+    )  # matplotlib: only where there is something to draw
 
     write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
     timed = [row for run, result in runs.items() for row in runtime_rows(result, run)]
     write_csv(timed, folder / "runtimes.csv", RUNTIME_COLUMNS)
     figure = pareto_figure(rows)
-    save_figure(figure, folder / PARETO_FILE)
-    console.print(f"{folder}/variants.csv", style="italic", highlight=False, markup=False, soft_wrap=True)
-    print_variants(without_repeats(rows), console)
+    save_pareto(figure, folder)
+    if "." not in runs:  # a sweep: a run has written its own
+        handin.leave_variants(without_repeats(rows), folder)
+    print_section(variants_section(without_repeats(rows), f"{folder}/variants.csv"), console)
     return figure
-
-
-def _print_next(console: Console, folder: Path, best: Path | None) -> None:
-    """Commands that run as printed."""
-    commands = []
-    if any(folder.rglob("events.out.tfevents.*")):
-        commands.append(f"{_executable('tensorboard')} --logdir {shlex.quote(str(folder))}")
-    if best is not None:
-        result = read_result(best)
-        commands += _next_on_all_folds(best, result)
-        commands += [*_next_with_checkpoint(best, result), *_next_with_files(best, result)]
-    if commands:
-        console.print("Next", style="bold", highlight=False)
-    for command in commands:
-        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _next_on_all_folds(best: Path, result: dict[str, Any]) -> list[str]:
-    """Train the recipe of a cross-validation once, on all training folds, as a search trained its trials."""
-    config = read_config(best)
-    if not config.get("cross_validation"):
-        return []
-    ways = [f"{name}={config[name]}" for name in ("monitor", "scored_epoch")]
-    if (config.get("callbacks") or {}).get("early_stopping") is None:
-        ways.append("callbacks.early_stopping=null")
-    # Fold 10 is scored where the command line says so, or by a training after it.
-    settings = {key_of(part): part for part in (*ways, "test=false", f"n_tried={n_tried(best)}", *result["overrides"])}
-    for name in ("hparams_search", "ckpt_path", "paths.output_dir"):
-        settings.pop(name, None)
-    settings["cross_validation"] = "cross_validation=null"  # an experiment may set it
-    return [" ".join([_program("train"), *map(shlex.quote, settings.values())])]
-
-
-def _next_with_checkpoint(best: Path, result: dict[str, Any]) -> list[str]:
-    """Evaluate the checkpoint, and compress it."""
-    checkpoint = best / "checkpoints" / "best.ckpt"
-    if not checkpoint.is_file():
-        return []
-    data = [
-        shlex.quote(part)
-        for part in result["overrides"]
-        if part.startswith(("data=", "data.", "+data.", "++data.", "experiment=", "hardware"))
-    ]
-    named = shlex.quote(override("ckpt_path", str(checkpoint)))
-    hardware = [part for part in data if part.startswith("hardware")]
-    return [
-        " ".join([_program("train"), "train=false", named, *data]),
-        " ".join([_program("compress"), named, "compression=prune_qat", *hardware]),
-    ]
-
-
-def _next_with_files(best: Path, result: dict[str, Any]) -> list[str]:
-    """Measure the deployed files again."""
-    if not (best / PARETO_FILE).is_file():
-        return []
-    files = [path for path in result["artifacts"].values() if path.endswith((".onnx", ".xml"))]
-    return [" ".join([_executable("ecg-lightning"), "benchmark", *(shlex.quote(str(best / path)) for path in files)])]
-
-
-def override(key: str, value: str) -> str:
-    """`key=value` for Hydra's command line, in Hydra's own quotes where the value needs them."""
-    if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
-        return f"{key}={value}"
-    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
-
-
-def key_of(setting: str) -> str:
-    """The key of an override of Hydra's command line, whatever it does to it: `+key=…`, `~key`."""
-    return setting.lstrip("+~").partition("=")[0]
-
-
-def _program(main: str) -> str:
-    """How a main is started as this program was, so that the printed command works."""
-    if not sys.argv[0].endswith(".py"):
-        return f"{_executable('ecg-lightning')} {main}"
-    return f"{_executable('python')} {shlex.quote(str(Path(sys.argv[0]).with_name(f'{main}.py')))}"
-
-
-def _executable(name: str) -> str:
-    """A program of this environment, as it must be typed here: by its path where the environment is not active."""
-    own = Path(sys.executable).with_name(name)
-    if shutil.which(name) == str(own) or not own.exists():
-        return name
-    return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))

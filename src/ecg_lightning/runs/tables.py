@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ecg_lightning.disk import write_whole
-from ecg_lightning.runs.console import fits
+from ecg_lightning.reports.section import Cell, Column, Section, Spread, Table
 from ecg_lightning.runs.equality import has_effect
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, clock, is_figure, read_result
 
@@ -77,8 +74,14 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]
     write_whole(path, table.getvalue())
 
 
-def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) -> None:
-    """The ranked table, and a line for each remark; runs that differ in their seed alone become a row of mean ± sd."""
+def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: bool = False) -> Section:
+    """Return the ranked table with a remark for each row; runs that differ in their seed alone become a mean ± sd.
+
+    Args:
+        rows: from `collect`.
+        title: of the table.
+        with_figure: whether to draw the scores.
+    """
     shown = [name for name in _CHOICES[1:] if len({row[name] for row in rows}) > 1]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
@@ -87,45 +90,37 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str) ->
         groups.setdefault((*(row[name] for name in _CHOICES), overrides, row["status"]), []).append(row)
     varying = {part for key in groups for part in key[-2]} - set.intersection(*({*key[-2]} for key in groups))
     ranked = sorted(groups.values(), key=_best_first)
-
-    names = ["model", *shown, *(["overrides"] if varying else [])]
-    described = [
-        [*(str(members[0][name]) for name in ("model", *shown)), *_own(members, varying)] for members in ranked
+    columns = [
+        Column("#", "rank", "d"),
+        *(Column(name, name) for name in ("model", *shown)),
+        *([Column("overrides", "overrides")] if varying else []),
+        *([Column("seeds", "seeds", "d", optional=4)] if len(groups) < len(rows) else []),
     ]
-    for columns in _COLUMNS:  # as many as the terminal has room for
-        table = _table(names, described, columns, ranked)
-        if fits(table, console):
-            break
-    console.print(title, style="italic", highlight=False, markup=False, soft_wrap=True)
-    console.print(table)
+    cells: list[list[Cell]] = []
     for rank, members in enumerate(ranked, start=1):
-        if remark := _remark(members, named=len(rows) > 1):
-            console.print(f"#{rank} {members[0]['model']}: {remark}", highlight=False, markup=False)
+        own = "\n".join(part for part in members[0]["overrides"].split(" ") if part in varying)
+        named: list[Cell] = [rank, *(str(members[0][name]) for name in ("model", *shown)), *([own] if varying else [])]
+        seeds: list[Cell] = [len(members)] if len(groups) < len(rows) else []
+        scores = [_spread([row[column.name] for row in members]) for column in _SCORES]
+        cells.append([*named, *seeds, *scores, _duration([row["fit_s"] for row in members])])
+    remarks = [
+        f"#{rank} {members[0]['model']}: {remark}"
+        for rank, members in enumerate(ranked, start=1)
+        if (remark := _remark(members, named=len(rows) > 1))
+    ]
     n_tried = len({key[:-1] for key in groups if key[-1] not in ("planned", "running")})  # whatever became of them
     tried = f" {n_tried} configurations were tried." if n_tried > 1 else ""
-    console.print(_caption(rows) + tried, style="dim", highlight=False, markup=False)
+    table = Table([*columns, *_SCORES, Column("fit", "fit_time", "s", optional=2)], cells)
+    figure = None
+    if with_figure:
+        from ecg_lightning.runs.ranking_figure import (
+            ranking_figure,
+        )  # matplotlib: only where there is something to draw
 
-
-def _own(members: Sequence[dict[str, Any]], varying: set[str]) -> list[str]:
-    """The overrides that tell these runs from the others, one a line."""
-    return ["\n".join(part for part in members[0]["overrides"].split(" ") if part in varying)] if varying else []
-
-
-def _table(
-    names: Sequence[str],
-    described: Sequence[Sequence[str]],
-    columns: Mapping[str, str],
-    ranked: Sequence[Sequence[dict[str, Any]]],
-) -> Table:
-    table = Table()
-    for heading in ("#", *names):
-        table.add_column(heading, overflow="fold" if heading == "overrides" else "ellipsis")
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for rank, (cells, members) in enumerate(zip(described, ranked, strict=True), start=1):
-        values = [_FORMATS.get(name, _mean_sd)([row[name] for row in members]) for name in columns.values()]
-        table.add_row(str(rank), *cells, *values)
-    return table
+        n_named = len(columns) - (2 if len(groups) < len(rows) else 1)
+        labels = ["#" + " ".join(str(cell) for cell in row[: n_named + 1]).replace("\n", " ") for row in cells]
+        figure = ranking_figure(labels, ranked)
+    return Section("ranking", title, table, notes=remarks, legend=_caption(rows) + tried, figure=figure)
 
 
 def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
@@ -178,9 +173,9 @@ def _caption(rows: Sequence[dict[str, Any]]) -> str:
     )
     data = ", ".join(sorted({str(row["data"]) for row in rows}))
     return (
-        f"data {data}{': ' * bool(counts)}{counts}. F1 is macro F1 at threshold 0.5; tuned: thresholds chosen on the "
-        "validation fold. "
-        "val: of the scored checkpoint, which was chosen by it unless scored_epoch=last."
+        f"Data {data}{': ' * bool(counts)}{counts}. F1: macro, at the threshold 0.5. Tuned: at thresholds that the "
+        "validation fold chose. Validation scores are optimistic: they also selected the epoch (unless "
+        "scored_epoch=last)."
     )
 
 
@@ -189,19 +184,15 @@ def _best_first(members: Sequence[dict[str, Any]]) -> tuple[bool, float]:
     return (not scores, -mean(scores) if scores else 0.0)
 
 
-def _mean_sd(values: Sequence[float | None], digits: int = 3) -> str:
+def _spread(values: Sequence[float | None]) -> Spread | None:
+    """Return mean and standard deviation of the seeds that have a value."""
     known = [value for value in values if value is not None]
-    if not known:
-        return "–"
-    text = f"{mean(known):.{digits}f}"
-    return f"{text} ± {stdev(known):.{digits}f}" if len(known) > 1 else text
+    return Spread(mean(known), stdev(known) if len(known) > 1 else None) if known else None
 
 
-def _duration(seconds: Sequence[float | None]) -> str:
+def _duration(seconds: Sequence[float | None]) -> str | None:
     known = [value for value in seconds if value is not None]
-    if not known:
-        return "–"
-    return clock(mean(known))
+    return clock(mean(known)) if known else None
 
 
 def _remark(members: Sequence[dict[str, Any]], *, named: bool) -> str:
@@ -217,27 +208,12 @@ def _remark(members: Sequence[dict[str, Any]], *, named: bool) -> str:
     return "; ".join(parts)
 
 
-_FORMATS: dict[str, Callable[[Sequence[float | None]], str]] = {
-    "epochs": lambda values: _mean_sd(values, digits=0),
-    "fit_s": _duration,
-}
-_COLUMNS: tuple[dict[str, str], ...] = (
-    {
-        "val F1": "val_f1_macro",
-        "val AUROC": "val_auroc_macro",
-        "test F1": "test_f1_macro",
-        "test F1 tuned": "test_f1_macro_tuned",
-        "test AUROC": "test_auroc_macro",
-        "epochs": "epochs",
-        "fit": "fit_s",
-    },
-    {
-        "val F1": "val_f1_macro",
-        "val AUROC": "val_auroc_macro",
-        "test F1": "test_f1_macro",
-        "test AUROC": "test_auroc_macro",
-        "fit": "fit_s",
-    },
-    {"val F1": "val_f1_macro", "val AUROC": "val_auroc_macro", "test F1": "test_f1_macro"},
-    {"val F1": "val_f1_macro"},
+_SCORES = (
+    Column("val F1", "val_f1_macro", ".3f"),
+    Column("val AUROC", "val_auroc_macro", ".3f", optional=1),
+    Column("test F1", "test_f1_macro", ".3f", optional=1),
+    Column("test F1 tuned", "test_f1_macro_tuned", ".3f", optional=3),
+    Column("test AUROC", "test_auroc_macro", ".3f", optional=2),
+    Column("epochs", "epochs", ".0f", optional=3),
 )
+"""Scores of the ranked table; a narrow terminal drops those of the largest number first."""

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
 
-from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
 from ecg_lightning.evaluation.predictions import Predictions
-from ecg_lightning.evaluation.report import calibrated
-from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.runs.figures import log_figures
 from ecg_lightning.runs.results import RunResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FINAL = ("f1_macro", "auroc_macro")
 """Scores that become HParams metrics. TensorBoard takes those from scalars, so each is also a chart of one point."""
@@ -49,50 +45,25 @@ def log_hyperparameters(
 def log_final(
     loggers: Sequence[Logger],
     step: int,
-    classifier: ECGClassifier,
-    datamodule: PTBXLDataModule,
     result: RunResult,
     predictions: Mapping[str, Predictions],
-    figures: bool,
+    figures: Mapping[str, Mapping[str, Figure]],
 ) -> None:
-    """Log the scored checkpoint's scores and, where wanted, figures of each phase that was evaluated."""
+    """Log the scored checkpoint's scores and, where they were drawn, the figures of each split that was evaluated."""
     for logger in _tensorboards(loggers):
         for phase, metrics in result.metrics.items():
             logger.log_metrics({f"final/{phase}_{name}": metrics[name] for name in _FINAL if name in metrics}, step)
-            if figures:
-                _log_figures(
-                    logger, step, phase, classifier, datamodule, calibrated(predictions["val"], predictions[phase])
-                )
+            if phase in figures:
+                from ecg_lightning.runs.figures import log_figures, log_pr_curves  # matplotlib
+
+                log_figures(logger.experiment, step, f"best_{phase}", figures[phase])
+                log_pr_curves(logger.experiment, step, f"best_{phase}", predictions[phase])
         logger.finalize("success")
 
 
-def _log_figures(
-    logger: TensorBoardLogger,
-    step: int,
-    phase: str,
-    classifier: ECGClassifier,
-    datamodule: PTBXLDataModule,
-    probabilities_by_calibration: Mapping[str, npt.NDArray[np.float64]],
-) -> None:
-    scored = classifier.scored[phase]
-    dataset = datamodule.datasets[phase]
-
-    def signal_of(index: int) -> npt.NDArray[np.float32]:
-        millivolts: npt.NDArray[np.float32] = (dataset[index].signals.float() * MILLIVOLTS_PER_UNIT).numpy()
-        return millivolts
-
-    log_figures(
-        logger.experiment,
-        step,
-        f"best_{phase}",
-        signal_of=signal_of,
-        sampling_rate=datamodule.sampling_rate,
-        classes=classifier.classes,
-        probabilities_NC=scored.probabilities.numpy(),
-        targets_NC=scored.targets.numpy(),
-        thresholds_C=classifier.thresholds.cpu().numpy(),
-        calibrated=probabilities_by_calibration,
-    )
+def is_used(loggers: Sequence[Logger]) -> bool:
+    """Return whether a run logs to TensorBoard."""
+    return bool(_tensorboards(loggers))
 
 
 def _tensorboards(loggers: Sequence[Logger]) -> list[TensorBoardLogger]:

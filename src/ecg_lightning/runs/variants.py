@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from ecg_lightning.deployment.runtimes import by_precision
 from ecg_lightning.errors import DataError
-from ecg_lightning.runs.console import fits
+from ecg_lightning.evaluation.bootstrap import Interval
+from ecg_lightning.reports.section import Cell, Column, Section, Table
 
 PARETO_FILE = "pareto.png"
 VARIANT_COLUMNS = (
@@ -109,43 +107,57 @@ def without_repeats(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def print_variants(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """The table, and the remarks that its figures need."""
+def variants_section(rows: Sequence[Mapping[str, Any]], title: str) -> Section:
+    """Return the table of the variants, and the remarks that its figures need.
+
+    Args:
+        rows: from `variant_rows`.
+        title: of the table.
+    """
     distinct = Counter(model for model, _ in {(row["model"], row["checkpoint"]) for row in rows})
-    for shown in (_COLUMNS, _COLUMNS[:-3], [column for column in _COLUMNS if column[0] in _FEWEST]):
-        table = Table()
-        for heading in ("model", "variant", "runs in"):
-            table.add_column(heading, no_wrap=True)
-        for heading, _, _ in shown:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for row in rows:
-            cells = ["–" if row[name] is None else form(row) for _, name, form in shown]
-            model = row["model"] if distinct[row["model"]] == 1 else f"{row['model']} {row['checkpoint'][:6]}"
-            table.add_row(model, variant_name(row), f"{row['runtime']} {row['precision']}", *cells)
-        if fits(table, console):
-            break
-    console.print(table)
+    cells: list[list[Cell]] = []
+    for row in rows:
+        model = row["model"] if distinct[row["model"]] == 1 else f"{row['model']} {row['checkpoint'][:6]}"
+        named = (variant_name(row), f"{row['runtime']} {row['precision']}", model)
+        change = None if row["f1_change"] is None else Interval(row["f1_change"], row["f1_low"], row["f1_high"])
+        own = {**row, "f1_change": change}
+        cells.append([*named, *(own[column.name] for column in _COLUMNS)])
     counts = ", ".join(f"{n:,}" for n in sorted({row["n_test"] for row in rows}))
-    headings = {heading for heading, _, _ in shown}
-    legend = [
-        f"test F1: macro, N = {counts} records, thresholds and calibration of the validation fold, computed by the "
-        "deployed file in its runtime.",
-        "Δ: to the uncompressed model, with the 95 % interval of a paired bootstrap by patient; non-inferior: all of "
-        "it lies above −compression.margin.",
-        "ms: median of batch 1 on one thread.",
-        *(["×fp32, ×bf16: as fast as the uncompressed model."] if "×bf16" in headings else []),
-        *(["int8: products that ran in int8, of all."] if "int8" in headings else []),
-        *(["≠0: weights that are not zero."] if "≠0" in headings else []),
-    ]
-    console.print(" ".join(legend), style="dim", highlight=False, markup=False)
+    legend = (
+        f"Test F1: macro, N = {counts} records, computed by the deployed file, with thresholds and calibration of the "
+        "validation fold. Δ: difference to the uncompressed model, with the 95 % interval of a paired bootstrap by "
+        "patient. Non-inferior: the whole interval lies above −compression.margin. ms: median time of a record, batch "
+        "1, one thread. ×fp32, ×bf16: speed relative to the uncompressed model. int8: products that ran in int8, of "
+        "all. ≠0: weights that are not zero."
+    )
+    notes = []
     for precision in ("bf16", "fp32"):
         slow = [f"{row['model']} {variant_name(row)}" for row in rows if row["slower_than"] == precision]
         if slow:
-            console.print(
-                f"SLOWER than the uncompressed model in {precision}, which costs no work: {', '.join(slow)}",
-                highlight=False,
-                markup=False,
-            )
+            notes.append(f"SLOWER than the uncompressed model in {precision}, which costs no work: {', '.join(slow)}")
+    columns = (Column("variant", "variant"), Column("runs in", "runs_in"), Column("model", "model"), *_COLUMNS)
+    return Section("variants", title, Table(columns, cells), notes=notes, legend=legend)
+
+
+def recommended(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the row of the variant to deploy, or None where the uncompressed model is the better choice.
+
+    It is the fastest non-inferior variant that is not slower than the uncompressed model; where all are slower, it is
+    the smallest one that is smaller than the uncompressed model.
+
+    Args:
+        rows: from `variant_rows`, of one result.
+    """
+    own: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        own.setdefault(row["variant"], row)  # the first row of a variant is its own precision
+    uncompressed, *others = own.values()
+    good = [row for row in others if row["verdict"] == "non-inferior"]
+    fast = [row for row in good if not row["slower_than"] and row["ms"] < uncompressed["ms"]]
+    small = [row for row in good if row["megabytes"] < uncompressed["megabytes"]]
+    if fast:
+        return min(fast, key=lambda row: (float(row["ms"]), float(row["megabytes"])))
+    return min(small, key=lambda row: float(row["megabytes"]), default=None)
 
 
 def variant_name(row: Mapping[str, Any]) -> str:
@@ -215,21 +227,16 @@ def _int8_share(deployed: Mapping[str, Any]) -> str:
     return f"{counts.get('int8', 0)}/{sum(counts.values())}"
 
 
-def _change(row: Mapping[str, Any]) -> str:
-    return f"{row['f1_change']:+.3f} [{row['f1_low']:+.3f}, {row['f1_high']:+.3f}]"
-
-
-_COLUMNS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], str]], ...] = (
-    ("test F1", "f1", lambda row: f"{row['f1']:.3f}"),
-    ("Δ F1 [95 %]", "f1_change", _change),
-    ("verdict", "verdict", lambda row: row["verdict"]),
-    ("AUROC", "auroc", lambda row: f"{row['auroc']:.3f}"),
-    ("MB", "megabytes", lambda row: f"{row['megabytes']:.2f}"),
-    ("ms", "ms", lambda row: f"{row['ms']:.2f}"),
-    ("×bf16", "times_bf16", lambda row: f"{row['times_bf16']:.2f}"),
-    ("int8", "int8_share", lambda row: row["int8_share"]),
-    ("×fp32", "times_fp32", lambda row: f"{row['times_fp32']:.2f}"),
-    ("zip MB", "zipped_megabytes", lambda row: f"{row['zipped_megabytes']:.2f}"),
-    ("≠0", "nonzero_fraction", lambda row: f"{row['nonzero_fraction']:.0%}"),
+_COLUMNS = (
+    Column("test F1", "f1", ".3f"),
+    Column("Δ F1", "f1_change", "+.3f"),
+    Column("verdict", "verdict"),
+    Column("MB", "megabytes", ".2f"),
+    Column("ms", "ms", ".2f"),
+    Column("AUROC", "auroc", ".3f", optional=2),
+    Column("×bf16", "times_bf16", ".2f", optional=2),
+    Column("int8", "int8_share", "s", optional=2),
+    Column("×fp32", "times_fp32", ".2f", optional=1),
+    Column("zip MB", "zipped_megabytes", ".2f", optional=3),
+    Column("≠0", "nonzero_fraction", ".0%", optional=3),
 )
-_FEWEST = ("test F1", "Δ F1 [95 %]", "verdict", "MB", "ms")

@@ -1,0 +1,1 @@
+"""Sections of a report, and one renderer each for the terminal, CSV, Markdown, LaTeX and figures."""

@@ -1,0 +1,42 @@
+"""Files of a report in a run's folder: `tables/` in three formats, `figures/` in two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ecg_lightning.disk import write_whole
+from ecg_lightning.reports.csv_table import to_csv
+from ecg_lightning.reports.figure_files import write_figure
+from ecg_lightning.reports.latex import to_latex
+from ecg_lightning.reports.markdown import to_markdown
+from ecg_lightning.reports.section import Section, tables_of
+
+TABLES, FIGURES = "tables", "figures"
+
+
+def write_sections(sections: Sequence[Section], name: str, folder: Path) -> dict[str, str]:
+    """Write the tables of the sections together, and each one's figure.
+
+    Args:
+        sections: of one report.
+        name: of the files of the tables, without a suffix.
+        folder: of the run.
+
+    Returns:
+        Paths relative to the folder, by `tables/NAME` and `figures/NAME`: of a table the CSV file, of a figure the PNG.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    artifacts: dict[str, str] = {}
+    if tables := tables_of(sections):
+        texts = {"csv": to_csv(tables), "md": to_markdown(sections), "tex": to_latex(sections)}
+        for suffix, text in texts.items():
+            write_whole(folder / TABLES / f"{name}.{suffix}", text)
+        artifacts[f"{TABLES}/{name}"] = f"{TABLES}/{name}.csv"
+    for section in sections:
+        if section.figure is not None:
+            write_figure(section.figure, folder / FIGURES / section.name)
+            artifacts[f"{FIGURES}/{section.name}"] = f"{FIGURES}/{section.name}.png"
+    return artifacts

@@ -1,0 +1,108 @@
+"""Sections on the terminal, at any width: no heading or number is broken, and no interval is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import table as rich_table
+from rich.console import Console
+
+from ecg_lightning.reports.section import Column, Section, Table, Written, write_cell
+
+_LEAST_TEXT = 14
+"""Characters that a column of text keeps where it is wrapped."""
+
+
+def print_sections(sections: Sequence[Section], console: Console) -> None:
+    """Print the sections, with an empty line between two of them."""
+    for number, section in enumerate(sections):
+        if number:
+            console.print()
+        print_section(section, console)
+
+
+def print_section(section: Section, console: Console) -> None:
+    """Print a title, a table, notes and a legend."""
+    if section.title:
+        console.print(section.title, style="italic", highlight=False, markup=False, soft_wrap=True)
+    if section.table is not None:
+        for part in _fitted(section.table, console.width):
+            console.print(part)
+    for note in section.notes:
+        console.print(note, highlight=False, markup=False)
+    if section.legend:
+        console.print(section.legend, style="dim", highlight=False, markup=False)
+
+
+def _fitted(table: Table, width: int) -> Iterator[rich_table.Table]:
+    """Give the table as one that fits, or in parts beside each other that repeat its first column.
+
+    Intervals move below their numbers before an optional column is dropped, and optional columns are dropped before
+    the table is cut.
+    """
+    whole = [
+        _Laid(column, [write_cell(row[place], column.form) for row in table.rows])
+        for place, column in enumerate(table.columns)
+    ]
+    ranks = sorted({column.optional for column in table.columns}, reverse=True)
+    for most in ranks:
+        kept = [one for one in whole if one.column.optional <= most]
+        for below in (False, True):
+            for wrapped in (False, True):
+                if _total(kept, below, wrapped) <= width:
+                    yield _drawn(kept, table, below, wrapped)
+                    return
+    first, *others = [one for one in whole if one.column.optional == 0]
+    part = [first]
+    for one in others:
+        if len(part) > 1 and _total([*part, one], below=True, wrapped=True) > width:
+            yield _drawn(part, table, below=True, wrapped=True)
+            part = [first]
+        part.append(one)
+    yield _drawn(part, table, below=True, wrapped=True)
+
+
+class _Laid:
+    """A column with its cells' texts, and how wide it must be."""
+
+    def __init__(self, column: Column, cells: Sequence[Written]) -> None:
+        self.column = column
+        self.cells = cells
+
+    def text(self, row: int, below: bool) -> str:
+        written = self.cells[row]
+        return "\n".join(part for part in written if part) if below else written.line
+
+    def width(self, below: bool, wrapped: bool) -> int:
+        lines = [line for row in range(len(self.cells)) for line in self.text(row, below).split("\n")]
+        longest = max((len(line) for line in lines), default=0)
+        if not wrapped:
+            return max(longest, len(self.column.heading))
+        heading = max(len(word) for word in self.column.heading.split() or [""])
+        if self.column.form:
+            return max(longest, heading)
+        words = max((len(word) for line in lines for word in line.split()), default=0)
+        return max(heading, min(longest, max(_LEAST_TEXT, min(words, 2 * _LEAST_TEXT))))
+
+
+def _total(columns: Sequence[_Laid], below: bool, wrapped: bool) -> int:
+    """Characters of a line: each column with a space on both sides and a rule before it, and the last rule."""
+    return sum(one.width(below, wrapped) + 3 for one in columns) + 1
+
+
+def _drawn(columns: Sequence[_Laid], table: Table, below: bool, wrapped: bool) -> rich_table.Table:
+    drawn = rich_table.Table()
+    for one in columns:
+        width, is_text = one.width(below, wrapped), not one.column.form
+        drawn.add_column(
+            one.column.heading,
+            justify="left" if is_text else "right",
+            overflow="fold",
+            min_width=width,
+            width=None if is_text else width,
+        )
+    for row in range(len(table.rows)):
+        if row in table.rules:
+            drawn.add_section()
+        drawn.add_row(*(one.text(row, below) for one in columns))
+    return drawn

@@ -1,0 +1,189 @@
+"""What a run leaves to hand in: figures, tables and a model card. Nothing here can fail a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
+from ecg_lightning.disk import explain_full, is_full, write_whole
+from ecg_lightning.errors import UserError
+from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.reports.folder import FIGURES, write_sections
+from ecg_lightning.reports.section import Section
+from ecg_lightning.runs.evaluation_tables import score_sections
+from ecg_lightning.runs.model_card import MODEL_CARD, model_card
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_config, read_result
+from ecg_lightning.runs.tables import ranking_section
+from ecg_lightning.runs.variants import variant_rows, variants_section
+from ecg_lightning.text import explain_error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ecg_lightning.data.datamodule import PTBXLDataModule
+
+log = logging.getLogger(__name__)
+
+_FILE_NAMES = {"reliability": "calibration"}
+"""Names of figures whose tag in TensorBoard is another one."""
+
+
+def draw_splits(
+    predictions: Mapping[str, Predictions],
+    thresholds: Mapping[str, float],
+    datamodule: PTBXLDataModule | None,
+    phases: Sequence[str] | None = None,
+    folder: Path = Path(),
+) -> dict[str, dict[str, Figure]]:
+    """Draw the figures of the splits that were predicted; none, with a warning, where drawing fails.
+
+    Args:
+        predictions: by split.
+        thresholds: by class, of probabilities as they are; used where no validation fold was predicted.
+        datamodule: whose signals are drawn; None draws no ECG.
+        phases: splits to draw, for TensorBoard; the headline split alone by default.
+        folder: of the run, for the warning.
+
+    Returns:
+        Figures by split and tag, see `figures.draw_split`.
+    """
+    drawn: dict[str, dict[str, Figure]] = {}
+    with _warned("figures", folder):
+        from ecg_lightning.runs.figures import draw_split
+
+        for phase in phases or [headline(predictions)]:
+            split = predictions[phase]
+            drawn[phase] = draw_split(
+                phase,
+                predictions.get("val"),
+                split,
+                np.array([thresholds[name] for name in split.classes]) if "val" not in predictions else np.empty(0),
+                signal_of=_signals_of(datamodule, phase) if datamodule else None,
+                sampling_rate=datamodule.sampling_rate if datamodule else 0,
+                always_first=phases is not None,
+            )
+    return drawn
+
+
+def leave(
+    result: RunResult,
+    folder: Path,
+    figures: Mapping[str, Mapping[str, Figure]],
+    more: Sequence[Section] = (),
+    result_file: str = RESULT_FILE,
+) -> None:
+    """Write a finished run's figures, tables and model card, and note them in its result.
+
+    Args:
+        result: of the run, which is written already; is told the new files, and written again.
+        folder: of the run.
+        figures: from `draw_splits`.
+        more: sections of its training.
+        result_file: name of the result.
+    """
+    with _warned("figures, tables and model card", folder):
+        evaluated = headline(result.evaluation) if result.evaluation else None
+        if evaluated:
+            title = f"Scores of each class, {evaluated} split"
+            tables = score_sections(result.evaluation[evaluated], title)
+            result.artifacts |= write_sections(tables, "per_class", folder)
+        for section in [*more, *_drawn_sections(figures)]:
+            result.artifacts |= write_sections([section], section.name, folder)
+        values = dataclasses.asdict(result)
+        if rows := variant_rows(values):
+            section = variants_section(rows, "Variants")
+            result.artifacts |= write_sections([section], "variants", folder)
+        result.artifacts["model_card"] = MODEL_CARD
+        write_whole(folder / MODEL_CARD, model_card(dataclasses.asdict(result), read_config(folder)))
+        result.write(folder, result_file)
+
+
+def leave_sweep(rows: Sequence[dict[str, Any]], folder: Path, best: Path | None) -> None:
+    """Write a sweep's ranked table, its figure, its variants and the model card of its best run.
+
+    Args:
+        rows: from `tables.collect`.
+        folder: of the sweep.
+        best: folder of the best run; None if no run has a score.
+    """
+    with _warned("tables and model card", folder):
+        config = read_config(best) if best else {}
+        with_figure = bool((config.get("callbacks") or {}).get("figures"))
+        sections = [ranking_section(rows, "Runs of the sweep, best first", with_figure=with_figure)]
+        write_sections(sections, "ranking", folder)
+        if best is None:
+            return
+        result = read_result(best)
+        own = best.relative_to(folder)
+        result["artifacts"] = {name: str(own / path) for name, path in result["artifacts"].items()}
+        opening = (
+            f"This is the card of the best run by its validation score, `{own}`, of the {len(rows)} runs in the sweep."
+        )
+        write_whole(folder / MODEL_CARD, model_card(result, config, [opening]))
+
+
+def leave_variants(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write the variants of all cells of a sweep.
+
+    Args:
+        rows: from `variants.variant_rows`.
+        folder: of the sweep.
+    """
+    with _warned("tables", folder):
+        write_sections([variants_section(rows, "Variants")], "variants", folder)
+
+
+def headline(splits: Mapping[str, Any]) -> str:
+    """Return the split that a run's scores are told of: the test folds where they were scored."""
+    return "test" if "test" in splits else next(iter(splits))
+
+
+def _drawn_sections(figures: Mapping[str, Mapping[str, Figure]]) -> Iterator[Section]:
+    """Give a section for each figure of the headline split."""
+    if figures:
+        shown = figures[headline(figures)]
+        for tag, figure in shown.items():
+            if tag == "ecg/first" and shown.keys() & {"ecg/correct", "ecg/error"}:
+                continue
+            name = _FILE_NAMES.get(tag, tag.replace("/", "_"))
+            yield Section(name, name.replace("_", " "), figure=figure)
+
+
+def _signals_of(datamodule: PTBXLDataModule, phase: str) -> Callable[[int], npt.NDArray[np.float32]]:
+    dataset = datamodule.datasets[phase]
+
+    def signal_of(index: int) -> npt.NDArray[np.float32]:
+        millivolts: npt.NDArray[np.float32] = (dataset[index].signals.float() * MILLIVOLTS_PER_UNIT).numpy()
+        return millivolts
+
+    return signal_of
+
+
+@contextmanager
+def _warned(what: str, folder: Path) -> Iterator[None]:
+    """Make a warning of whatever fails: the run itself has come to its end.
+
+    Drawing makes many small objects, for which all of PyTorch's would be searched for garbage several times.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError):
+            reason = str(error)
+        else:
+            reason = explain_full(folder / FIGURES) if is_full(error) else explain_error(error)
+        log.warning("the %s of this run are not complete: %s", what, reason)
+    finally:
+        if collects:
+            gc.enable()

@@ -1,0 +1,188 @@
+"""The next commands after a run, a sweep or a compression; each one works when it is pasted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from rich.console import Console
+
+from ecg_lightning.evaluation.bootstrap import Interval
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE
+from ecg_lightning.reports.folder import FIGURES, TABLES
+from ecg_lightning.reports.section import write_cell
+from ecg_lightning.runs.model_card import MODEL_CARD
+from ecg_lightning.runs.recipes import n_tried
+from ecg_lightning.runs.results import read_config, read_result
+from ecg_lightning.runs.variants import recommended, variant_name, variant_rows
+
+_MOST_COMPARED = 12
+"""Runs in a line to paste; `compare` itself takes any number."""
+
+
+def print_next(console: Console, folder: Path, best: Path | None, ranked: Sequence[Path] = ()) -> None:
+    """Print where the files are, and what to do next.
+
+    Args:
+        console: to print on.
+        folder: of the run or the sweep.
+        best: the run itself, or a sweep's best one; None if there is none.
+        ranked: runs of a sweep that can be compared, best first.
+    """
+    lines = []
+    if best is not None:
+        result, config = read_result(best), read_config(best)
+        lines += _all_folds(best, config, result)
+        if not (result["variants"] and result["variants"][-1]["runtimes"]):
+            lines += _with_predictions(best, result, ranked)
+            lines += _compression(best, result)
+        else:
+            lines += _comparison(ranked)
+            lines += _deployment(best, config, result)
+    if any(folder.rglob("events.out.tfevents.*")):
+        lines.append(f"  {executable('tensorboard')} --logdir {shlex.quote(str(folder))}")
+    there = [f"{name}/" for name in (FIGURES, TABLES) if (folder / name).is_dir()]
+    there += [MODEL_CARD] if (folder / MODEL_CARD).is_file() else []
+    if there:
+        files = " and ".join([", ".join(there[:-1]), there[-1]] if len(there) > 1 else there)
+        console.print(f"To hand in: {files} in {folder}", highlight=False, markup=False, soft_wrap=True)
+    if lines:
+        console.print("Next", style="bold", highlight=False)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def alike(row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+    """Return whether two rows of a sweep are of the same records and labels, so that they can be compared."""
+    return all(row[name] == best[name] for name in ("data", "task", "label_rule", "n_val", "n_test"))
+
+
+def override(key: str, value: str) -> str:
+    """Return `key=value` for Hydra's command line, in Hydra's own quotes where the value needs them."""
+    if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
+        return f"{key}={value}"
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def key_of(setting: str) -> str:
+    """Return the key of an override of Hydra's command line, whatever it does to it: `+key=…`, `~key`."""
+    return setting.lstrip("+~").partition("=")[0]
+
+
+def executable(name: str) -> str:
+    """Return how a program of this environment is typed here: by its path if the environment is not active."""
+    own = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(own) or not own.exists():
+        return name
+    return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
+
+
+def _all_folds(best: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+    """Return the training of a cross-validation's recipe on all training folds, as a search trained its trials."""
+    if not config.get("cross_validation"):
+        return []
+    ways = [f"{name}={config[name]}" for name in ("monitor", "scored_epoch")]
+    if (config.get("callbacks") or {}).get("early_stopping") is None:
+        ways.append("callbacks.early_stopping=null")
+    # Fold 10 is scored where the command line says so, or by a training after it.
+    settings = {key_of(part): part for part in (*ways, "test=false", f"n_tried={n_tried(best)}", *result["overrides"])}
+    for name in ("hparams_search", "ckpt_path", "paths.output_dir"):
+        settings.pop(name, None)
+    settings["cross_validation"] = "cross_validation=null"  # an experiment may set it
+    return [" ".join([f"  {_program('train')}", *map(shlex.quote, settings.values())])]
+
+
+def _with_predictions(best: Path, result: Mapping[str, Any], ranked: Sequence[Path]) -> list[str]:
+    """Return the comparison of a sweep's runs, or the scores of the one run."""
+    if comparison := _comparison(ranked):
+        return comparison
+    if not (best / PREDICTIONS_FILE).is_file():
+        return []
+    split = [] if "test" in result["metrics"] else ["--split", "val"]
+    return [_typed("evaluate", best, *split)]
+
+
+def _comparison(ranked: Sequence[Path]) -> list[str]:
+    known = [run for run in ranked if (run / PREDICTIONS_FILE).is_file()][:_MOST_COMPARED]
+    if len(known) < 2:
+        return []
+    metrics = [read_result(run)["metrics"] for run in known]
+    if not all("val" in one for one in metrics):  # thresholds and calibration come from it
+        return []
+    split = [] if all("test" in one for one in metrics) else ["--split", "val"]
+    return [_typed("compare", *known, *split)]
+
+
+def _compression(best: Path, result: Mapping[str, Any]) -> list[str]:
+    checkpoint = best / "checkpoints" / "best.ckpt"
+    if not checkpoint.is_file():
+        return []
+    hardware = [shlex.quote(part) for part in result["overrides"] if part.startswith("hardware")]
+    named = shlex.quote(override("ckpt_path", str(checkpoint)))
+    return [" ".join([f"  {_program('compress')}", named, "compression=ptq", *hardware])]
+
+
+def _deployment(best: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+    """Return which variant to deploy and why, a prediction with it, and its measurement beside the original."""
+    rows = variant_rows(result)
+    row = recommended(rows)
+    original = _file_of(best, result, rows[0])
+    lines = []
+    if row is None:
+        lines.append("Recommended: the uncompressed model. No variant is non-inferior and also faster or smaller.")
+        row = rows[0]
+    else:
+        change = write_cell(Interval(row["f1_change"], row["f1_low"], row["f1_high"]), "+.3f").line
+        slower = f", but slower than the uncompressed model in {row['slower_than']}" if row["slower_than"] else ""
+        lines.append(
+            f"Recommended: {variant_name(row)} ({row['precision']}), {row['megabytes']:.2f} MB, {row['ms']:.2f} ms "
+            f"per record{slower}; macro F1 {change}, {row['verdict']}"
+        )
+    chosen = _file_of(best, result, row)
+    if chosen is not None and (record := _record(config)):
+        lines.append(_typed("predict", record, "--model", chosen))
+    if files := list(dict.fromkeys(file for file in (original, chosen) if file is not None)):
+        lines.append(_typed("benchmark", *files, "--threads", "1"))
+    return lines
+
+
+def _file_of(best: Path, result: Mapping[str, Any], row: Mapping[str, Any]) -> Path | None:
+    """Return the deployed file of a variant that `predict` opens."""
+    variant = next(one for one in result["variants"] if one["name"] == row["variant"])
+    names = [
+        measured["file"]
+        for measured in variant["runtimes"]
+        if measured.get("file") and measured["file"].endswith((".onnx", ".xml"))
+        and measured["runtime"] == row["runtime"]
+    ]  # fmt: skip
+    paths = [result["artifacts"].get(f"{row['variant']}/{name}") for name in names]
+    found = [best / path for path in paths if path and (best / path).is_file()]
+    return found[0] if found else None
+
+
+def _record(config: Mapping[str, Any]) -> Path | None:
+    """Return a record of the data that the run used, for the example; None if the folder is not there any more."""
+    data = config.get("data") or {}
+    root, rate = data.get("root"), data.get("sampling_rate")
+    if not isinstance(root, str) or not isinstance(rate, int):
+        return None
+    folder = Path(root).expanduser() / f"records{rate}"
+    part = min((one for one in folder.glob("*") if one.is_dir()), default=None)
+    return min(part.glob("*.hea"), default=None) if part else None
+
+
+def _typed(command: str, *arguments: Path | str) -> str:
+    return " ".join([f"  {executable('ecg-lightning')} {command}", *(shlex.quote(str(one)) for one in arguments)])
+
+
+def _program(main: str) -> str:
+    """Return how a main is started as this program was, so that the printed command works."""
+    if not sys.argv[0].endswith(".py"):
+        return f"{executable('ecg-lightning')} {main}"
+    return f"{executable('python')} {shlex.quote(str(Path(sys.argv[0]).with_name(f'{main}.py')))}"
