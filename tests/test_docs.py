@@ -51,7 +51,7 @@ COMPOSED = sorted(
         program(line)
         for page in PAGES
         for line in [*commands(page), *re.findall(r"`(python (?:train|compress)\.py [^`]*)`", page.read_text())]
-        if program(line)[0]
+        if program(line)[0] and "--help" not in line
     }
 )
 
@@ -66,7 +66,7 @@ def test_a_page_links_and_names_only_what_exists(page):
     text = page.read_text()
     for path in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (page.parent / path).exists(), path
-    for group, option in re.findall(r"`(experiment|debug|hparams_search|model|compression)=(\w+)`", text):
+    for group, option in re.findall(r"`(experiment|debug|hparams_search|model|compression)=([a-z]\w+)`", text):
         assert (ROOT / "conf" / group / f"{option}.yaml").is_file(), f"{group}={option}"
     assert {*re.findall(r"^```(\w+)$", text, re.MULTILINE)} <= OTHER_LANGUAGES
     for path in re.findall(r"`((?:conf|src|tests|benchmarks|docs)/[\w/.-]+\.\w+)`", text):
