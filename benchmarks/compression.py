@@ -3,7 +3,8 @@
     python benchmarks/compression.py --output benchmarks/results/compression.json
 
 Random weights and no training: speed and bytes depend on the architecture alone (of L1 pruning's compressed bytes, on
-the initialisation, too); what each step costs in F1 is in docs/results.md. One thread, batch 1, all files interleaved.
+the initialisation, too); docs/results/logbook/2026-11-26-compression.md has what each step costs in F1. One thread,
+batch 1, all files interleaved.
 """
 
 from __future__ import annotations

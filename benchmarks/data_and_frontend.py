@@ -63,7 +63,7 @@ def loading(root: Path, names: list[str], cache: Path) -> list[dict[str, object]
     def per_sample() -> torch.Tensor:
         return torch.stack([resize(wfdb.rdsamp(f"{root}/{name}")[0]).float() for name in names[:32]])
 
-    in_memory = [wfdb.rdsamp(f"{root}/{name}")[0] for name in names[:32]]  # float64, as the seed holds all of them
+    in_memory = [wfdb.rdsamp(f"{root}/{name}")[0] for name in names[:32]]  # float64, as in the original student project
 
     def resized() -> torch.Tensor:
         return torch.stack([resize(matrix).float() for matrix in in_memory])

@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py all --json results/      every area, about 50 minutes on two cores
     python benchmarks/reliability.py kills --tries 10
-    python benchmarks/reliability.py --write docs/reliability.md --json results/
+    python benchmarks/reliability.py --write docs/explanation/reliability.md --json results/
 
 Everything is synthetic and happens in temporary folders. An area that needs root (a full disk on a tmpfs) says so where
 it cannot run. The last form puts the figures of the JSON files into the page.

@@ -2,8 +2,9 @@
 
     python benchmarks/training_step.py --output benchmarks/results/training_step.json
 
-Source: fp32, eager, contiguous, the seed's dropout (attention included), plain Adam. Ours: what hardware=cpu and the
-default recipe set: bfloat16 where the processor has it, channels_last, fused AdamW, no attention dropout. Between them
+Source: fp32, eager, contiguous, the original student project's dropout (attention included), plain Adam.
+Ours: what hardware=cpu and the default recipe set: bfloat16 where the processor has it, channels_last, fused AdamW,
+no attention dropout. Between them
 stands what one change alone gives. The one-dimensional networks are compared with themselves as the PTB-XL benchmark
 has them: one-dimensional convolutions in fp32, contiguous, AdamW without fusion; and with the same in bfloat16.
 """

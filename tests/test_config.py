@@ -29,7 +29,7 @@ from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.quoting import quote_paths
-from ecg_lightning.validation import check_experiment
+from ecg_lightning.validation import RENAMED_EXPERIMENTS, check_experiment
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(
@@ -330,8 +330,8 @@ def test_the_options_that_users_type_stay():
         "model=deit_base", "model=effnetv2", "model=convnext", "model=resnet18d", "model=resnet10t", "model=repvgg_a0",
         "model=resnet1d", "compression=none", "compression=off", "hardware=cpu", "hardware=cuda",
         "logger=tensorboard", "logger=csv", "logger=none", "callbacks=default", "callbacks=none", "experiment=demo",
-        "experiment=seed_vit", "experiment=seed_deit", "experiment=seed_effnetv2",
-        "experiment=seed_effnetv2_no_early_stopping", "experiment=seed_convnext", "debug=fdr", "debug=limit",
+        "experiment=original_vit", "experiment=original_deit", "experiment=original_effnetv2",
+        "experiment=original_effnetv2_no_early_stopping", "experiment=original_convnext", "debug=fdr", "debug=limit",
         "debug=overfit", "debug=profiler", "hparams_search=learning_rate", "trainer=default", "paths=default",
     }  # fmt: skip
     assert expected <= set(OPTIONS)
@@ -476,11 +476,11 @@ def test_an_experiment_of_ones_own_has_a_recipe_of_its_own(own_experiment, tmp_p
     [
         *(("benchmark_resnet1d_wang", "resnet1d_wang"), ("benchmark_xresnet1d101", "xresnet1d101")),
         *(("deit_224", "deit"), ("vit1d_stem", "vit1d"), ("ema_resnet1d_wang", "resnet1d_wang")),
-        *(("searched_resnet1d_wang", "resnet1d_wang"), ("seed_vit", "vit"), ("seed_deit", "deit")),
+        *(("searched_resnet1d_wang", "resnet1d_wang"), ("original_vit", "vit"), ("original_deit", "deit")),
         *(
-            ("seed_effnetv2", "effnetv2"),
-            ("seed_effnetv2_no_early_stopping", "effnetv2"),
-            ("seed_convnext", "convnext"),
+            ("original_effnetv2", "effnetv2"),
+            ("original_effnetv2_no_early_stopping", "effnetv2"),
+            ("original_convnext", "convnext"),
         ),
         *(("demo", None), ("benchmark", None), ("augmented", None)),
     ],
@@ -488,6 +488,18 @@ def test_an_experiment_of_ones_own_has_a_recipe_of_its_own(own_experiment, tmp_p
 def test_an_experiment_says_which_model_it_is_for(configure, experiment, model):
     assert configure(f"experiment={experiment}").for_model == model
     check_experiment(model, {"experiment": experiment, "model": model or "vit"})
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_EXPERIMENTS.items())
+def test_a_former_name_of_an_experiment_composes_to_the_same_configuration(configure, old, new):
+    assert configure(f"experiment={old}") == configure(f"experiment={new}")
+
+
+def test_a_former_name_of_an_experiment_says_that_it_is_renamed(command, tmp_path):
+    done = command("experiment=seed_vit", "data=ptbxl", "data.root=nowhere", f"hydra.run.dir={tmp_path}/run")
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "experiment=seed_vit is now called" in line]
+    assert len(lines) == 1
+    assert "original_vit" in lines[0]
 
 
 def test_an_experiment_for_one_model_is_refused_with_another(own_experiment):

@@ -647,7 +647,7 @@ def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):
         run(tmp_path / "x", f"model.teacher={teacher}", "data.label_rule=ge50", model="deit")
 
 
-def test_seed_convnext_is_scored_by_its_single_label_too(run, tmp_path):
+def test_original_convnext_is_scored_by_its_single_label_too(run, tmp_path):
     result = run(tmp_path, "model.loss=argmax_cross_entropy", "trainer.max_epochs=1", model="convnext")
     assert {"accuracy_argmax", "f1_weighted"} <= result.metrics["val"].keys()
 

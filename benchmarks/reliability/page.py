@@ -1,4 +1,4 @@
-"""The table of docs/reliability.md, from the JSON files that the areas write."""
+"""The table of docs/explanation/reliability.md, from the JSON files that the areas write."""
 
 from __future__ import annotations
 

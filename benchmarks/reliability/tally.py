@@ -19,7 +19,7 @@ class Tally:
     """What became of the tries of one kind.
 
     Attributes:
-        what: the kind, as it stands in the table of docs/reliability.md.
+        what: the kind, as it stands in the table of docs/explanation/reliability.md.
         promise: what counts as survived.
         tried: tries.
         survived: tries that kept the promise.

@@ -91,6 +91,10 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
     failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
     try:
         validation.check_experiment(cfg.get("for_model"), choices)
+        if new_name := validation.RENAMED_EXPERIMENTS.get(choices.get("experiment", "")):
+            log.warning(
+                "experiment=%s is now called %s; the next version drops the old name", choices["experiment"], new_name
+            )
         validate(cfg)
         if sentence := nothing_left(cfg, output_dir):
             log.info("%s", sentence)

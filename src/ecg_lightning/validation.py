@@ -31,6 +31,11 @@ _TAUGHT = ("alpha", "temperature", "hard_share", "teacher_sees")
 
 _LARGEST = 2**63 - 1
 
+RENAMED_EXPERIMENTS = {
+    f"seed_{name}": f"original_{name}" for name in ("vit", "deit", "effnetv2", "effnetv2_no_early_stopping", "convnext")
+}
+"""New name of each experiment whose old name still works, in this version alone."""
+
 
 def validate(cfg: DictConfig) -> None:
     """Check what types cannot express; cheap, and before anything is imported or written.

@@ -1,4 +1,4 @@
-"""PyTorch's own int8 for x86 (FBGEMM), as the seed uses it: dynamic, static, and quantization-aware training.
+"""PyTorch's own int8 for x86 (FBGEMM): dynamic, static, and quantization-aware training.
 
 torch.ao's graph mode is deprecated in favour of torchao's PT2E (see `qat`), but it runs in plain PyTorch, without a
 compiler and without another runtime.
@@ -155,7 +155,7 @@ class FxStatic(FxQuantization):
         backend: see `FxQuantization`.
         n_calibration: records.
         ranges: of activations: the `average` of the batches' extremes, or PyTorch's default, a `histogram` of all,
-            which took EfficientNetV2-S from an AUROC of 0.87 to 0.72 (docs/results.md).
+            which took EfficientNetV2-S from an AUROC of 0.87 to 0.72 (docs/explanation/int8.md).
         epochs: not used: nothing is trained.
         lr: not used.
     """

@@ -25,7 +25,7 @@ class QAT(CompressionStage):
 
     OpenVINO computes every convolution of a PT2E network in int8, but leaves half of a transformer's linear layers in
     float; of a network that NNCF quantized it computes all of them in int8. Calibrated by PT2E, a network with SiLU
-    lost more than by NNCF (docs/results.md).
+    lost more than by NNCF (docs/explanation/int8.md).
 
     Args:
         tool: `pt2e`, `nncf`, or `auto`: NNCF where linear layers hold most of the weights or activations are smooth.

@@ -18,7 +18,7 @@ def f1_thresholds(probabilities_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) ->
     So the probabilities are made frequencies by Platt's line, F1 is taken as those frequencies promise it, and the
     threshold is moved back to the probabilities as they are. Two numbers a class are fitted in place of a search for
     the best of N thresholds, whose F1 on a few hundred records is 0.02 to 0.03 better there than on new ones and, on
-    those, up to 0.01 worse than this one's (docs/results.md).
+    those, up to 0.01 worse than this one's (docs/results/logbook/2026-11-26-evaluation.md).
 
     Args:
         probabilities_NC: of the validation fold; a record is positive where its probability is not below the threshold.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class MatrixImage(nn.Module):
     """Resizes the (leads × time) matrix to an image, equal to `torchvision.transforms.Resize(antialias=True)`.
 
-    Bilinear resizing is separable and linear, so it is `A @ signals @ B` for a whole batch; docs/benchmarks.md has
-    what that gains.
+    Bilinear resizing is separable and linear, so it is `A @ signals @ B` for a whole batch. Speed:
+    docs/results/logbook/2026-11-24-speed.md.
 
     Args:
         n_leads: leads of the input.

@@ -79,7 +79,9 @@ class AsymmetricLoss(BinaryCrossEntropy):
 
 
 class ArgmaxCrossEntropy(nn.Module):
-    """The seed's single-label loss: the target is the argmax of the multi-hot row, so other classes are lost.
+    """The original student project's single-label loss: the target is the argmax of the multi-hot row.
+
+    Other classes are lost.
 
     Args:
         label_smoothing: ε of PyTorch's cross-entropy, while training.

@@ -1,4 +1,4 @@
-"""ViT: the seed's vision transformer on the signal as an image."""
+"""ViT: the original student project's vision transformer on the signal as an image."""
 
 from __future__ import annotations
 

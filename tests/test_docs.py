@@ -1,0 +1,221 @@
+"""README and docs/ say only what is so: their keys, options and links exist, and their commands and examples run.
+
+`sh` blocks of README, the tutorial and the how-to pages are composed in the quick lane and run, with tiny models, in
+the slow one. In them DIR is a PTB-XL folder, RUN and OTHER_RUN are folders of runs, SMALL is one of a compression, and
+CROSS_VALIDATION, ENSEMBLE and SWEEP are folders that an earlier command of the page wrote.
+"""
+
+import re
+import subprocess
+
+import pytest
+from omegaconf import OmegaConf
+from test_config import FROZEN_KEYS
+from tiny import ROOT, SIGNAL_MODELS, TINY
+from typer.testing import CliRunner
+
+from ecg_lightning import config
+from ecg_lightning.cli import app
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+NOT_RUN = ("make", "pip", "source", "tensorboard", "git", "cd", "python3", "npm", "node")
+"""Programs in `sh` blocks that are not this project's."""
+PROGRAMS = ("python train.py", "python compress.py", "ecg-lightning")
+OTHER_LANGUAGES = {"sh", "python", "text", "bash", "powershell", "js", "bibtex"}
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(page):
+    """Every line of the page's `sh` blocks, with the lines that continue it; without comments."""
+    text = "".join(blocks(page, "sh")).replace("\\\n", " ")
+    lines = [re.sub(r"\s{2,}", " ", re.sub(r"(^|\s)# .*", "", line)).strip() for line in text.splitlines()]
+    return [line for line in lines if line]
+
+
+def program(line):
+    """(`train`, `compress` or None, the arguments)."""
+    for name in ("train", "compress"):
+        for start in (f"python {name}.py", f"ecg-lightning {name}"):
+            if line == start or line.startswith(f"{start} "):
+                return name, line[len(start) :].strip()
+    return None, line.removeprefix("ecg-lightning").strip()
+
+
+COMPOSED = sorted(
+    {
+        program(line)
+        for page in PAGES
+        for line in [*commands(page), *re.findall(r"`(python (?:train|compress)\.py [^`]*)`", page.read_text())]
+        if program(line)[0] and "--help" not in line
+    }
+)
+
+
+def test_every_frozen_key_is_listed():
+    page = (DOCS / "reference" / "settings.md").read_text()
+    assert [key for key in FROZEN_KEYS if f"`{key}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_a_page_links_and_names_only_what_exists(page):
+    text = page.read_text()
+    for path in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / path).exists(), path
+    for group, option in re.findall(r"`(experiment|debug|hparams_search|model|compression)=([a-z]\w+)`", text):
+        assert (ROOT / "conf" / group / f"{option}.yaml").is_file(), f"{group}={option}"
+    assert {*re.findall(r"^```(\w+)$", text, re.MULTILINE)} <= OTHER_LANGUAGES
+    for path in re.findall(r"`((?:conf|src|tests|benchmarks|docs)/[\w/.-]+\.\w+)`", text):
+        assert (ROOT / path).exists() or "local" in path, path
+
+
+def test_every_page_of_the_docs_is_on_the_site():
+    listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+
+
+def test_every_command_is_of_a_known_program():
+    found = [line for page in PAGES for line in commands(page)]
+    assert [line for line in found if not line.startswith((*PROGRAMS, *NOT_RUN))] == []
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {line.split()[1] for line in found if line.startswith("make ")} <= {*targets}
+
+
+@pytest.mark.parametrize(("name", "line"), COMPOSED)
+def test_every_command_composes(configure, configure_compression, name, line, synthetic_root):
+    """A sweep by its first values; of the others the options of groups must exist."""
+    overrides = []
+    for word in shell_words(line.replace("…", " ")):
+        key, _, value = word.partition("=")
+        first, *others = [value] if value.startswith(("[", '"')) else value.split(",")
+        for option in others if "." not in key else []:
+            assert not (ROOT / "conf" / key).is_dir() or (ROOT / "conf" / key / f"{option}.yaml").is_file(), word
+        if "=" in word and first and not key.startswith("hydra."):
+            overrides.append(f"{key}={first}".replace("DIR", str(synthetic_root)))
+    OmegaConf.to_yaml({"train": configure, "compress": configure_compression}[name](*overrides))
+
+
+def shell_words(line):
+    """The words that a shell makes of a line."""
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
+    return [word for word in done.stdout.split("\0") if word]
+
+
+@pytest.fixture(scope="module")
+def products(synthetic_root, tmp_path_factory):
+    """What the pages start from: two runs and a compression, made when they are first asked for."""
+    folder = tmp_path_factory.mktemp("products")
+    made = {}
+
+    def make(name, command):
+        if name not in made:
+            made[name] = folder / name
+            base = [f"data.root={synthetic_root}", f"hydra.run.dir={made[name]}"]
+            if name == "SMALL":
+                checkpoint = f"ckpt_path={make('RUN', command)}/checkpoints/best.ckpt"
+                done = command(checkpoint, "compression=ptq", *QUICK, base[1], program="compress")
+            else:
+                tiny = ["model=resnet1d", *TINY["resnet1d"], *SHORT, f"seed={int(name == 'OTHER_RUN')}"]
+                done = command("data=ptbxl", *tiny, *base, "trainer.limit_train_batches=4")
+            assert done.returncode == 0, done.stderr
+        return made[name]
+
+    return make
+
+
+SHORT = ["trainer.max_epochs=1", "hardware.threads=1", "logger=none", "callbacks.figures=false"]
+QUICK = ["hardware.threads=1", "compression.latency.batches=[1]", "compression.latency.rounds=1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_command_of_a_page_runs(page, products, synthetic_root, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("PWD", str(tmp_path))
+    for number, line in enumerate(commands(page)):
+        if not line.startswith(PROGRAMS):
+            continue
+        name, arguments = program(line)
+        words = shell_words(filled(arguments, products, command, synthetic_root, tmp_path))
+        if name is None:
+            done = CliRunner().invoke(app, shortened(words))
+            code, said = done.exit_code, done.output
+        else:
+            done = command(*tiny(name, words, tmp_path / str(number)), program=name)
+            code, said = done.returncode, done.stderr
+        assert code == 0, f"{line}: {said}"
+        for checkpoint in tmp_path.glob("[0-9]*/**/*.ckpt"):
+            checkpoint.unlink()  # of full-size models
+
+
+def filled(line, products, command, synthetic_root, tmp_path):
+    """The line with folders in place of its placeholders."""
+    line = re.sub(r"\bRUN/variants/", "SMALL/variants/", line)
+    for name in ("OTHER_RUN", "RUN", "SMALL"):
+        if re.search(rf"\b{name}\b", line):
+            line = re.sub(rf"\b{name}\b", str(products(name, command)), line)
+    line = re.sub(r"\b(CROSS_VALIDATION|ENSEMBLE|SWEEP)\b", rf"{tmp_path}/\1", line)
+    line = re.sub(r"\boutputs/", f"{tmp_path}/outputs/", line)
+    line = re.sub(r"\bDIR\b", str(synthetic_root), line)
+    return re.sub(r"\bFILE\b", f"{tmp_path}/file", re.sub(r"\bNAME\b", "quantize", line))
+
+
+def tiny(name, words, folder):
+    """The words of `train` or `compress` with settings that make the run short; what they set themselves stays."""
+    if "--help" in words:
+        return words
+    given = dict(word.partition("=")[::2] for word in words if "=" in word)
+    more = [*(SHORT if name == "train" else QUICK)]
+    sweeps = "-m" in words or "hparams_search" in given
+    if sweeps:
+        words = ["seed=0,1" if word.startswith("seed=") else word for word in words]
+        launched = any(key.startswith("hydra.launcher") for key in given)
+        more += [] if launched or given.get("hparams_search", "").endswith("_recipe") else ["hydra/launcher=basic"]
+    if given.get("hparams_search", "").endswith("_recipe"):
+        more += ["hydra.sweeper.n_trials=1", "hydra/launcher=basic"]
+    key = "hydra.sweep.dir" if sweeps else "hydra.run.dir"
+    more += [] if key in given else [f"{key}={folder}"]
+    if name == "compress" or given.get("compression", "none") not in ("none", "off"):
+        more += QUICK[1:]
+        more += [] if "compression.fine_tune.epochs" in given else ["compression.fine_tune.epochs=1"]
+    if name == "train" and given.get("train") != "false" and "ensemble" not in given.get("model", ""):
+        more += ["trainer.limit_train_batches=2"]
+        models = {*models_of(given)}
+        more += TINY[next(iter(models))] if len(models) == 1 and "hparams_search" not in given else []
+        more += [] if models & SIGNAL_MODELS or "frontend.size" in given else ["frontend.size=32"]
+        more += [] if given.get("data") == "ptbxl" else ["data.n_records=100"]
+        more += ["model.pretrained=false"] if "effnetv2" in given.get("experiment", "") else []
+    kept = {word.partition("=")[0] for word in more}
+    return [*(word for word in words if word.partition("=")[0] not in kept), *dict.fromkeys(more)]
+
+
+def models_of(given):
+    if "model" in given:
+        return given["model"].split(",")
+    experiment = OmegaConf.load(config.config_dir() / "experiment" / f"{given.get('experiment')}.yaml")
+    return [experiment.for_model or "deit"]
+
+
+def shortened(words):
+    """The words of another command with as little work as it allows."""
+    if words[0] == "reproduce":
+        words = (
+            [*words[: words.index("--seeds")], *words[words.index("--seeds") + 2 :]] if "--seeds" in words else words
+        )
+        for setting in (*SHORT, "trainer.limit_train_batches=2"):
+            words = [*words, "--setting", setting]
+    return words + {"benchmark": ["--rounds", "1", "--batch", "1"], "evaluate": ["--resamples", "100"]}.get(
+        words[0], []
+    )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+@pytest.mark.slow
+def test_every_python_example_runs(page, products, synthetic_root, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, example in enumerate(blocks(page, "python")):
+        code = filled(example, products, command, synthetic_root, tmp_path)
+        exec(compile(code, f"{page.name}, example {number + 1}", "exec"), {})
