@@ -1,6 +1,6 @@
 """Training on a processor whose cores other programs use: the threads that a run chooses, against one thread.
 
-    python benchmarks/busy_threads.py [--repeats 3] [--json FILE]
+    python benchmarks/busy_threads.py --output benchmarks/results/busy_threads.json
 
 Trains the first 25 batches of the demo's ViT with the default threads and with hardware.threads=1 in turn, beside one
 endless loop for each core, and compares the seconds of the fits and of the whole commands.
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from _common import report
 
 ROOT = Path(__file__).parents[1]
 WAYS = {"default": [], "one thread": ["hardware.threads=1"]}
@@ -40,38 +42,33 @@ def train(settings: list[str], folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the ratio of each repetition, and their median."""
+    """Print the times of each repetition, and the medians of their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    parser.add_argument("--output", type=Path, help="a JSON file")
+    arguments = parser.parse_args()
     os.environ.pop("OMP_NUM_THREADS", None)  # which would choose the threads
-    rows = []
+    rounds: list[dict[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
         train([], Path(folder) / "first")  # it writes the data
         loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
         try:
-            for number in range(asked.repeats):
-                row = {}
-                for name in sorted(WAYS, reverse=bool(number % 2)):
-                    row[name] = train(WAYS[name], Path(folder) / f"{name} {number}".replace(" ", "_"))
-                rows.append(row)
-                ratios = {key: row["default"][key] / row["one thread"][key] for key in ("fit_s", "command_s")}
-                print(
-                    f"{number + 1}: default against one thread: fit {ratios['fit_s']:.2f}, command "
-                    f"{ratios['command_s']:.2f} (threads by default: {row['default']['threads']})",
-                    flush=True,
-                )
+            for number in range(arguments.repeats):
+                names = sorted(WAYS, reverse=bool(number % 2))
+                rounds.append({name: train(WAYS[name], Path(folder) / f"{number}_{name[:3]}") for name in names})
+                print(f"repetition {number + 1}: {rounds[-1]}", flush=True)
         finally:
             for loop in loops:
                 loop.kill()
-    medians = {
-        key: statistics.median(row["default"][key] / row["one thread"][key] for row in rows)
+    rows = [
+        {"way": name, **{key: statistics.median(one[name][key] for one in rounds) for key in rounds[0][name]}}
+        for name in WAYS
+    ]
+    ratios = {
+        key: statistics.median(one["default"][key] / one["one thread"][key] for one in rounds)
         for key in ("fit_s", "command_s")
     }
-    print(f"median: fit {medians['fit_s']:.2f}, command {medians['command_s']:.2f}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"rows": rows, "medians": medians}, indent=1) + "\n")
+    report("busy_threads", [*rows, {"way": "default / one thread", **ratios}], arguments.output)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_labels_counts_by_split(synthetic_root):
 def test_models_are_listed_in_a_width_that_fits():
     told = call("models").stdout
     assert "resnet1d_wang       0.47 M  12 × 1000" in told
-    assert max(map(len, told.splitlines())) <= 90
+    assert max(map(len, told.splitlines())) <= 80
     assert {one["name"] for one in json.loads(call("models", "--json").stdout)} >= {"vit", "deit_base"}
 
 

@@ -589,7 +589,7 @@ def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
         (("compare", run, other_val, "--average"), f"{other_val} and {run}: 1500 and 1500 records"),
         (("evaluate", tmp_path), "predictions.csv is not there"),
         (("evaluate", run, "--split", "train"), "--split train: allowed are test, val"),
-        (("compare", run, tmp_path / "none"), "predictions.csv is not there"),
+        (("compare", run, tmp_path / "none"), "none is not there. Name the folder of a run"),
         (("evaluate", run, "--root", tmp_path), "ptbxl_database.csv is not there"),
         (("evaluate", run, "--reliability", tmp_path / "none" / "a.png"), "cannot be written"),
         (("evaluate", unreadable), "config.yaml cannot be read"),

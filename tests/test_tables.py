@@ -26,7 +26,7 @@ def row(model, seed, f1, **more):
 ROWS = [
     *(row(model, seed, f1 + seed / 100) for model, f1 in (("vit", 0.5), ("effnetv2", 0.6)) for seed in (1, 2)),
     row("convnext", 1, 0.1, notes="COLLAPSED to a constant in 2 epochs"),
-    row("deit", 1, None, status="failed", reason="data.batch_size=-3: must be at least 1"),
+    row("deit", 1, None, run="5_deit_off_seed1", status="failed", reason="data.batch_size=-3: must be at least 1"),
 ]
 
 
@@ -76,7 +76,7 @@ def test_what_matters_fits_every_width(width):
     joined = " ".join(text.split())
     assert "#1 effnetv2: 2 seeds" in joined
     assert "#3 convnext: COLLAPSED to a constant in 2 epochs" in joined
-    assert "#4 deit: failed: data.batch_size=-3: must be at least 1" in joined
+    assert "#4 deit: 5_deit_off_seed1 failed: data.batch_size=-3: must be at least 1" in joined
     assert "…" not in text
     assert max(len(line) for line in text.splitlines()) <= width
 

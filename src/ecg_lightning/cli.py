@@ -73,9 +73,9 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         millions, shape = f"{network.parameters / 1e6:.2f} M", " × ".join(map(str, network.input))
         typer.echo(network.name.ljust(15) + millions.rjust(11) + "  " + shape.ljust(14) + network.about)
     typer.echo(
-        "\nChoose one with model=NAME. An input of 12 × 1000 is the signal: leads × samples at\n"
-        "100 Hz. 1 × 64 × 512 is the signal as an image, of the size that frontend.size sets.\n"
-        "model=ensemble averages trained networks: model.members=[FILE,FILE]."
+        "\nChoose one with model=NAME. 12 × 1000 is the signal, leads × samples at 100 Hz;\n"
+        "1 × 64 × 512 is an image of it, whose size frontend.size sets. model=ensemble\n"
+        "averages trained networks: model.members=[FILE,FILE]."
     )
 
 

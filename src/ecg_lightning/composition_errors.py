@@ -212,9 +212,11 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
     inside = f"{where} holds" if where else "known are"
     nearest = {one: one for one in known}
     if not where:
-        nearest |= {one.rpartition(".")[2]: one for one in reversed(config.leaf_keys())} | nearest
         nearest |= {path.name: path.name for path in _folders() if path.parent == config.config_dir()}
-    close = difflib.get_close_matches(name, nearest, 1, 0.5)
+    close = difflib.get_close_matches(name, nearest, 1, 0.5 if where else 0.75)
+    if not (where or close):
+        nearest |= {one.rpartition(".")[2]: one for one in reversed(config.leaf_keys())}
+        close = difflib.get_close_matches(name, nearest, 1, 0.5)
     hint = f" Did you mean {nearest[close[0]]}?" if close else ""
     return f"{key}: there is no such key; {inside} {', '.join(known) or 'nothing'}.{hint}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -25,6 +26,7 @@ from ecg_lightning.composition_errors import explain
 from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import ConfigError, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
+from ecg_lightning.long_steps import long_step
 from ecg_lightning.named_files import check_named_files
 from ecg_lightning.quoting import quote_paths
 from ecg_lightning.runs.results import RunResult, read_result
@@ -131,7 +133,7 @@ def _own_logging() -> Iterator[None]:
 def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(cfg)
-        _say_that_libraries_load()
+        _load_libraries("ecg_lightning.training")
         if cfg.cross_validation:
             from ecg_lightning.cross_validation import run
 
@@ -153,7 +155,7 @@ def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
 def _compress_job(cfg: DictConfig, raising: bool = False) -> float | None:
     def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(cfg)
-        _say_that_libraries_load()
+        _load_libraries("ecg_lightning.compressing")
         from ecg_lightning.compressing import run
 
         return run(cfg, choices, overrides)
@@ -161,10 +163,11 @@ def _compress_job(cfg: DictConfig, raising: bool = False) -> float | None:
     return run_job(cfg, run, validation.validate_compression, raising)
 
 
-def _say_that_libraries_load() -> None:
-    """Log a line before imports that take seconds, on a busy machine a minute."""
-    if "torch" not in sys.modules:
-        log.info("loading PyTorch")
+def _load_libraries(module: str) -> None:
+    """Import a module of this package, and say so: it takes seconds, on a busy machine a minute."""
+    if module not in sys.modules:
+        with long_step(log, "loading PyTorch"):
+            importlib.import_module(module)
 
 
 def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Sequence[str] | None) -> None:

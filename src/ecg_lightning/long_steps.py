@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 INTERVAL_S = 10.0
 
+_open: list[threading.Event] = []  # steps that run, the innermost last
+
 
 @contextlib.contextmanager
 def long_step(log: logging.Logger, text: str, interval_s: float = INTERVAL_S) -> Iterator[None]:
-    """Log what the block does, and every now and then that it still does it.
+    """Log what the block does, and every now and then that it still does it; of blocks in each other the inner one.
 
     Args:
         log: the module's logger.
@@ -26,16 +28,20 @@ def long_step(log: logging.Logger, text: str, interval_s: float = INTERVAL_S) ->
 
     def remind() -> None:
         while not done.wait(interval_s):
+            if _open[-1:] != [done]:
+                continue
             line = f"{text}: {duration(time.monotonic() - started)} so far"
             log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None))
 
     reminder = threading.Thread(target=remind, name="long step", daemon=True)
+    _open.append(done)
     if is_heard:
         reminder.start()
     try:
         yield
     finally:
         done.set()
+        _open.remove(done)
         if is_heard:
             reminder.join()
 

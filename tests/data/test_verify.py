@@ -301,6 +301,9 @@ def test_report_of_a_wrong_folder_names_the_first_few(ptbxl: Path) -> None:
     assert "and 3 more" in out
     assert "not as it should be (checksums, 100 Hz)" in out
     assert "\x1b" not in out
+    (ptbxl / "scp_statements.csv").write_text("x\n")
+    wrong = [line.split() for line in call(ptbxl)[1].splitlines() if line.startswith("WRONG")]
+    assert all(len(words) > 2 for words in wrong), wrong  # what is wrong stands behind the name, or that it follows
 
 
 def test_json_is_all_of_standard_output(ptbxl: Path) -> None:

@@ -75,7 +75,7 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
     preprocess = import_extra("onnxruntime.quantization.shape_inference").quant_pre_process
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
     target = folder / "onnxruntime.onnx"
-    doing = f"ONNX Runtime calibrates its int8 model with {n_calibration} records"
+    doing = "ONNX Runtime calibrates its int8 model"
     # Its advice to preprocess is hushed, which is done.
     with long_step(log, doing), replacing_model(target) as written, hushed("root"):
         source = written.with_name("float.onnx")

@@ -351,11 +351,14 @@ def _warn_of_refused(cells: Sequence[Cell]) -> None:
 
 def _refusal(cell: Cell) -> str | None:
     """Return why a cell's settings are refused; None if they are not."""
+    checks = {"train": validation.validate, "compress": validation.validate_compression}
+    check = checks.get(cell.config.hydra.job.config_name)
+    if check is None:  # another program's
+        return None
     config = OmegaConf.masked_copy(cell.config, [str(key) for key in cell.config if key != "hydra"])
-    with read_write(config):
-        config.paths.output_dir = cell.run
-    check = validation.validate if "train" in config else validation.validate_compression
     try:
+        with read_write(config):
+            config.paths.output_dir = cell.run
         validation.check_experiment(config.get("for_model"), cell.result.choices)
         check(config)
         check_named_files(config)
