@@ -340,7 +340,7 @@ def test_folders_and_patterns_are_searched(exported, ptbxl_record, millivolts, t
 def test_a_table_is_written_once(exported, ptbxl_record, tmp_path):
     arguments = ["predict", "--model", exported[1], ptbxl_record, tmp_path / "no.hea", "--out", tmp_path / "a.csv"]
     done = _call(*arguments)
-    assert (done.exit_code, done.stdout) == (3, f"1 predictions are in {tmp_path}/a.csv\n")
+    assert (done.exit_code, done.stdout) == (3, f"predictions of 1 of 2 records are in {tmp_path}/a.csv\n")
     assert done.stderr.endswith("1 of 2 records could not be read\n")
     table = pd.read_csv(tmp_path / "a.csv")
     assert list(table) == ["record", *CLASSES, "positive", "undecided", "notes", "error"]

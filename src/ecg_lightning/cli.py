@@ -202,7 +202,8 @@ def predict(
         if model is None:
             typer.echo(f"model: {predictor.path.name}, the example model of this package; use yours with --model FILE")
         if out:
-            typer.echo(f"{len(predictions) - len(failed):,} predictions are in {out}")
+            n_predicted = len(predictions) - len(failed)
+            typer.echo(f"predictions of {n_predicted:,} of {len(predictions):,} records are in {out}")
         else:
             typer.echo(predictions_as_text(predictor, predictions))
     for refusal in failed:

@@ -59,8 +59,8 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
     usable = [prediction for prediction in predictions if prediction.probabilities]
     if not usable:
         return DISCLAIMER
-    folder = os.path.commonpath([Path(prediction.record).parent for prediction in usable])
-    names = [str(Path(prediction.record).relative_to(folder)) for prediction in usable]
+    folder = _common_folder([Path(prediction.record) for prediction in usable])
+    names = [str(Path(prediction.record).relative_to(folder)) if folder else prediction.record for prediction in usable]
     metadata = predictor.metadata
     width = max([len("threshold"), *map(len, names)])
     if len(metadata.classes) > _MOST_COLUMNS:
@@ -73,11 +73,19 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
             lines.append(f"{name.ljust(width)}{cells} {', '.join(prediction.positive) or '–'}")
         limits = "".join(f"{value:.3f}  ".rjust(column) for value in metadata.thresholds)
         lines.append("threshold".ljust(width) + limits.rstrip())
-    if folder not in ("", "."):
+    if folder and folder != Path():
         lines.insert(0, f"in {folder}:")
     lines += _legend(metadata, usable)
     said = [f"{name}: {note}" for name, prediction in zip(names, usable, strict=True) for note in prediction.notes]
     return printable("\n".join([*lines, *said, *predictor.notes, DISCLAIMER]))  # names of records may be a stranger's
+
+
+def _common_folder(paths: Sequence[Path]) -> Path | None:
+    """Return the folder that all files are in; None where some are named from the root and others are not."""
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError:
+        return None
 
 
 def _cell(prediction: Prediction, name: str) -> str:

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ecg_lightning.sweeps.cells import FINISHED
 
 try:
     import fcntl
-except ImportError:  # on Windows, where no cell has a process of its own
+except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def wait_for_cells(folder: Path) -> None:
     Raises:
         ConfigError: one of them does not stop.
     """
-    if fcntl is None:
+    if sys.platform == "win32":  # there no cell has a process of its own
         return
     descriptor = os.open(folder / _CELLS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     deadline, said = time.monotonic() + STOP_S + 10, False
