@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from ecg_lightning.evaluation.metrics import is_collapsed
 from ecg_lightning.runs.results import clock
+from ecg_lightning.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +109,8 @@ class CollapseGuard(Callback):
         """
         if scored_epoch not in self.collapsed_epochs:
             return []
-        first, count = self.collapsed_epochs[0], len(self.collapsed_epochs)
-        return [f"COLLAPSED to a constant in {count} epochs (first: {first}), the scored one included"]
+        first, count = self.collapsed_epochs[0], counted(len(self.collapsed_epochs), "epoch")
+        return [f"COLLAPSED to a constant in {count} (first: {first}), the scored one included"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the epoch's predictions."""
