@@ -137,8 +137,8 @@ def _deployment(best: Path, config: Mapping[str, Any], result: Mapping[str, Any]
     if row is None:
         row = rows[0]
         lines.append(
-            f"Recommended: the uncompressed model, {row['megabytes']:.2f} MB, {row['ms']:.2f} ms per record. No variant "
-            "is non-inferior and also faster or smaller."
+            f"Recommended: the uncompressed model, {row['megabytes']:.2f} MB, {row['ms']:.2f} ms per record. No "
+            "variant is non-inferior and also faster or smaller."
         )
     else:
         change = write_cell(Interval(row["f1_change"], row["f1_low"], row["f1_high"]), "+.3f").line
