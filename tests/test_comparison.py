@@ -15,8 +15,8 @@ from ecg_lightning.compression.variant import Variant
 from ecg_lightning.config import LatencyConfig
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import macro_intervals
-from ecg_lightning.runs.pareto import _at_one_speed, pareto_front
-from ecg_lightning.runs.variants import variant_rows, without_repeats
+from ecg_lightning.runs.pareto import _at_one_speed, pareto_figure, pareto_front
+from ecg_lightning.runs.variants import recommended, variant_rows, without_repeats
 
 
 class Fold:
@@ -187,3 +187,41 @@ def test_cells_of_a_slower_hour_are_drawn_at_one_speed():
         {**cell, "checkpoint": "b", "ms": 90.0, "times_fp32": 1.0},  # of larger images
     ]
     assert [row["ms"] for row in _at_one_speed(rows)] == [20.0, 10.0, 20.0, 4.0, 1.0, 90.0]
+
+
+def drawn_row(variant, ms, megabytes, f1_change=None, **more):
+    change = {"f1_change": f1_change} | {f"f1_{end}": f1_change and f1_change + by for end, by in CI.items()}
+    return {
+        "model": "vit", "hardware": "cpu", "checkpoint": "c", "compression": "ptq", "variant": variant,
+        "precision": "fp32", "f1": 0.7 + (f1_change or 0), "ms": ms, "megabytes": megabytes, "times_fp32": 8.0 / ms,
+        "verdict": None, "slower_than": None, "n_test": 60, **change, **more,
+    }  # fmt: skip
+
+
+CI = {"low": -0.01, "high": 0.02}
+
+
+def test_the_plot_merges_equal_checkpoints_and_shows_intervals():
+    cells = [drawn_row("baseline", 8.0, 4.0), drawn_row("quantize", 2.0, 1.0, -0.004)]
+    figure = pareto_figure([*cells, *(row | {"compression": "qat"} for row in cells)])
+    times, sizes = figure.axes
+    for axes, costs in ((times, [2.0, 2.0, 8.0]), (sizes, [1.0, 1.0, 4.0])):
+        points = [one.lines[0] for one in axes.containers]
+        assert sorted(point.get_xdata()[0] for point in points) == costs  # one uncompressed, two compressions
+        bars = [bar.get_segments()[0] for one in axes.containers if one.has_yerr for bar in one.lines[2]]
+        assert [bar[:, 1].tolist() for bar in bars] == [pytest.approx([0.686, 0.716])] * 2
+        figure.canvas.draw()
+        ticks = [label.get_text() for label in axes.get_xticklabels()]
+        assert "2" in ticks
+        assert not any("10" in tick and "$" in tick for tick in ticks)
+    assert "N = 60" in figure.get_suptitle()
+
+
+def test_the_recommended_variant_is_as_good_and_faster_or_smaller():
+    baseline = drawn_row("baseline", 8.0, 4.0)
+    good, poor = {"verdict": "non-inferior"}, {"verdict": "inferior"}
+    fast, faster = drawn_row("a", 4.0, 4.0, -0.001, **good), drawn_row("b", 2.0, 4.0, -0.001, **good)
+    small = drawn_row("c", 9.0, 1.0, -0.001, slower_than="fp32", **good)
+    assert recommended([baseline, fast, small, faster])["variant"] == "b"
+    assert recommended([baseline, small, drawn_row("d", 1.0, 1.0, -0.1, **poor)])["variant"] == "c"
+    assert recommended([baseline, drawn_row("d", 1.0, 1.0, -0.1, **poor)]) is None

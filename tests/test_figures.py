@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import pyplot
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -203,11 +202,6 @@ def test_log_figures_without_records(tmp_path: Path) -> None:
     events, loaded = log(tmp_path, np.zeros((0, 5)), np.zeros((0, 5), dtype=np.uint8))
     assert sorted(events.Tags()["images"]) == ["val/pr", "val/roc"]
     assert loaded == []
-
-
-def test_no_figure_stays_open(tmp_path: Path) -> None:
-    log(tmp_path, *predictions(20))
-    assert pyplot.get_fignums() == []
 
 
 def test_abstention_shows_the_mistakes_in_the_surest_records():

@@ -16,6 +16,9 @@ import torch
 from hydra.core.override_parser.types import Quote, QuotedString
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import ROOT, TINY
+from typer.testing import CliRunner
+
+from ecg_lightning.cli import app
 
 SMALL = [
     *("frontend.size=[32,64]", "hardware.precision=32-true", "trainer.max_epochs=1", "hardware.threads=1"),
@@ -73,8 +76,20 @@ def test_seeds_become_mean_and_deviation(swept):
 def test_cells_have_folders_of_their_own(swept):
     folder, _ = swept
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
-        "0_vit_off_seed1", "1_vit_off_seed2", "2_vit_off_seed1", "3_vit_off_seed2",
+        "0_vit_off_seed1", "1_vit_off_seed2", "2_vit_off_seed1", "3_vit_off_seed2", "tables",
     ]  # fmt: skip
+
+
+def test_a_sweep_leaves_its_ranking_and_the_card_of_its_best_run(swept):
+    folder, _ = swept
+    with (folder / "tables/ranking.csv").open() as file:
+        first = next(csv.DictReader(file))
+    scores = [float(row["val_f1_macro"]) for row in rows(folder)[:2]]
+    assert float(first["val_f1_macro"]) == pytest.approx(sum(scores) / 2)
+    assert float(first["val_f1_macro_sd"]) == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+    assert first["seeds"] == "2"
+    assert rows(folder)[0]["run"] in (folder / "model_card.md").read_text()
+    assert r"\begin{tabular}" in (folder / "tables/ranking.tex").read_text()
 
 
 def test_a_finished_sweep_is_not_written_over(swept, command):
@@ -90,15 +105,15 @@ def test_a_finished_sweep_is_not_written_over(swept, command):
     assert (folder / "results.csv").read_bytes() == before
 
 
-@pytest.mark.slow
-def test_the_printed_command_evaluates_the_best_run(swept, tmp_path):
+def test_the_printed_command_compares_the_best_run_with_the_others(swept):
     folder, done = swept
-    command = re.search(r"python train\.py (train=false .*)", done.stdout)
+    command = re.search(r"^  \S*ecg-lightning (compare .*)$", done.stdout, re.MULTILINE)
     assert command is not None
-    again = start(*shlex.split(command.group(1)), f"hydra.run.dir={tmp_path}/again")
-    assert again.returncode == 0, again.stderr
-    evaluated = json.loads((tmp_path / "again" / "result.json").read_text())["metrics"]["test"]["f1_macro"]
-    assert evaluated == pytest.approx(float(rows(folder)[0]["test_f1_macro"]), abs=1e-6)
+    words = shlex.split(command.group(1))
+    assert words[1] == str(folder / rows(folder)[0]["run"])
+    compared = CliRunner().invoke(app, [*words, "--resamples", "100", "--json"])
+    assert compared.exit_code == 0, compared.output
+    assert sum(len(row["runs"]) for row in json.loads(compared.stdout)) == len(words) - 1
 
 
 def _hear_ctrl_c():
@@ -132,7 +147,7 @@ def test_ctrl_c_keeps_and_shows_what_is_done(synthetic_root, tmp_path):
     assert sweep.returncode == 130, errors
     assert [row["status"] for row in rows(tmp_path / "s")] == ["ok", "interrupted"]
     assert "interrupted: stopped by SIGINT" in " ".join(output.split())
-    assert "train=false ckpt_path=" in output
+    assert "ecg-lightning evaluate" in output
     assert "Traceback" not in output + errors
 
 

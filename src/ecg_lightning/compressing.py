@@ -34,6 +34,7 @@ from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
 from ecg_lightning.sweeps.shared import keep_refused, raise_refused, start_or_go_on
+from ecg_lightning.text import counted
 from ecg_lightning.training import begin, describe_run_host, of_its_task, write_config
 
 log = logging.getLogger(__name__)
@@ -106,9 +107,7 @@ def run_after_training(
     hardware.prepare(cfg.hardware)  # latencies are measured with all threads, whatever the training has chosen
     own = describe_run_host(device)
     if own != result.host:
-        n_threads = result.host["threads"]
-        threads = f"{n_threads} thread{'' if n_threads == 1 else 's'}"
-        result.notes.append(f"trained with {threads} in {result.host['precision']}")
+        result.notes.append(f"trained with {counted(result.host['threads'], 'thread')} in {result.host['precision']}")
     result.host = own
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
     return _compress(cfg, device, trained / "checkpoints" / "best.ckpt", datamodule, stages, result)

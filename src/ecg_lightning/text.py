@@ -36,6 +36,11 @@ def explain_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """Return a number with its noun: `1 thread`, `2 threads`, `1,234 classes`."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
 def as_yaml(value: Any) -> str:
     """Return a setting's value as it is typed on the command line: `null`, `true`, `[1, 2]`."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

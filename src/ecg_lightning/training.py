@@ -123,6 +123,7 @@ def run(
         result.notes = fold_notes(classifier.description, datamodule)
         for note in result.notes:
             log.warning("%s", note)
+    result.notes += _limits(cfg)
     write_config(_resolved(cfg, classifier), output_dir, result)
     if cfg.hardware.channels_last:
         hardware.to_channels_last(classifier.network)
@@ -269,6 +270,19 @@ def write_config(settings: dict[str, Any], output_dir: Path, result: RunResult) 
     write_put_off()
     result.config_hash = hash_config(settings)
     write_whole(output_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
+
+
+def _limits(cfg: DictConfig) -> list[str]:
+    """Return a note for each setting that leaves a part of the records out, so that no table hides it."""
+    if cfg.trainer.fast_dev_run:
+        return ["fast_dev_run: a test of the program on a few batches, whose scores mean nothing"]
+    names = ("overfit_batches", *(f"limit_{phase}_batches" for phase in ("train", "val", "test")))
+    limits = {name: cfg.trainer[name] for name in names}
+    return [
+        f"trainer.{name}={value}: only a part of the records was used"
+        for name, value in limits.items()
+        if value and not (isinstance(value, float) and value == 1.0)
+    ]
 
 
 def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:

@@ -150,6 +150,10 @@ def test_left_out_records_are_counted(ptbxl: Path, table: pd.DataFrame) -> None:
     module.setup()
     assert set(module.datasets) == {"train", "val", "test"}
     assert module.n_left_out == 2
+    apart = PTBXLDataModule(ptbxl, on_bad_record="skip")
+    for split in ("train", "val", "test", "train"):  # each with its own folds, and one again
+        apart.load((split,))
+    assert apart.n_left_out == 2
 
 
 def test_a_loader_before_setup_says_so(pristine: Path) -> None:

@@ -201,7 +201,7 @@ class PTBXLDataModule(L.LightningDataModule):
         self.datasets: dict[str, SignalDataset] = {}
         self.root_hash: str | None = None
         self.version: str | None = None
-        self.n_left_out = 0
+        self._left_out: dict[int, int] = {}
         self._start = (0, 0)
 
     def __repr__(self) -> str:
@@ -227,6 +227,11 @@ class PTBXLDataModule(L.LightningDataModule):
     def n_samples(self) -> int:
         """Samples a lead."""
         return DURATION_S * self.sampling_rate
+
+    @property
+    def n_left_out(self) -> int:
+        """Records of all loaded splits that are missing or bad and were skipped."""
+        return sum(self._left_out.values())
 
     def load(self, splits: Iterable[str]) -> None:
         """Read, check and keep the named splits; only their folds need to be there.
@@ -264,7 +269,8 @@ class PTBXLDataModule(L.LightningDataModule):
         )
         if "train" in wanted:
             check_learnable(records.targets[np.isin(records.folds, wanted["train"])], self.classes)
-        self.root_hash, self.version, self.n_left_out = records.root_hash, records.version, records.n_left_out
+        self.root_hash, self.version = records.root_hash, records.version
+        self._left_out |= records.left_out
 
     def _log_part(self, n_records: int) -> None:
         """Say that PTB-XL is not complete here: files may be missing, or rows of the table."""

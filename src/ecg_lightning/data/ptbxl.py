@@ -49,7 +49,7 @@ class Records:
         cache: the signals.
         root_hash: SHA-256 over both tables and all signals of the folder, whichever folds are used.
         version: PTB-XL's version, see `version_of`, or `synthetic`.
-        n_left_out: records of the folds that are missing or bad and were skipped.
+        left_out: by fold, the records that are missing or bad and were skipped.
     """
 
     ecg_ids: npt.NDArray[np.int64]
@@ -60,7 +60,7 @@ class Records:
     cache: SignalCache
     root_hash: str
     version: str
-    n_left_out: int
+    left_out: dict[int, int]
 
 
 def read_ptbxl(
@@ -90,7 +90,8 @@ def read_ptbxl(
         DataError: the folder is not PTB-XL, holds nothing at this rate, or holds records that cannot be used.
     """
     table, targets = read_tables(root, label_rule, task)
-    needed = np.isin(table["strat_fold"].to_numpy(), list(folds))
+    strat_folds = table["strat_fold"].to_numpy()
+    needed = np.isin(strat_folds, list(folds))
     if not needed.any():
         raise DataError(f"{root} holds no record of the folds {sorted(folds)}; choose others or take a fuller copy")
     names = table[FILENAME_COLUMN[sampling_rate]].astype(str).tolist()
@@ -122,7 +123,7 @@ def read_ptbxl(
         rows=rows,
         cache=cache,
         root_hash=_root_hash(root, cache),
-        n_left_out=int((needed & ~read).sum()),
+        left_out={fold: int((strat_folds[~read] == fold).sum()) for fold in folds},
         version="synthetic" if (root / SYNTHETIC_MARKER).exists() else version_of(len(table)),
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from rich import table as rich_table
 from rich.console import Console
 
 from ecg_lightning.reports.section import Column, Section, Table, Written, write_cell
 
-_LEAST_TEXT = 14
+_LEAST_TEXT = 12
 """Characters that a column of text keeps where it is wrapped."""
 
 
@@ -34,7 +35,7 @@ def print_section(section: Section, console: Console) -> None:
         console.print(section.legend, style="dim", highlight=False, markup=False)
 
 
-def _fitted(table: Table, width: int) -> Iterator[rich_table.Table]:
+def _fitted(table: Table, room: int) -> Iterator[rich_table.Table]:
     """Give the table as one that fits, or in parts beside each other that repeat its first column.
 
     Intervals move below their numbers before an optional column is dropped, and optional columns are dropped before
@@ -49,17 +50,17 @@ def _fitted(table: Table, width: int) -> Iterator[rich_table.Table]:
         kept = [one for one in whole if one.column.optional <= most]
         for below in (False, True):
             for wrapped in (False, True):
-                if _total(kept, below, wrapped) <= width:
-                    yield _drawn(kept, table, below, wrapped)
+                if _total(kept, below, wrapped) <= room:
+                    yield _drawn(kept, table, room, below, wrapped)
                     return
     first, *others = [one for one in whole if one.column.optional == 0]
     part = [first]
     for one in others:
-        if len(part) > 1 and _total([*part, one], below=True, wrapped=True) > width:
-            yield _drawn(part, table, below=True, wrapped=True)
+        if len(part) > 1 and _total([*part, one], below=True, wrapped=True) > room:
+            yield _drawn(part, table, room, below=True, wrapped=True)
             part = [first]
         part.append(one)
-    yield _drawn(part, table, below=True, wrapped=True)
+    yield _drawn(part, table, room, below=True, wrapped=True)
 
 
 class _Laid:
@@ -90,17 +91,17 @@ def _total(columns: Sequence[_Laid], below: bool, wrapped: bool) -> int:
     return sum(one.width(below, wrapped) + 3 for one in columns) + 1
 
 
-def _drawn(columns: Sequence[_Laid], table: Table, below: bool, wrapped: bool) -> rich_table.Table:
+def _drawn(columns: Sequence[_Laid], table: Table, room: int, below: bool, wrapped: bool) -> rich_table.Table:
     drawn = rich_table.Table()
+    left = max(0, room - _total(columns, below, wrapped))
     for one in columns:
         width, is_text = one.width(below, wrapped), not one.column.form
-        drawn.add_column(
-            one.column.heading,
-            justify="left" if is_text else "right",
-            overflow="fold",
-            min_width=width,
-            width=None if is_text else width,
-        )
+        more = (
+            min(left, one.width(below, wrapped=False) - width) if is_text else 0
+        )  # columns of text share what is left
+        left -= more
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        drawn.add_column(one.column.heading, justify=justify, overflow="fold", width=width + more)
     for row in range(len(table.rows)):
         if row in table.rules:
             drawn.add_section()

@@ -13,6 +13,7 @@ from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.results import clock
 from ecg_lightning.runs.step_time import seconds_per_record
+from ecg_lightning.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +37,12 @@ def announce(
     n_parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
     shape = getattr(classifier.frontend, "image_shape", None)
     log.info(
-        "%s: %.2f M parameters%s, %s, %d thread%s; %s, records: %s",
+        "%s: %s parameters%s, %s, %s; %s, records: %s",
         type(classifier).__name__,
-        n_parameters / 1e6,
+        f"{n_parameters / 1e6:.2f} M" if n_parameters >= 5000 else f"{n_parameters:,}",  # no "0.00 M"
         f", images {' × '.join(map(str, shape))}" if shape else "",
         precision,
-        (threads := torch.get_num_threads()),
-        "" if threads == 1 else "s",
+        counted(torch.get_num_threads(), "thread"),
         data_name(datamodule),
         counts,
     )

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from ecg_lightning.evaluation.metrics import is_collapsed
+from ecg_lightning.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ class CollapseGuard(Callback):
         """
         if scored_epoch not in self.collapsed_epochs:
             return []
-        first, count = self.collapsed_epochs[0], len(self.collapsed_epochs)
-        return [f"COLLAPSED to a constant in {count} epochs (first: {first}), the scored one included"]
+        first, count = self.collapsed_epochs[0], counted(len(self.collapsed_epochs), "epoch")
+        return [f"COLLAPSED to a constant in {count} (first: {first}), the scored one included"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the epoch's predictions."""

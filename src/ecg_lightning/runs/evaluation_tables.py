@@ -13,6 +13,7 @@ from ecg_lightning.evaluation.subgroups import MIN_POSITIVES
 from ecg_lightning.evaluation.uncertainty import ALPHA
 from ecg_lightning.reports.section import Cell, Column, Section, Table
 from ecg_lightning.runs.ledger import LEDGER_FILE
+from ecg_lightning.text import counted
 
 _HEADINGS = {name: name.upper() for name in ("auroc", "auprc", "f1", "ppv", "npv")}
 _RANKING = ("auroc", "auprc", "f1")
@@ -112,7 +113,7 @@ def conformal_section(found: Mapping[str, Any]) -> Section:
         Column("negatives covered", "negatives_covered", ".1%"),
         Column("undecided", "undecided", ".1%"),
     )
-    few = f"{_counted(n_rare, 'class', 'classes')} with fewer than {MIN_POSITIVES} positive records: not shown."
+    few = f"{counted(n_rare, 'class', 'classes')} with fewer than {MIN_POSITIVES} positive records: not shown."
     return Section(
         "conformal",
         "Conformal sets",
@@ -169,7 +170,7 @@ def subgroup_section(found: Mapping[str, Any]) -> Section:
     n_empty = len(groups) - len(rows)
     verb = "is" if n_empty == 1 else "are"
     too_small = (
-        f"{_counted(n_empty, 'group', 'groups')} {verb} too small: no class has at least {MIN_POSITIVES} positive and "
+        f"{counted(n_empty, 'group')} {verb} too small: no class has at least {MIN_POSITIVES} positive and "
         f"{MIN_POSITIVES} other records there."
     )
     return Section(
@@ -218,16 +219,17 @@ def _comparison_remarks(rows: Sequence[Mapping[str, Any]], split: str) -> list[s
     notes = []
     if len(rows) == 1:
         notes.append("All runs are one recipe with different seeds, so there is nothing to compare them with.")
-    if any(row["f1_sd"] is not None and not row["covers_seeds"] for row in rows):
-        notes.append("Two seeds are too few for an interval over seeds: the intervals cover patients alone.")
+    if pairs := [row["run"] for row in rows if row["f1_sd"] is not None and not row["covers_seeds"]]:
+        notes.append(f"Two seeds are too few for an interval over seeds. Over patients alone: {', '.join(pairs)}.")
     if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
         notes.append(f"The runs were made by different code, which can cause a difference: {'; '.join(codes)}")
-    notes += [
-        f"{row['run']}: one of {row['n_tried']} configurations that were tried. Its score on the fold that chose it "
-        "is too high."
-        for row in rows
-        if row["n_tried"] > 1 and not row["averaged"]
-    ]
+    for n_tried in sorted({row["n_tried"] for row in rows if row["n_tried"] > 1}):
+        chosen = ", ".join(row["run"] for row in rows if row["n_tried"] == n_tried and not row["averaged"])
+        if chosen:
+            notes.append(
+                f"Each is one of {n_tried} configurations that were tried; its score on the fold that chose it is too "
+                f"high: {chosen}."
+            )
     if split == "val":
         notes.append("The validation fold chose the thresholds and temperature: scores on that fold are too good.")
     return notes
@@ -313,7 +315,3 @@ def _by_class(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _maybe(values: Sequence[float | None] | None) -> Cell:
     return None if values is None else interval_of(values)
-
-
-def _counted(number: int, one: str, more: str) -> str:
-    return f"{number} {one if number == 1 else more}"

@@ -19,6 +19,7 @@ from ecg_lightning.runs.evaluation_tables import (
 )
 from ecg_lightning.runs.results import clock
 from ecg_lightning.runs.variants import variant_rows, variants_section
+from ecg_lightning.text import counted
 
 MODEL_CARD = "model_card.md"
 
@@ -177,9 +178,8 @@ def _machine(host: Mapping[str, Any]) -> str | None:
     if not host:
         return None
     threads = host.get("threads")
-    return (
-        f"{host.get('gpu') or host.get('cpu')}, {threads} thread{'' if threads == 1 else 's'}, {host.get('precision')}"
-    )
+    of_threads = f", {counted(threads, 'thread')}" if threads else ""
+    return f"{host.get('gpu') or host.get('cpu')}{of_threads}, {host.get('precision')}"
 
 
 def _number(value: float | None) -> str | None:

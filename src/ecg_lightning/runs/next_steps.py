@@ -135,8 +135,11 @@ def _deployment(best: Path, config: Mapping[str, Any], result: Mapping[str, Any]
     original = _file_of(best, result, rows[0])
     lines = []
     if row is None:
-        lines.append("Recommended: the uncompressed model. No variant is non-inferior and also faster or smaller.")
         row = rows[0]
+        lines.append(
+            f"Recommended: the uncompressed model, {row['megabytes']:.2f} MB, {row['ms']:.2f} ms per record. No "
+            "variant is non-inferior and also faster or smaller."
+        )
     else:
         change = write_cell(Interval(row["f1_change"], row["f1_low"], row["f1_high"]), "+.3f").line
         slower = f", but slower than the uncompressed model in {row['slower_than']}" if row["slower_than"] else ""

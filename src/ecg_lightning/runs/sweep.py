@@ -21,6 +21,7 @@ from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError, fail
 from ecg_lightning.finished import holds_sweep
 from ecg_lightning.hydra_files import put_off
+from ecg_lightning.reports.figure_files import pixels
 from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.run_lock import check_entries
 from ecg_lightning.runs import handin
@@ -190,7 +191,7 @@ def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         with SummaryWriter(folder / "tensorboard") as writer:
-            writer.add_figure("pareto", figure)
+            writer.add_image("pareto", pixels(figure)[..., :3], dataformats="HWC")
     done = [row for row in rows if row["status"] == "ok" and row["score"] is not None]
     best = folder / done[0]["run"] if done else None
     handin.leave_sweep(rows, folder, best)

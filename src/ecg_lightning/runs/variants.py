@@ -118,7 +118,7 @@ def variants_section(rows: Sequence[Mapping[str, Any]], title: str) -> Section:
     cells: list[list[Cell]] = []
     for row in rows:
         model = row["model"] if distinct[row["model"]] == 1 else f"{row['model']} {row['checkpoint'][:6]}"
-        named = (variant_name(row), f"{row['runtime']} {row['precision']}", model)
+        named = (f"{variant_name(row)} {row['precision']}", row["runtime"], *([model] if len(distinct) > 1 else []))
         change = None if row["f1_change"] is None else Interval(row["f1_change"], row["f1_low"], row["f1_high"])
         own = {**row, "f1_change": change}
         cells.append([*named, *(own[column.name] for column in _COLUMNS)])
@@ -135,7 +135,8 @@ def variants_section(rows: Sequence[Mapping[str, Any]], title: str) -> Section:
         slow = [f"{row['model']} {variant_name(row)}" for row in rows if row["slower_than"] == precision]
         if slow:
             notes.append(f"SLOWER than the uncompressed model in {precision}, which costs no work: {', '.join(slow)}")
-    columns = (Column("variant", "variant"), Column("runs in", "runs_in"), Column("model", "model"), *_COLUMNS)
+    of_models = [Column("model", "model")] if len(distinct) > 1 else []
+    columns = (Column("variant", "variant"), Column("runs in", "runtime", optional=1), *of_models, *_COLUMNS)
     return Section("variants", title, Table(columns, cells), notes=notes, legend=legend)
 
 
