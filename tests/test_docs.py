@@ -8,8 +8,11 @@ CROSS_VALIDATION, ENSEMBLE and SWEEP are folders that an earlier command of the 
 import re
 import subprocess
 
+import pandas as pd
 import pytest
+import wfdb
 from omegaconf import OmegaConf
+from scipy.signal import resample_poly
 from test_config import FROZEN_KEYS
 from tiny import ROOT, SIGNAL_MODELS, TINY
 from typer.testing import CliRunner
@@ -159,6 +162,11 @@ def filled(line, products, command, synthetic_root, tmp_path):
             line = re.sub(rf"\b{name}\b", str(products(name, command)), line)
     line = re.sub(r"\b(CROSS_VALIDATION|ENSEMBLE|SWEEP)\b", rf"{tmp_path}/\1", line)
     line = re.sub(r"\boutputs/", f"{tmp_path}/outputs/", line)
+    if "RECORDING.csv" in line:
+        signals, about = wfdb.rdsamp(f"{synthetic_root}/records100/00000/00001_lr")
+        table = pd.DataFrame(resample_poly(1000 * signals, 5, 1), columns=about["sig_name"])
+        table.to_csv(tmp_path / "RECORDING.csv", index=False)
+        line = line.replace("RECORDING.csv", f"{tmp_path}/RECORDING.csv")
     line = re.sub(r"\bDIR\b", str(synthetic_root), line)
     return re.sub(r"\bFILE\b", f"{tmp_path}/file", re.sub(r"\bNAME\b", "quantize", line))
 
