@@ -122,7 +122,7 @@ def products(synthetic_root, tmp_path_factory):
                 checkpoint = f"ckpt_path={make('RUN', command)}/checkpoints/best.ckpt"
                 done = command(checkpoint, "compression=ptq", *QUICK, base[1], program="compress")
             else:
-                tiny = ["model=resnet1d", *TINY["resnet1d"], *SHORT, f"seed={int(name == 'OTHER_RUN')}"]
+                tiny = ["model=resnet1d_wang", *TINY["resnet1d_wang"], *SHORT, f"seed={int(name == 'OTHER_RUN')}"]
                 done = command("data=ptbxl", *tiny, *base, "trainer.limit_train_batches=4")
             assert done.returncode == 0, done.stderr
         return made[name]
