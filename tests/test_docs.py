@@ -137,7 +137,7 @@ QUICK = ["hardware.threads=1", "compression.latency.batches=[1]", "compression.l
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_of_a_page_runs(page, products, synthetic_root, command, tmp_path, monkeypatch):
-    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     for number, line in enumerate(commands(page)):
         if not line.startswith(PROGRAMS):
             continue
@@ -161,7 +161,6 @@ def filled(line, products, command, synthetic_root, tmp_path):
         if re.search(rf"\b{name}\b", line):
             line = re.sub(rf"\b{name}\b", str(products(name, command)), line)
     line = re.sub(r"\b(CROSS_VALIDATION|ENSEMBLE|SWEEP)\b", rf"{tmp_path}/\1", line)
-    line = re.sub(r"\boutputs/", f"{tmp_path}/outputs/", line)
     if "RECORDING.csv" in line:
         signals, about = wfdb.rdsamp(f"{synthetic_root}/records100/00000/00001_lr")
         table = pd.DataFrame(resample_poly(1000 * signals, 5, 1), columns=about["sig_name"])
@@ -209,15 +208,11 @@ def models_of(given):
 
 def shortened(words):
     """The words of another command with as little work as it allows."""
-    if words[0] == "reproduce":
-        words = (
-            [*words[: words.index("--seeds")], *words[words.index("--seeds") + 2 :]] if "--seeds" in words else words
-        )
-        for setting in (*SHORT, "trainer.limit_train_batches=2"):
-            words = [*words, "--setting", setting]
-    return words + {"benchmark": ["--rounds", "1", "--batch", "1"], "evaluate": ["--resamples", "100"]}.get(
-        words[0], []
-    )
+    if "--seeds" in words:
+        del words[words.index("--seeds") : words.index("--seeds") + 2]
+    settings = [part for setting in (*SHORT, "trainer.limit_train_batches=2") for part in ("--setting", setting)]
+    less = {"benchmark": ["--rounds", "1"], "evaluate": ["--resamples", "100"], "reproduce": settings}
+    return words + less.get(words[0], [])
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
