@@ -8,8 +8,11 @@ CROSS_VALIDATION, ENSEMBLE and SWEEP are folders that an earlier command of the 
 import re
 import subprocess
 
+import pandas as pd
 import pytest
+import wfdb
 from omegaconf import OmegaConf
+from scipy.signal import resample_poly
 from test_config import FROZEN_KEYS
 from tiny import ROOT, SIGNAL_MODELS, TINY
 from typer.testing import CliRunner
@@ -119,7 +122,7 @@ def products(synthetic_root, tmp_path_factory):
                 checkpoint = f"ckpt_path={make('RUN', command)}/checkpoints/best.ckpt"
                 done = command(checkpoint, "compression=ptq", *QUICK, base[1], program="compress")
             else:
-                tiny = ["model=resnet1d", *TINY["resnet1d"], *SHORT, f"seed={int(name == 'OTHER_RUN')}"]
+                tiny = ["model=resnet1d_wang", *TINY["resnet1d_wang"], *SHORT, f"seed={int(name == 'OTHER_RUN')}"]
                 done = command("data=ptbxl", *tiny, *base, "trainer.limit_train_batches=4")
             assert done.returncode == 0, done.stderr
         return made[name]
@@ -134,7 +137,7 @@ QUICK = ["hardware.threads=1", "compression.latency.batches=[1]", "compression.l
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_of_a_page_runs(page, products, synthetic_root, command, tmp_path, monkeypatch):
-    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     for number, line in enumerate(commands(page)):
         if not line.startswith(PROGRAMS):
             continue
@@ -158,7 +161,11 @@ def filled(line, products, command, synthetic_root, tmp_path):
         if re.search(rf"\b{name}\b", line):
             line = re.sub(rf"\b{name}\b", str(products(name, command)), line)
     line = re.sub(r"\b(CROSS_VALIDATION|ENSEMBLE|SWEEP)\b", rf"{tmp_path}/\1", line)
-    line = re.sub(r"\boutputs/", f"{tmp_path}/outputs/", line)
+    if "RECORDING.csv" in line:
+        signals, about = wfdb.rdsamp(f"{synthetic_root}/records100/00000/00001_lr")
+        table = pd.DataFrame(resample_poly(1000 * signals, 5, 1), columns=about["sig_name"])
+        table.to_csv(tmp_path / "RECORDING.csv", index=False)
+        line = line.replace("RECORDING.csv", f"{tmp_path}/RECORDING.csv")
     line = re.sub(r"\bDIR\b", str(synthetic_root), line)
     return re.sub(r"\bFILE\b", f"{tmp_path}/file", re.sub(r"\bNAME\b", "quantize", line))
 
@@ -201,15 +208,11 @@ def models_of(given):
 
 def shortened(words):
     """The words of another command with as little work as it allows."""
-    if words[0] == "reproduce":
-        words = (
-            [*words[: words.index("--seeds")], *words[words.index("--seeds") + 2 :]] if "--seeds" in words else words
-        )
-        for setting in (*SHORT, "trainer.limit_train_batches=2"):
-            words = [*words, "--setting", setting]
-    return words + {"benchmark": ["--rounds", "1", "--batch", "1"], "evaluate": ["--resamples", "100"]}.get(
-        words[0], []
-    )
+    if "--seeds" in words:
+        del words[words.index("--seeds") : words.index("--seeds") + 2]
+    settings = [part for setting in (*SHORT, "trainer.limit_train_batches=2") for part in ("--setting", setting)]
+    less = {"benchmark": ["--rounds", "1"], "evaluate": ["--resamples", "100"], "reproduce": settings}
+    return words + less.get(words[0], [])
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
