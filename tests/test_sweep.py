@@ -19,7 +19,6 @@ from tiny import ROOT, TINY
 from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
-
 from ecg_lightning.validation import RENAMED_EXPERIMENTS
 
 SMALL = [
