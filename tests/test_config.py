@@ -247,7 +247,7 @@ def test_one_batch_stays_one_batch(configure):
     [
         ("model.optimizer.lr=abc", "must be a number"),
         ("data=ptbxl data.root=/no/dir", "not a folder"),
-        ("callbacks=none callbacks.early_stopping.patience=3", "callbacks.early_stopping"),
+        ("callbacks=none callbacks.early_stopping.patience=3", "cannot be composed"),
         ("hydra.run.dirr=x", "Did you mean dir?"),
         ("seed=1,2", "add -m"),
         ("hardware.devices=2", "trains on one device"),
