@@ -60,7 +60,7 @@ def test_what_is_no_run_is_told_apart(tmp_path):
         (("evaluate", sweep), f"is the folder of a sweep. Name one of its runs: {sweep}/0_vit"),
         (("evaluate", failed), "holds a run that is failed: no room"),
         (("evaluate", tmp_path / "none"), "is not there. Name the folder of a run"),
-        (("compare", run), "one run cannot be compared. Name two or more, the reference first; ecg-lightning evaluate"),
+        (("compare", run), f"{run} has nothing to compare with. Name two runs or more"),
         (("benchmark", run), f"{run} is a folder. Name the files in it: {run}/model.onnx"),
         (("benchmark", tmp_path / "empty"), "is a folder. It holds no model"),
     ):

@@ -429,7 +429,7 @@ def test_the_choice_of_compression_is_a_field(configure):
 def test_the_field_decides_what_follows_a_training(configure, monkeypatch, deploy):
     """And not the command line, on which the default may have been typed."""
     typed = ["compression=none", "+compression=prune"]
-    monkeypatch.setattr(launching, "run_job", lambda cfg, run, validate: run(cfg, {}, [] if deploy else typed))
+    monkeypatch.setattr(launching, "run_job", lambda cfg, run, validate, raising: run(cfg, {}, [] if deploy else typed))
     monkeypatch.setattr(launching.HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.RUN))
     monkeypatch.setattr("ecg_lightning.compressing.run_after_training", lambda *arguments: "deployed")
     monkeypatch.setattr("ecg_lightning.training.run", lambda *arguments: "trained")

@@ -144,7 +144,7 @@ def test_a_runs_folder_is_calibrated_as_its_exported_files_are(run):
 def test_mistakes_are_raised_and_nothing_is_printed(overrides, match, capfd, tmp_path):
     handlers = logging.getLogger().handlers[:]
     with pytest.raises(ConfigError, match=match):
-        train(*overrides, f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep")
+        train(*overrides, f"hydra.run.dir={tmp_path}/run")
     assert capfd.readouterr().err == ""
     assert logging.getLogger().handlers == handlers
 

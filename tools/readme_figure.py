@@ -15,6 +15,7 @@ from ecg_lightning.runs.figures import ecg_figure
 
 
 def main(path: Path) -> None:
+    """Draw the figure into a file."""
     record = wfdb.rdrecord(str(EXAMPLE_RECORDS[1].with_suffix("")))
     predictor = Predictor(EXAMPLE_MODEL)
     about = predictor.metadata

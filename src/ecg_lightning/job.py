@@ -74,6 +74,8 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate, raising: bool = False
                 fail(_reason(error, output_dir), UserError.exit_code)
             log.error("failed: %s", _reason(error, output_dir))
             return None
+        finally:
+            discard_put_off()
 
 
 def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, raising: bool) -> float | None:
@@ -129,7 +131,6 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
             raise UserError(failure.reason) from None
         return None  # whatever it was, the sweep's other cells must run
     finally:
-        discard_put_off()
         _release_memory()
     if not (in_sweep or raising):
         from ecg_lightning.runs.sweep import report_run

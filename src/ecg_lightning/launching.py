@@ -231,22 +231,12 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
     parsed = parser.parse_args(
         sorted(quote_paths(arguments), key=_is_override)
     )  # argparse stops at a flag after an override
-    _say_what_is_ignored(parsed.overrides, multirun=parsed.multirun)
     if parsed.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun reads a pickle, which can run code. Repeat the run with the settings of its "
             ".hydra/overrides.yaml"
         )
     _run_hydra(parsed, parser, job, str(config.config_dir()), name)
-
-
-def _say_what_is_ignored(overrides: Sequence[str], *, multirun: bool) -> None:
-    """Warn of the folder of the other kind of command, which Hydra reads and does not use."""
-    own, other = ("sweep", "run") if multirun else ("run", "sweep")
-    for override in overrides:
-        if override.lstrip("+").startswith(f"hydra.{other}.dir="):
-            kind = "a sweep (-m)" if multirun else "a single run"
-            print(f"warning: {override} has no effect on {kind}. Use hydra.{own}.dir=DIR", file=sys.stderr)
 
 
 @contextmanager

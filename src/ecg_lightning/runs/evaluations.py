@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.errors import DataError, UserError
+from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
 from ecg_lightning.finished import holds_sweep, status_of
@@ -206,11 +206,6 @@ def compare_runs(
     Raises:
         DataError: a run has no predictions, or not of the same records.
     """
-    if len(folders) < 2:
-        raise UserError(
-            f"one run cannot be compared. Name two or more, the reference first; ecg-lightning evaluate {folders[0]} "
-            "scores one"
-        )
     trained: dict[Path, Pair] = {}
     for folder in folders:
         val, scored = read_trained(folder, split)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import sys
@@ -10,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from rich.console import Console
 
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE
+from ecg_lightning.quoting import override
 from ecg_lightning.reports.folder import FIGURES, TABLES
 from ecg_lightning.reports.section import write_cell
 from ecg_lightning.runs.model_card import MODEL_CARD
@@ -61,13 +60,6 @@ def print_next(console: Console, folder: Path, best: Path | None, ranked: Sequen
 def alike(row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
     """Return whether two rows of a sweep are of the same records and labels, so that they can be compared."""
     return all(row[name] == best[name] for name in ("data", "task", "label_rule", "n_val", "n_test"))
-
-
-def override(key: str, value: str) -> str:
-    """Return `key=value` for Hydra's command line, in Hydra's own quotes where the value needs them."""
-    if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
-        return f"{key}={value}"
-    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
 
 
 def key_of(setting: str) -> str:

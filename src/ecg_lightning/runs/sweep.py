@@ -106,12 +106,14 @@ class SweepReport(Callback):
         if holds_sweep(folder):
             fail(f"{folder} is the folder of a sweep: name another one with hydra.run.dir=DIR", UserError.exit_code)
         _check_entries(folder)
+        _warn_of_ignored(config, "sweep", "a single run. Use hydra.run.dir=DIR")
         put_off(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep: its results would be mixed or lost."""
         folder = Path(config.hydra.sweep.dir)
         _check_entries(folder)
+        _warn_of_ignored(config, "run", "a sweep (-m). Use hydra.sweep.dir=DIR")
         if config.hydra.launcher._target_.endswith(".ProcessLauncher"):
             return  # which refuses such a folder itself, once it knows the cells
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +160,13 @@ class SweepReport(Callback):
     def _rows(self) -> list[dict[str, Any]]:
         assert self._folder is not None
         return collect(self._folder, {cell.run: cell.result for cell in self._cells})
+
+
+def _warn_of_ignored(config: DictConfig, kind: str, effect: str) -> None:
+    """Warn of the folder of the other kind of command, which Hydra reads and does not use."""
+    for override in config.hydra.overrides.hydra:
+        if override.lstrip("+").startswith(f"hydra.{kind}.dir="):
+            print(f"warning: {override} has no effect on {effect}", file=sys.stderr)
 
 
 def _check_entries(folder: Path) -> None:
