@@ -29,6 +29,7 @@ from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.quoting import quote_paths
+from ecg_lightning.runs.sweep import SweepReport
 from ecg_lightning.validation import RENAMED_EXPERIMENTS, check_experiment
 
 CONF = ROOT / "conf"
@@ -278,9 +279,12 @@ def test_a_mistake_on_the_command_line_is_one_fast_line(argument, message, tmp_p
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize(("multirun", "other", "own"), [(True, "run", "sweep"), (False, "sweep", "run")])
-def test_a_folder_without_effect_is_told(capsys, multirun, other, own):
-    launching._say_what_is_ignored([f"hydra.{other}.dir=x", "hydra.searchpath=[y]"], multirun=multirun)
+@pytest.mark.parametrize(("start", "other", "own"), [("multirun", "run", "sweep"), ("run", "sweep", "run")])
+def test_a_folder_without_effect_is_told(capsys, tmp_path, start, other, own):
+    folders = {"run": {"dir": f"{tmp_path}/r"}, "sweep": {"dir": f"{tmp_path}/s"}, "output_subdir": None}
+    typed = [f"hydra.{other}.dir=x", "hydra.searchpath=[y]"]
+    node = {**folders, "launcher": {"_target_": "a.ProcessLauncher"}, "overrides": {"hydra": typed}}
+    getattr(SweepReport(), f"on_{start}_start")(OmegaConf.create({"hydra": node}))
     told = capsys.readouterr().err
     assert told.startswith(f"warning: hydra.{other}.dir=x has no effect on ")
     assert told.endswith(f"Use hydra.{own}.dir=DIR\n")
