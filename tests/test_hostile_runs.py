@@ -131,7 +131,7 @@ def test_nothing_is_written_through_a_folder_to_elsewhere(tmp_path, capsys, entr
     (run / "ptbxl").symlink_to(tmp_path / "elsewhere")
     launcher = {"_target_": "a.ProcessLauncher"}
     hydra = {"run": {"dir": str(run)}, "sweep": {"dir": str(run)}, "output_subdir": None, "launcher": launcher}
-    config = OmegaConf.create({"hydra": hydra})
+    config = OmegaConf.create({"hydra": hydra | {"overrides": {"hydra": []}}})
     starts = [SweepReport().on_multirun_start] + ([SweepReport().on_run_start] if "/train" not in entry else [])
     for start in starts:
         start(config)
