@@ -111,11 +111,12 @@ def run(
     resume = find_resume(cfg.ckpt_path, output_dir) if cfg.train else None
     if resume:
         _use_threads(cfg, resume, result)
-        _note_lengths(resume.earlier_lengths(cfg.trainer.max_epochs), cfg.trainer.max_epochs, result)
     precision = device["precision"]
     classifier, datamodule = (
         _prepare_training(cfg, precision, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
     )
+    if resume:
+        _note_lengths(resume.earlier_lengths(cfg.trainer.max_epochs), cfg.trainer.max_epochs, classifier, result)
     result.data = describe_data(datamodule)
     if not cfg.train:  # what is evaluated is the checkpoint's, whatever the command line says
         result.choices |= classifier.description["choices"]
@@ -315,9 +316,9 @@ def _choose_threads(
     result.host["threads"] = classifier.description["training"]["threads"] = threads
 
 
-def _note_lengths(earlier: list[int], max_epochs: int, result: RunResult) -> None:
-    """Write down that a training was made longer, where it was."""
-    result.earlier_lengths = earlier
+def _note_lengths(earlier: list[int], max_epochs: int, classifier: ECGClassifier, result: RunResult) -> None:
+    """Write down that a training was made longer, where it was: in its checkpoints and its result."""
+    classifier.description["training"]["earlier_lengths"] = result.earlier_lengths = earlier
     if earlier:
         lengths = ", then ".join(str(length) for length in (*earlier, max_epochs))
         result.notes.append(
@@ -361,11 +362,10 @@ def _prepare_training(
     if resume:
         resume.check_fits(classifier.description)
     datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
-    records: dict[str, Any] = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
+    records = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
     if resume:
         resume.check_records(records)
         resume.announce(cfg.trainer.max_epochs)
-        records["earlier_lengths"] = resume.earlier_lengths(cfg.trainer.max_epochs)
     classifier.description["training"] |= records
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)

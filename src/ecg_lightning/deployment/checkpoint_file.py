@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself, and how its run was calibrated, as an exported file would say it."""
+"""Metadata and calibration of a checkpoint, in the form that an exported file has them."""
 
 from __future__ import annotations
 

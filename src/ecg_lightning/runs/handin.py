@@ -1,4 +1,4 @@
-"""What a run leaves to hand in: figures, tables and a model card. Nothing here can fail a run."""
+"""Figures, tables and the model card that a run leaves to hand in. Nothing here can fail a run."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _warned(what: str, folder: Path) -> Iterator[None]:
     gc.disable()
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # the run is finished and written, whatever fails here
         if isinstance(error, UserError):
             reason = str(error)
         else:

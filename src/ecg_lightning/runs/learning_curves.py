@@ -1,4 +1,4 @@
-"""What a training's epochs gave: kept while it trains, and drawn at its end."""
+"""Learning curves: each epoch's figures, kept while a model trains, and drawn at its end."""
 
 from __future__ import annotations
 
