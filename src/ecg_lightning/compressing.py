@@ -258,7 +258,7 @@ def _compress(
     )
     result.write(output_dir)
     figures = cfg.callbacks.figures
-    drawn = handin.draw_splits(predicted, result.thresholds, datamodule, folder=output_dir) if figures else {}
+    drawn = handin.draw_headline(predicted, result.thresholds, datamodule, output_dir) if figures else {}
     handin.leave(result, output_dir, drawn)
     return result
 

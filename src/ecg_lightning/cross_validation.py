@@ -88,7 +88,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
     result.write(output_dir)
-    drawn = handin.draw_splits({"val": held_out}, {}, None, folder=output_dir) if cfg.callbacks.figures else {}
+    drawn = handin.draw_headline({"val": held_out}, {}, None, output_dir) if cfg.callbacks.figures else {}
     handin.leave(result, output_dir, drawn)
     return result
 

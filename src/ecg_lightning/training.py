@@ -45,7 +45,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.resume import Place, Resume, find_resume, training_settings
 from ecg_lightning.run_lock import remove_half_written
 from ecg_lightning.runs import handin, tensorboard
-from ecg_lightning.runs.announce import announce
+from ecg_lightning.runs.announce import announce, records_of_an_epoch
 from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.learning_curves import LearningCurves, learning_section
 from ecg_lightning.runs.ledger import record_scoring
@@ -146,13 +146,13 @@ def run(
     result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
     train_folds = classifier.description["folds"]["train"]
     result.evaluation = evaluate_predictions(predictions, train_folds, datamodule, result)
-    drawn: dict[str, Any] = {}
+    figures = {}
     if cfg.callbacks.figures:
-        phases = list(predictions) if cfg.train and tensorboard.is_used(loggers) else None
         with long_step(log, "figures are drawn"):
-            drawn = handin.draw_splits(predictions, result.thresholds, datamodule, phases, output_dir)
+            figures = handin.draw_headline(predictions, result.thresholds, datamodule, output_dir)
     if cfg.train:
-        tensorboard.log_final(loggers, n_steps, result, predictions, drawn)
+        shown = {handin.headline(predictions): figures} if figures else {}
+        tensorboard.log_final(loggers, n_steps, result, predictions, shown)
     # What was evaluated, where trainer.limit_* leaves records out.
     result.data |= {f"n_{phase}": len(classifier.scored[phase].targets) for phase in result.metrics}
     write_predictions(output_dir / PREDICTIONS_FILE, predictions)
@@ -160,7 +160,7 @@ def run(
     result.artifacts = _artifacts(output_dir)
     result.write(output_dir, result_file)
     learned = learning_section(curves.epochs, result.timing.get("best_epoch"), with_figure=cfg.callbacks.figures)
-    handin.leave(result, output_dir, drawn, [learned] if curves.epochs else [], result_file)
+    handin.leave(result, output_dir, figures, [learned] if curves.epochs else [], result_file)
     return result
 
 
@@ -182,10 +182,18 @@ def _fit(
     is_longer = resume and (resume.max_epochs is None or resume.max_epochs < cfg.trainer.max_epochs)
     longer = [LongerSchedule(resume.max_epochs)] if resume and is_longer else []
     trainer = make_trainer(cfg, device, loggers, [*longer, guard])
+    precision, step_s = device["precision"], None
     if resume is None:
-        _choose_threads(cfg, classifier, datamodule, device["precision"], result)
+        step_s = _choose_threads(cfg, classifier, datamodule, precision, result)
     classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
-    announce(cfg, classifier, datamodule, device["precision"], resume.place.epoch if resume else 0)
+    announce(
+        cfg,
+        classifier,
+        datamodule,
+        precision,
+        resume.place.epoch if resume else 0,
+        seconds_per_record=None if classifier.distillation else step_s,
+    )
     tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
     if not classifier.trainable:
         return 0, LearningCurves()
@@ -306,14 +314,20 @@ def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:
 
 def _choose_threads(
     cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str, result: RunResult
-) -> None:
-    """Use the faster number of threads, and keep it in the result and the checkpoints, unless the user set one."""
+) -> float | None:
+    """Use the faster number of threads, and keep it in the result and the checkpoints, unless the user set one.
+
+    Returns:
+        Seconds that a step takes for one record, without a teacher; None where nothing was measured.
+    """
     given = cfg.hardware.threads or cfg.hardware.accelerator != "cpu" or cfg.trainer.fast_dev_run
     # A compiled network is compiled for each number of threads anew, which takes longer than it gains.
     if given or cfg.hardware.compile or not classifier.trainable:
-        return
-    threads = choose_threads(classifier, datamodule, precision)
+        return None
+    n_records = records_of_an_epoch(cfg, datamodule) * cfg.trainer.max_epochs
+    threads, step_s = choose_threads(classifier, datamodule, precision, n_records)
     result.host["threads"] = classifier.description["training"]["threads"] = threads
+    return step_s
 
 
 def _note_lengths(earlier: list[int], max_epochs: int, classifier: ECGClassifier, result: RunResult) -> None:

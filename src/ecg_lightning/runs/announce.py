@@ -12,7 +12,7 @@ from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataMod
 from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.results import clock
-from ecg_lightning.runs.step_time import seconds_per_record
+from ecg_lightning.runs.step_time import measure_step
 from ecg_lightning.text import counted
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,12 @@ _LONG_S = 600.0  # from which advice is worth its line
 
 
 def announce(
-    cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str, first_epoch: int = 0
+    cfg: DictConfig,
+    classifier: ECGClassifier,
+    datamodule: PTBXLDataModule,
+    precision: str,
+    first_epoch: int = 0,
+    seconds_per_record: float | None = None,
 ) -> None:
     """Log the data and the model, and an upper bound of the training time from a few measured steps.
 
@@ -31,6 +36,7 @@ def announce(
         datamodule: with its splits loaded.
         precision: of the training.
         first_epoch: where the training goes on, from 0.
+        seconds_per_record: of a step, where it was measured already.
     """
     announce_synthetic(datamodule)
     counts = " · ".join(f"{split} {len(dataset):,}" for split, dataset in datamodule.datasets.items())
@@ -48,8 +54,10 @@ def announce(
     )
     n_epochs = cfg.trainer.max_epochs - first_epoch
     if classifier.trainable and cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run and n_epochs > 0:
-        (per_record,) = seconds_per_record(classifier, datamodule, precision)
-        seconds = per_record * records_of_an_epoch(cfg, datamodule)
+        records = records_of_an_epoch(cfg, datamodule)
+        if seconds_per_record is None:
+            (seconds_per_record,) = measure_step(classifier, datamodule, precision, records * n_epochs)
+        seconds = seconds_per_record * records
         in_all = f", all {n_epochs} at most about {clock(seconds * n_epochs)}" if n_epochs > 1 else ""
         advice = _advice(cfg, classifier, seconds * n_epochs)
         log.info("an epoch will take about %s%s%s", clock(seconds), in_all, advice)

@@ -96,7 +96,6 @@ def draw_split(
     *,
     signal_of: Callable[[int], Array] | None,
     sampling_rate: int,
-    always_first: bool = True,
 ) -> dict[str, Figure]:
     """Draw the figures of one split, with the calibration and the thresholds of the validation fold.
 
@@ -107,12 +106,11 @@ def draw_split(
         thresholds_C: (C,) decision thresholds, see `decisions.decide`.
         signal_of: gives record i's (12, T) signals in mV; asked only for the records shown. None draws no ECG.
         sampling_rate: Hz.
-        always_first: whether to draw the first record where there are better examples.
 
     Returns:
-        Figures by tag: `ecg/correct` (the first record that is right and not merely normal), `ecg/error` (the most
-        confident one) and `ecg/first`, where there are such records; `roc`, `pr`, `confusion`; and `reliability` where
-        there are records.
+        Figures by tag: `ecg/correct` (the first record that is right and not merely normal) and `ecg/error` (the most
+        confident one) where there are such records, else `ecg/first`; `roc` and `pr`; `reliability` and `confusion`
+        where there are records.
     """
     decided, targets_NC, classes = decide(val, split, thresholds_C), split.targets_NC, split.classes
     probabilities_NC = decided.probabilities_NC
@@ -120,8 +118,6 @@ def draw_split(
     examples = _examples(probabilities_NC, targets_NC, decided.thresholds_C, classes) if signal_of else {}
     for tag, (index, title) in examples.items():
         assert signal_of is not None
-        if tag == "first" and not always_first and len(examples) > 1:
-            continue
         figures[f"ecg/{tag}"] = ecg_figure(
             signal_of(index),
             sampling_rate,
@@ -235,7 +231,7 @@ def _decide(probabilities: Array, thresholds: Array) -> npt.NDArray[np.bool_]:
 def _examples(
     probabilities_NC: Array, targets_NC: Array, thresholds_C: Array, classes: Sequence[str]
 ) -> dict[str, tuple[int, str]]:
-    """Tag, record index and title of up to three different records worth a look."""
+    """Tag, record index and title of one or two records worth a look."""
     if not len(targets_NC):
         return {}
     targets = targets_NC.astype(bool)
@@ -252,6 +248,6 @@ def _examples(
         confidence = np.abs(probabilities_NC - thresholds_C) / np.maximum(reach, 1e-12)
         index = int(np.where(wrong, confidence, -1.0).max(axis=1).argmax())
         chosen["error"] = (index, "most confident error")
-    # The first record is always drawn: its tag shows one ECG through all of a run.
-    chosen["first"] = (0, "first record")
+    if not chosen:
+        chosen["first"] = (0, "first record")
     return {tag: (index, f"{title} (index {index} of {len(targets)})") for tag, (index, title) in chosen.items()}

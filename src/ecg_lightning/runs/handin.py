@@ -37,47 +37,44 @@ _FILE_NAMES = {"reliability": "calibration"}
 """Names of figures whose tag in TensorBoard is another one."""
 
 
-def draw_splits(
+def draw_headline(
     predictions: Mapping[str, Predictions],
     thresholds: Mapping[str, float],
     datamodule: PTBXLDataModule | None,
-    phases: Sequence[str] | None = None,
-    folder: Path = Path(),
-) -> dict[str, dict[str, Figure]]:
-    """Draw the figures of the splits that were predicted; none, with a warning, where drawing fails.
+    folder: Path,
+) -> dict[str, Figure]:
+    """Draw the figures of the headline split; none, with a warning, where drawing fails.
 
     Args:
         predictions: by split.
         thresholds: by class, of probabilities as they are; used where no validation fold was predicted.
         datamodule: whose signals are drawn; None draws no ECG.
-        phases: splits to draw, for TensorBoard; the headline split alone by default.
         folder: of the run, for the warning.
 
     Returns:
-        Figures by split and tag, see `figures.draw_split`.
+        Figures by tag, see `figures.draw_split`.
     """
-    drawn: dict[str, dict[str, Figure]] = {}
+    phase = headline(predictions)
+    split = predictions[phase]
+    figures: dict[str, Figure] = {}
     with _warned("figures", folder):
         from ecg_lightning.runs.figures import draw_split
 
-        for phase in phases or [headline(predictions)]:
-            split = predictions[phase]
-            drawn[phase] = draw_split(
-                phase,
-                predictions.get("val"),
-                split,
-                np.array([thresholds[name] for name in split.classes]) if "val" not in predictions else np.empty(0),
-                signal_of=_signals_of(datamodule, phase) if datamodule else None,
-                sampling_rate=datamodule.sampling_rate if datamodule else 0,
-                always_first=phases is not None,
-            )
-    return drawn
+        figures = draw_split(
+            phase,
+            predictions.get("val"),
+            split,
+            np.array([thresholds[name] for name in split.classes]) if "val" not in predictions else np.empty(0),
+            signal_of=_signals_of(datamodule, phase) if datamodule else None,
+            sampling_rate=datamodule.sampling_rate if datamodule else 0,
+        )
+    return figures
 
 
 def leave(
     result: RunResult,
     folder: Path,
-    figures: Mapping[str, Mapping[str, Figure]],
+    figures: Mapping[str, Figure],
     more: Sequence[Section] = (),
     result_file: str = RESULT_FILE,
 ) -> None:
@@ -86,7 +83,7 @@ def leave(
     Args:
         result: of the run, which is written already; is told the new files, and written again.
         folder: of the run.
-        figures: from `draw_splits`.
+        figures: from `draw_headline`.
         more: sections of its training.
         result_file: name of the result.
     """
@@ -96,7 +93,7 @@ def leave(
             title = f"Scores of each class, {evaluated} split"
             tables = score_sections(result.evaluation[evaluated], title)
             result.artifacts |= write_sections(tables, "per_class", folder)
-        for section in [*more, *_drawn_sections(figures)]:
+        for section in [*more, *(_drawn_section(*one) for one in figures.items())]:
             result.artifacts |= write_sections([section], section.name, folder)
         values = dataclasses.asdict(result)
         if rows := variant_rows(values):
@@ -147,15 +144,9 @@ def headline(splits: Mapping[str, Any]) -> str:
     return "test" if "test" in splits else next(iter(splits))
 
 
-def _drawn_sections(figures: Mapping[str, Mapping[str, Figure]]) -> Iterator[Section]:
-    """Give a section for each figure of the headline split."""
-    if figures:
-        shown = figures[headline(figures)]
-        for tag, figure in shown.items():
-            if tag == "ecg/first" and shown.keys() & {"ecg/correct", "ecg/error"}:
-                continue
-            name = _FILE_NAMES.get(tag, tag.replace("/", "_"))
-            yield Section(name, name.replace("_", " "), figure=figure)
+def _drawn_section(tag: str, figure: Figure) -> Section:
+    name = _FILE_NAMES.get(tag, tag.replace("/", "_"))
+    return Section(name, name.replace("_", " "), figure=figure)
 
 
 def _signals_of(datamodule: PTBXLDataModule, phase: str) -> Callable[[int], npt.NDArray[np.float32]]:

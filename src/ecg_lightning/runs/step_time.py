@@ -19,14 +19,18 @@ log = logging.getLogger(__name__)
 
 _FIRST_RECORDS = 8
 _BUDGET_S = 0.5
+_SHARE_OF_TRAINING = 0.02
+"""A short training is not held up by a long measurement."""
 _MAX_ROUNDS = 8
 _CLEARLY = 2.0
 _WORTH_IT = 0.9
 """More threads are used where a step takes at most this share of its time on one: they cost the machine more."""
 
 
-def choose_threads(classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str) -> int:
-    """Return the faster number of threads for this training, one or as many as are set now, and leave those set.
+def choose_threads(
+    classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str, n_records: float
+) -> tuple[int, float | None]:
+    """Set the faster number of threads for this training: one, or as many as are set now.
 
     On a processor that other programs use, threads wait for each other, and one alone may be several times faster. The
     model, its randomness and its teacher stay as they are.
@@ -35,11 +39,16 @@ def choose_threads(classifier: ECGClassifier, datamodule: PTBXLDataModule, preci
         classifier: to be trained on the CPU.
         datamodule: with its training split loaded.
         precision: of the training.
+        n_records: that the whole training takes.
+
+    Returns:
+        The number, and the mean seconds that a step without a teacher takes for one record; None where there was no
+        choice.
     """
     most = torch.get_num_threads()
     if most == 1:
-        return 1
-    one, all_of_them = seconds_per_record(classifier, datamodule, precision, (1, most), taught=False)
+        return 1, None
+    one, all_of_them = measure_step(classifier, datamodule, precision, n_records, (1, most), taught=False)
     chosen = most if all_of_them <= _WORTH_IT * one else 1
     torch.set_num_threads(chosen)
     log.info(
@@ -51,13 +60,14 @@ def choose_threads(classifier: ECGClassifier, datamodule: PTBXLDataModule, preci
         1000 * all_of_them,
         most,
     )
-    return chosen
+    return chosen, one if chosen == 1 else all_of_them
 
 
-def seconds_per_record(
+def measure_step(
     classifier: ECGClassifier,
     datamodule: PTBXLDataModule,
     precision: str,
+    n_records: float,
     threads: Sequence[int] = (),
     *,
     taught: bool = True,
@@ -68,6 +78,7 @@ def seconds_per_record(
         classifier: a copy of it takes the steps.
         datamodule: with its training split loaded.
         precision: of the training.
+        n_records: that the whole training takes; the fewer, the shorter the measurement.
         threads: numbers of threads, whose steps alternate; empty: the number that is set.
         taught: whether the steps have the teacher's part, which must be prepared then.
     """
@@ -80,16 +91,17 @@ def seconds_per_record(
         if not taught:
             probe.distillation = None
         torch.set_num_threads(counts[0])
-        _timed_step(probe, batches[0], precision)  # it allocates memory and chooses kernels
-        seconds = _mean_steps(probe, batches[0], precision, counts, _BUDGET_S)
-        n_records = len(batches[0].targets)
+        first_s = _timed_step(probe, batches[0], precision)  # it allocates memory and chooses kernels
+        n_timed = len(batches[0].targets)
+        budget_s = min(_BUDGET_S, _SHARE_OF_TRAINING * first_s / n_timed * n_records)
+        seconds = _mean_steps(probe, batches[0], precision, counts, budget_s)
         # Differences that are clear need no second look, and long steps say enough.
         is_clear = len(counts) > 1 and max(seconds) > _CLEARLY * min(seconds)
-        if not is_clear and sum(seconds) / n_records * len(batches[1].targets) < _BUDGET_S:
-            seconds = _mean_steps(probe, batches[1], precision, counts, _BUDGET_S)
-            n_records = len(batches[1].targets)
+        if not is_clear and sum(seconds) / n_timed * len(batches[1].targets) < budget_s:
+            n_timed = len(batches[1].targets)
+            seconds = _mean_steps(probe, batches[1], precision, counts, budget_s)
         torch.set_num_threads(before)
-    return [one / n_records for one in seconds]
+    return [one / n_timed for one in seconds]
 
 
 def _mean_steps(

@@ -61,10 +61,5 @@ def log_final(
         logger.finalize("success")
 
 
-def is_used(loggers: Sequence[Logger]) -> bool:
-    """Return whether a run logs to TensorBoard."""
-    return bool(_tensorboards(loggers))
-
-
 def _tensorboards(loggers: Sequence[Logger]) -> list[TensorBoardLogger]:
     return [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]

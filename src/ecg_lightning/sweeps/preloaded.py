@@ -5,6 +5,7 @@ left to the cells, which report it.
 """
 
 import contextlib
+import gc
 
 with contextlib.suppress(Exception):
     import torch.utils.tensorboard
@@ -13,3 +14,5 @@ with contextlib.suppress(Exception):
     import ecg_lightning.training
 
     __all__ = ["ecg_lightning", "torch"]
+
+gc.freeze()  # what is imported stays; no cell searches it for garbage, or copies its pages to mark them
