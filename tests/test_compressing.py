@@ -39,7 +39,13 @@ from ecg_lightning.runs.results import UnfinishedError
 
 COMPRESSIONS = sorted({path.stem for path in (ROOT / "conf" / "compression").glob("*.yaml")} - {"off"})
 QUICK = [
-    *("logger=none", "hardware.precision=32-true", "hardware.threads=1", "compression.fine_tune.epochs=1"),
+    *(
+        "logger=none",
+        "callbacks.figures=false",
+        "hardware.precision=32-true",
+        "hardware.threads=1",
+        "compression.fine_tune.epochs=1",
+    ),
     *("compression.latency.batches=[1]", "compression.latency.rounds=2", "compression.latency.min_round_s=0"),
     *("compression.n_resamples=100", "trainer.limit_train_batches=3"),
 ]
@@ -81,7 +87,7 @@ def checkpoint(configure, synthetic_root, tmp_path_factory):
             folder = tmp_path_factory.mktemp(model)
             data = ["data=ptbxl", f"data.root={synthetic_root}"]
             image = [] if model in SIGNAL_MODELS else ["frontend.size=[32,64]"]
-            settings = [*SIZES[model], *image, "trainer.max_epochs=2", "logger=none", *data]
+            settings = [*SIZES[model], *image, "trainer.max_epochs=2", "logger=none", "callbacks.figures=false", *data]
             result = training.run(configure(f"model={model}", *settings, output_dir=folder), {"model": model})
             made[model] = (folder / "checkpoints" / "best.ckpt", result)
         return made[model]

@@ -22,7 +22,14 @@ from ecg_lightning.runs import next_steps
 from ecg_lightning.runs.evaluations import evaluate_run, read_run
 from ecg_lightning.runs.results import read_config
 
-SMALL = [*TINY["resnet1d"], "model=resnet1d", "trainer.max_epochs=1", "logger=none", "hardware.threads=1"]
+SMALL = [
+    *TINY["resnet1d"],
+    "model=resnet1d",
+    "trainer.max_epochs=1",
+    "logger=none",
+    "callbacks.figures=false",
+    "hardware.threads=1",
+]
 
 
 def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root, tmp_path):

@@ -17,7 +17,14 @@ from ecg_lightning.evaluation.predictions import averaged, read_predictions
 def run(configure, synthetic_root):
     def start(folder, model, *overrides):
         size = ["frontend.size=[32,64]"] if model in ("vit", "deit") else []
-        small = ["trainer.max_epochs=1", "hardware.precision=32-true", "logger=none", *TINY.get(model, []), *size]
+        small = [
+            "trainer.max_epochs=1",
+            "hardware.precision=32-true",
+            "logger=none",
+            "callbacks.figures=false",
+            *TINY.get(model, []),
+            *size,
+        ]
         data = ["data=ptbxl", f"data.root={synthetic_root}"]
         return training.run(configure(*data, f"model={model}", *small, *overrides, output_dir=folder))
 

@@ -33,7 +33,14 @@ def cross_validated(configure, synthetic_root, tmp_path_factory):
 
 
 def _short(model, root):
-    data = ["data=ptbxl", f"data.root={root}", "logger=none", "trainer.max_epochs=1", "hardware.threads=1"]
+    data = [
+        "data=ptbxl",
+        f"data.root={root}",
+        "logger=none",
+        "callbacks.figures=false",
+        "trainer.max_epochs=1",
+        "hardware.threads=1",
+    ]
     return [f"model={model}", *TINY[model], *data]
 
 

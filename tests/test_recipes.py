@@ -194,7 +194,14 @@ def test_what_a_teacher_says_is_mixed_as_the_records_are(make, sees):
 @pytest.mark.parametrize("model", ["effnetv2", "resnet1d_wang"])
 def test_training_may_start_from_a_checkpoint_of_this_project(configure, synthetic_root, tmp_path, model):
     image = [] if model in SIGNAL_MODELS else ["frontend.size=[32,64]"]
-    data = ["data=ptbxl", f"data.root={synthetic_root}", "logger=none", "trainer.max_epochs=1", "hardware.threads=1"]
+    data = [
+        "data=ptbxl",
+        f"data.root={synthetic_root}",
+        "logger=none",
+        "callbacks.figures=false",
+        "trainer.max_epochs=1",
+        "hardware.threads=1",
+    ]
     settings = [f"model={model}", *TINY[model], *image, *data]
     training.run(configure(*settings, output_dir=tmp_path / "first"))
     checkpoint = tmp_path / "first" / "checkpoints" / "best.ckpt"
@@ -212,7 +219,14 @@ def test_training_may_start_from_a_checkpoint_of_this_project(configure, synthet
 
 
 def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tmp_path):
-    data = ["data=ptbxl", f"data.root={synthetic_root}", "logger=none", "trainer.max_epochs=1", "hardware.threads=1"]
+    data = [
+        "data=ptbxl",
+        f"data.root={synthetic_root}",
+        "logger=none",
+        "callbacks.figures=false",
+        "trainer.max_epochs=1",
+        "hardware.threads=1",
+    ]
     recipe = ["model.loss=asymmetric", "model.label_smoothing=0.1", "model.class_weights=true"]
     training.run(configure("model=resnet1d", *TINY["resnet1d"], *recipe, *data, output_dir=tmp_path / "teacher"))
     checkpoint = tmp_path / "teacher" / "checkpoints" / "best.ckpt"
