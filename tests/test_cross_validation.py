@@ -75,6 +75,7 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     )
 
 
+@pytest.mark.slow
 def test_an_interrupted_cross_validation_goes_on(configure, command, synthetic_root, tmp_path, monkeypatch):
     data = ["data=ptbxl", f"data.root={synthetic_root}", "data.train_folds=[4,5,6,7]", "cross_validation=[4,5,7]"]
 

@@ -117,6 +117,7 @@ def test_windows_at_test_are_the_ensembles_to_choose(run, members, tmp_path):
         run(tmp_path / "images", "ensemble", f"model.members=[{on_images}]", "model.aggregate=max")
 
 
+@pytest.mark.slow
 def test_mc_dropout_averages_passes_that_differ(run, tmp_path):
     folder = tmp_path / "dropping"
     run(folder, "resnet1d_wang", "model.dropout=0.1")

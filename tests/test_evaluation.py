@@ -301,6 +301,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_recipe(tmp_path):
     assert [len(row["runs"]) for row in rows] == [2, 1]
 
 
+@pytest.mark.slow
 def test_equal_models_are_called_different_as_rarely_as_promised():
     """200 pairs of the same noise, on other patients each time: about 5 % by chance."""
     found = []

@@ -28,9 +28,9 @@ from ecg_lightning.reports.figure_files import write_figure
 from ecg_lightning.runs.tables import write_csv
 
 pytest.importorskip("openvino")
-QUICK = ("vit", "convnext", "resnet1d_wang")
+QUICK = ("vit", "resnet1d_wang")
 SLOW = (
-    *("deit", "effnetv2", "s4d"),
+    *("convnext", "deit", "effnetv2", "s4d"),
     "inception1d",
     "lstm",
     "lstm_bidir",

@@ -52,6 +52,7 @@ def test_pt2e_networks_keep_int8_weights(configure, model, tmp_path):
         assert np.abs(found - expected).max() < 0.1 * np.ptp(float_logits) + 0.05
 
 
+@pytest.mark.slow
 def test_fx_networks_go_through_torchscript_if_they_are_convolutional(configure, tmp_path, capfd):
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx

@@ -391,6 +391,7 @@ def test_mistakes_on_the_command_line_are_one_sentence(exported, ptbxl_record, t
     assert _call("predict", "--model", exported[1], "--units", "kV", ptbxl_record).exit_code == 2
 
 
+@pytest.mark.slow
 def test_benchmark_prints_a_table_or_json(exported):
     settings = ["--rounds", 1, "--threads", 1, "--batch", 1, "--batch", 2]
     done = _call("benchmark", exported[1], *settings)

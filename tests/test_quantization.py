@@ -381,6 +381,7 @@ def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch):
         QAT("nncf", epochs=0).apply(*trained("resnet1d"))
 
 
+@pytest.mark.slow
 def test_ranges_and_statistics_stand_still_late(trained):
     """Both tools' observers: torchao's have no base class in common with torch.ao's."""
     classifier, context = trained("resnet1d")
@@ -448,6 +449,7 @@ def test_untraceable_networks_are_named(trained):
         FxStatic().apply(classifier, context)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_bf16("cpu"), reason="this processor has no bfloat16")
 def test_bf16(trained, tmp_path):
     classifier, context = trained("vit")

@@ -191,7 +191,7 @@ def test_what_a_teacher_says_is_mixed_as_the_records_are(make, sees):
             assert (blends - taught[record, 0]).abs().amax(dim=1).min() < 1e-5
 
 
-@pytest.mark.parametrize("model", ["effnetv2", "resnet1d_wang"])
+@pytest.mark.parametrize("model", [pytest.param("effnetv2", marks=pytest.mark.slow), "resnet1d_wang"])
 def test_training_may_start_from_a_checkpoint_of_this_project(configure, synthetic_root, tmp_path, model):
     image = [] if model in SIGNAL_MODELS else ["frontend.size=[32,64]"]
     data = [

@@ -125,7 +125,7 @@ OVERFIT = ("trainer.overfit_batches=3",)
         (PLAIN, "on_train_batch_end", 1, 8),  # the last batch of an epoch
         (PLAIN, "on_validation_start", 1, None),
         (PLAIN, "on_train_epoch_end", 1, None),
-        (PLAIN, "on_train_epoch_start", 2, None),
+        pytest.param(PLAIN, "on_train_epoch_start", 2, None, marks=pytest.mark.slow),
         pytest.param(WORKERS, "on_train_batch_end", 1, 3, marks=pytest.mark.slow),
         (ACCUMULATED, "on_train_batch_end", 1, 4),
         (AVERAGED, "on_train_batch_end", 1, 3),

@@ -759,6 +759,7 @@ def test_debug_options_run(run, tmp_path, option):
         assert "run_training_batch" in (tmp_path / "fit-profile.txt").read_text()
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_to_about_the_same(run, trained, tmp_path):
     result = run(tmp_path, "trainer.max_epochs=3", "hardware.precision=bf16-mixed")
     assert result.host["precision"] == "bf16-mixed"

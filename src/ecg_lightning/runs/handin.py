@@ -60,7 +60,7 @@ def draw_headline(
     with _warned("figures", folder):
         from ecg_lightning.runs.figures import draw_split
 
-        figures = draw_split(
+        figures |= draw_split(
             phase,
             predictions.get("val"),
             split,
