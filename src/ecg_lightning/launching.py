@@ -228,9 +228,9 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
     if "--version" in arguments:
         print(f"ecg-lightning {__version__}")
         return
-    parsed = parser.parse_args(
-        sorted(quote_paths(arguments), key=_is_override)
-    )  # argparse stops at a flag after an override
+    parsed = parser.parse_args(sorted(arguments, key=_is_override))  # argparse stops at a flag after an override
+    swept = parsed.multirun or "hydra.mode=MULTIRUN" in parsed.overrides
+    parsed.overrides = quote_paths(parsed.overrides, swept=swept)
     if parsed.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun reads a pickle, which can run code. Repeat the run with the settings of its "

@@ -34,7 +34,6 @@ from ecg_lightning.errors import ConfigError
 from ecg_lightning.foreign_files import ROOT, check_file, is_foreign, sets_root
 from ecg_lightning.hydra_node import MAX_CELLS, check_hydra_node, check_resolved, count_values
 from ecg_lightning.interpolations import check_interpolations, check_override
-from ecg_lightning.quoting import quoted
 
 _OWN_PACKAGES = ("hydra", "hydra_plugins", "ecg_lightning")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
@@ -65,11 +64,10 @@ class SweepError(ConfigError):
 
     Args:
         override: the setting, as typed.
-        way_out: a further sentence for the command line.
     """
 
-    def __init__(self, override: str, way_out: str) -> None:
-        super().__init__(f"{override}: several values are a sweep: add -m{way_out}")
+    def __init__(self, override: str) -> None:
+        super().__init__(f"{override}: several values are a sweep: add -m")
         self.override = override
 
 
@@ -125,9 +123,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
         """
         for override in overrides:
             if override.is_sweep_override() and run_mode == RunMode.RUN:
-                is_path = str(override.key_or_group).endswith(("path", "dir", "root"))
-                text = f"; or write a path as {quoted(str(override.input_line))}" if is_path else ""
-                raise SweepError(str(override.input_line), text)
+                raise SweepError(str(override.input_line))
             if override.is_sweep_override() and not 0 < count_values(override.value()) <= MAX_CELLS:
                 raise ConfigError(f"{override.input_line}: give at least one value, and at most {MAX_CELLS:,}")
             if override.is_sweep_override() and override.is_hydra_override():

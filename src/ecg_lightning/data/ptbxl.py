@@ -136,8 +136,9 @@ def check_root(root: Path) -> None:
     """
     if not root.is_dir():
         raise DataError(
-            f"{root} is not a folder; nothing was created or downloaded. Name the folder that holds ptbxl_database.csv "
-            "with data.root=DIR, in Python with root=DIR, or try data=synthetic"
+            f"{root} {'is not a folder' if root.exists() else 'does not exist'}; nothing was created or downloaded. Name "
+            "the folder that holds ptbxl_database.csv with data.root=DIR, in Python with root=DIR, or try "
+            "data=synthetic"
         )
     if absent := [name for name in TABLES if not (root / name).is_file()]:
         raise DataError(
