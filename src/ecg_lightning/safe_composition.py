@@ -34,6 +34,7 @@ from ecg_lightning.errors import ConfigError
 from ecg_lightning.foreign_files import ROOT, check_file, is_foreign, sets_root
 from ecg_lightning.hydra_node import MAX_CELLS, check_hydra_node, check_resolved, count_values
 from ecg_lightning.interpolations import check_interpolations, check_override
+from ecg_lightning.keys_below import prepare_overrides
 
 _OWN_PACKAGES = ("hydra", "hydra_plugins", "ecg_lightning")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
@@ -88,6 +89,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             ConfigError: a key would run code, write outside of the run's folder, or hold a control character.
         """
         self._setting_root: list[str] = []
+        self._files: dict[str, Any] = {}
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         written: Any = OmegaConf.to_container(cfg, resolve=False)
         check_control_characters(written)
@@ -131,9 +133,11 @@ class CheckedConfigLoader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         try:
-            return super()._compose_config_from_defaults_list(defaults, repo)
+            composed = super()._compose_config_from_defaults_list(defaults, repo)
         except ConfigCompositionException as error:
             raise ConfigFileError(self._loading) from error
+        prepare_overrides(self._parsed, composed, self._files)
+        return composed
 
     def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
         name = self._loading = str(default.config_path)
@@ -145,6 +149,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             placed = self._embed_result_config(loaded, default.package).config
             content = OmegaConf.to_container(placed, resolve=False)
             check_file(content, name, foreign=foreign, primary=bool(default.primary))
+            self._files[name] = content
             if foreign and sets_root(content):
                 self._setting_root.append(name)
         return super()._load_single_config(default, repo)
@@ -152,7 +157,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed = [_parse(override) for override in overrides]
+        parsed = self._parsed = [_parse(override) for override in overrides]
         repository = _BoundedRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         for override in parsed:
