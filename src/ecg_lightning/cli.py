@@ -164,7 +164,9 @@ def predict(
     ] = None,
     example: Annotated[bool, typer.Option("--example", help="Predict the example records of this package.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write a table (.csv) to this new file instead.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz of tables and .npy files.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Sampling rate in Hz of .npy files and of tables that do not state it.")
+    ] = None,
     units: Annotated[str | None, typer.Option(help="Units of tables and .npy files: mV (the default) or uV.")] = None,
     runtime: Annotated[str | None, typer.Option(help="onnxruntime or openvino; by default what fits.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
