@@ -263,7 +263,7 @@ def test_one_batch_stays_one_batch(configure):
         ("hardware.devices=2", "trains on one device"),
         ("ckpt_path=no.ckpt", "ckpt_path=no.ckpt is not there. Name a checkpoint"),
         ("ckpt_path=README.md", "ckpt_path=README.md is no checkpoint"),
-        ("model.weights=src", "model.weights=src is a folder"),
+        ("model.weights=src", "model.weights=src is a folder. Name a file of weights"),
         ("model.teacher=README.md", "model.teacher=README.md is no checkpoint"),
         ("model=ensemble", "model=ensemble without model.members"),
         ("model=ensemble model.members=[no.ckpt]", "model.members=no.ckpt is not there"),
