@@ -160,7 +160,7 @@ IRREGULAR = TIMED + 0.1 * (np.arange(1000) >= 500)[:, None] * (np.arange(13) == 
         ("time," + named("{}") + rows(IRREGULAR), "its column time does not advance evenly; give the sampling rate"),
         ("time," + named("{}") + rows(TIMED[::-1]), "its column time does not advance evenly"),
         ("time," + named("{}") + rows(TIMED * [0, *[1] * 12]), "its column time does not advance evenly"),
-        ("time_s,ms," + named("{}") + rows(np.column_stack([TIME, TIMED])), "its columns of time contradict each other"),
+        ("time_s,ms," + named("{}") + rows(np.column_stack([TIME, TIMED])), "columns of time contradict each other"),
         ("s," + named("{}") + rows(TIMED * [10, *[1] * 12]), "its sampling rate is 10 Hz, expected 50 to 20000"),
     ],
 )  # fmt: skip
