@@ -347,14 +347,14 @@ def test_a_table_is_written_once(exported, ptbxl_record, tmp_path):
     (expected, _) = predict_records(Predictor(exported[1]), [ptbxl_record, tmp_path / "no.hea"])
     assert np.allclose(table.loc[0, list(CLASSES)].astype(float), [*expected.probabilities.values()], atol=1e-6)
     assert table["error"][1].endswith("no.hea is not there")
-    assert "this file is there already" in _call(*arguments).stderr
+    assert "this file exists already" in _call(*arguments).stderr
 
 
 def test_the_table_fits_a_terminal_and_explains_its_marks(exported, ptbxl_record):
     shown = _call("predict", "--model", exported[1], ptbxl_record).stdout
     assert max(len(line) for line in shown.splitlines() if not line.startswith("in ")) <= 80
     assert "* positive: the probability reaches the threshold of its class\n" in shown
-    assert _call("predict").stderr.startswith("error: name recordings to predict, or add --example")
+    assert _call("predict").stderr.startswith("error: give either recordings or --example")
 
 
 def test_another_runtime_than_the_scored_one_is_said(exported, ptbxl_record, tmp_path):
