@@ -135,7 +135,7 @@ def verify(
     root: Annotated[Path, typer.Argument(help="PTB-XL's folder, complete or in part. Nothing is written to it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a PTB-XL folder: checksums, tables, records, patients and labels. The exit code is 3 if anything is wrong."""
+    """Check a PTB-XL folder: checksums, tables, records, patients, labels. The exit code is 3 if anything is wrong."""
     from ecg_lightning.data.verify import verify_folder
     from ecg_lightning.data.verify_printing import print_report, track
 
