@@ -148,7 +148,7 @@ def test_competing_classes_do_not_teach_independent_ones(configure, synthetic_ro
     softmax = [*settings, "model.loss=argmax_cross_entropy", "cross_validation=[1,2]"]
     cross_validation.run(configure(*softmax, output_dir=tmp_path / "cv"))
     cfg = configure(*settings, f"model.teacher={tmp_path}/cv", "model.teacher_sees=record", output_dir=tmp_path / "a")
-    with pytest.raises(ConfigError, match="its models have a softmax over CD, HYP, MI, NORM, STTC, but this run needs independent"):
+    with pytest.raises(ConfigError, match="a softmax over CD, HYP, MI, NORM, STTC, but this run needs independent"):
         training.run(cfg)
 
 
