@@ -107,7 +107,7 @@ def _check_is_file(path: Path) -> None:
         way = (
             f"Name the files in it: {' '.join(map(str, found[:4]))}{more}"
             if found
-            else ("Name an exported file or a checkpoint; this folder holds neither")
+            else "Name an exported file or a checkpoint; this folder holds neither"
         )
         raise ModelFileError(f"{path} is a folder. {way}")
 

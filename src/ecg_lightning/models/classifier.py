@@ -304,11 +304,8 @@ class ECGClassifier(L.LightningModule):
         return f" (ecg_id {', '.join(ecg_ids[:8])}{more})"
 
     def _last_norm(self) -> str:
-        return (
-            ""
-            if self._gradient_norm is None
-            else (f"; the gradient norm of the last step was {self._gradient_norm:.3g}")
-        )
+        norm = self._gradient_norm
+        return "" if norm is None else f"; the gradient norm of the last step was {norm:.3g}"
 
     def _advice(self) -> str:
         """What helps against a training that diverges."""

@@ -298,7 +298,7 @@ def _check_beats(signals_CT: Floats, rate: float, notes: list[str]) -> None:
     slow, fast = _BEATS_PER_MINUTE
     if seconds >= _RHYTHM_S and not slow <= beats.per_minute <= fast:
         seems = (
-            (f"its heart rate seems to be {beats.per_minute:.0f} beats per minute")
+            f"its heart rate seems to be {beats.per_minute:.0f} beats per minute"
             if beats.per_minute
             else "it has one beat"
         )
