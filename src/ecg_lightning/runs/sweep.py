@@ -104,7 +104,7 @@ class SweepReport(Callback):
         """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
         folder = Path(config.hydra.run.dir)
         if holds_sweep(folder):
-            fail(f"{folder} is the folder of a sweep: name another one with hydra.run.dir=DIR", UserError.exit_code)
+            fail(f"{folder} is the folder of a sweep. Name another folder with hydra.run.dir=DIR", UserError.exit_code)
         _check_entries(folder)
         _warn_of_ignored(config, "sweep", "a single run. Use hydra.run.dir=DIR")
         put_off(config)
@@ -125,8 +125,8 @@ class SweepReport(Callback):
             sys.exit(2)
         if any(folder.rglob(RESULT_FILE)):
             print(
-                f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, move that one away, "
-                "or use hydra/launcher=process, which goes on with it",
+                f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, move the old sweep "
+                "away, or use hydra/launcher=process, which resumes it",
                 file=sys.stderr,
             )
             sys.exit(2)
@@ -150,7 +150,7 @@ class SweepReport(Callback):
         except OSError as error:
             fail(_explain(error, folder / SWEEP_TABLE), 1)
         if self._folder and not self.write():
-            fail(f"{folder} is not complete; the reason stands above", 1)
+            fail(f"{folder} is not complete; the reason is printed above", 1)
         asked = {cell.run for cell in self._cells} or {row["run"] for row in rows}
         failed = [row for row in rows if row["status"] in ("failed", "interrupted") and row["run"] in asked]
         if failed:
