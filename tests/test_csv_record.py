@@ -1,6 +1,7 @@
 """Tables of many dialects, all of the same twelve signals."""
 
 import os
+import re
 import time
 
 import numpy as np
@@ -141,6 +142,36 @@ def test_units_that_are_assumed_are_said(text, tmp_path):
     assert NO_UNITS not in read(path, units="mV").notes
     np.save(tmp_path / "a.npy", TABLE)
     assert NO_UNITS in read(tmp_path / "a.npy").notes
+
+
+IRREGULAR = TIMED + 0.1 * (np.arange(1000) >= 500)[:, None] * (np.arange(13) == 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("time," + named("{}") + rows(TIMED), "sampling rate: 100 Hz, from its column time in s, which is assumed"),
+        ("t," + named("{}") + rows(TIMED * [1000, *[1] * 12]), "100 Hz, from its column t in ms, which is assumed"),
+        ("Time [ms]," + named("{}") + rows(TIMED * [1003, *[1] * 12]), "99.7009 Hz, from its column Time [ms] in ms"),
+        ("Time_s;" + named("{}", ";") + rows(TIMED, ";", ","), "100 Hz, from its column Time_s in s"),
+        ("Sample Rate,100\n" + named("{}") + ROWS, "sampling rate: 100 Hz, as a line above its rows says"),
+        ("sample," + named("{}") + ROWS.replace("\n", ",1\n"), "it has no column of time that says its sampling rate"),
+        ("time," + named("{}") + rows(TIMED * [100, *[1] * 12]), "time advances by 1 a row, and not clearly in s"),
+        ("time," + named("{}") + rows(IRREGULAR), "its column time does not advance evenly; give the sampling rate"),
+        ("time," + named("{}") + rows(TIMED[::-1]), "its column time does not advance evenly"),
+        ("time," + named("{}") + rows(TIMED * [0, *[1] * 12]), "its column time does not advance evenly"),
+        ("time_s,ms," + named("{}") + rows(np.column_stack([TIME, TIMED])), "columns of time contradict each other"),
+        ("s," + named("{}") + rows(TIMED * [10, *[1] * 12]), "its sampling rate is 10 Hz, expected 50 to 20000"),
+    ],
+)  # fmt: skip
+def test_a_column_of_time_says_the_sampling_rate(text, said, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    try:
+        notes = read(path, rate=None).notes
+    except DataError as error:
+        notes = (str(error),)
+    assert any(said in note or re.search(said, note) for note in notes), notes
 
 
 FIRST = rows(TABLE[:5])

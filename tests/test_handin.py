@@ -1,5 +1,6 @@
 """What a run leaves to hand in: files in three formats, and a warning where they cannot be written."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecg_lightning.data.labels import TASKS
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.report import evaluate
@@ -16,6 +18,7 @@ from ecg_lightning.reports.latex import to_latex
 from ecg_lightning.reports.markdown import to_markdown
 from ecg_lightning.reports.section import Column, Section, Spread, Table
 from ecg_lightning.runs import handin
+from ecg_lightning.runs.model_card import model_card
 from ecg_lightning.runs.results import RunResult
 
 TABLE = Table(
@@ -65,6 +68,20 @@ def test_a_run_without_a_data_module_leaves_its_curves(finished):
     card = (folder / "model_card.md").read_text()
     assert "The test folds were not scored." in card
     assert "![roc](figures/roc.png)" in card
+
+
+def test_the_limits_on_a_model_card_fit_its_task_and_data(finished):
+    result = dataclasses.asdict(finished[1])
+    said = set()
+    for task in TASKS:
+        for data in ({"dataset": "PTB-XL"}, {"version": "synthetic"}, {"dataset": "table 0a1b"}):
+            card = model_card({**result, "data": {"task": task, **data}}, {})
+            limits = card.partition("Limits")[2]
+            assert ("PTB-XL's" in limits) == ("dataset" in data and data["dataset"] == "PTB-XL")
+            assert ("synthetic" in limits) == ("version" in data)
+            assert ("diagnos" in limits) == (task not in ("form", "rhythm"))
+            said.add(limits)
+    assert len(said) == 3 * len(TASKS)
 
 
 @pytest.mark.parametrize(

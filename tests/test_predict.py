@@ -333,7 +333,7 @@ def test_folders_and_patterns_are_searched(exported, ptbxl_record, millivolts, t
         with pytest.raises(DataError, match=said):
             found(*words)
     header.unlink()
-    with pytest.raises(DataError, match=r"holds 1 tables or \.npy files, which do not state their sampling rate"):
+    with pytest.raises(DataError, match=r"holds 1 \.npy files, which do not state their sampling rate"):
         found(tmp_path)
 
 

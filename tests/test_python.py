@@ -11,10 +11,11 @@ from recordings import UNNAMED, heartbeats
 from tiny import ROOT
 
 import ecg_lightning
-from ecg_lightning import Predictor, PTBXLDataModule, compress, load, train
+from ecg_lightning import Predictor, PTBXLDataModule, UserError, compress, load, train
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.runs.results import SWEEP_FILE
 
 TINY = ("data=ptbxl", "model=resnet1d_wang", "model.channels=4", "hardware.precision=32-true", "hardware.threads=1")
 SHORT = ("compression.latency.batches=[1]", "compression.latency.rounds=1")
@@ -138,6 +139,7 @@ def test_a_runs_folder_is_calibrated_as_its_exported_files_are(run):
         (("-m", "seed=1"), r"-m: train\(\) takes settings"),
         (("model=nothing",), "model=nothing: allowed are convnext"),
         (("hydra.mode=MULTIRUN", "seed=1,2", *TINY), "one setting at a time"),
+        (("hparams_search=learning_rate", *TINY), "one setting at a time"),
     ],
 )
 def test_mistakes_are_raised_and_nothing_is_printed(overrides, match, capfd, tmp_path):
@@ -148,9 +150,22 @@ def test_mistakes_are_raised_and_nothing_is_printed(overrides, match, capfd, tmp
     assert logging.getLogger().handlers == handlers
 
 
-def test_a_folder_that_holds_a_run_is_refused(run, synthetic_root):
-    with pytest.raises(ConfigError, match="already holds a run"):
-        train(*TINY, *QUIET, f"data.root={synthetic_root}", f"hydra.run.dir={run.folder}")
+def test_a_folder_that_cannot_be_a_runs_is_refused(run, tmp_path, capfd):
+    sweep, linked = tmp_path / "sweep", tmp_path / "linked"
+    for folder in (sweep, linked):
+        folder.mkdir()
+    (sweep / SWEEP_FILE).touch()
+    (linked / "checkpoints").symlink_to(tmp_path)
+    (tmp_path / "file").touch()
+    for start, folder, said in (
+        (train, run.folder, "already holds a run"),
+        (train, linked, "checkpoints is a link that leads out of"),
+        (train, tmp_path / "file" / "x", "file/x: Not a directory"),
+        (compress, sweep, "sweep is the folder of a sweep: name another one with hydra.run.dir=DIR"),
+    ):
+        with pytest.raises(UserError, match=said):
+            start("ckpt_path=no.ckpt", *QUIET[:2], f"hydra.run.dir={folder}")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")

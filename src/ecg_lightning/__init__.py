@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from ecg_lightning.calling import compress, train
     from ecg_lightning.data.datamodule import PTBXLDataModule
     from ecg_lightning.deployment.predictor import Predictor, load
+    from ecg_lightning.errors import UserError
 
-__all__ = ["PTBXLDataModule", "Predictor", "compress", "load", "train"]
+__all__ = ["PTBXLDataModule", "Predictor", "UserError", "compress", "load", "train"]
 __version__ = "0.1.0"
 
 _MODULES = {
     "PTBXLDataModule": "ecg_lightning.data.datamodule",
     "Predictor": "ecg_lightning.deployment.predictor",
+    "UserError": "ecg_lightning.errors",
     "compress": "ecg_lightning.calling",
     "load": "ecg_lightning.deployment.predictor",
     "train": "ecg_lightning.calling",

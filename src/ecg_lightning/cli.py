@@ -171,7 +171,9 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Write the predictions to this new .csv file instead of the terminal.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Sampling rate in Hz of tables and .npy files.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Sampling rate in Hz of .npy files and of tables that do not state it.")
+    ] = None,
     units: Annotated[str | None, typer.Option(help="Units of tables and .npy files: mV (the default) or uV.")] = None,
     runtime: Annotated[
         str | None, typer.Option(help="onnxruntime or openvino. Default: the runtime that fits the file.")

@@ -47,6 +47,8 @@ _CALLED = {
     "batch": "data.batch_size",
     "bs": "data.batch_size",
     "workers": "data.num_workers",
+    "ema": "callbacks=ema",
+    "swa": "callbacks=swa",
     "patience": "callbacks.early_stopping.patience",
     "early_stopping": "callbacks.early_stopping",
     "image_size": "frontend.size",
@@ -197,6 +199,8 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
         return f"{key}: compress.py takes it from the checkpoint; train.py has it"
     if where == "trainer.extra":
         return f"{key}: trainer.extra holds nothing yet; add to it with +{key}=VALUE"
+    if where == "logger" and not known:
+        return f"{key}: logger=none has no such key; logger=tensorboard and logger=csv bring one logger each"
     if where == "callbacks.extra":
         return f"{key}: no such callback was chosen; callbacks=ema and callbacks=swa bring one each"
     if key.startswith("compression.stages."):
@@ -207,7 +211,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
     if having := [one for one in _options_with(group, key.removeprefix(f"{group}.")) if where == group]:
         return f"{key}: the chosen {group} has no such key; these options have it: {', '.join(having)}"
     key = next((one for one in (part.partition("=")[0] for part in typed) if one.startswith(f"{key}.")), key)
-    if meant := _meant_by(key, program):
+    if meant := _meant_by(key, program) or _CALLED.get(name):
         return f"{key}: there is no such key. Did you mean {meant}?"
     inside = f"{where} holds" if where else "known are"
     nearest = {one: one for one in known}

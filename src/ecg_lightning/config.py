@@ -501,7 +501,7 @@ class TrainerConfig:
 class EarlyStoppingConfig:
     """Stop when the monitored metric no longer improves."""
 
-    monitor: str = field(default="val/f1_macro", metadata={"choices": (*MONITORED, "val/loss")})
+    monitor: str = field(default="${monitor}", metadata={"choices": (*MONITORED, "val/loss")})
     mode: str = field(default="max", metadata={"choices": ("min", "max")})
     patience: int = field(default=10, metadata={"min": 0})
     min_delta: float = 0.0

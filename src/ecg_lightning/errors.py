@@ -75,6 +75,18 @@ class TrainingDivergedError(UserError):
     exit_code = 5
 
 
+class RefusedExit(SystemExit):
+    """A user's mistake, raised where other code takes any other exception for a warning, as Hydra does of callbacks.
+
+    Args:
+        error: what is wrong.
+    """
+
+    def __init__(self, error: UserError) -> None:
+        super().__init__(error.exit_code)
+        self.error = error
+
+
 def fail(message: str, code: int) -> NoReturn:
     """Print `error: message` and end the process with `code`."""
     print(f"error: {printable(message)}", file=sys.stderr)

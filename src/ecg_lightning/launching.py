@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import yaml
@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ecg_lightning import __version__, config, validation
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
-from ecg_lightning.errors import ConfigError, UserError, fail
+from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.named_files import check_named_files
@@ -84,7 +84,7 @@ def run_once(name: str, overrides: Sequence[str]) -> RunResult:
     for override in overrides:
         if not isinstance(override, str) or override.startswith("-"):
             raise ConfigError(f"{override}: {name}() takes settings such as 'seed=1', and no options of a command line")
-        if override.lstrip("+").startswith("hydra.mode="):
+        if override.lstrip("+").startswith(("hydra.mode=", "hparams_search=")):
             raise ConfigError(f"{override}: {name}() runs one setting at a time")
     folder = Path()
     failure: Exception | None = None
@@ -108,6 +108,14 @@ def run_once(name: str, overrides: Sequence[str]) -> RunResult:
         raise ConfigError(explain(error, name)) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"a file of the configuration cannot be read: {' '.join(str(error).split())}") from None
+    except RefusedExit as refusal:
+        raise refusal.error from None
+    except OSError as error:
+        raise UserError(_explain_files(error, overrides)) from None
+    except ValueError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise UserError(_explain_files(error.__cause__, overrides)) from None
     if failure is not None:
         raise failure
     result = RunResult(**read_result(folder))
@@ -183,20 +191,22 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
         if wants_trace:
             raise
         fail(explain(error, name, given), UserError.exit_code)
+    except RefusedExit as refusal:
+        fail(str(refusal.error), refusal.error.exit_code)
     except yaml.YAMLError as error:
         fail(f"a file of the configuration cannot be read: {' '.join(str(error).split())}", UserError.exit_code)
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        _fail_by_files(error, given)
+        fail(_explain_files(error, given), UserError.exit_code)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     except Exception as error:  # a job's own never come here: this is Hydra's composition
         if wants_trace:
             raise
         if isinstance(error.__cause__, OSError):  # the log file, which `logging` could not open
-            _fail_by_files(error.__cause__, given)
+            fail(_explain_files(error.__cause__, given), UserError.exit_code)
         reason = " ".join(str(error).split()) or type(error).__name__
         if "No trials are completed yet" in reason or reason == "Record does not exist.":  # Optuna's, of a kept search
             fail("no trial of the search finished: each one's reason stands above", FAILED)
@@ -210,13 +220,13 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
         fail(f"the configuration cannot be composed ({reason}); HYDRA_FULL_ERROR=1 shows where", UserError.exit_code)
 
 
-def _fail_by_files(error: OSError, given: Sequence[str]) -> NoReturn:
-    """Print which file cannot be read or written, and why."""
+def _explain_files(error: OSError, given: Sequence[str]) -> str:
+    """Return which file or folder cannot be read or written, and why."""
     named = [part.partition("=")[2] for part in given if part.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
     folder = named[-1] if named else "."
     if is_full(error):
-        fail(explain_full(Path(error.filename or folder)), UserError.exit_code)
-    fail(f"{error.filename or folder}: {error.strerror or error}", UserError.exit_code)
+        return explain_full(Path(error.filename or folder))
+    return f"{error.filename or folder}: {error.strerror or error}"
 
 
 def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: Sequence[str]) -> None:
@@ -228,9 +238,9 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
     if "--version" in arguments:
         print(f"ecg-lightning {__version__}")
         return
-    parsed = parser.parse_args(
-        sorted(quote_paths(arguments), key=_is_override)
-    )  # argparse stops at a flag after an override
+    parsed = parser.parse_args(sorted(arguments, key=_is_override))  # argparse stops at a flag after an override
+    swept = parsed.multirun or "hydra.mode=MULTIRUN" in parsed.overrides
+    parsed.overrides = quote_paths(parsed.overrides, swept=swept)
     if parsed.experimental_rerun is not None:
         raise ConfigError(
             "--experimental-rerun reads a pickle, which can run code. Repeat the run with the settings of its "

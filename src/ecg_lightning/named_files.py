@@ -46,15 +46,17 @@ def _named(cfg: DictConfig, is_trained: bool) -> Iterator[tuple[str, str]]:
 
 def _check(key: str, value: str) -> None:
     path = Path(value).expanduser()
+    wanted = "Name a checkpoint, such as RUN/checkpoints/best.ckpt"
+    if key == "model.weights":
+        wanted = "Name a file of weights: .safetensors, a PyTorch state dict, or a checkpoint"
     if path.is_dir():
         if key == "model.teacher":  # a cross-validation
             return
         if (best := path / "checkpoints" / "best.ckpt").is_file():
             raise CheckpointError(f"{key}={value} is the folder of a run. Name its checkpoint: {key}={best}")
-        raise CheckpointError(f"{key}={value} is a folder. Name a checkpoint, such as RUN/checkpoints/best.ckpt")
+        raise CheckpointError(f"{key}={value} is a folder. {wanted}")
     if not path.is_file():
-        what = "a file of weights" if key == "model.weights" else "a checkpoint, such as RUN/checkpoints/best.ckpt"
-        raise CheckpointError(f"{key}={value} is not there. Name {what}")
+        raise CheckpointError(f"{key}={value} is not there. {wanted}")
     if path.suffix == ".safetensors" and key == "model.weights":
         return
     try:
@@ -66,4 +68,5 @@ def _check(key: str, value: str) -> None:
     if begin != _ZIP and not is_old_pickle:
         if path.suffix in (".onnx", ".xml", ".bin"):
             raise CheckpointError(f"{key}={value} is an exported model. Name the checkpoint that it was made from")
-        raise CheckpointError(f"{key}={value} is no checkpoint. Name one, such as RUN/checkpoints/best.ckpt")
+        kind = "holds no weights" if key == "model.weights" else "is no checkpoint"
+        raise CheckpointError(f"{key}={value} {kind}. {wanted}")

@@ -11,36 +11,44 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-_PATHS = {
-    *("data.root", "data.cache_dir", "ckpt_path", "model.weights", "model.teacher", "model.members"),
-    *("hydra.run.dir", "hydra.sweep.dir", "paths.output_dir"),
-}
-"""Keys whose values are paths."""
+_LISTS = ("model.teacher", "model.members")
+_PATH = re.compile(
+    r"(data\.(root|cache_dir)|ckpt_path|model\.(weights|teacher|members)|hydra\.(run|sweep)\.dir|paths\.output_dir"
+    r"|compression\.stages\.\w+\.student\.weights)"
+)
+"""Keys whose values are paths; `_LISTS` are those that take lists of them."""
 
 _FUNCTION = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag|extend_list|str)\(")
 
 
-def quote_paths(arguments: Sequence[str]) -> list[str]:
+def quote_paths(arguments: Sequence[str], *, swept: bool = False) -> list[str]:
     """Return a command line whose paths may hold spaces, commas and the like, with `~` written out.
 
-    A value with commas is one path if such a file or folder is there, or if its key cannot be swept; otherwise each
-    part is a path of a sweep. Lists and Hydra's own functions stay what they are.
+    A value with commas is one path, unless it is swept or each of its parts is there. Hydra's own functions, and lists
+    of paths where a key takes them, stay what they are.
+
+    Args:
+        arguments: settings, as typed.
+        swept: whether several values of a key are a sweep; a path with commas that is there is one value even then.
     """
-    return [_quote_path(argument) for argument in arguments]
+    return [_quote_path(argument, swept) for argument in arguments]
 
 
-def _quote_path(argument: str) -> str:
+def _quote_path(argument: str, swept: bool) -> str:
     name, separator, value = argument.partition("=")
     key = name.lstrip("+")
-    if not separator or key not in _PATHS or "${" in value or not value or value[0] in "'\"" or not value.isprintable():
+    is_path = _PATH.fullmatch(key) and "${" not in value and value.isprintable()
+    if not (separator and is_path and value) or value[0] in "'\"":
         return argument
     if _is_there(value):
         return f"{name}={_as_text(value)}"
-    if value[0] == "[" and (value.endswith("]") or "]" not in value):
+    if key in _LISTS and value[0] == "[" and (value.endswith("]") or "]" not in value):
         return f"{name}={_list(value)}"
     if _FUNCTION.match(value):
         return argument
-    parts = [value] if key.startswith("hydra.") else value.split(",")
+    parts = value.split(",")
+    if key.startswith("hydra.") or not (swept or all(part and _is_there(part) for part in parts)):
+        parts = [value]
     return f"{name}={','.join(_as_text(part) for part in parts)}"
 
 

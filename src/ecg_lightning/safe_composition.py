@@ -34,7 +34,7 @@ from ecg_lightning.errors import ConfigError
 from ecg_lightning.foreign_files import ROOT, check_file, is_foreign, sets_root
 from ecg_lightning.hydra_node import MAX_CELLS, check_hydra_node, check_resolved, count_values
 from ecg_lightning.interpolations import check_interpolations, check_override
-from ecg_lightning.quoting import quoted
+from ecg_lightning.keys_below import prepare_overrides
 
 _OWN_PACKAGES = ("hydra", "hydra_plugins", "ecg_lightning")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
@@ -65,11 +65,10 @@ class SweepError(ConfigError):
 
     Args:
         override: the setting, as typed.
-        way_out: a further sentence for the command line.
     """
 
-    def __init__(self, override: str, way_out: str) -> None:
-        super().__init__(f"{override}: several values need a sweep. Add -m{way_out}")
+    def __init__(self, override: str) -> None:
+        super().__init__(f"{override}: several values need a sweep. Add -m")
         self.override = override
 
 
@@ -90,6 +89,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             ConfigError: a key would run code, write outside of the run's folder, or hold a control character.
         """
         self._setting_root: list[str] = []
+        self._files: dict[str, Any] = {}
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         written: Any = OmegaConf.to_container(cfg, resolve=False)
         check_control_characters(written)
@@ -125,9 +125,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
         """
         for override in overrides:
             if override.is_sweep_override() and run_mode == RunMode.RUN:
-                is_path = str(override.key_or_group).endswith(("path", "dir", "root"))
-                text = f", or write a path as {quoted(str(override.input_line))}" if is_path else ""
-                raise SweepError(str(override.input_line), text)
+                raise SweepError(str(override.input_line))
             if override.is_sweep_override() and not 0 < count_values(override.value()) <= MAX_CELLS:
                 raise ConfigError(f"{override.input_line}: give from one to {MAX_CELLS:,} values")
             if override.is_sweep_override() and override.is_hydra_override():
@@ -135,9 +133,11 @@ class CheckedConfigLoader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         try:
-            return super()._compose_config_from_defaults_list(defaults, repo)
+            composed = super()._compose_config_from_defaults_list(defaults, repo)
         except ConfigCompositionException as error:
             raise ConfigFileError(self._loading) from error
+        prepare_overrides(self._parsed, composed, self._files)
+        return composed
 
     def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
         name = self._loading = str(default.config_path)
@@ -149,6 +149,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             placed = self._embed_result_config(loaded, default.package).config
             content = OmegaConf.to_container(placed, resolve=False)
             check_file(content, name, foreign=foreign, primary=bool(default.primary))
+            self._files[name] = content
             if foreign and sets_root(content):
                 self._setting_root.append(name)
         return super()._load_single_config(default, repo)
@@ -156,7 +157,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed = [_parse(override) for override in overrides]
+        parsed = self._parsed = [_parse(override) for override in overrides]
         repository = _BoundedRepository(self.repository)
         self._process_config_searchpath(config_name, parsed, repository)
         for override in parsed:

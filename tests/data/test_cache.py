@@ -400,7 +400,7 @@ def test_build_without_its_index_is_done_anew(pristine: Path, names: list[str], 
 
 def test_blocked_cache_folder(pristine: Path, names: list[str], cache_dir: Path) -> None:
     cache_dir.write_text("a file")
-    with pytest.raises(DataError, match=r"signal-cache.* cannot be written .*data\.cache_dir=DIR"):
+    with pytest.raises(DataError, match=r"cannot be written .*data\.cache_dir=DIR, in Python with .*, cache_dir=DIR\)"):
         open_cache(pristine, names, 100, cache_dir)
 
 

@@ -382,7 +382,7 @@ def test_synthetic_module_leaves_other_folders_alone(ptbxl: Path) -> None:
 
 def test_real_module_never_writes_the_synthetic_folder(ptbxl: Path) -> None:
     shutil.rmtree(ptbxl)
-    with pytest.raises(DataError, match="is not a folder; nothing was created or downloaded"):
+    with pytest.raises(DataError, match="does not exist; nothing was created or downloaded"):
         PTBXLDataModule(ptbxl).setup("fit")
     assert not ptbxl.exists()
 

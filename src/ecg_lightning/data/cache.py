@@ -43,6 +43,7 @@ _CHUNK = 512  # records hashed at a time
 _MAX_REASON = 200  # characters; a file name may be long
 _MISSING = "missing"
 _DTYPE = "<i2"
+_CHOSEN_BY = "data.cache_dir=DIR, in Python with PTBXLDataModule(..., cache_dir=DIR)"
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,15 @@ def open_cache(root: Path, records: Sequence[str], sampling_rate: int, cache_dir
             return _open(wanted)
     except OSError as error:
         if is_full(error):
-            raise DataError(f"{explain_full(folder, 2 * math.prod(wanted.shape))} (data.cache_dir=DIR)") from None
+            raise DataError(f"{explain_full(folder, 2 * math.prod(wanted.shape))} ({_CHOSEN_BY})") from None
         raise DataError(
             f"the signal cache in {folder} cannot be written ({error}). Free some space, or name another folder "
-            "with data.cache_dir=DIR"
+            f"with {_CHOSEN_BY}"
         ) from None
     except _DamagedError as damaged:
         raise DataError(
             f"the signal cache in {folder} was damaged right after it was written: {damaged}. Check the disk, or "
-            "name another folder with data.cache_dir=DIR"
+            f"name another folder with {_CHOSEN_BY}"
         ) from None
 
 

@@ -140,9 +140,10 @@ def check_root(root: Path) -> None:
         DataError: the folder or one of its two tables is not there.
     """
     if not root.is_dir():
+        why = "is not a folder" if root.exists() else "does not exist"
         raise DataError(
-            f"{root} is not a folder; nothing was created or downloaded. Name the folder that holds ptbxl_database.csv "
-            "with data.root=DIR, in Python with root=DIR, or try data=synthetic"
+            f"{root} {why}; nothing was created or downloaded. Name the folder that holds ptbxl_database.csv with "
+            "data.root=DIR, in Python with root=DIR, or try data=synthetic"
         )
     if absent := [name for name in TABLES if not (root / name).is_file()]:
         raise DataError(

@@ -176,7 +176,7 @@ class Predictor:
 
         Args:
             paths: files, see `records.read_record`; folders, and patterns such as `DIR/*.hea`.
-            fs: sampling rate of tables and .npy files, Hz.
+            fs: sampling rate of .npy files, and of tables without a column of time, Hz.
             units: of tables and .npy files, `mV` or `uV`.
 
         Raises:
@@ -297,7 +297,7 @@ def predict_records(
     Args:
         predictor: the model.
         paths: see `records.read_record`.
-        rate: of tables and .npy files, Hz.
+        rate: of .npy files, and of tables without a column of time, Hz.
         units: of tables and .npy files.
         track: yields the numbers of the batches, and may show how many are done.
     """

@@ -53,7 +53,7 @@ def read_record(
             standard order).
         sampling_rate: of the model, Hz.
         n_samples: samples a lead that the model takes.
-        rate: Hz of a table or .npy file, which cannot say it; a WFDB header can.
+        rate: Hz of a .npy file, or of a table without a column of time; a WFDB header says it.
         units: of a table or .npy file, `mV` or `uV`; by default those that the table states, or mV, which is said.
 
     Raises:
@@ -134,13 +134,13 @@ def _read(
         if units not in (None, "mV"):
             notes.append("--units was ignored: the record's header states the units")
         return reading, True, "check the gain and units in its header"
-    if rate is None:
-        raise RecordError("this format does not state its sampling rate; give it with --rate HZ, in Python with fs=HZ")
     convert = "give --units uV if they are µV; counts of an ADC must be converted to mV first"
     way_out = "check the file's units" if units == "uV" else convert
     if suffix in csv_record.SUFFIXES:
         reading, named = read_csv(path, rate, units, window, notes)
         return reading, named, way_out
+    if rate is None:
+        raise RecordError("this format does not say its sampling rate; give it with --rate HZ, in Python with fs=HZ")
     reading = read_npy(path, rate, window)
     return Reading(reading.signals_CT * ask_units(units, notes), rate, reading.n_total), False, way_out
 

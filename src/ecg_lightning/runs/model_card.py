@@ -29,6 +29,15 @@ _RULES = {
     "eq100": "codes of a likelihood of 100 count",
 }
 
+_LABELS = {
+    "superdiagnostic": "superclasses of diagnostic statements",
+    "subdiagnostic": "subclasses of diagnostic statements",
+    "diagnostic": "diagnostic statements",
+    "form": "statements about the form of the waves",
+    "rhythm": "statements about the rhythm",
+    "all": "statements about diagnosis, form and rhythm",
+}
+
 
 def model_card(result: Mapping[str, Any], config: Mapping[str, Any], first: Sequence[str] = ()) -> str:
     """Return the model card of a run as Markdown.
@@ -122,11 +131,7 @@ def _pictures(result: Mapping[str, Any]) -> Section:
 def _limits(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     split = next((name for name in ("test", "val") if name in result["evaluation"]), None)
     found = result["evaluation"].get(split) or {}
-    limits = []
-    if result["data"].get("version") == "synthetic":
-        limits.append("The records are synthetic: the scores have no medical meaning.")
-    limits.append("The labels are PTB-XL's diagnostic statements of 12-lead ECGs of 10 s. Other devices, patients and "
-                  "labels were not tested.")  # fmt: skip
+    limits = [_about_labels(result["data"])]
     if split == "val":
         limits.append(
             "The test folds were not scored. The validation fold chose thresholds, so its scores are too good."
@@ -139,6 +144,19 @@ def _limits(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     limits.append(f"One training with seed {result['seed']}: the intervals cover patients, not seeds.")
     limits += [f"{note[0].upper()}{note[1:]}." if not note.endswith(".") else note for note in result["notes"] if note]
     return Section("limits", "Limits", notes=[f"- {limit}" for limit in limits])
+
+
+def _about_labels(data: Mapping[str, Any]) -> str:
+    labels = _LABELS.get(data.get("task", ""), "labels")
+    if data.get("version") == "synthetic":
+        return (
+            f"The records are synthetic, and so are their {labels}: the scores have no medical meaning, and no "
+            "recording of a patient was tested."
+        )
+    whose = "PTB-XL's" if data.get("dataset", PTBXL) == PTBXL else "the data's own"
+    return (
+        f"The labels are {whose} {labels} of 12-lead ECGs of 10 s. Other devices, patients and labels were not tested."
+    )
 
 
 def _training(result: Mapping[str, Any]) -> Section:

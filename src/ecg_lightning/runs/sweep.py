@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from ecg_lightning.disk import explain_full, is_full
-from ecg_lightning.errors import UserError, fail
+from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.finished import holds_sweep
 from ecg_lightning.hydra_files import put_off
 from ecg_lightning.reports.figure_files import pixels
@@ -104,7 +104,9 @@ class SweepReport(Callback):
         """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
         folder = Path(config.hydra.run.dir)
         if holds_sweep(folder):
-            fail(f"{folder} is the folder of a sweep. Name another folder with hydra.run.dir=DIR", UserError.exit_code)
+            raise RefusedExit(
+                ConfigError(f"{folder} is the folder of a sweep. Name another folder with hydra.run.dir=DIR")
+            )
         _check_entries(folder)
         _warn_of_ignored(config, "sweep", "a single run. Use hydra.run.dir=DIR")
         put_off(config)
@@ -121,15 +123,16 @@ class SweepReport(Callback):
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
-            print(f"error: another sweep is running in hydra.sweep.dir={folder}; name another folder", file=sys.stderr)
-            sys.exit(2)
+            raise RefusedExit(
+                ConfigError(f"another sweep is running in hydra.sweep.dir={folder}; name another folder")
+            ) from None
         if any(folder.rglob(RESULT_FILE)):
-            print(
-                f"error: hydra.sweep.dir={folder} already holds a sweep; name another folder, move the old sweep "
-                "away, or use hydra/launcher=process, which resumes it",
-                file=sys.stderr,
+            raise RefusedExit(
+                ConfigError(
+                    f"hydra.sweep.dir={folder} already holds a sweep; name another folder, move the old sweep away, or "
+                    "use hydra/launcher=process, which resumes it"
+                )
             )
-            sys.exit(2)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Rewrite `results.csv` from every result that is there."""
@@ -172,8 +175,8 @@ def _warn_of_ignored(config: DictConfig, kind: str, effect: str) -> None:
 def _check_entries(folder: Path) -> None:
     try:
         check_entries(folder)
-    except UserError as error:  # Hydra would make a warning of it
-        fail(str(error), error.exit_code)
+    except UserError as error:
+        raise RefusedExit(error) from None
 
 
 def _explain(error: OSError | UserError, path: Path) -> str:

@@ -16,7 +16,7 @@ from ecg_lightning.deployment.recordings.csv_cells import first_word, parse_numb
 from ecg_lightning.deployment.recordings.csv_dialect import Dialect, Table, understand
 from ecg_lightning.deployment.recordings.input_file import open_regular
 from ecg_lightning.deployment.recordings.lead_names import LEAD_SETS, complete, find_leads, say, spell
-from ecg_lightning.deployment.recordings.time_column import check_time
+from ecg_lightning.deployment.recordings.time_column import check_time, read_rate
 from ecg_lightning.deployment.recordings.voltage import as_written, ask_units, millivolts
 from ecg_lightning.deployment.recordings.window import Floats, Reading, Window
 
@@ -25,27 +25,30 @@ _MAX_BYTES = 50_000_000
 _MAX_LINE = 65_536  # characters
 _CHUNK = 1 << 20
 _PREAMBLE = 200  # lines before the first sample, at most
+_ROWS_OF_TIME = 1000  # that a sampling rate is read from
 _RATE_TOLERANCE = 0.02
 _MINUS = "\N{MINUS SIGN}"
 _BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:[.,]\d{3})+", re.ASCII)
 
 
-def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: list[str]) -> tuple[Reading, bool]:
+def read_csv(
+    path: Path, rate: float | None, units: str | None, window: Window, notes: list[str]
+) -> tuple[Reading, bool]:
     """Read the part of a table that a model uses, and whether its leads are named.
 
     Args:
         path: the table.
-        rate: its sampling rate, Hz.
+        rate: its sampling rate, Hz; None: as a line above its rows or a column of time says.
         units: of its values; by default those that the table states, or mV.
         window: what the model uses.
         notes: sentences on what was converted or assumed are added here.
 
     Raises:
-        RecordError: it is no table of twelve leads, or contradicts `rate` or `units`.
+        RecordError: it is no table of twelve leads, contradicts `rate` or `units`, or does not say its rate.
         OSError: it cannot be read.
     """
-    wanted = window.samples_at(rate)
+    first = _ROWS_OF_TIME if rate is None else window.samples_at(rate)
     file, size = open_regular(path)
     with file:
         if size > _MAX_BYTES:
@@ -54,8 +57,12 @@ def read_csv(path: Path, rate: float, units: str | None, window: Window, notes: 
             )
         text = io.TextIOWrapper(file, encoding=_encoding(file.read(_MAX_LINE)), errors="replace")
         text.seek(0)
-        lines = _read_lines(text, wanted + _PREAMBLE)
+        lines = _read_lines(text, first + _PREAMBLE)
         table = understand(lines[:_PREAMBLE])
+        if rate is None:
+            rate = _stated_rate(table, _rows(lines[table.first_row :], first, table.first_row)[:first], notes)
+        wanted = window.samples_at(rate)
+        lines += _read_lines(text, wanted - first)
         rows = _rows(lines[table.first_row :], wanted, table.first_row)
         n_total = len(rows) + _count_rows(text)
     _check_rate(table, rate)
@@ -154,6 +161,14 @@ def _factor(stated: str | None, asked: str | None, notes: list[str]) -> float:
     if factor != 1.0:
         notes.append(f"converted from {as_written(stated)} to mV, as a line above its rows says")
     return factor
+
+
+def _stated_rate(table: Table, rows: Sequence[str], notes: list[str]) -> float:
+    """Return the sampling rate that a table itself says, Hz."""
+    if table.preamble.rate is not None:
+        notes.append(f"sampling rate: {table.preamble.rate:g} Hz, as a line above its rows says")
+        return table.preamble.rate
+    return read_rate(read_columns(rows, table.dialect, table.first_row), table, notes)
 
 
 def _check_rate(table: Table, rate: float) -> None:

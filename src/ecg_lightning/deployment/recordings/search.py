@@ -17,7 +17,8 @@ def find_recordings(words: Sequence[str], rate: float | None) -> list[Path]:
 
     Args:
         words: files, folders, which are searched with all folders in them, and patterns such as `DIR/*.hea`.
-        rate: sampling rate of tables and .npy files; without it those in a folder are left out.
+        rate: sampling rate of tables and .npy files; without it a folder's .npy files are left out, and its tables
+            beside WFDB records.
 
     Raises:
         DataError: a folder or a pattern holds no recording.
@@ -51,9 +52,11 @@ def _in_folder(folder: Path, rate: float | None) -> list[Path]:
         headers += others
     if headers:
         return headers
+    if tables := [path for path in others if path.suffix.lower() != ".npy"]:
+        return tables
     if others:
         raise DataError(
-            f"{folder} holds {len(others):,} tables or .npy files, which do not state their sampling rate; give "
-            "it with --rate HZ, in Python with fs=HZ"
+            f"{folder} holds {len(others):,} .npy files, which do not state their sampling rate; give it with "
+            "--rate HZ, in Python with fs=HZ"
         )
     raise DataError(f"{folder} holds no recording: no WFDB header (.hea), table (.csv, .tsv, .txt) or .npy file")

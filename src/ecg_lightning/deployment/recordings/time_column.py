@@ -1,9 +1,9 @@
-"""Columns of time: whether they agree with the sampling rate that was given."""
+"""Columns of time: the sampling rate that they say, or whether they agree with one that was given."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -21,6 +21,49 @@ _HEADINGS = {"t", "time", "times", "timestamp", "timestamps", "elapsed", "zeit",
 _TOLERANCE = 0.02
 _GAP = 5  # times the usual step
 _EVENLY = 0.9  # of the steps
+_USUAL_HZ = (50, 2000)
+"""Sampling rates of ECGs: of s, ms and µs, only one can give a rate in this range."""
+_WHOLE = 1e-3
+"""Share by which a sampling rate may differ from a whole number, as times are rounded."""
+_SHORTEST = 1e-9  # step of a clock, in any unit
+_WAY_OUT = "give the sampling rate with --rate HZ, in Python with fs=HZ"
+
+
+def read_rate(cells: Sequence[Sequence[str]], table: Table, notes: list[str]) -> float:
+    """Return the sampling rate, Hz, that a column of time says; without units in its heading, s, ms or µs are told.
+
+    Args:
+        cells: the table's, by column.
+        table: its names and units.
+        notes: a sentence on the column, and on what was assumed, is added here.
+
+    Raises:
+        RecordError: no column of time advances evenly, by a step that can be read in one way alone.
+    """
+    found: dict[str, float] = {}
+    for times, name, words in _columns(cells, table):
+        step = (times[-1] - times[0]) / (len(times) - 1)
+        off = np.abs(times - times[0] - step * np.arange(len(times)))
+        if not (step > _SHORTEST and off.max() < step):
+            raise RecordError(f"its column {name[:30]} does not advance evenly; {_WAY_OUT}")
+        low, high = _USUAL_HZ
+        stated = [per_second for per_second, known in _PER_SECOND.items() if known & set(words)]
+        units = stated or [one for one in _PER_SECOND if low <= one / step <= high and abs(step - 1) >= _TOLERANCE]
+        if len(units) != 1:
+            raise RecordError(
+                f"its column {name[:30]} advances by {step:.6g} a row, and not clearly in s, ms or µs; {_WAY_OUT}"
+            )
+        rate = units[0] / step
+        rate = round(rate) if abs(rate - round(rate)) < _WHOLE * rate else rate
+        unit = {1.0: "s", 1e3: "ms", 1e6: "µs"}[units[0]]
+        found[f"{rate:g} Hz, from its column {name[:30]} in {unit}{'' if stated else ', which is assumed'}"] = rate
+    if not found:
+        raise RecordError(f"it has no column of time that says its sampling rate; {_WAY_OUT}")
+    sentence, rate = next(iter(found.items()))
+    if any(abs(other / rate - 1) > _TOLERANCE for other in found.values()):
+        raise RecordError(f"its columns of time contradict each other ({'; '.join(found)}); {_WAY_OUT}")
+    notes.append(f"sampling rate: {sentence}")
+    return rate
 
 
 def check_time(cells: Sequence[Sequence[str]], table: Table, rate: float) -> None:
@@ -36,15 +79,21 @@ def check_time(cells: Sequence[Sequence[str]], table: Table, rate: float) -> Non
     Raises:
         RecordError: the column advances evenly, at another rate or but for a gap.
     """
+    for times, name, words in _columns(cells, table):
+        _check(times, name, words, rate)
+
+
+def _columns(cells: Sequence[Sequence[str]], table: Table) -> Iterator[tuple[np.ndarray, str, list[str]]]:
+    """Yield the (T,) times of each column of time, its name, and the words of its heading and units."""
     for column, name, units in zip(cells, table.names or [], table.units, strict=False):
         words = _words(name)
         is_time = bool(_HEADINGS & set(words)) or any(set(words[:1]) & known for known in _PER_SECOND.values())
         if not is_time or len(column) < 2:
             continue
         if (times := parse_numbers(column, table.dialect.decimal)) is not None:
-            _check(times, name, [*words, *_words(units or "")], rate)
+            yield times, name, [*words, *_words(units or "")]
         elif (clock := _read_clock(column)) is not None:
-            _check(clock, name, ["s"], rate)
+            yield clock, name, ["s"]
 
 
 def _read_clock(cells: Sequence[str]) -> np.ndarray | None:
