@@ -7,8 +7,8 @@ import numpy as np
 from ecg_lightning.data.wfdb import LEADS
 
 MODEL = {"sampling_rate": 100, "n_samples": 1000}
-UNNAMED = f"its leads have no names: taken in the order {', '.join(LEADS).replace('AV', 'aV')}"
-NO_UNITS = "it gives no units: mV are assumed; give others with --units"
+UNNAMED = f"its leads have no names, so they are read in the order {', '.join(LEADS).replace('AV', 'aV')}"
+NO_UNITS = "it states no units, so mV are assumed; set other units with --units"
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 

@@ -46,7 +46,7 @@ def test_no_smooth_activation_runs_any_more(make, model, activation):
     operator = {"relu6": "hardtanh"}.get(activation, activation)
     assert {f"aten::{operator}", f"aten::{operator}_"} & ran
     assert context.fit.calls == [(1, 1e-4)]
-    assert context.notes[0].endswith(f"activations became {activation}")
+    assert context.notes[0].endswith(f"activations were replaced by {activation}")
     assert_restores(stage, compressed)
 
 

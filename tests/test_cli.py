@@ -58,11 +58,14 @@ def test_what_is_no_run_is_told_apart(tmp_path):
     for arguments, said in (
         (("evaluate", run / "checkpoints" / "best.ckpt"), f"is a file. Name the folder of its run: {run}"),
         (("evaluate", sweep), f"is the folder of a sweep. Name one of its runs: {sweep}/0_vit"),
-        (("evaluate", failed), "holds a run that is failed: no room"),
+        (("evaluate", failed), "holds a run with the status failed: no room"),
         (("evaluate", tmp_path / "none"), "is not there. Name the folder of a run"),
         (("compare", run), f"{run} has nothing to compare with. Name two runs or more"),
         (("benchmark", run), f"{run} is a folder. Name the files in it: {run}/model.onnx"),
-        (("benchmark", tmp_path / "empty"), "is a folder. It holds no model"),
+        (
+            ("benchmark", tmp_path / "empty"),
+            "is a folder. Name an exported file or a checkpoint; this folder holds neither",
+        ),
     ):
         done = call(*arguments)
         assert done.exit_code in (2, 3)

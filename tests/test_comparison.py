@@ -134,7 +134,9 @@ def test_what_is_compiled_to_something_else_is_not_timed(monkeypatch):
     measurement._measure([variant], np.zeros((2, 12, 1000)), 1, LatencyConfig(rounds=1, warmup=0, min_round_s=0.0))
     skipped, row = variant.runtimes
     assert (skipped["runtime"], skipped["batch"], skipped["threads"]) == ("openvino", 2, 1)
-    assert "compiled for batches of 2 it gives other probabilities than scored, by up to 0.50" in skipped["skipped"]
+    assert (
+        "compiled for batches of 2, its probabilities differ from the scored ones by up to 0.50" in skipped["skipped"]
+    )
     assert skipped["skipped"] in variant.notes[0]
     assert row["runtime"] == "onnxruntime"
     assert row["p50_ms"] > 0

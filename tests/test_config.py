@@ -53,7 +53,7 @@ def test_every_option_composes_and_is_valid(configure, option, tmp_path):
         )
         overrides = [f"experiment={recipe}", f"{group}={chosen}"]
     if option in ("frontend=signal", "frontend=millivolts"):
-        with pytest.raises(ConfigError, match="frontend=signal gives no image"):
+        with pytest.raises(ConfigError, match="frontend=signal makes no image"):
             configure(option)
         return
     if option == "data=checkpoint":
@@ -110,8 +110,12 @@ REFUSED = {
     "train=false": ["ckpt_path=FILE"],
     "train=false test=false": ["nothing to do"],
     "model.alpha=2": ["model.alpha=2", "at most 1"],
-    "model.alpha=0.3": ["model.alpha=0.3 rules what a teacher gives", "model.teacher=FILE"],
-    "model=resnet1d model.window_s=2 model.stride_s=3": ["model.stride_s=3", "model.window_s=2", "at most as much"],
+    "model.alpha=0.3": ["model.alpha=0.3 only applies with a teacher", "model.teacher=FILE"],
+    "model=resnet1d model.window_s=2 model.stride_s=3": [
+        "model.stride_s=3",
+        "model.window_s=2",
+        "Set model.stride_s to at most",
+    ],
     "model=ensemble model.loss=argmax_cross_entropy": ["model.loss=argmax_cross_entropy", "allowed are bce"],
     "model=resnet1d_wang model.scheduler.warmup=1": ["model.scheduler.warmup=1", "below 1"],
     "callbacks.early_stopping.monitor=val/loss": [
@@ -119,7 +123,7 @@ REFUSED = {
         "callbacks.early_stopping.mode=min",
     ],
     "callbacks.early_stopping.mode=min": ["monitor=val/f1_macro with mode=min", "callbacks.early_stopping.mode=max"],
-    "model=ensemble model.teacher=x.ckpt": ["model.teacher=x.ckpt", "trains nothing"],
+    "model=ensemble model.teacher=x.ckpt": ["model.teacher=x.ckpt", "is not trained"],
     "monitor=val/los": ["monitor=val/los", "val/f1_macro"],
     "trainer.limit_val_batches=0": ["trainer.limit_val_batches=0", "at least 1 batch"],
     "+model.foo=1": ["model.foo: there is no such key"],
@@ -129,11 +133,11 @@ REFUSED = {
     "trainer.extra.limit=2": ["trainer.extra.limit: trainer.extra holds nothing yet", "+trainer.extra.limit=VALUE"],
     "trainer.max_time=2h": ["trainer.max_time=2h", "DD:HH:MM:SS"],
     "trainer.limit_val_batches=1.5": ["trainer.limit_val_batches=1.5", "share"],
-    "model=resnet1d frontend=matrix": ["model=resnet1d takes signals", "frontend=signal"],
-    "model=resnet18d frontend=signal": ["frontend=signal gives no image", "frontend=matrix"],
+    "model=resnet1d frontend=matrix": ["model=resnet1d needs the signal", "frontend=signal"],
+    "model=resnet18d frontend=signal": ["frontend=signal makes no image", "frontend=matrix"],
     "model=resnet1d frontend.size=64": ["frontend.size", "these options have it: matrix"],
     "model=resnet18d model.variant=resnet18t": ["model.variant=resnet18t", "Did you mean resnet18?"],
-    "callbacks.snapshots=4": ["callbacks.snapshots=4", "trainer.max_epochs=30", "evenly spaced"],
+    "callbacks.snapshots=4": ["callbacks.snapshots=4", "trainer.max_epochs=30", "evenly"],
     "callbacks.snapshots=30": ["callbacks.snapshots=30", "trainer.max_epochs=30", "twice"],
     "model.scheduler.cycles=3 model=resnet1d_wang": ["model.scheduler.cycles=3", "model.scheduler.name=cosine"],
     "model.scheduler.cycles=10": ["model.scheduler.warmup=0.1", "below 0.1"],
@@ -144,8 +148,8 @@ REFUSED = {
     "data.train_folds=[a]": ["data.train_folds[0]=a: must be a whole number"],
     "hydra.sweeper.n_trials=4": ["hydra.sweeper.n_trials: only a search by Optuna", "hydra/sweeper=optuna"],
     "hydra/launcher=joblib": ["hydra/launcher=joblib is not installed", "pip install hydra-joblib-launcher"],
-    "model=vit,deit": ["model=vit,deit: several values are a sweep: add -m"],
-    "model=choice(vit)": ["model=choice(vit): several values are a sweep: add -m"],
+    "model=vit,deit": ["model=vit,deit: several values need a sweep. Add -m"],
+    "model=choice(vit)": ["model=choice(vit): several values need a sweep. Add -m"],
     "modle/x=1": ["modle/x: there is no such group; known are callbacks", "Did you mean model?"],
     "modle=vit": ["modle: there is no such key", "Did you mean model?"],
     "seed=null": ["seed=null: it cannot be null"],
@@ -179,9 +183,9 @@ REFUSED = {
     "data.train_folds.x=1": ["data.train_folds holds a list and no keys. Write data.train_folds=VALUE"],
     "model.ema.decay=0.9": ["Did you mean callbacks=ema?"],
     "logger=none logger.tensorboard.x=1": ["logger=tensorboard and logger=csv bring one logger each"],
-    "compression=ptq compression.deploy=false": ["compression.deploy=false leaves out compression.stages.quantize"],
-    "compression=none train=false ckpt_path=x": ["compression follows a training", "compress.py"],
-    "compression=none cross_validation=[8]": ["leave train and compression as they are"],
+    "compression=ptq compression.deploy=false": ["compression.deploy=false skips compression.stages.quantize"],
+    "compression=none train=false ckpt_path=x": ["compression needs a training", "compress.py"],
+    "compression=none cross_validation=[8]": ["Keep train=true and compression=off"],
     "model.optimizer.lr=1e9999": ["model.optimizer.lr=inf: must be a finite number"],
     f"data.n_records={10**30}": ["data.n_records: must be between"],
     f"data.n_records={'9' * 5000}": ["data.n_records=999"],
@@ -202,10 +206,10 @@ def test_mistakes_are_named_with_a_way_out(configure, overrides):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("trainer.max_epochs=3", "set compression.fine_tune.epochs"),
-        ("monitor=val/f1_macro", "set compression.fine_tune.monitor"),
-        ("hardware.compile=true", "stages change the network"),
-        ("trainer.limit_val_batches=0", "leave at least 1 batch"),
+        ("trainer.max_epochs=3", "Set compression.fine_tune.epochs"),
+        ("monitor=val/f1_macro", "Set compression.fine_tune.monitor"),
+        ("hardware.compile=true", "only fine-tunes its stages. Remove it"),
+        ("trainer.limit_val_batches=0", "Set at least 1 batch"),
         ("compression.stages.quantize.epochs=5", "epochs"),
         ("compression.deploy=false", "leaves compress.py nothing to do"),
         ("model.depth=3", "compress.py takes it from the checkpoint"),
@@ -222,7 +226,7 @@ def test_keys_that_would_do_nothing_are_refused_by_compress(configure_compressio
 @pytest.mark.parametrize("key", ["alpha=0.1", "optimizer.lr=0.003", "scheduler.warmup=0.3", "teacher=x.ckpt"])
 def test_keys_of_a_student_that_would_do_nothing_are_refused(configure_compression, key):
     student = "compression.stages.distill.student"
-    with pytest.raises(ConfigError, match=rf"{student}\.{key} rules nothing.*set compression\.stages\.distill\.alpha"):
+    with pytest.raises(ConfigError, match=rf"{student}\.{key} has no effect.*Set compression\.stages\.distill\.alpha"):
         configure_compression("ckpt_path=x.ckpt", "compression=distill", f"{student}.{key}")
     configure_compression("ckpt_path=x.ckpt", "compression=distill", f"{student}.optimizer.weight_decay=0.1")
 
@@ -259,7 +263,7 @@ def test_one_batch_stays_one_batch(configure):
         ("model.optimizer.lr=abc", "must be a number"),
         ("data=ptbxl data.root=/no,dir", "error: /no,dir does not exist"),
         ("hydra.run.dirr=x", "Did you mean dir?"),
-        ("seed=1,2", "add -m"),
+        ("seed=1,2", "Add -m"),
         ("hardware.devices=2", "trains on one device"),
         ("ckpt_path=no.ckpt", "ckpt_path=no.ckpt is not there. Name a checkpoint"),
         ("ckpt_path=README.md", "ckpt_path=README.md is no checkpoint"),

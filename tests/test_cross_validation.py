@@ -98,7 +98,7 @@ def test_an_interrupted_cross_validation_goes_on(configure, command, synthetic_r
     shutil.copytree(tmp_path / "cut", tmp_path / "begun")
     assert (tmp_path / "cut" / "fold5" / "checkpoints" / "last.ckpt").is_file()
     assert not (tmp_path / "cut" / "fold7").exists()
-    with pytest.raises(CheckpointError, match="holds no cross-validation that was begun"):
+    with pytest.raises(CheckpointError, match="does not hold an unfinished cross-validation"):
         run(tmp_path / "elsewhere", "ckpt_path=last")
     for other in ("scored_epoch=last", "trainer.max_epochs=3", "seed=1", "cross_validation=[[4,5],7]"):
         with pytest.raises(CheckpointError, match=rf"other settings \({other.split('=')[0]}\)"):
@@ -117,20 +117,20 @@ def test_an_interrupted_cross_validation_goes_on(configure, command, synthetic_r
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["cross_validation=[9]"], "give different folds of data.train_folds"),
-        (["cross_validation=[]"], "give different folds"),
-        (["cross_validation=[7,7]"], "give different folds"),
-        (["cross_validation=[[]]"], "give different folds"),
-        (["cross_validation=[[7,8],7]"], "give different folds"),
-        (["cross_validation=[[7,[8]]]"], "give different folds"),
-        (["cross_validation=[seven]"], "give different folds"),
+        (["cross_validation=[9]"], "give distinct folds of data.train_folds"),
+        (["cross_validation=[]"], "give distinct folds"),
+        (["cross_validation=[7,7]"], "give distinct folds"),
+        (["cross_validation=[[]]"], "give distinct folds"),
+        (["cross_validation=[[7,8],7]"], "give distinct folds"),
+        (["cross_validation=[[7,[8]]]"], "give distinct folds"),
+        (["cross_validation=[seven]"], "give distinct folds"),
         (["cross_validation=[[1,2]]", "data.train_folds=[1,2]"], "leave at least one to train on"),
         (["cross_validation=[1]", "data.train_folds=[1]"], "leave at least one to train on"),
-        (["cross_validation=[7]", "ckpt_path=best.ckpt"], "trains anew for each fold"),
-        (["cross_validation=[true]"], "whole numbers"),
-        (["cross_validation=[[true,2]]"], "whole numbers"),
-        (["cross_validation=[{7:8}]"], "whole numbers"),
-        (["cross_validation=[7]", "compression=prune"], "trains anew for each fold"),
+        (["cross_validation=[7]", "ckpt_path=best.ckpt"], "trains a model for each fold"),
+        (["cross_validation=[true]"], "as numbers or as lists"),
+        (["cross_validation=[[true,2]]"], "as numbers or as lists"),
+        (["cross_validation=[{7:8}]"], "as numbers or as lists"),
+        (["cross_validation=[7]", "compression=prune"], "trains a model for each fold"),
     ],
 )
 def test_folds_that_cannot_be_held_out_are_refused(configure, overrides, said):
@@ -166,7 +166,7 @@ def test_a_search_without_a_finished_trial_says_so(kept, tmp_path):
         f"hydra.sweep.dir={tmp_path}/s", *storage,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "failed: cross_validation=[9]: give different folds" in done.stdout + done.stderr
+    assert "failed: cross_validation=[9]: give distinct folds" in done.stdout + done.stderr
     assert done.stderr.splitlines()[-1] == "error: no trial of the search finished: each one's reason stands above"
 
 
@@ -199,7 +199,7 @@ def test_a_search_finds_its_best_recipe_and_outlives_failed_trials(synthetic_roo
     assert sorted(value for (value,) in values) == sorted(one["score"] for one in finished)
     assert 1e-3 <= best["best_params"]["model.optimizer.lr"] <= 2e-2
     assert all("cross-validation over folds [[5, 6], [7, 8]]" in one["notes"][0] for one in finished)
-    assert not any("too good" in note for one in finished for note in one["notes"])  # the last epoch is scored
+    assert not any("optimistic" in note for one in finished for note in one["notes"])  # the last epoch is scored
     assert "alembic" not in done.stdout + done.stderr
     assert "4 configurations were tried" in " ".join(done.stdout.split())
     (command,) = re.findall(r"python train\.py (.*)", done.stdout)  # logger=none: no TensorBoard to open

@@ -82,20 +82,20 @@ def test_an_ensemble_teaches(run, members, tmp_path):
 
 
 def test_members_that_do_not_fit_are_refused(run, members, tmp_path):
-    with pytest.raises(ConfigError, match=r"model\.members=\[\]: name the checkpoints"):
+    with pytest.raises(ConfigError, match=r"model\.members=\[\]: there is nothing to average"):
         run(tmp_path, "ensemble")
-    with pytest.raises(ConfigError, match=r"is named 2 times; name each member once"):
+    with pytest.raises(ConfigError, match=r"is named 2 times. Name each member once"):
         run(tmp_path, "ensemble", f"model.members=[{members[0]},{members[1]},{members[0]}]")
     with pytest.raises(ConfigError, match=r"model\.members=.*was trained on fold 8"):
         run(
             tmp_path, "ensemble", f"model.members=[{members[0]}]",
             "data.train_folds=[1,2,3,4,5,6,7]", "data.val_folds=[8]",
         )  # fmt: skip
-    with pytest.raises(ConfigError, match="takes millivolts as they are"):  # each member normalises
+    with pytest.raises(ConfigError, match="reads the signal in mV"):  # each member normalises
         run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "frontend=signal")
-    with pytest.raises(ConfigError, match=r"model\.weights=w\.pth: an ensemble's weights are its members'"):
+    with pytest.raises(ConfigError, match=r"model\.weights=w\.pth: an ensemble uses the weights of its members"):
         run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "model.weights=w.pth")
-    with pytest.raises(ConfigError, match=r"trained with data\.label_rule=benchmark, this run has ge50"):
+    with pytest.raises(ConfigError, match=r"trained with data\.label_rule=benchmark, but this run has ge50"):
         run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "data.label_rule=ge50")
 
 
@@ -113,7 +113,7 @@ def test_windows_at_test_are_the_ensembles_to_choose(run, members, tmp_path):
         expected = torch.stack([alone.network.network(one).sigmoid() for one in windows])
         for aggregate, found in (("max", expected.amax(dim=0)), ("mean", expected.mean(dim=0))):
             assert torch.allclose(aggregates[aggregate].predict_probabilities(signals), found.double(), atol=1e-6)
-    with pytest.raises(ConfigError, match="the member ViT sees the whole record"):
+    with pytest.raises(ConfigError, match="the member ViT reads the whole record"):
         run(tmp_path / "images", "ensemble", f"model.members=[{on_images}]", "model.aggregate=max")
 
 

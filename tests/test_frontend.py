@@ -67,7 +67,7 @@ def test_size_moves_to_the_nearest_multiple_and_says_so(asked, patch, given, cap
     assert isinstance(frontend, MatrixFrontend)
     assert frontend.image_shape == (1, *given)
     sides = (asked, asked) if isinstance(asked, int) else tuple(asked)
-    assert (f"straight to {given[0]} × {given[1]}" in caplog.text) == (sides != given)
+    assert (f"resized to {given[0]} × {given[1]}" in caplog.text) == (sides != given)
 
 
 def test_augmentation_changes_only_training_and_never_all_leads():
@@ -172,7 +172,7 @@ def test_strips_keep_what_a_row_of_pixels_loses():
 
 
 def test_strips_need_a_row_for_each_lead():
-    with pytest.raises(ValueError, match="12 leads need at least as many rows, 8"):
+    with pytest.raises(ValueError, match="12 leads need at least 12 rows, but the height is 8"):
         StripsImage(12, 1000, (8, 64))
 
 
@@ -185,5 +185,5 @@ def test_strips_are_as_high_as_patches(configure, patch, size):
 
 def test_patches_that_would_mix_leads_are_refused(configure):
     for size in ("[96,256]", "[224,256]"):  # 8 rows a lead, and 18
-        with pytest.raises(ConfigError, match=r"would mix them: use frontend.size=\[192,256\]"):
+        with pytest.raises(ConfigError, match=r"would mix leads. Use frontend.size=\[192,256\]"):
             configure("model=deit", "frontend=strips", f"frontend.size={size}")

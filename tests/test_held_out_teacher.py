@@ -70,7 +70,7 @@ def test_a_teacher_that_never_saw_what_it_teaches(configure, synthetic_root, tmp
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ([], "set model.teacher_sees=record"),
+        ([], "Set model.teacher_sees=record"),
         (["model.teacher_sees=record", "data.train_folds=[1,2,3,4]"], "each fold of data.train_folds"),
         (["model.teacher_sees=record", "data.train_folds=[1,2]", "data.val_folds=[3]"], "was trained on fold 3"),
         (["model.teacher_sees=record", "data.label_rule=ge50"], "data.label_rule=benchmark"),
@@ -108,9 +108,9 @@ def test_what_a_cross_validation_itself_learned_from_must_not_leak(
 def test_only_a_cross_validation_teaches_by_its_folder(configure, synthetic_root, tmp_path):
     (tmp_path / "run").mkdir()
     settings = [*_short("resnet1d", synthetic_root), "model.teacher_sees=record"]
-    with pytest.raises(ConfigError, match="is no folder of a finished cross-validation"):
+    with pytest.raises(ConfigError, match="is not the folder of a finished cross-validation"):
         training.run(configure(*settings, f"model.teacher={tmp_path}/run", output_dir=tmp_path / "a"))
-    with pytest.raises(ConfigError, match="several checkpoints teach as one of model=ensemble"):
+    with pytest.raises(ConfigError, match="a list may only name folders of cross-validations"):
         training.run(configure(*settings, "model.teacher=[a.ckpt,b.ckpt]", output_dir=tmp_path / "a"))
     for wrong in ("5", "[]", "[1]"):
         with pytest.raises(ConfigError, match="name a checkpoint, or folders of cross-validations"):
@@ -121,7 +121,7 @@ def test_epochs_chosen_on_the_held_out_folds_do_not_teach(configure, synthetic_r
     settings = [*_short("resnet1d", synthetic_root), "data.train_folds=[1,2]", "test=false"]
     cross_validation.run(configure(*settings, "cross_validation=[1,2]", output_dir=tmp_path / "cv"))
     cfg = configure(*settings, f"model.teacher={tmp_path}/cv", "model.teacher_sees=record", output_dir=tmp_path / "a")
-    with pytest.raises(ConfigError, match="epochs were chosen on the very folds"):
+    with pytest.raises(ConfigError, match="epochs were chosen on the folds"):
         training.run(cfg)
 
 
@@ -137,9 +137,9 @@ def test_records_are_found_by_their_number_in_any_order():
     teacher = HeldOutTeacher([one, other], {})
     asked = SimpleNamespace(ecg_ids=np.array([8, 9]), patient_ids=np.array([2, 3]))
     assert teacher.logits_of(asked).numpy() == pytest.approx(logits_NC[1:], abs=1e-5)
-    with pytest.raises(ConfigError, match="it was of other data"):
+    with pytest.raises(ConfigError, match="the cross-validation used other data"):
         teacher.logits_of(SimpleNamespace(ecg_ids=np.array([8, 9]), patient_ids=np.array([2, 4])))
-    with pytest.raises(ConfigError, match=r"do not go together: .* records that are not the same"):
+    with pytest.raises(ConfigError, match=r"cannot be combined: .* different records or labels"):
         HeldOutTeacher([one, _predictions([7, 8, 10], [1, 2, 3], logits_NC)], {})
 
 
@@ -148,7 +148,7 @@ def test_competing_classes_do_not_teach_independent_ones(configure, synthetic_ro
     softmax = [*settings, "model.loss=argmax_cross_entropy", "cross_validation=[1,2]"]
     cross_validation.run(configure(*softmax, output_dir=tmp_path / "cv"))
     cfg = configure(*settings, f"model.teacher={tmp_path}/cv", "model.teacher_sees=record", output_dir=tmp_path / "a")
-    with pytest.raises(ConfigError, match="its models have a softmax over CD, HYP, MI, NORM, STTC; independent"):
+    with pytest.raises(ConfigError, match="a softmax over CD, HYP, MI, NORM, STTC, but this run needs independent"):
         training.run(cfg)
 
 

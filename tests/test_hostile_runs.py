@@ -88,7 +88,7 @@ def test_aliases_in_a_configuration_are_refused(run):
         read_config(run)
     (run / "config.yaml").unlink()
     os.mkfifo(run / "config.yaml")
-    with pytest.raises(DataError, match=r"config\.yaml is no regular file"):
+    with pytest.raises(DataError, match=r"config\.yaml is not a regular file"):
         read_config(run)
 
 
@@ -108,7 +108,7 @@ def test_figures_that_are_none_are_left_out(run):
     )
     (row,) = collect(run.parent)
     assert (row["val_f1_macro"], row["test_f1_macro"], row["n_test"], row["label_rule"]) == (None,) * 4
-    with pytest.raises(DataError, match="does not say of which data the run is"):
+    with pytest.raises(DataError, match="does not name the run's data"):
         evaluate_run(run, "test", None, 100)
 
 
@@ -142,7 +142,7 @@ def test_nothing_is_written_through_a_folder_to_elsewhere(tmp_path, entry, kind)
     for start in starts:
         with pytest.raises(RefusedExit, match="2") as refusal:
             start(config)
-        said = f"is a link that leads out of {run}" if kind == "link" else "is no regular file"
+        said = f"is a link that leads out of {run}" if kind == "link" else "is not a regular file"
         assert f"{path} {said}" in str(refusal.value.error)
 
 
@@ -163,7 +163,7 @@ def _safetensors(header):
 )
 def test_weights_that_are_a_bomb_are_refused(tmp_path, content):
     (tmp_path / "w.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"cannot be loaded: .* Give a file of this network's weights"):
+    with pytest.raises(CheckpointError, match=r"cannot be loaded: .* Name a file with weights of this network"):
         load_file(torch.nn.Linear(2, 2), str(tmp_path / "w.safetensors"), stem=(), head="head.")
 
 

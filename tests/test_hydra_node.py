@@ -143,20 +143,20 @@ def test_each_way_around_the_lists_is_closed(hydra_node, key):
 
 
 UNUSABLE = [  # what Hydra, or Python's logging, would answer with an exception, a sweep without cells, or nothing
-    ("launcher", None, "hydra.launcher=null: a sweep needs one"),
-    ("sweeper", None, "hydra.sweeper=null: a sweep needs one"),
-    ("sweeper.params.seed", "range(10,0)", "a sweep of no cell"),
-    ("sweeper.params.seed", "range(0,inf)", "a sweep of no cell, or of more than 100,000"),
-    ("sweeper.params.seed", "range(0,1e308,1e-308)", "a sweep of no cell, or of more than 100,000"),
-    ("sweeper.params.seed", "range(0.0,1.0,0.0)", "a sweep of no cell, or of more than 100,000"),
+    ("launcher", None, "hydra.launcher=null: a sweep needs a launcher"),
+    ("sweeper", None, "hydra.sweeper=null: a sweep needs a sweeper"),
+    ("sweeper.params.seed", "range(10,0)", "this sweep has no cell"),
+    ("sweeper.params.seed", "range(0,inf)", "this sweep has no cell, or more than 100,000"),
+    ("sweeper.params.seed", "range(0,1e308,1e-308)", "this sweep has no cell, or more than 100,000"),
+    ("sweeper.params.seed", "range(0.0,1.0,0.0)", "this sweep has no cell, or more than 100,000"),
     ("verbose", "${hydra.runtime.choices}", "hydra.verbose=.*: give true, false, or a list"),
     ("verbose", {"a": "b"}, "hydra.verbose=.*: give true, false, or a list"),
     ("job_logging.version", 5, r"hydra.job_logging.version=5: it must be 1"),
     ("job_logging.root.level", "LOUD", "root.level=LOUD: allowed are CRITICAL"),
     ("job_logging.root.handlers", ["nowhere"], "root.handlers=nowhere: known are console, file"),
     ("job_logging.loggers.x", {"handlers": ["nowhere"]}, "loggers.x.handlers=nowhere: known are console, file"),
-    ("job_logging.formatters.simple.format", "%(nothing)s", "simple: no line can be written so"),
-    ("hydra_logging.formatters.simple.format", "%(message)999999999s", "simple: no line can be written so"),
+    ("job_logging.formatters.simple.format", "%(nothing)s", "simple: this format cannot write a line"),
+    ("hydra_logging.formatters.simple.format", "%(message)999999999s", "simple: this format cannot write a line"),
 ]
 
 
@@ -169,7 +169,7 @@ def test_what_hydra_cannot_use_is_refused_in_words(hydra_node, key, value, said)
 @pytest.mark.parametrize("value", ["range(10,0)", "range(0,1000000000)", "range(0.0,1.0,0.0)"])
 def test_a_swept_range_has_values_and_an_end(value):
     (parsed,) = OverridesParser.create().parse_overrides([f"seed={value}"])
-    with pytest.raises(ConfigError, match="give at least one value, and at most 100,000"):
+    with pytest.raises(ConfigError, match="give from one to 100,000 values"):
         CheckedConfigLoader.validate_sweep_overrides_legal([parsed], RunMode.MULTIRUN, from_shell=True)
 
 
@@ -221,7 +221,7 @@ OF_A_FILE = {  # a file from elsewhere: what is said of it
     "hydra: {job: '${logger}'}": "hydra.job=${logger}: it must be a mapping",
     "hydra: {sweeper: {params: {data.cache_dir: x}}}": "data.cache_dir is refused",
     "hydra: {sweeper: {params: {+data.root: x}}}": "data.root is refused",
-    "data: {root: x}": "data.root is refused in a file from elsewhere, since synthetic data are written there",
+    "data: {root: x}": "data.root is refused in a file from outside conf/, because synthetic data are written there",
     "hydra: null": "hydra=None: it must be a mapping",
     "hydra: 5": "hydra=5: it must be a mapping",
     "hydra: ${logger}": "hydra=${logger}: it must be a mapping",
@@ -240,18 +240,18 @@ def test_a_file_at_another_place_chooses_no_folder_either(tmp_path):
     folder = own(tmp_path, "dir: x", "run")
     for text in ("defaults: [run@hydra.run]", "defaults: [../experiment/run@hydra.run]"):
         own(tmp_path, text)
-        with pytest.raises(ConfigError, match=r"experiment/run\.yaml: hydra\.run is refused|not in a folder"):
+        with pytest.raises(ConfigError, match=r"experiment/run\.yaml: hydra\.run is refused|outside the configuration"):
             compose_own(folder, "experiment=own")
     for path in (f"{'../' * 20}{tmp_path}/conf/experiment/run", f"/{tmp_path}/conf/experiment/run"):
         own(tmp_path, f"defaults: ['/{path}@hydra.run']")
-        with pytest.raises(ConfigError, match="not in a folder of the configuration"):
+        with pytest.raises(ConfigError, match="outside the configuration's folders"):
             compose_own(folder, "experiment=own")
 
 
 def test_a_file_replaces_no_schema(tmp_path):
     folder = own(tmp_path, "{}")
     (tmp_path / "conf" / "train_schema.yaml").write_text("seed: {}")
-    with pytest.raises(ConfigError, match="the program has a part of this name"):
+    with pytest.raises(ConfigError, match="the program has a built-in option with this name"):
         compose_own(folder)
 
 
@@ -409,7 +409,7 @@ INTERPOLATIONS = {
     "a: {x: '${logger.a.x}'}": "refer to each other",
     "a: {x: '${..a}'}": "refer to each other",
     "a: {x: '${logger.b}'}": "there is no setting logger.b",
-    "a: {x: '${oc.select:logger.a.${seed}}'}": "cannot be another one",
+    "a: {x: '${oc.select:logger.a.${seed}}'}": "cannot contain another interpolation",
 }
 
 
@@ -425,7 +425,7 @@ def test_lists_of_defaults_that_multiply_are_refused(tmp_path):
     for level in range(12):
         own(tmp_path, f"defaults: [{', '.join(f'bomb{level + 1}@p{n}' for n in range(4))}]", f"bomb{level}")
     folder = own(tmp_path, "{}", "bomb12")
-    with pytest.raises(ConfigError, match="lists of defaults name more than"):
+    with pytest.raises(ConfigError, match="defaults lists name more than"):
         compose_own(folder, "experiment=bomb0")
 
 
@@ -476,7 +476,7 @@ def test_a_users_own_file_names_the_data(tmp_path):
 )
 def test_a_callback_writes_below_the_run_alone(tmp_path, key, path):
     node = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "filename": "{epoch}", key: path}
-    with pytest.raises(ConfigError, match=rf"^callbacks\.extra\.x\.{key}=.*: it must be below the run's folder"):
+    with pytest.raises(ConfigError, match=rf"^callbacks\.extra\.x\.{key}=.*: the path must be inside the run's folder"):
         build_callbacks({"x": node}, tmp_path)
     assert build_callbacks({"x": {**node, "filename": "a/b", "dirpath": f"{tmp_path}/mine"}}, tmp_path)
 

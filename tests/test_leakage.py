@@ -44,7 +44,9 @@ def old_checkpoint(target, **settings):
 
 @pytest.mark.parametrize("check", [check_taught, check_unseen, lambda what, seen, run: check_held_out(seen, run, what)])
 def test_folds_leak_within_a_data_set_alone(check):
-    with pytest.raises(ConfigError, match=r"^FILE was trained on fold 4, which this run holds out.*another one$"):
+    with pytest.raises(
+        ConfigError, match=r"^FILE was trained on fold 4, which this run holds out.*another checkpoint$"
+    ):
         check("FILE", checkpoint(), run_on("PTB-XL"))
     check("FILE", checkpoint("synthetic, seed 0"), run_on("PTB-XL"))
     check("FILE", checkpoint(), run_on("synthetic, seed 0"))
@@ -53,7 +55,7 @@ def test_folds_leak_within_a_data_set_alone(check):
 def test_a_checkpoint_chosen_by_a_tested_fold_leaks_within_a_data_set_alone():
     run = run_on("PTB-XL", train=(1,), val=(2,), test=(9,))
     taught = checkpoint(folds={"train": [1], "val": [9], "test": [10]})
-    with pytest.raises(ConfigError, match="was chosen by fold 9, which this run tests on"):
+    with pytest.raises(ConfigError, match="was chosen by fold 9, which is a test fold of this run"):
         check_unseen("FILE", taught, run)
     check_unseen("FILE", taught | {"dataset": "table 0123456789ab"}, run)
 
@@ -63,7 +65,9 @@ def test_what_a_teacher_learned_from_leaks_within_a_data_set_alone():
     for dataset, leaks in (("PTB-XL", True), ("synthetic, seed 0", False)):
         taught = checkpoint(folds=own, learned_from=learned_from([checkpoint(dataset)]))
         if leaks:
-            with pytest.raises(ConfigError, match=r"learned from a model .* that was trained on fold 4, .*folds out$"):
+            with pytest.raises(
+                ConfigError, match=r"learned from a model .* that was trained on fold 4, .*other folds$"
+            ):
                 check_unseen("FILE", taught, run_on("PTB-XL"))
         else:
             check_unseen("FILE", taught, run_on("PTB-XL"))
@@ -81,7 +85,7 @@ def test_what_is_learned_from_keeps_its_data_set_over_generations():
 def test_an_unknown_data_set_counts_as_the_runs_own():
     own = {"train": [1], "val": [2], "test": [3]}
     described = {"folds": FOLDS, **TASK}
-    said = "does not say which data set that was, so it counts as this run's"
+    said = "does not name its data set, which is therefore assumed to be this run's"
     with pytest.raises(ConfigError, match=rf"was trained on fold 4, .*{said}"):
         check_unseen("FILE", described, run_on("PTB-XL"))
     earlier = checkpoint("synthetic, seed 0", own, learned_from=[{"train": [4], "val": [6], "test": [7]}])
@@ -92,8 +96,8 @@ def test_an_unknown_data_set_counts_as_the_runs_own():
 
 def test_evaluation_on_seen_folds_is_noted_within_a_data_set_alone():
     run = run_on("PTB-XL", test=(1, 9))
-    notes = [note.partition(",")[0] for note in fold_notes(checkpoint(), run)]
-    assert notes == ["evaluated on folds [1]", "evaluated on folds [9]"]
+    notes = [note.partition(";")[0].rpartition(" was ")[2] for note in fold_notes(checkpoint(), run)]
+    assert notes == ["trained on the test folds [1]", "chosen by the test folds [9]"]
     assert fold_notes(checkpoint("synthetic, seed 0"), run) == []
 
 

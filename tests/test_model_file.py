@@ -66,10 +66,10 @@ def _describe_by(path, text):
         ({"n_samples": 2 * 10**9}, "n_samples is 2000000000"),
         ({"n_samples": 60_001}, "from 1 to 60,000"),
         ({"n_samples": True}, "n_samples"),
-        ({"classes": ["A", "A", "B", "C", "D"]}, "a name twice"),
-        ({"classes": ["A", "", "B", "C", "D"]}, "an empty one"),
+        ({"classes": ["A", "A", "B", "C", "D"]}, "a repeated or an empty name"),
+        ({"classes": ["A", "", "B", "C", "D"]}, "an empty name"),
         ({"classes": ["\x1b]0;gotcha\x07", "A", "B", "C", "D"]}, "control characters"),
-        ({"classes": ["A" * 65, "B", "C", "D", "E"]}, "65 letters"),
+        ({"classes": ["A" * 65, "B", "C", "D", "E"]}, "65 characters"),
         ({"classes": [str(number) for number in range(1001)]}, "1,001 values"),
         ({"thresholds": [0.5, 0.5, 0.5, 0.5, 1.5]}, "thresholds holds 1.5"),
         ({"thresholds": [float("nan")] * 5}, "thresholds holds nan"),
@@ -79,7 +79,7 @@ def _describe_by(path, text):
         ({"temperature": 10**400}, "temperature"),
         ({"conformal": [[0.1, float("inf")]] * 5}, "conformal holds inf"),
         ({"alpha": 2}, "alpha"),
-        ({"model": "x" * 1001}, "1,001 letters"),
+        ({"model": "x" * 1001}, "1,001 characters"),
         ({"data_licence": "\x1b[2J"}, "control characters"),
         ({"runtime": "\x1b[2J"}, "runtime"),
         ({"precision": "float"}, "precision"),
@@ -143,7 +143,7 @@ def test_weights_that_the_model_has_none_of_are_refused(tmp_path, quick):
 def test_xml_that_is_no_model_is_refused(tmp_path, content, quick):
     (tmp_path / "model.xml").write_text(content)
     for refuse in (read_metadata, lambda path: open_runtime(path, "openvino")):
-        with pytest.raises(ModelFileError, match="damaged or no OpenVINO model"):
+        with pytest.raises(ModelFileError, match="damaged or not an OpenVINO model"):
             refuse(tmp_path / "model.xml")
 
 

@@ -73,14 +73,14 @@ KINDS = pytest.mark.parametrize("kind", ["wfdb", "csv", "npy"])
 @pytest.mark.parametrize(
     ("name", "millivolts", "rate", "note"),
     [
-        ("large", 10 * ECG, 100, "its amplitude is beyond that of the records trained on: lead V6 spans"),
-        ("small", ECG / 10, 100, "its amplitude is below that of the records trained on"),
-        ("padded", np.where(TIME < 7, ECG, 0), 100, "3 of the 10 s are flat in all leads"),
-        ("half_flat", np.where(TIME < 5, ECG, 0), 100, "5 of the 10 s are flat in all leads"),
-        ("short_ends", np.where((TIME < 0.6) | (TIME >= 9.2), 0, ECG), 100, "1.4 of the 10 s are flat in all leads"),
+        ("large", 10 * ECG, 100, "its amplitude is larger than in the training records: lead V6 spans"),
+        ("small", ECG / 10, 100, "its amplitude is smaller than in the training records"),
+        ("padded", np.where(TIME < 7, ECG, 0), 100, "all leads are flat for 3 of the 10 s"),
+        ("half_flat", np.where(TIME < 5, ECG, 0), 100, "all leads are flat for 5 of the 10 s"),
+        ("short_ends", np.where((TIME < 0.6) | (TIME >= 9.2), 0, ECG), 100, "all leads are flat for 1.4 of the 10 s"),
         ("lead_off", np.where(LEAD["V3"] & (TIME > 6), 0, ECG), 100, "lead V3 is flat for up to 4"),
-        ("clipped", np.clip(ECG, -0.15, 0.15), 100, "clipped: the largest or smallest value is held"),
-        ("offset", ECG + 30 * LEAD["V2"], 100, "lead V2 lies 30 mV off zero, farther than PTB-XL's records do"),
+        ("clipped", np.clip(ECG, -0.15, 0.15), 100, "clipped: the largest or smallest value is repeated"),
+        ("offset", ECG + 30 * LEAD["V2"], 100, "lead V2 lies 30 mV off zero, farther than in PTB-XL's records"),
         ("gain", np.where(LEAD["AVF"], 1.5, 1) * ECG, 100, "its limb leads contradict each other by"),
         ("baseline", ECG + 0.5 * LEAD["AVL"], 100, "the offsets of its limb leads contradict each other by 0.5 mV"),
         ("slow", heartbeats(np.arange(1000) / 500), 100, "check the sampling rate, which is given as 100 Hz"),
@@ -88,7 +88,7 @@ KINDS = pytest.mark.parametrize("kind", ["wfdb", "csv", "npy"])
         ("twice", heartbeats(np.arange(1000) / 50), 100, "seems to be 150 a minute, and its beats are faster than"),
         ("noisy_lead", np.where(LEAD["V2"], noise(), ECG), 100, "lead V2 has more noise or hum than ECG"),
         ("copied", np.where(LEAD["V2"], ECG[6], ECG), 100, "leads V1, V2 hold the same samples"),
-        ("noisy", (ECG + noise()) / 2, 100, "it has more fast content than the records trained on"),
+        ("noisy", (ECG + noise()) / 2, 100, "it has more high-frequency content than the training records"),
     ],
 )  # fmt: skip
 def test_unusual_signals_are_predicted_with_a_note(kind, name, millivolts, rate, note, tmp_path):
@@ -104,7 +104,7 @@ def test_unusual_signals_are_predicted_with_a_note(kind, name, millivolts, rate,
         ("hum", hum(), 500, "no heart beat was found in any lead"),
         ("waves", waves(), 100, "no heart beat was found in any lead"),
         ("too_large", 35 * ECG, 100, "spans .* mV, which no ECG does"),
-        ("flat", 0 * ECG, 100, "it is flat, or not in the units"),
+        ("flat", 0 * ECG, 100, "the recording is flat or its units are wrong"),
         ("interchanged", ECG[[1, 0, *range(2, 12)]], 100, r"II (must be|is not) I \+ III"),
         ("inverted", np.where(LEAD["I"], -1, 1) * ECG, 100, r"II (must be|is not) I \+ III"),
         ("gain", np.where(LEAD["II"], 5, 1) * ECG, 100, r"II (must be|is not) I \+ III"),
@@ -117,8 +117,8 @@ def test_unusual_signals_are_predicted_with_a_note(kind, name, millivolts, rate,
         ("precordials_first", off(np.roll(ECG, 6, axis=0), "I"), 100, r"II (must be|is not) I \+ III"),
         ("clipped", np.where(LEAD["AVF"], np.clip(ECG, -0.05, 0.05), np.where(LEAD["I"], -1, 1) * ECG), 100,
          r"II (must be|is not) I \+ III"),
-        ("spike", spike(), 100, "all leads are flat but for .* of the 10 s"),
-        ("shorter", np.where(TIME < 1.5, ECG, 0), 100, "all leads are flat but for 1.5 of the 10 s"),
+        ("spike", spike(), 100, "only .* of the 10 s are not flat"),
+        ("shorter", np.where(TIME < 1.5, ECG, 0), 100, "only 1.5 of the 10 s are not flat"),
     ],
 )  # fmt: skip
 def test_what_no_ecg_does_is_refused(kind, name, millivolts, rate, match, tmp_path):
@@ -145,8 +145,11 @@ def test_a_damaged_value_is_told_from_other_units(millivolts, match, tmp_path):
 def test_limb_leads_that_cannot_be_checked_are_said(tmp_path):
     note = "its limb leads could not be checked against each other"
     few = off(ECG, "I", "III", "AVR", "AVF")
-    assert f"{note}, nor could their order: too many are flat or clipped" in read(tmp_path, "npy", few).notes
-    assert f"{note}: too many are flat or clipped" in read(tmp_path, "csv", few).notes
+    assert (
+        f"{note}, and neither could their order, because too many are flat or clipped"
+        in read(tmp_path, "npy", few).notes
+    )
+    assert f"{note}, because too many are flat or clipped" in read(tmp_path, "csv", few).notes
     assert "leads I, III, aVR, aVF are flat" in read(tmp_path, "csv", few).notes
 
 

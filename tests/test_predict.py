@@ -95,11 +95,11 @@ def test_leads_are_reordered_by_name_and_said(millivolts, tmp_path):
     columns = np.column_stack([np.arange(1000), *(millivolts[row] for row in order)])
     found = read_record(_write_csv(tmp_path / "a.csv", columns, names), **MODEL, rate=100, units="mV")
     assert np.allclose(found.millivolts_CT, millivolts, atol=1e-5)
-    assert found.notes == ("left out: time", "leads were put into the standard order, by their names")
+    assert found.notes == ("left out: time", "the leads were sorted by name into the standard order")
     path = write_wfdb(tmp_path, digital(millivolts[order]), [LEADS[row] for row in order])
     found = read_record(path, **MODEL)
     assert np.allclose(found.millivolts_CT, millivolts, atol=1e-3)
-    assert found.notes == ("leads were put into the standard order, by their names",)
+    assert found.notes == ("the leads were sorted by name into the standard order",)
 
 
 @pytest.mark.parametrize("rate", [250, 500, 1000, 360])
@@ -127,12 +127,12 @@ def _case(name, change, match, rate=100):
         _case("nan", lambda x: np.where(x == x[1, 5], np.nan, x), "lead II has missing samples"),
         _case("short", lambda x: x[:, :900], "it lasts 9 s, and the model needs 10 s"),
         _case("leads", lambda x: x[:8], "its shape is"),
-        _case("square", lambda x: x[:, :12], "does not tell leads from samples"),
+        _case("square", lambda x: x[:, :12], "is square, so leads cannot be told from samples"),
         _case("empty", lambda x: x[:, :0], "holds no samples"),
-        _case("objects", lambda x: x.astype(object), "no array of real numbers, but of object"),
-        _case("text", lambda x: x.astype(str), "no array of real numbers"),
-        _case("complex", lambda x: x + 0j, "no array of real numbers, but of complex128"),
-        _case("truths", lambda x: x > 0, "no array of real numbers, but of bool"),
+        _case("objects", lambda x: x.astype(object), "its values are object, expected real numbers"),
+        _case("text", lambda x: x.astype(str), "expected real numbers"),
+        _case("complex", lambda x: x + 0j, "its values are complex128, expected real numbers"),
+        _case("truths", lambda x: x > 0, "its values are bool, expected real numbers"),
     ],
 )
 def test_arrays_that_cannot_be_right_are_refused(change, match, rate, millivolts, tmp_path):
@@ -156,15 +156,15 @@ SHAPE = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }"
 @pytest.mark.parametrize(
     ("header", "match"),
     [
-        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 12), \n", "damaged or no .npy file"),
-        ("(" * 500, "damaged or no .npy file"),
-        ("\0{", "damaged or no .npy file"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 12), \n", "damaged or not an .npy file"),
+        ("(" * 500, "damaged or not an .npy file"),
+        ("\0{", "damaged or not an .npy file"),
         (SHAPE % f"12, {10**30}", "its header announces"),
-        (SHAPE % "12, 2000", "holds 48,.* bytes, its header announces 96,"),
+        (SHAPE % "12, 2000", "holds 48,.* bytes, but its header announces 96,"),
         (SHAPE % "-1000, 12", "its shape is"),
         (SHAPE % "12, True", "its shape is"),
-        (SHAPE.replace("<f4", "<f0") % "12, 1000", "damaged or no .npy file"),
-        (SHAPE.replace("'<f4'", "[('a', '<f4')]") % "12, 1000", "no array of real numbers"),
+        (SHAPE.replace("<f4", "<f0") % "12, 1000", "damaged or not an .npy file"),
+        (SHAPE.replace("'<f4'", "[('a', '<f4')]") % "12, 1000", "expected real numbers"),
     ],
 )
 def test_headers_of_arrays_that_lie_are_refused(header, match, tmp_path):
@@ -181,7 +181,7 @@ def test_a_large_array_is_not_read_whole_and_an_archive_is_named(millivolts, tmp
     header = (SHAPE % "12, 400000000").encode()
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     os.truncate(path, 20_000_000_000)
-    with pytest.raises(DataError, match="it is flat"):
+    with pytest.raises(DataError, match="the recording is flat"):
         read_record(path, **MODEL, rate=100)
     np.savez(tmp_path / "a.npz", millivolts)
     (tmp_path / "a.npz").rename(path)
@@ -212,7 +212,7 @@ def test_a_file_that_is_not_computed_in_int8_here_predicts_in_float_and_says_so(
     path.write_bytes(exported[1].read_bytes())
     write_metadata(path, describe(precision="int8", runtime=runtime))
     predictor = Predictor(path)
-    assert predictor.notes == (f"runs in {runtime} fp32; the thresholds were chosen in {runtime} int8",)
+    assert predictor.notes == (f"the file runs in {runtime} fp32, but its thresholds were chosen in {runtime} int8",)
     assert predictor.probabilities(signals(2)).shape == (2, 5)
 
 
@@ -221,7 +221,7 @@ def test_classes_that_are_undecided_are_marked(exported, ptbxl_record, tmp_path)
     path.write_bytes(exported[1].read_bytes())
     write_metadata(path, describe(conformal=()))
     assert Predictor(path).undecided(np.full((2, 5), 0.5)) is None
-    assert "what is undecided is not marked" in Predictor(path).notes[0]
+    assert "undecided classes are not marked" in Predictor(path).notes[0]
     (record,) = json.loads(_call("predict", "--model", path, ptbxl_record, "--json").stdout)["records"]
     assert record["undecided"] is None
     assert "?" not in _call("predict", "--model", path, ptbxl_record).stdout
@@ -246,12 +246,12 @@ def test_a_description_that_does_not_fit_the_network_is_refused(exported, tmp_pa
     path = tmp_path / "model.onnx"
     path.write_bytes(exported[1].read_bytes())
     write_metadata(path, describe(n_samples=5000, sampling_rate=500))
-    with pytest.raises(ModelFileError, match="takes 1000 samples a lead, its description says 5000"):
+    with pytest.raises(ModelFileError, match="expects 1000 samples per lead, but its description states 5000"):
         Predictor(path)
     write_metadata(
         path, describe(classes=CLASSES[:3], thresholds=(0.5,) * 3, output_thresholds=(0.5,) * 3, conformal=())
     )
-    with pytest.raises(ModelFileError, match="gives 5 outputs, its description names 3 classes"):
+    with pytest.raises(ModelFileError, match="returns 5 outputs, but its description names 3 classes"):
         Predictor(path)
 
 
@@ -305,7 +305,7 @@ def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, milliv
     assert predictions[0].probabilities == pytest.approx(good["probabilities"], abs=1e-6)
     table = _call("predict", "--model", exported[2], "--rate", 500, records[0], records[2])
     assert table.exit_code == 0
-    assert "--rate is for tables and .npy files: its header says 100 Hz" in table.stdout
+    assert "--rate was ignored: the record's header states 100 Hz" in table.stdout
     assert "resampled from 500 to 100 Hz" in table.stdout
     assert "Research use only" in table.stdout
     assert all(name in table.stdout for name in CLASSES)
@@ -333,7 +333,7 @@ def test_folders_and_patterns_are_searched(exported, ptbxl_record, millivolts, t
         with pytest.raises(DataError, match=said):
             found(*words)
     header.unlink()
-    with pytest.raises(DataError, match=r"holds 1 \.npy files, which do not say their sampling rate"):
+    with pytest.raises(DataError, match=r"holds 1 \.npy files, which do not state their sampling rate"):
         found(tmp_path)
 
 
@@ -347,20 +347,20 @@ def test_a_table_is_written_once(exported, ptbxl_record, tmp_path):
     (expected, _) = predict_records(Predictor(exported[1]), [ptbxl_record, tmp_path / "no.hea"])
     assert np.allclose(table.loc[0, list(CLASSES)].astype(float), [*expected.probabilities.values()], atol=1e-6)
     assert table["error"][1].endswith("no.hea is not there")
-    assert "this file is there already" in _call(*arguments).stderr
+    assert "this file exists already" in _call(*arguments).stderr
 
 
 def test_the_table_fits_a_terminal_and_explains_its_marks(exported, ptbxl_record):
     shown = _call("predict", "--model", exported[1], ptbxl_record).stdout
     assert max(len(line) for line in shown.splitlines() if not line.startswith("in ")) <= 80
     assert "* positive: the probability reaches the threshold of its class\n" in shown
-    assert _call("predict").stderr.startswith("error: name recordings to predict, or add --example")
+    assert _call("predict").stderr.startswith("error: give either recordings or --example")
 
 
 def test_another_runtime_than_the_scored_one_is_said(exported, ptbxl_record, tmp_path):
     as_scored = _call("predict", "--model", exported[1], ptbxl_record)
     assert "runs in" not in as_scored.stdout
-    said = "runs in openvino fp32; the thresholds were chosen in onnxruntime fp32"
+    said = "the file runs in openvino fp32, but its thresholds were chosen in onnxruntime fp32"
     assert said in _call("predict", "--model", exported[1], "--runtime", "openvino", ptbxl_record).stdout
     assert said in _call("predict", "--model", exported[2], ptbxl_record).stdout
     bf16 = shutil.copy(exported[1], tmp_path)
@@ -368,7 +368,7 @@ def test_another_runtime_than_the_scored_one_is_said(exported, ptbxl_record, tmp
     told = _call("predict", "--model", bf16, "--runtime", "onnxruntime", "--json", ptbxl_record)
     assert told.exit_code == 0, told.output
     (note,) = json.loads(told.stdout)["model"]["notes"]
-    assert note == "runs in onnxruntime fp32; the thresholds were chosen in openvino bf16"
+    assert note == "the file runs in onnxruntime fp32, but its thresholds were chosen in openvino bf16"
 
 
 def test_int8_that_was_scored_on_another_kind_of_processor_is_said(exported, monkeypatch, tmp_path):

@@ -149,7 +149,7 @@ def test_a_cell_is_told_by_what_the_sweep_wrote_down(sweep, tmp_path):
     assert sweep(*command) == 0
     assert runs_of(tmp_path / "s") == before
     (tmp_path / "s" / "0_seed1" / "cell.json").write_text("{")
-    with pytest.raises(DataError, match=r"cell.json cannot be read .* the cell runs anew"):
+    with pytest.raises(DataError, match=r"cell.json cannot be read .* to run this cell again"):
         sweep(*command)
 
 
@@ -198,7 +198,7 @@ def test_a_reason_that_a_full_disk_caused_stays_what_it_is(tmp_path):
 def test_other_settings_are_refused_by_their_names(sweep, tmp_path):
     assert sweep("seed=1", "hydra.sweep.dir=s") == 0
     before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=r"lr is 0.1 there, this command asks for 0.3"):
+    with pytest.raises(ConfigError, match=r"lr is 0.1 there, but 0.3 in this command"):
         sweep("seed=1,2", "lr=0.3", "hydra.sweep.dir=s")
     assert {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()} == before
 
@@ -208,13 +208,13 @@ def test_without_a_folder_the_unfinished_sweep_is_found(sweep, tmp_path, capfd):
     assert sweep(command) == 1
     assert sweep(command) == 1
     (folder,) = (tmp_path / "sweeps").iterdir()
-    assert f"going on with the sweep in {folder.relative_to(tmp_path)}" in capfd.readouterr().out
+    assert f"resuming the sweep in {folder.relative_to(tmp_path)}" in capfd.readouterr().out
     assert sorted(len(lines) for lines in runs_of(folder).values()) == [1, 2]
     conf = tmp_path / "conf" / "trivial.yaml"
     conf.write_text(conf.read_text().replace("lr: 0.1", "lr: 0.2"))
     capfd.readouterr()
     assert sweep(command) == 1  # of other settings by now, so it has a folder of its own
-    assert "is passed over: " in capfd.readouterr().out
+    assert "is not resumed: " in capfd.readouterr().out
     assert sorted(len(runs_of(folder)) for folder in (tmp_path / "sweeps").iterdir()) == [2, 2]
     assert sweep("fault=none,fine") == 0
     assert sweep("fault=none,fine") == 0  # a finished sweep is not reopened

@@ -104,7 +104,7 @@ class TestPruneL1:
         with torch.no_grad():
             classifier.network.blocks[1].mlp.fc1.weight.mul_(1e-6)
         PruneL1(0.7, scope="global", epochs=0).apply(classifier, context)
-        assert "1 layers are zero throughout, blocks.1.mlp.fc1" in context.notes[1]
+        assert "1 layers are entirely zero, such as blocks.1.mlp.fc1" in context.notes[1]
 
     def test_only_the_chosen_layers(self, make):
         classifier = make("vit")
@@ -289,7 +289,7 @@ class TestPruneStructured:
     def test_narrow_layers_are_said(self, make):
         context = make_context(make("convnext"))
         PruneStructured(0.5, round_to=32, epochs=0).apply(make("convnext"), context)
-        assert context.notes[1] == "layers narrower than 32 channels were rounded to 4 to 16"
+        assert context.notes[1] == "layers with fewer than 32 channels were rounded to 4 to 16"
 
     def test_the_least_magnitude_goes(self, make):
         classifier = make("vit")

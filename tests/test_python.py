@@ -89,10 +89,10 @@ def test_arrays_of_any_rate_order_and_units_give_the_same(predictor):
         assert other.probabilities == pytest.approx(plain.probabilities, abs=1e-4)
         assert other.positive == plain.positive
     assert others[2].notes == (
-        "leads were put into the standard order, by their names",
+        "the leads were sorted by name into the standard order",
         "computed from I and II: III, aVR, aVL, aVF",
     )
-    assert others[3].notes[0] == "it gives no units: mV are assumed; give others with units="
+    assert others[3].notes[0] == "it states no units, so mV are assumed; set other units with units="
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ def test_arrays_of_any_rate_order_and_units_give_the_same(predictor):
         (
             lambda x: x[:8],
             {},
-            r"its shape is \(8, 1000\), expected \(12, samples\) .*without leads=, which names others",
+            r"its shape is \(8, 1000\), expected \(12, samples\) .*\(use leads= to name other leads\)",
         ),
         (lambda x: x[:8], {"leads": LEADS}, "for the 12 names in leads="),
-        (lambda x: x, {"units": "kg"}, "units='kg' is no unit of voltage"),
+        (lambda x: x, {"units": "kg"}, "units='kg' is not a unit of voltage"),
         (lambda x: 1000 * x, {}, "no ECG does; give units='uV'"),
         (lambda x: x[[1, 0, *range(2, 12)]], {}, r"in Python with leads="),
         (lambda x: x[:, :900], {}, "it lasts 9 s, and the model needs 10 s"),
-        (lambda x: x.astype(str), {}, "no real numbers"),
+        (lambda x: x.astype(str), {}, "expected real numbers"),
     ],
 )
 def test_arrays_that_cannot_be_right_are_refused_in_a_programs_words(change, options, match, predictor):
@@ -124,7 +124,7 @@ def test_a_runs_folder_is_calibrated_as_its_exported_files_are(run):
     bare = run.folder / "checkpoints" / "other.ckpt"
     bare.write_bytes((run.folder / "checkpoints" / "best.ckpt").read_bytes())
     other = load(bare)
-    assert "its probabilities are not calibrated" in other.notes[0]
+    assert "the probabilities are not calibrated" in other.notes[0]
     assert other.metadata.thresholds == tuple(run.thresholds.values())
     signals = heartbeats(np.arange(1000) / 100)[None]
     assert np.allclose(model.runtime.logits(signals.astype(np.float32)), other.runtime.logits(signals.astype("f4")))
@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_a_runs_is_refused(run, tmp_path, capfd):
         (train, run.folder, "already holds a run"),
         (train, linked, "checkpoints is a link that leads out of"),
         (train, tmp_path / "file" / "x", "file/x: Not a directory"),
-        (compress, sweep, "sweep is the folder of a sweep: name another one with hydra.run.dir=DIR"),
+        (compress, sweep, "sweep is the folder of a sweep. Name another folder with hydra.run.dir=DIR"),
     ):
         with pytest.raises(UserError, match=said):
             start("ckpt_path=no.ckpt", *QUIET[:2], f"hydra.run.dir={folder}")

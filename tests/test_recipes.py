@@ -86,7 +86,7 @@ def test_mixup_reaches_the_loss_and_no_evaluation(make):
     ("overrides", "said"),
     [
         (["model.loss=argmax_cross_entropy", "model.mixup=0.2"], "mixup blends labels"),
-        (["model.loss=argmax_cross_entropy", "model.class_weights=true"], "use loss=bce or asymmetric"),
+        (["model.loss=argmax_cross_entropy", "model.class_weights=true"], "Use model.loss=bce or asymmetric"),
     ],
 )
 def test_a_single_label_has_neither_mixup_nor_weights(make, overrides, said):

@@ -92,20 +92,20 @@ def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog
     caplog.set_level(logging.INFO)
     first = start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto")
     before = files_of(tmp_path)
-    assert "the training starts anew" in caplog.text
+    assert "the training starts from the beginning" in caplog.text
     for more in ([], ["test=false"]):
         assert start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto", *more) == first
     assert "nothing is left to do" in caplog.text
     assert files_of(tmp_path) == before
     start(tmp_path, "trainer.max_epochs=2", "ckpt_path=last")
-    assert "the one-cycle schedule now ends there, and the learning rate rises again from" in caplog.text
+    assert "the one-cycle schedule now ends; the learning rate rises from" in caplog.text
     before = files_of(tmp_path)
     start(tmp_path, "trainer.max_epochs=1", "ckpt_path=last")
-    assert "has trained 2 epochs, and trainer.max_epochs=1 asks for no more" in caplog.text
+    assert "has trained 2 epochs, and trainer.max_epochs=1. To train fewer" in caplog.text
     assert files_of(tmp_path) == before
     longer = read_result(tmp_path)
     assert longer["earlier_lengths"] == [1]
-    assert "the training was made longer (1, then 2 epochs)" in longer["notes"][0]
+    assert "the training was extended (1, then 2 epochs)" in longer["notes"][0]
     assert described_in(tmp_path / "checkpoints" / "last.ckpt")["training"]["earlier_lengths"] == [1]
     straight = tmp_path / "straight"
     start(straight, "trainer.max_epochs=2")
@@ -117,16 +117,17 @@ def test_one_command_starts_goes_on_and_has_nothing_left(start, tmp_path, caplog
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
-        ("trainer.accumulate_grad_batches=2", "accumulate_grad_batches=1, this run asks for 2"),
-        ("trainer.limit_train_batches=3", "limit_train_batches=null, this run asks for 3"),
-        ("trainer.overfit_batches=2", "overfit_batches=0, this run asks for 2"),
-        ("trainer.gradient_clip_val=0.5", "gradient_clip_val=1.0, this run asks for 0.5"),
-        ("callbacks=ema", "callbacks.extra={}, this run asks for"),
-        ("data.batch_size=8", "batch_size=32, this run asks for 8"),
-        ("hardware.precision=bf16-mixed", "precision=32-true, this run asks for bf16-mixed"),
+        ("trainer.accumulate_grad_batches=2", "accumulate_grad_batches=1, but this run has 2"),
+        ("trainer.limit_train_batches=3", "limit_train_batches=null, but this run has 3"),
+        ("trainer.overfit_batches=2", "overfit_batches=0, but this run has 2"),
+        ("trainer.gradient_clip_val=0.5", "gradient_clip_val=1.0, but this run has 0.5"),
+        ("callbacks=ema", "callbacks.extra={}, but this run has"),
+        ("data.batch_size=8", "batch_size=32, but this run has 8"),
+        ("hardware.precision=bf16-mixed", "precision=32-true, but this run has bf16-mixed"),
         (
             "trainer.max_epochs=2",
-            "of a training of 3 epochs, by which its learning rate falls; this run asks for trainer.max_epochs=2",
+            "belongs to a training of 3 epochs, which its learning-rate schedule depends on; "
+            "this run has trainer.max_epochs=2",
         ),
     ],
 )
@@ -137,7 +138,7 @@ def test_a_setting_that_changes_the_steps_is_refused_by_name(start, begun, tmp_p
         start(tmp_path, "trainer.max_epochs=3", "ckpt_path=auto", setting)
     assert end.value.code == 3
     assert named in capsys.readouterr().err
-    assert "goes on from" not in caplog.text
+    assert "resumes from" not in caplog.text
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
 
 
@@ -145,11 +146,11 @@ def test_a_training_goes_on_with_its_data_set_and_recipe_alone():
     described = described_in(OLD)  # which holds no name of it
     resume = Resume(OLD, described, Place())
     resume.check_fits(described | {"dataset": "synthetic, seed 0"})
-    with pytest.raises(CheckpointError, match="trained on the data set synthetic, seed 0, data"):
+    with pytest.raises(CheckpointError, match="trained on the data set synthetic, seed 0, but data"):
         resume.check_fits(described | {"dataset": "PTB-XL"})
     own = described | {"dataset": "synthetic, seed 0"}
     optimizer = {**own["model"]["optimizer"], "lr": 0.5}
-    with pytest.raises(CheckpointError, match=r"trained with model\.optimizer\.lr=0.01, this run asks for 0.5"):
+    with pytest.raises(CheckpointError, match=r"trained with model\.optimizer\.lr=0.01, but this run has 0.5"):
         resume.check_fits(own | {"model": {**own["model"], "optimizer": optimizer}})
 
 
@@ -192,8 +193,8 @@ def test_only_the_evaluation_of_a_whole_training_is_left(start, tmp_path, caplog
     start(tmp_path, "trainer.max_epochs=1")
     (tmp_path / "result.json").unlink()  # it was killed before it could write this
     start(tmp_path, "trainer.max_epochs=1", "ckpt_path=auto")
-    assert "has all its 1 epochs: only the evaluation is left" in caplog.text
-    assert "goes on from" not in caplog.text
+    assert "has finished its 1 epochs; only the evaluation is left" in caplog.text
+    assert "resumes from" not in caplog.text
 
 
 def test_a_training_goes_on_with_its_threads(start, tmp_path, monkeypatch):
@@ -208,7 +209,7 @@ def test_a_second_run_in_a_folder_is_refused(start, tmp_path, capsys, monkeypatc
     with filelock.FileLock(tmp_path / ".lock"), pytest.raises(SystemExit) as end:
         start(tmp_path, "trainer.max_epochs=1")
     assert end.value.code == 2
-    assert f"another run is at work in {tmp_path}" in capsys.readouterr().err
+    assert f"another run is working in {tmp_path}" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -265,8 +266,8 @@ def test_a_checkpoint_that_does_not_fit_is_a_full_disk(tmp_path, monkeypatch, sm
     ("raised", "reason"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "bytes are free on /"),
-        (KeyboardInterrupt(), "raised KeyboardInterrupt, and no signal had asked it to stop"),
-        (SystemExit(3), "ended it with sys.exit(3)"),
+        (KeyboardInterrupt(), "raised KeyboardInterrupt without a stop signal"),
+        (SystemExit(3), "called sys.exit(3)"),
     ],
 )
 def test_a_cell_raises_its_reason_where_no_result_can_be_written(start, tmp_path, monkeypatch, raised, reason):
@@ -352,7 +353,7 @@ def test_a_library_that_ends_the_process_is_a_failure_and_no_stop(start, tmp_pat
     with pytest.raises(SystemExit) as end:
         start(tmp_path, work=lambda cfg, choices, overrides: sys.exit(3))
     assert end.value.code == job.FAILED
-    assert "ended it with sys.exit(3)" in capsys.readouterr().err
+    assert "called sys.exit(3)" in capsys.readouterr().err
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
 
 
@@ -368,7 +369,7 @@ def test_a_stop_that_comes_out_as_another_error_is_still_a_stop(start, tmp_path,
     with pytest.raises(SystemExit) as end:
         start(tmp_path, work=swallowed)
     assert end.value.code == 143
-    assert "no checkpoint was saved yet, so the same command starts anew" in capsys.readouterr().err
+    assert "no checkpoint was saved, so the same command starts from the beginning" in capsys.readouterr().err
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
 
 

@@ -130,8 +130,8 @@ OVERFIT = ("trainer.overfit_batches=3",)
         (ACCUMULATED, "on_train_batch_end", 1, 4),
         (AVERAGED, "on_train_batch_end", 1, 3),
         (AVERAGED, "on_validation_batch_end", 0, None),
-        (LIMITED, "on_train_batch_end", 2, 1),
-        (OVERFIT, "on_train_batch_end", 1, 0),
+        pytest.param(LIMITED, "on_train_batch_end", 2, 1, marks=pytest.mark.slow),
+        pytest.param(OVERFIT, "on_train_batch_end", 1, 0, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_a_stopped_training_goes_on_bit_for_bit(fit, whole, tmp_path, monkeypatch, settings, hook, epoch, batch):

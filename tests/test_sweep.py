@@ -168,7 +168,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(synthetic_root, tmp_path, group
     first = (folder / "0_vit_off_seed1" / "result.json").stat().st_mtime_ns
     again = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert again.returncode == 0, again.stderr
-    assert "going on with the sweep in outputs/train/sweeps" in again.stdout
+    assert "resuming the sweep in outputs/train/sweeps" in again.stdout
     assert [row["status"] for row in rows(folder)] == ["ok"] * 3
     assert (folder / "0_vit_off_seed1" / "result.json").stat().st_mtime_ns == first
     assert len(list(folder.parent.iterdir())) == 1
@@ -314,7 +314,7 @@ def test_a_sweep_over_compressions_trains_once(synthetic_root, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["compression=prune"], "set ckpt_path=FILE"),
+        (["compression=prune"], "Set ckpt_path=FILE"),
         (["ckpt_path=no.ckpt"], "no.ckpt is not there"),
         (["ckpt_path=README.md"], "README.md is no checkpoint"),
         (["ckpt_path=x", "compression=prunee"], "Did you mean prune"),

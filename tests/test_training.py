@@ -398,9 +398,9 @@ def test_folds_that_a_checkpoint_has_seen_are_told(run, trained, tmp_path):
     settings = ["train=false", f"ckpt_path={trained[0]}/checkpoints/best.ckpt"]
     assert run(tmp_path / "test", *settings).notes == []
     (note,) = run(tmp_path / "train", *settings, "data.test_folds=[1,2]").notes
-    assert note.startswith("evaluated on folds [1, 2], which the checkpoint, or what it learned from, was trained on")
+    assert note.startswith("the checkpoint, or a model it learned from, was trained on the test folds [1, 2]")
     (note,) = run(tmp_path / "val", *settings, "data.test_folds=[9]").notes
-    assert "[9], which the checkpoint, or what it learned from, was chosen by" in note
+    assert "a model it learned from, was chosen by the test folds [9]" in note
 
 
 def test_scores_are_reproducible(run, trained, tmp_path):
@@ -440,14 +440,14 @@ def test_resume_without_a_checkpoint_or_with_other_settings_is_refused(run, trai
     with pytest.raises(CheckpointError, match=r"last\.ckpt is not there"):
         run(tmp_path, "ckpt_path=last")
     path = trained[0] / "checkpoints" / "last.ckpt"
-    with pytest.raises(CheckpointError, match=r"model\.depth=2, this run asks for 1"):
+    with pytest.raises(CheckpointError, match=r"model\.depth=2, but this run has 1"):
         run(tmp_path, f"ckpt_path={path}", "model.depth=1")
-    with pytest.raises(CheckpointError, match=r"data\.label_rule=benchmark, this run asks for ge50"):
+    with pytest.raises(CheckpointError, match=r"data\.label_rule=benchmark, but this run has ge50"):
         run(tmp_path, f"ckpt_path={path}", "data.label_rule=ge50")
     for setting, named in (
-        ("seed=7", "seed=0, this run asks for 7"),
-        ("data.batch_size=8", r"data\.batch_size=16, this run asks for 8"),
-        ("data.train_folds=[1,2]", r"data\.train_folds=\[1, 2, 3, 4, 5, 6, 7, 8\], this run asks for \[1, 2\]"),
+        ("seed=7", "seed=0, but this run has 7"),
+        ("data.batch_size=8", r"data\.batch_size=16, but this run has 8"),
+        ("data.train_folds=[1,2]", r"data\.train_folds=\[1, 2, 3, 4, 5, 6, 7, 8\], but this run has \[1, 2\]"),
         ("model.optimizer.name=sgd", r"model\.optimizer"),
     ):
         with pytest.raises(CheckpointError, match=named):
@@ -571,19 +571,21 @@ def test_an_epoch_that_is_scored_before_any_average_is_told(run, tmp_path):
     for start, told in ((0.99, True), (0.5, False)):  # of 9 steps the last one alone is no average
         settings = ["callbacks=swa", f"callbacks.extra.swa.start={start}", "trainer.max_epochs=1"]
         result = run(tmp_path / str(start), *settings)
-        assert any("take scored_epoch=last" in note for note in result.notes) == told
+        assert any("Set scored_epoch=last" in note for note in result.notes) == told
 
 
 def test_averages_that_no_checkpoint_holds_are_refused(run, tmp_path):
     callback = "{_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.01}"
-    with pytest.raises(ConfigError, match=r"callbacks\.extra\.mine: .* take callbacks=swa"):
+    with pytest.raises(ConfigError, match=r"callbacks\.extra\.mine: .* Use callbacks=swa"):
         run(tmp_path, f"+callbacks.extra.mine={callback}")
 
 
 def test_settings_of_the_model_do_not_reach_a_checkpoint(configure, trained, tmp_path):
     settings = ["train=false", f"ckpt_path={trained[0]}/checkpoints/best.ckpt"]
     cfg = configure(*settings, output_dir=tmp_path)
-    with pytest.raises(ConfigError, match=r"model\.dropout=0\.5 with train=false: .* changes nothing"):
+    with pytest.raises(
+        ConfigError, match=r"model\.dropout=0\.5 has no effect with train=false, which evaluates the checkpoint"
+    ):
         training.run(cfg, overrides=[*settings, "model.dropout=0.5"])
 
 
@@ -629,7 +631,7 @@ def test_every_look_at_the_test_folds_is_kept(run, tmp_path, caplog):
     shutil.copy(checkpoint, tmp_path / "checkpoint.ckpt")  # in a folder that cannot be written to
     (tmp_path / "test_scored.csv").mkdir()
     run(tmp_path / "third", "train=false", f"ckpt_path={tmp_path}/checkpoint.ckpt")
-    assert "in this log alone" in caplog.text
+    assert "so only this log notes" in caplog.text
     run(tmp_path / "out", "trainer.max_epochs=1")  # another checkpoint takes its place
     assert told()[0] == 1
 
@@ -657,7 +659,7 @@ def test_deit_learns_from_a_teacher_of_another_kind(run, trained, tmp_path):
             run(
                 tmp_path / "x", f"model.{key}={tmp_path}/student.ckpt", *other_folds, "data.val_folds=[3]", model="deit"
             )
-    with pytest.raises(ConfigError, match=r"was trained with data\.label_rule=benchmark, this run has ge50"):
+    with pytest.raises(ConfigError, match=r"was trained with data\.label_rule=benchmark, but this run has ge50"):
         run(tmp_path / "x", f"model.teacher={teacher}", "data.label_rule=ge50", model="deit")
 
 
@@ -672,7 +674,7 @@ def test_the_collapse_guard_fires_for_a_constant_model_alone(run, trained, tmp_p
     monkeypatch.setattr(training.ECGClassifier, "forward", lambda self, signals: original(self, signals) * 0 + 1.0)
     result = run(tmp_path, "trainer.max_epochs=2")
     assert "collapse guard: after epoch 1" in caplog.text
-    assert result.notes == ["COLLAPSED to a constant in 2 epochs (first: 1), the scored one included"]
+    assert result.notes == ["COLLAPSED to a constant in 2 epochs (first: 1), including the scored epoch"]
 
 
 def test_a_model_that_recovers_from_a_collapse_is_not_called_collapsed():
@@ -705,7 +707,7 @@ def test_logits_that_are_not_finite_are_never_scored(run, tmp_path, monkeypatch)
 
 
 def test_batch_norm_on_a_single_value_is_told(run, tmp_path):
-    with pytest.raises(ConfigError, match=r"set data\.batch_size to at least 2"):
+    with pytest.raises(ConfigError, match=r"Set data\.batch_size to at least 2"):
         run(tmp_path, "frontend.size=32", "data.batch_size=1", "trainer.max_epochs=1", model="effnetv2")
 
 
@@ -728,7 +730,7 @@ def test_shapes_that_do_not_fit_are_one_sentence(run, tmp_path, model, setting):
 
 
 def test_trainer_arguments_of_our_own_are_refused(run, tmp_path):
-    with pytest.raises(ConfigError, match=r"trainer\.extra\.callbacks: this argument is set by this project"):
+    with pytest.raises(ConfigError, match=r"trainer\.extra\.callbacks: ecg_lightning sets this argument itself"):
         run(tmp_path, "+trainer.extra.callbacks=null")
 
 
@@ -835,7 +837,7 @@ def test_another_task_has_classes_of_its_own(run, trained, tmp_path):
     )
     assert evaluated.data["task"] == "form"  # the checkpoint's
     folder, _ = trained
-    with pytest.raises(ConfigError, match=r"data\.task=superdiagnostic, this run has form"):
+    with pytest.raises(ConfigError, match=r"data\.task=superdiagnostic, but this run has form"):
         run(
             tmp_path / "taught", "data.task=form", f"model.teacher={folder}/checkpoints/best.ckpt", model="deit"
         )  # fmt: skip

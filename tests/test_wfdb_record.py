@@ -136,8 +136,8 @@ def test_units_in_any_writing(tmp_path, written, said, encoding):
         (" 100 ", " 10 ", "sampling rate is 10 Hz, expected 50 to 20000"),
         (" 100 1000", "", "gives no sampling rate"),
         (" 1000\n", " 10x0\n", "number of samples in its header is '10x0'"),
-        (" 1000\n", " 2000\n", "holds 24,000 bytes, and its header announces 48,000"),
-        (" 12 ", " 13 ", "announces 13 signals and describes 12"),
+        (" 1000\n", " 2000\n", "holds 24,000 bytes, but its header announces 48,000"),
+        (" 12 ", " 13 ", "announces 13 signals but describes 12"),
         (" 12 ", " 65 ", "announces 65 signals, expected 1 to 64"),
         ("own 12", "own/2 12", "a record of 2 segments"),
         ("1000.0(0)/mV", "0(0)/mV", "lead I is uncalibrated: the gain in its header is 0"),
@@ -146,7 +146,7 @@ def test_units_in_any_writing(tmp_path, written, said, encoding):
         ("1000.0(0)/mV", "1e999(0)/mV", "the gain in its header is '1e999"),
         ("1000.0(0)/mV", "1000(x)/mV", "the baseline in its header is 'x'"),
         ("1000.0(0)/mV", "1000(0)/mmHg", "its units are 'mmHg', which are not of voltage"),
-        (" 16 1000", " 13 1000", "storage format of own.dat is 13, and 8, 16"),
+        (" 16 1000", " 13 1000", "storage format of own.dat is 13, but only 8, 16"),
         (" 16 1000", " 516 1000", "storage format of own.dat is 516"),
         (" 16 1000", " 16:3 1000", "lead I is skewed by 3 samples"),
         (" 16 1000", " 16x0 1000", "0 samples a frame"),
@@ -155,8 +155,8 @@ def test_units_in_any_writing(tmp_path, written, said, encoding):
         ("/mV 16 ", "/mV -0 ", "signal 1: the resolution in its header is '-0'"),
         (" 0 I\n", " I\n", "signal 1: the block size in its header is 'I'"),
         (" 0 aVR", " 0 -aVR", "lead -aVR is inverted"),
-        ("own.dat", "../own.dat", "lies outside of its folder"),
-        ("own.dat", "/etc/passwd", "lies outside of its folder"),
+        ("own.dat", "../own.dat", "is outside the record's folder"),
+        ("own.dat", "/etc/passwd", "is outside the record's folder"),
         ("own.dat", "http://host/own.dat", "expected a name without"),
         ("own.dat", "x\\own.dat", "expected a name without"),
         ("own.dat", "no.dat", "no.dat is not there"),
@@ -188,19 +188,19 @@ def test_a_damaged_gain_or_baseline_of_one_lead_is_refused_or_said(record):
     found = read(with_line(2, "1000(500)/mV"))
     assert any("offsets of its limb leads contradict each other by 0.5 mV" in note for note in found.notes)
     found = read(with_line(9, "200(0)/mV"))
-    assert found.notes == ("lead V3 has another gain or baseline in its header than the other leads: check it",)
+    assert found.notes == ("lead V3 has another gain or baseline in the header than the other leads: check it",)
 
 
 def test_what_is_assumed_is_said(tmp_path):
     record = write_wfdb(tmp_path, digital(TRUTH), gain="1000")
-    assert read(record).notes == ("its header gives no units: mV are assumed, as WFDB does",)
+    assert read(record).notes == ("its header gives no units, so mV are assumed, as in WFDB",)
     lines = ["own 12 100", *(f"own.dat 16 1000(0)/mV 16 0 0 0 0 {lead}" for lead in LEADS)]
     record.with_suffix(".hea").write_text("\n".join(lines))
     found = read(record)
     assert agrees(found)
-    assert found.notes == ("the header gives no checksum for own.dat, so its content could not be verified",)
+    assert found.notes == ("the header has no checksum for own.dat, so its content was not verified",)
     edit(record.with_suffix(".hea"), ("own 12", "other 12"))
-    assert read(record).notes[0] == "its header is that of record other"
+    assert read(record).notes[0] == "its header names another record, other"
 
 
 def test_the_adc_zero_is_the_baseline_where_none_is_given(tmp_path):
@@ -266,7 +266,7 @@ def test_several_samples_a_frame_are_a_higher_rate(tmp_path):
     assert found.notes == ("resampled from 200 to 100 Hz",)
     assert agrees(found, atol=0.02)
     edit(record.with_suffix(".hea"), ("16x2 1000.0(0)/mV 16 0 -", "16 1000.0(0)/mV 16 0 -"))
-    with pytest.raises(DataError, match="its leads have 1 and 2 samples a frame"):
+    with pytest.raises(DataError, match="its leads have 1 and 2 samples per frame"):
         read(record)
 
 
@@ -280,7 +280,7 @@ def test_links_out_of_the_folder_pipes_and_folders_are_refused(record, tmp_path)
     folder.mkdir()
     for name in ("own.hea", "own.dat"):
         (folder / name).symlink_to(tmp_path / name)
-    with pytest.raises(DataError, match="lies outside of its folder, by its name or a link"):
+    with pytest.raises(DataError, match=r"is outside the record's folder \(by its name or a link\)"):
         read(folder / "own")
     data.unlink()
     os.mkfifo(data)

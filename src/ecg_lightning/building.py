@@ -85,7 +85,8 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
     """
     if not isinstance(name, str) or not name.startswith(_ALLOWED_MODULES):
         raise ConfigError(
-            f"{key}._target_={name}: only classes of ecg_lightning and of Lightning's callbacks and loggers"
+            f"{key}._target_={name}: this class is not allowed. Name a class of ecg_lightning, or a callback or "
+            "logger of Lightning"
         )
     module_name, _, attribute = name.rpartition(".")
     try:
@@ -97,7 +98,7 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
         or not issubclass(found, expected)
         or not f"{found.__module__}.".startswith(_ALLOWED_MODULES)
     ):
-        raise ConfigError(f"{key}._target_={name}: not a {expected.__name__} of ecg_lightning or Lightning")
+        raise ConfigError(f"{key}._target_={name}: this is not a {expected.__name__} of ecg_lightning or Lightning")
     return found
 
 
@@ -142,7 +143,8 @@ def build_frontend(config: Mapping[str, Any], *, n_samples: int, patch_size: int
         settings["size"] = image_size(settings["size"], patch_size)
         if settings["size"] != asked:
             log.warning(
-                "frontend.size: %d × %d is not divisible by the patch of %d; the signal is resized straight to %d × %d",
+                "frontend.size: %d × %d is not divisible by the patch size of %d; the signal is resized to %d × "
+                "%d instead",
                 *asked,
                 patch_size,
                 *settings["size"],
@@ -167,15 +169,15 @@ def build_callbacks(nodes: Mapping[str, Any], output_dir: Path) -> list[Callback
             written = (output_dir / path if key == "filename" else path).expanduser().resolve()
             if path.parts and not written.is_relative_to(output_dir.resolve()):
                 raise ConfigError(
-                    f"callbacks.extra.{name}.{key}={str(path)[:100]}: it must be below the run's folder. Leave it out, "
-                    "or begin it with ${paths.output_dir}"
+                    f"callbacks.extra.{name}.{key}={str(path)[:100]}: the path must be inside the run's folder. "
+                    "Remove it, or start it with ${paths.output_dir}"
                 )
     built = {name: build(node, Callback, f"callbacks.extra.{name}") for name, node in nodes.items() if node}
     for name, callback in built.items():
         if isinstance(callback, StochasticWeightAveraging):
             raise ConfigError(
-                f"callbacks.extra.{name}: Lightning's StochasticWeightAveraging writes its average into no checkpoint, "
-                "so that other weights are scored; take callbacks=swa"
+                f"callbacks.extra.{name}: Lightning's StochasticWeightAveraging does not save the averaged "
+                "weights, so other weights would be scored. Use callbacks=swa"
             )
     return [*built.values()]
 
@@ -190,7 +192,10 @@ def build_loggers(nodes: Mapping[str, Any], save_dir: str) -> list[Logger]:
         for key in ("name", "version", "sub_dir", "log_dir", "dir", "filename_suffix"):
             folder = str(node.get(key) or "") if isinstance(node, Mapping) else ""
             if folder.startswith("/") or ".." in folder.split("/"):
-                raise ConfigError(f"logger.{logger}.{key}={folder[:100]}: it must be below the run's folder")
+                raise ConfigError(
+                    f"logger.{logger}.{key}={folder[:100]}: the path must be inside the run's folder. Use a relative "
+                    "path without .."
+                )
     kind: Any = Logger  # abstract, as mypy notes; only subclasses of it are made
     return [build(node, kind, f"logger.{name}", save_dir=save_dir) for name, node in nodes.items() if node]
 
@@ -204,7 +209,7 @@ def check_trainer_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
     known = list(inspect.signature(L.Trainer).parameters)
     for name in extra:
         if name in _OWN_TRAINER_ARGUMENTS:
-            raise ConfigError(f"trainer.extra.{name}: this argument is set by this project; it cannot be set here")
+            raise ConfigError(f"trainer.extra.{name}: ecg_lightning sets this argument itself. Remove it")
         if name not in known:
             raise ConfigError(
                 f"trainer.extra.{name}: Lightning's Trainer has no such argument.{did_you_mean(name, known)}"

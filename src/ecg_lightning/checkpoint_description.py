@@ -145,7 +145,7 @@ def check_description(described: Mapping[str, Any], path: Path, where: str = "")
             continue
         if key not in described or not check(described[key]):
             raise CheckpointError(
-                f"{path} is damaged or not of ecg_lightning: {where}{key} is {_shown(described, key)}"
+                f"{path} is damaged or not a checkpoint of ecg_lightning: {where}{key} is {_shown(described, key)}"
             )
     if described["n_samples"] != DURATION_S * described["sampling_rate"]:
         raise CheckpointError(
@@ -168,7 +168,9 @@ def check_state(state: Any, described: Mapping[str, Any], path: Path) -> None:
         CheckpointError: it does.
     """
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise CheckpointError(f"{path} is damaged or not of ecg_lightning: its state_dict has no names")
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint of ecg_lightning: its state_dict has no parameter names"
+        )
     thresholds = state.get("thresholds")
     if (
         not isinstance(thresholds, Tensor)
@@ -180,7 +182,7 @@ def check_state(state: Any, described: Mapping[str, Any], path: Path) -> None:
         raise CheckpointError(f"{path}: the thresholds are {shown}; each class needs one between 0 and 1")
     weights = (value for value in state.values() if isinstance(value, Tensor) and value.is_floating_point())
     if any(bool(torch.isnan(value).any()) for value in weights):
-        raise CheckpointError(f"{path} holds weights that are no numbers (NaN); take another checkpoint")
+        raise CheckpointError(f"{path} holds weights that are NaN; use another checkpoint")
 
 
 def _shown(described: Mapping[str, Any], key: str) -> str:

@@ -119,19 +119,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise _holds_code(path) from None
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise CheckpointError(f"{path} is truncated or damaged ({reason}); take another, such as last.ckpt") from None
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({reason}); use another checkpoint, such as last.ckpt"
+        ) from None
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} is not a checkpoint of ecg_lightning; name one, such as RUN/checkpoints/best.ckpt"
         )
     if content.pop(SEALED, False) and not sealed:
-        raise CheckpointError(
-            f"{path} was changed after it was written: its digest is not there any more; take another one"
-        )
+        raise CheckpointError(f"{path} was changed after it was written: its digest is missing; use another checkpoint")
     if not sealed and path.resolve() not in _noted:
         _noted.add(path.resolve())
         log.warning(
-            "%s has no digest, as it is of an earlier version; only its archive's checksums were verified", path
+            "%s was written by an earlier version and has no digest; only the checksums of its archive were verified",
+            path,
         )
     return cast(dict[str, Any], content)
 
@@ -209,14 +210,14 @@ def _check_seal(path: Path) -> bool:
             file.seek(0)
             is_archive = file.read(4) == b"PK\x03\x04"
             if not is_archive:
-                raise CheckpointError(f"{path} is no checkpoint; name one, such as RUN/checkpoints/best.ckpt")
+                raise CheckpointError(f"{path} is not a checkpoint; name one, such as RUN/checkpoints/best.ckpt")
             if tail[-_END:][:4] != b"PK\x05\x06":
-                raise CheckpointError(f"{path} is truncated or damaged: its end is missing; take another one")
+                raise CheckpointError(f"{path} is truncated or damaged: its end is missing; use another checkpoint")
             return False
         if _digest(file, size - _SEAL_BYTES) != seal[len(_SEAL) :]:
             raise CheckpointError(
-                f"{path} is damaged: its content does not match the digest (SHA-256) that was written with it; restore "
-                "it from a copy, or remove it and train anew"
+                f"{path} is damaged: its content does not match its digest (SHA-256); restore it from a copy, or "
+                "remove it and train again"
             )
         return True
 
@@ -235,7 +236,7 @@ def _check_records(path: Path, sealed: bool) -> None:
         tail = file.read()
     end = tail[tail.rfind(b"PK\x05\x06") :]
     if int.from_bytes(end[10:12], "little") > _MAX_RECORDS:
-        raise CheckpointError(f"{path} is no checkpoint of ecg_lightning: it has more than {_MAX_RECORDS:,} records")
+        raise CheckpointError(f"{path} is not a checkpoint of ecg_lightning: it has more than {_MAX_RECORDS:,} records")
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
@@ -243,15 +244,17 @@ def _check_records(path: Path, sealed: bool) -> None:
                 any(one.compress_type != zipfile.ZIP_STORED for one in records)
                 or sum(one.file_size for one in records) > size
             ):
-                raise CheckpointError(f"{path} is no checkpoint of ecg_lightning: it is compressed")
+                raise CheckpointError(f"{path} is not a checkpoint of ecg_lightning: it is compressed")
             pickles = [one for one in records if one.filename.endswith("data.pkl")]
             if len(pickles) != 1 or pickles[0].file_size > 1_000_000 + 2_000 * len(records):
-                raise CheckpointError(f"{path} is no checkpoint of ecg_lightning: its list of contents is too long")
+                raise CheckpointError(f"{path} is not a checkpoint of ecg_lightning: its list of contents is too long")
             content = archive.read(pickles[0])
             if not sealed and (damaged := archive.testzip()):
-                raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
+                raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
     except zipfile.BadZipFile as error:
-        raise CheckpointError(f"{path} is truncated or damaged ({error}); take another, such as last.ckpt") from None
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({error}); use another checkpoint, such as last.ckpt"
+        ) from None
     for operation, argument, _ in pickletools.genops(content):
         if operation.name == "GLOBAL" and not _is_allowed(str(argument)):
             raise _holds_code(path)
@@ -266,7 +269,7 @@ def _is_allowed(name: str) -> bool:
 
 def _holds_code(path: Path) -> CheckpointError:
     return CheckpointError(
-        f"{path} holds objects that could run code, so it was not loaded; only checkpoints of this project are"
+        f"{path} holds objects that could run code, so it was not loaded. Use a checkpoint of ecg_lightning"
     )
 
 
@@ -286,7 +289,7 @@ class _Owned:
         """
         self.values_left -= 1
         if depth > _MAX_DEPTH or self.values_left < 0:
-            raise self._refused("its values are nested too deeply, or repeat themselves")
+            raise self._refused("its values are nested too deeply, or there are too many")
         if isinstance(value, Tensor):
             return self._copied(value)
         if isinstance(value, dict):
@@ -313,7 +316,7 @@ class _Owned:
         return torch.nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else copied
 
     def _refused(self, why: str) -> CheckpointError:
-        return CheckpointError(f"{self.path} is no checkpoint of ecg_lightning: {why}")
+        return CheckpointError(f"{self.path} is not a checkpoint of ecg_lightning: {why}")
 
 
 def _moved(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:

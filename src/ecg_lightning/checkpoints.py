@@ -100,8 +100,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     if described["format"] != _FORMAT:
         raise CheckpointError(
-            f"{path} has checkpoint format {described['format']}, this version ({__version__}) reads {_FORMAT}; "
-            f"use ecg_lightning {described.get('version', 'of that time')}"
+            f"{path} has checkpoint format {described['format']}, but this version ({__version__}) reads format "
+            f"{_FORMAT}; use ecg_lightning {described.get('version', 'of the version that wrote it')}"
         )
     described.setdefault("task", "superdiagnostic")  # the only one before there were others
     check_description(described, file)
@@ -156,7 +156,7 @@ def load_classifier(path: str | Path) -> ECGClassifier:
         *(ArithmeticError, AssertionError, RuntimeError),
     ) as error:
         reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path} cannot be built again: {reason}") from None
+        raise CheckpointError(f"the network of {path} cannot be built: {reason}. Use another checkpoint") from None
     classifier.description = described
     return classifier.eval()
 
@@ -176,7 +176,7 @@ def _no_more_parameters_than(state: Mapping[str, Any], compressed: bool) -> Iter
         n_left -= 1
         elements_left -= 0 if parameter is None else parameter.numel()
         if min(n_left, elements_left) < 0:
-            raise ValueError("its settings describe a network with more parameters than it holds weights")
+            raise ValueError("its settings describe a network with more parameters than the file has weights")
 
     hook = register_module_parameter_registration_hook(count)
     try:

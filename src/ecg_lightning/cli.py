@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Csv = Annotated[Path | None, typer.Option("--csv", help="Also write the table, one row a class or run, as CSV.")]
+_Csv = Annotated[Path | None, typer.Option("--csv", help="Also write the table as CSV, with one row per class or run.")]
 _Latex = Annotated[Path | None, typer.Option("--latex", help="Also write all tables as LaTeX (booktabs).")]
 _Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write all tables as Markdown.")]
 
@@ -42,7 +42,7 @@ def _main(
     pass
 
 
-@app.command(context_settings=_HYDRA, help="Train a model or a sweep; the same as python train.py.")
+@app.command(context_settings=_HYDRA, help="Train a model, or several in a sweep; the same as python train.py.")
 def train(context: typer.Context) -> None:
     """Run `train.py`'s main with the rest of the command line."""
     from ecg_lightning import launching
@@ -62,7 +62,7 @@ def compress(context: typer.Context) -> None:
 
 @app.command()
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the networks with their parameters and the shape of what they see of a record."""
+    """List the networks with their number of parameters and input shape."""
     from ecg_lightning.models.catalogue import NETWORKS
 
     if as_json:
@@ -73,9 +73,9 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         millions, shape = f"{network.parameters / 1e6:.2f} M", " × ".join(map(str, network.input))
         typer.echo(network.name.ljust(15) + millions.rjust(11) + "  " + shape.ljust(14) + network.about)
     typer.echo(
-        "\nChoose one with model=NAME. 12 × 1000 is the signal, leads × samples at 100 Hz;\n"
-        "1 × 64 × 512 is an image of it, whose size frontend.size sets. model=ensemble\n"
-        "averages trained networks: model.members=[FILE,FILE]."
+        "\nChoose one with model=NAME. 12 × 1000 is the signal, leads × samples at 100 Hz;\n1 × 64 × 512 is an "
+        "image of it; frontend.size sets the size. model=ensemble\naverages trained networks: "
+        "model.members=[FILE,FILE]."
     )
 
 
@@ -83,7 +83,12 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def labels(
     database: Annotated[Path, typer.Option(help="PTB-XL's ptbxl_database.csv.")],
     statements: Annotated[Path, typer.Option(help="PTB-XL's scp_statements.csv.")],
-    rule: Annotated[str, typer.Option(help="Which likelihoods count: benchmark (any), ge50 or eq100.")] = "benchmark",
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="Label rule: count codes of any likelihood (benchmark), of at least 50 (ge50), or of 100 (eq100)."
+        ),
+    ] = "benchmark",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count records and superclass labels by split (train: folds 1–8, val: 9, test: 10)."""
@@ -110,27 +115,27 @@ def labels(
 
 @app.command()
 def synthesize(
-    root: Annotated[Path, typer.Argument(help="Folder to write; it must be empty or not there yet.")],
-    records: Annotated[int, typer.Option(help="How many records.", min=100)] = 2000,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.", min=0)] = 0,
+    root: Annotated[Path, typer.Argument(help="Folder to write; it must be empty or new.")],
+    records: Annotated[int, typer.Option(help="Number of records.", min=100)] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the data; the same seed writes the same bytes.", min=0)] = 0,
     rate: Annotated[list[int] | None, typer.Option(help="Sampling rates in Hz: 100, 500 or both.")] = None,
 ) -> None:
-    """Write synthetic ECGs in PTB-XL's layout: for trying and testing, without medical meaning."""
+    """Write synthetic ECGs in PTB-XL's layout, for trying and testing. They have no medical meaning."""
     from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
     try:
         write_synthetic_ptbxl(root, records, seed, tuple(rate or (100,)))
     except UserError as error:
         _fail(error)
-    typer.echo(f"{records} synthetic records in {root}; train on them: data=ptbxl data.root={root}")
+    typer.echo(f"{records} synthetic records are in {root}. Train on them with data=ptbxl data.root={root}")
 
 
 @app.command()
 def verify(
-    root: Annotated[Path, typer.Argument(help="PTB-XL's folder, whole or in part; it is only read.")],
+    root: Annotated[Path, typer.Argument(help="PTB-XL's folder, complete or in part. Nothing is written to it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a PTB-XL folder: checksums, tables, every record, patients and labels. Exit code 3 if anything is wrong."""
+    """Check a PTB-XL folder: checksums, tables, records, patients, labels. The exit code is 3 if anything is wrong."""
     from ecg_lightning.data.verify import verify_folder
     from ecg_lightning.data.verify_printing import print_report, track
 
@@ -151,24 +156,28 @@ def predict(
     records: Annotated[
         list[str] | None,
         typer.Argument(
-            help="WFDB records (with or without .hea), tables (.csv, .tsv, .txt) or .npy files; folders of them, or "
+            help="WFDB records (with or without .hea), tables (.csv, .tsv, .txt), .npy files, folders of these, or "
             "patterns such as 'DIR/*.hea'."
         ),
     ] = None,
     model: Annotated[
         Path | None,
         typer.Option(
-            help="An exported .onnx or .xml file, a checkpoint or a run's folder; by default the example model of this "
+            help="An exported .onnx or .xml file, a checkpoint, or a run's folder. Default: the example model of this "
             "package."
         ),
     ] = None,
-    example: Annotated[bool, typer.Option("--example", help="Predict the example records of this package.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write a table (.csv) to this new file instead.")] = None,
+    example: Annotated[bool, typer.Option("--example", help="Predict the example records in this package.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the predictions to this new .csv file instead of the terminal.")
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(help="Sampling rate in Hz of .npy files and of tables that do not state it.")
     ] = None,
     units: Annotated[str | None, typer.Option(help="Units of tables and .npy files: mV (the default) or uV.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="onnxruntime or openvino; by default what fits.")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="onnxruntime or openvino. Default: the runtime that fits the file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict the classes of ECG recordings with a trained model. Research use only, not for diagnosis."""
@@ -180,14 +189,14 @@ def predict(
 
     try:
         if example == bool(records):
-            raise UserError("name recordings to predict, or add --example to predict those of this package")
+            raise UserError("give either recordings or --example, which predicts the example records in this package")
         if runtime not in (None, "onnxruntime", "openvino"):
             raise UserError(f"--runtime {runtime}: allowed are onnxruntime, openvino")
         units = "uV" if units in ("µV", "μV") else units
         if units not in (None, "mV", "uV"):
             raise UserError(f"--units {units}: allowed are mV, uV")
         if out and out.exists():
-            raise UserError(f"--out {out}: this file is there already; name another one, or remove it")
+            raise UserError(f"--out {out}: this file exists already. Name another file, or remove this one")
         found = [*EXAMPLE_RECORDS] if example else find_recordings(records or [], rate)
         predictor = Predictor(model or EXAMPLE_MODEL, runtime)
         predictions = predict_records(predictor, found, rate, units, _track)
@@ -228,12 +237,15 @@ def _track(batches: Sequence[int]) -> Iterable[int]:
 @app.command()
 def benchmark(
     files: Annotated[list[Path], typer.Argument(help="Exported .onnx or .xml files, or checkpoints.")],
-    batch: Annotated[list[int] | None, typer.Option(help="Records of a call; may be given again.", min=1)] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of a call; all cores by default.", min=1)] = None,
-    rounds: Annotated[int, typer.Option(help="How often every case has its turn.", min=1)] = 20,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(help="Records per call. Repeat the option to measure several batch sizes.", min=1),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads per call. Default: all cores.", min=1)] = None,
+    rounds: Annotated[int, typer.Option(help="Number of rounds. Each round measures every case once.", min=1)] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure exported models on this machine: time, throughput, and the kernels that really run."""
+    """Measure exported models on this machine: latency, throughput, memory, size, and the kernels that run."""
     from ecg_lightning.deployment.benchmark import benchmark as measured
     from ecg_lightning.deployment.printing import benchmark_as_text
 
@@ -251,15 +263,15 @@ def evaluate(
     root: Annotated[
         Path | None,
         typer.Option(
-            help="Its PTB-XL folder, for what age and sex alone say and scores by sex, age, device, noise; by default "
-            "where it was."
+            help="PTB-XL folder of the run. It adds a baseline of age and sex, and scores by sex, age, device and "
+            "noise. Default: the run's data.root."
         ),
     ] = None,
     reliability: Annotated[
-        Path | None, typer.Option(help="A .png file for the reliability diagram, before and after calibration.")
+        Path | None, typer.Option(help="Draw the reliability diagram, before and after calibration, to this .png file.")
     ] = None,
     abstention: Annotated[
-        Path | None, typer.Option(help="A .png file for the curve of mistakes in the surest records.")
+        Path | None, typer.Option(help="Draw the share of wrong records among the surest ones to this .png file.")
     ] = None,
     resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples, by patient.", min=100)] = 1000,
     csv: _Csv = None,
@@ -267,7 +279,7 @@ def evaluate(
     markdown: _Markdown = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score what a run predicted: every metric by class with its interval, calibration, baselines, subgroups."""
+    """Score the predictions of a run: metrics by class with intervals, calibration, baselines and subgroups."""
     from ecg_lightning.reports.files import check_files, write_report
     from ecg_lightning.reports.terminal import print_sections
     from ecg_lightning.runs.console import make_console
@@ -294,18 +306,18 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of train.py; the first one is the reference.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of train.py. The first run is the reference.")],
     split: Annotated[str, typer.Option(help="test or val.")] = "test",
     resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples, by patient.", min=100)] = 1000,
-    average: Annotated[bool, typer.Option("--average", help="Add a last row: the average of all runs.")] = False,
+    average: Annotated[bool, typer.Option("--average", help="Add a last row with the average of all runs.")] = False,
     csv: _Csv = None,
     latex: _Latex = None,
     markdown: _Markdown = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare runs on the same records: paired differences to the first one, with intervals and a verdict.
+    """Compare runs on the same records: paired differences to the first run, with intervals and a verdict.
 
-    Runs that differ in their seed alone count as one, by their mean.
+    Runs that differ only in their seed are averaged and count as one.
     """
     from ecg_lightning.reports.files import check_files, write_report
     from ecg_lightning.reports.terminal import print_sections
@@ -336,14 +348,19 @@ def compare(
 
 @app.command()
 def reproduce(
-    root: Annotated[Path, typer.Option(help="PTB-XL's folder; only the full dataset can reproduce the table.")],
-    output: Annotated[Path, typer.Option(help="Folder of the runs; finished ones in it are not run again.")],
-    model: Annotated[list[str] | None, typer.Option(help="A model of the benchmark; may be given again.")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="A label task; may be given again.")] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of each.", min=1)] = 1,
-    setting: Annotated[list[str] | None, typer.Option(help="Another setting, such as hardware=cuda.")] = None,
+    root: Annotated[Path, typer.Option(help="PTB-XL's folder. Only the complete data set can reproduce the table.")],
+    output: Annotated[Path, typer.Option(help="Folder for the runs. Finished runs in it are not repeated.")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model of the benchmark. Repeat the option for several models.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Label task. Repeat the option for several tasks.")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of seeds per model and task.", min=1)] = 1,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="Additional setting, such as hardware=cuda. Repeat the option for several settings."),
+    ] = None,
 ) -> None:
-    """Run the PTB-XL benchmark's protocol, and print ours beside its published table."""
+    """Run the protocol of the PTB-XL benchmark, and print the results beside the published ones."""
     from ecg_lightning.runs import reproduction
     from ecg_lightning.runs.console import make_console
 

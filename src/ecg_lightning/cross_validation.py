@@ -54,10 +54,10 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     for folds in groups:
         folder = output_dir / folder_name(folds)
         if goes_on and (folder / FOLD_FILE).is_file():
-            log.info("cross-validation: the training without %s is finished", folds)
+            log.info("cross-validation: the training without folds %s is finished already", folds)
             results.append(read_training(folder, FOLD_FILE))
             continue
-        log.info("cross-validation: %s of %s is held out", folds, groups)
+        log.info("cross-validation: holding out folds %s (all: %s)", folds, groups)
         own = _without(cfg, folds, folder, goes_on)
         results.append(training.run(own, choices, overrides, result_file=FOLD_FILE))
     result = dataclasses.replace(results[-1], config_hash=begun.config_hash)
@@ -76,14 +76,14 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         root = build_datamodule(plain(cfg.data), cfg.seed).root
         evaluated |= cohort.describe(held_out, held_out, root, **table, held_out=groups)
     except DataError as error:  # a table without ages, say: no reason to lose the trainings
-        left_out.append(f"without subgroups: {error}")
+        left_out.append(f"subgroups are left out: {error}")
     result.evaluation = {"val": evaluated}
     best = cfg.scored_epoch == "best"
     trainings = "one training" if len(results) == 1 else f"means of {len(results)} trainings"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
         f"cross-validation over folds {plain(cfg)['cross_validation']}: {trainings}{spread}",
-        *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are too good"] * best),
+        *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are optimistic"] * best),
         *left_out,
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
@@ -98,13 +98,13 @@ def _check_same(cfg: DictConfig, output_dir: Path) -> None:
     there = read_config(output_dir)
     if not there.get("cross_validation"):
         raise CheckpointError(
-            f"ckpt_path={cfg.ckpt_path}: {output_dir} holds no cross-validation that was begun; name its folder: "
-            "hydra.run.dir=DIR"
+            f"ckpt_path={cfg.ckpt_path}: {output_dir} does not hold an unfinished cross-validation. Name its "
+            "folder with hydra.run.dir=DIR"
         )
     if changed := changed_settings(there, plain(cfg)):
         raise CheckpointError(
-            f"{output_dir} holds a cross-validation with other settings ({', '.join(changed)}): go on with the same "
-            "ones (they stand in its config.yaml), or name another folder"
+            f"{output_dir} holds a cross-validation with other settings ({', '.join(changed)}): use the settings "
+            "in its config.yaml, or name another folder"
         )
 
 

@@ -47,14 +47,14 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
         return None
     changed = changed_settings(there, asked)
     if not changed:
-        return f"nothing is left to do: the run in {folder} is finished with these settings"
+        return f"nothing is left to do: the run in {folder} is finished, with these settings"
     if changed != [_MAX_EPOCHS] or asked["cross_validation"]:
         return None
     done = int((read_result(folder).get("timing") or {}).get("epochs", 0))
     if done >= cfg.trainer.max_epochs:
         return (
             f"nothing is left to train: the run in {folder} has trained {done} epochs, and "
-            f"trainer.max_epochs={cfg.trainer.max_epochs} asks for no more. Train fewer epochs anew in another folder"
+            f"trainer.max_epochs={cfg.trainer.max_epochs}. To train fewer epochs, start again in another folder"
         )
     stopped_early = done < (there.get("trainer") or {}).get("max_epochs", 0) and not cfg.trainer.max_time
     if stopped_early and cfg.callbacks.early_stopping is not None:

@@ -16,7 +16,7 @@ from ecg_lightning.errors import ConfigError
 _OF_NO_FILE = {
     "hydra.runtime": "Hydra fills it in",
     "hydra.overrides": "it holds what was typed",
-    "hydra.job.env_copy": "a variable may be a secret, and is written to the run's folder. Set it in the shell",
+    "hydra.job.env_copy": "a variable may be a secret, and it is written to the run's folder. Set it in the shell",
 }
 _NODES = ("hydra", "hydra.job", "hydra.help", "hydra.hydra_help")
 _SEARCHPATH = "hydra.searchpath"
@@ -69,8 +69,8 @@ def check_file(content: Any, name: str, *, foreign: bool, primary: bool) -> None
     for key, way_out in {**_OF_NO_FOREIGN_FILE, ROOT: f"{ROOT}=DIR"}.items() if foreign else ():
         if key in swept or (key != ROOT and _holds(content, key)):
             raise ConfigError(
-                f"{name}.yaml: {key} is refused in a file from elsewhere, which may not choose where is written to. "
-                f"Set it on the command line: {way_out}"
+                f"{name}.yaml: {key} is refused in a file from outside conf/, because it decides where files are "
+                f"written. Set it on the command line: {way_out}"
             )
 
 

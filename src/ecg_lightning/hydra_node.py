@@ -89,7 +89,7 @@ def check_hydra_node(node: Mapping[str, Any]) -> None:
     _check_callbacks(node.get("callbacks"))
     for key in ("launcher", "sweeper"):
         if node.get(key) is None:
-            raise ConfigError(f"hydra.{key}=null: a sweep needs one. Choose it as hydra/{key}=NAME")
+            raise ConfigError(f"hydra.{key}=null: a sweep needs a {key}. Choose it with hydra/{key}=NAME")
     _check_launcher(node.get("launcher"))
     _check_sweeper(node.get("sweeper"))
     for key in ("job_logging", "hydra_logging"):
@@ -102,7 +102,8 @@ def check_hydra_node(node: Mapping[str, Any]) -> None:
             raise _refusal(
                 f"hydra.job.env_set.{name}",
                 value,
-                "only OMP_NUM_THREADS and the like, and CUDA_VISIBLE_DEVICES, may be set here; set it in the shell",
+                "only thread counts such as OMP_NUM_THREADS, and CUDA_VISIBLE_DEVICES, may be set here; set other "
+                "variables in the shell",
             )
         if "${" in str(value):
             raise _refusal(f"hydra.job.env_set.{name}", value, "write it out")
@@ -163,7 +164,7 @@ def _check_launcher(node: Any) -> None:
     for inner, text in _strings(node, key):
         if inner == f"{key}.pre_dispatch":
             if not _PRE_DISPATCH.fullmatch(text):
-                raise _refusal(inner, text, "allowed are all, a number and N*n_jobs")
+                raise _refusal(inner, text, "allowed are all, a number, and N*n_jobs")
         elif re.search(r"[\s;#`$'\"\\]", _LEAVES.sub("", text)):  # a further option of the scheduler's
             raise _refusal(inner, text, "write it out, without spaces, quotes and the like")
 
@@ -177,7 +178,7 @@ def _check_plugin(key: str, node: Any, known: Mapping[str, str], inside: tuple[s
         )
     for found, value in _targets(node, key):
         if found not in (f"{key}._target_", *inside):
-            raise _refusal(found, value, "nothing is built there, and nothing is looked up")
+            raise _refusal(found, value, "interpolations and objects are not allowed there")
 
 
 def _check_sweeper(node: Any) -> None:
@@ -194,7 +195,7 @@ def _check_sweeper(node: Any) -> None:
     for part in ("params", "search_space"):
         for name, values in _mapping(sweeper.get(part), f"hydra.sweeper.{part}").items():
             if not _SWEPT.fullmatch(str(name)):
-                raise _refusal(f"hydra.sweeper.{part}.{name}", values, "a search sets keys of the program alone")
+                raise _refusal(f"hydra.sweeper.{part}.{name}", values, "a search may set only the program's own keys")
             if part == "params" and isinstance(values, Mapping | list):
                 raise _refusal(f"hydra.sweeper.{part}.{name}", values, "write it as text, as in 1,2,3")
             if problem := check_override(str(values)):
@@ -202,7 +203,8 @@ def _check_sweeper(node: Any) -> None:
             n_cells *= _n_values(f"{name}={values}") if part == "params" else 1
             if not 0 < n_cells <= MAX_CELLS:
                 raise ConfigError(
-                    f"hydra.sweeper.{part}.{name}={values}: a sweep of no cell, or of more than {MAX_CELLS:,}"
+                    f"hydra.sweeper.{part}.{name}={values}: this sweep has no cell, or more than {MAX_CELLS:,}. "
+                    "Give other values"
                 )
     if (extender := sweeper.get("custom_search_space")) is not None:
         raise _refusal("hydra.sweeper.custom_search_space", extender, "it would be run; use hydra.sweeper.params")
@@ -281,7 +283,7 @@ def _check_formatter(key: str, formatter: Mapping[str, Any]) -> None:
             raise ValueError("a width of more than three digits")
         logging.Formatter(pattern, date, style or "%").format(record)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{key}: no line can be written so ({error!s:.100}); use {_LINE}") from None
+        raise ConfigError(f"{key}: this format cannot write a line ({error!s:.100}); use {_LINE}") from None
 
 
 def _check_keys(key: str, node: Any, known: tuple[str, ...]) -> None:
@@ -330,4 +332,4 @@ def _strings(node: Any, key: str) -> Iterator[tuple[str, str]]:
 
 def _refusal(key: str, value: Any, way_out: str) -> ConfigError:
     shown = repr(value) if not isinstance(value, str) else value
-    return ConfigError(f"{key}={shown[:200]} is refused, since it could run code or write files: {way_out}")
+    return ConfigError(f"{key}={shown[:200]} is refused, because it could run code or write files: {way_out}")

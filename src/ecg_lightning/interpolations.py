@@ -104,7 +104,9 @@ class _Sizes:
         """Return size and number of links of what an interpolation in a text names."""
         shown = f"{'.'.join(path)}={text[:100]}"
         if _RESOLVED in key:
-            raise ConfigError(f"{shown}: the key of an interpolation cannot be another one. Write it out")
+            raise ConfigError(
+                f"{shown}: the key of an interpolation cannot contain another interpolation. Write it out"
+            )
         target = tuple(re.findall(r"[^.\[\]]+", key))
         if up := len(key) - len(key.lstrip(".")):
             target = (*path[: len(path) - up], *target)

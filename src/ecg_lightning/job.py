@@ -85,8 +85,8 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
     choices = {name: str(settings.runtime.choices[name]) for name in groups if settings.runtime.choices.get(name)}
     overrides = list(settings.overrides.task)
     if cfg.ckpt_path not in ("last", "auto") and (is_finished(output_dir) or has_checkpoints(output_dir)):
-        go_on = ", or go on with it by ckpt_path=auto" if "train" in cfg else ""
-        occupied = f"{output_dir} already holds a run: name another folder with hydra.run.dir=DIR{go_on}"
+        go_on = ", or resume the run with ckpt_path=auto" if "train" in cfg else ""
+        occupied = f"{output_dir} already holds a run. Name another folder with hydra.run.dir=DIR{go_on}"
         if raising:
             raise ConfigError(occupied)
         fail(occupied, UserError.exit_code)
@@ -95,7 +95,9 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
         validation.check_experiment(cfg.get("for_model"), choices)
         if new_name := validation.RENAMED_EXPERIMENTS.get(choices.get("experiment", "")):
             log.warning(
-                "experiment=%s is now called %s; the next version drops the old name", choices["experiment"], new_name
+                "experiment=%s is now called experiment=%s; the next version drops the old name",
+                choices["experiment"],
+                new_name,
             )
         validate(cfg)
         if sentence := nothing_left(cfg, output_dir):
@@ -146,13 +148,13 @@ def _end_interrupted(failure: RunResult, output_dir: Path, raising: bool) -> NoR
     settings = HydraConfig.get()
     in_sweep = settings.mode == RunMode.MULTIRUN
     if failure.variants:
-        how = f"the files of the variants that were finished are in {output_dir / 'variants'}"
+        how = f"the finished variants are in {output_dir / 'variants'}"
     elif not has_checkpoints(output_dir):
-        how = "no checkpoint was saved yet, so the same command starts anew"
+        how = "no checkpoint was saved, so the same command starts from the beginning"
     else:
-        how = f"run the same command with ckpt_path=auto hydra.run.dir={output_dir} to go on"
+        how = f"run the same command with ckpt_path=auto hydra.run.dir={output_dir} to resume"
     if in_sweep:
-        how = "run the same command again to go on"
+        how = "run the same command again to resume"
     told_by_sweep = in_sweep and _in_cell()  # once, for all its cells
     failure.status, failure.reason = "interrupted", f"stopped by {by}" + ("" if told_by_sweep else f"; {how}")
     _write_failure(failure, output_dir)
@@ -185,9 +187,9 @@ def _whole_reason(error: BaseException, output_dir: Path) -> str:
         name = error.filename if isinstance(error, OSError) else None
         return explain_full(Path(name) if isinstance(name, str) else output_dir)
     if isinstance(error, KeyboardInterrupt):
-        return "something in the run raised KeyboardInterrupt, and no signal had asked it to stop"
+        return "the run raised KeyboardInterrupt without a stop signal"
     if isinstance(error, SystemExit):
-        return f"something in the run ended it with sys.exit({error.code})"
+        return f"the run called sys.exit({error.code})"
     return explain_error(error)
 
 

@@ -53,7 +53,7 @@ def dataset_of(described: Mapping[str, Any]) -> str | None:
 
 @cache
 def _name_of_folder(root: str) -> str | None:
-    log.info("a checkpoint without the name of its data set was trained on data.root=%s: looking there for it", root)
+    log.info("a checkpoint does not name its data set, so the name is read from its data.root=%s", root)
     try:
         return dataset_name(Path(root))
     except DataError:
@@ -70,8 +70,8 @@ def check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModu
     for name in TASK_KEYS:
         if taught[name] != (own := getattr(datamodule, name)):
             raise ConfigError(
-                f"{what} was trained with data.{name}={taught[name]}, this run has {own}: set "
-                f"data.{name}={taught[name]}, or take another one"
+                f"{what} was trained with data.{name}={taught[name]}, but this run has {own}. Set "
+                f"data.{name}={taught[name]}, or use another checkpoint"
             )
     check_unseen(what, taught, datamodule)
 
@@ -83,8 +83,8 @@ def check_unseen(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModu
     for seen in _seen_here(taught, datamodule):
         if chosen := sorted(tested & {*seen["val"]}):
             raise ConfigError(
-                f"{what}, or what it learned from, was chosen by fold {chosen[0]}, which this run tests on: take a "
-                f"checkpoint of other folds, or other data.test_folds{_if_unknown(seen)}"
+                f"{what}, or a model it learned from, was chosen by fold {chosen[0]}, which is a test fold of "
+                f"this run. Use a checkpoint of other folds, or set other data.test_folds{_if_unknown(seen)}"
             )
 
 
@@ -103,12 +103,12 @@ def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, wh
             continue
         if seen == own:
             raise ConfigError(
-                f"{what} was trained on fold {leaked[0]}, which this run holds out: choose its folds "
-                f"(data.train_folds={seen['train']}), or take another one{_if_unknown(seen)}"
+                f"{what} was trained on fold {leaked[0]}, which this run holds out. Set "
+                f"data.train_folds={seen['train']}, or use another checkpoint{_if_unknown(seen)}"
             )
         raise ConfigError(
             f"{what} learned from a model (teacher, first weights, members) that was trained on fold {leaked[0]}, "
-            f"which this run holds out: take another one, or hold other folds out{_if_unknown(seen)}"
+            f"which this run holds out. Use another checkpoint, or hold out other folds{_if_unknown(seen)}"
         )
 
 
@@ -121,8 +121,8 @@ def fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> lis
     }
     what = {"train": "trained on", "val": "chosen by"}
     return [
-        f"evaluated on folds {folds}, which the checkpoint, or what it learned from, was {what[split]}: on the same "
-        "data the score is too good"
+        f"the checkpoint, or a model it learned from, was {what[split]} the test folds {folds}; on the same data, "
+        "the scores are optimistic"
         for split, folds in seen.items()
         if folds
     ]
@@ -148,4 +148,4 @@ def _is_other(name: str | None, datamodule: PTBXLDataModule) -> bool:
 def _if_unknown(seen: Seen) -> str:
     if seen.get("dataset") is not None:
         return ""
-    return ". Its checkpoint does not say which data set that was, so it counts as this run's"
+    return ". The checkpoint does not name its data set, which is therefore assumed to be this run's"

@@ -76,8 +76,8 @@ class Resume:
         dataset = dataset_of(self.description)
         if dataset not in (None, description["dataset"]):
             raise CheckpointError(
-                f"{self.path} was trained on the data set {dataset}, data.root holds {description['dataset']}: go on "
-                "with the same data"
+                f"{self.path} was trained on the data set {dataset}, but data.root holds "
+                f"{description['dataset']}. Resume with the same data"
             )
         self._compare("seed", self.description["seed"], description["seed"])
         for name in ("label_rule", "task", "sampling_rate", "batch_size"):
@@ -98,9 +98,9 @@ class Resume:
                 self._compare(key, own[key], asked[key])
             elif own[key] > asked[key]:
                 raise CheckpointError(
-                    f"{self.path} is of a training of {own[key]} epochs, by which its learning rate falls; this run "
-                    f"asks for trainer.max_epochs={asked[key]}. Set trainer.max_epochs={own[key]} to finish it, or "
-                    "train anew in another folder"
+                    f"{self.path} belongs to a training of {own[key]} epochs, which its learning-rate schedule "
+                    f"depends on; this run has trainer.max_epochs={asked[key]}. Set trainer.max_epochs={own[key]} "
+                    "to finish it, or start again in another folder"
                 )
 
     def check_records(self, described: Mapping[str, Any]) -> None:
@@ -116,17 +116,19 @@ class Resume:
         for name, what in (("n_train", "training records"), ("root_hash", "content (root_hash)")):
             if own.get(name) not in (None, described[name]):
                 raise CheckpointError(
-                    f"{self.path} was trained on other data: its {what} was {own[name]}, data.root has "
-                    f"{described[name]}; go on with the same folder"
+                    f"{self.path} was trained on other data: its {what} was {own[name]}, but data.root has "
+                    f"{described[name]}. Resume with the same folder"
                 )
 
     def announce(self, max_epochs: int) -> None:
         """Log where the training goes on, once it is clear that it does."""
         if self.place.epoch >= max_epochs and not self.place.batch:
-            log.info("the training of %s has all its %d epochs: only the evaluation is left", self.path, max_epochs)
+            log.info(
+                "the training of %s has finished its %d epochs; only the evaluation is left", self.path, max_epochs
+            )
         else:
             where = f"epoch {self.place.epoch + 1}, after {self.place.batch} batches"
-            log.info("the training goes on from %s: %s", self.path, where)
+            log.info("the training resumes from %s: %s", self.path, where)
 
     @property
     def max_epochs(self) -> int | None:
@@ -146,8 +148,8 @@ class Resume:
     def _compare(self, key: str, there: Any, asked: Any) -> None:
         if there != asked:
             raise CheckpointError(
-                f"{self.path} was trained with {key}={as_yaml(there)}, this run asks for {as_yaml(asked)}: go on with "
-                "the same settings (they stand in the run's config.yaml)"
+                f"{self.path} was trained with {key}={as_yaml(there)}, but this run has {as_yaml(asked)}. Resume "
+                "with the settings in the run's config.yaml"
             )
 
 
@@ -164,20 +166,20 @@ def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
     own = output_dir / "checkpoints" / "last.ckpt"
     path = own if ckpt_path in ("last", "auto") else Path(ckpt_path).expanduser()
     if ckpt_path == "auto" and not path.exists():
-        log.info("ckpt_path=auto: %s holds no checkpoint yet, so the training starts anew", output_dir)
+        log.info("ckpt_path=auto: %s holds no checkpoint, so the training starts from the beginning", output_dir)
         return None
     if ckpt_path == "last" and not path.is_file():
         raise CheckpointError(
-            f"ckpt_path=last: {path} is not there; name the folder of the run to go on with: hydra.run.dir=DIR, or "
-            "set ckpt_path=auto, which starts anew"
+            f"ckpt_path=last: {path} is not there. Name the folder of the run to resume with hydra.run.dir=DIR, "
+            "or start a new run with ckpt_path=auto"
         )
     checkpoint = read_checkpoint(path)
     try:
         place = _place(checkpoint["loops"]["fit_loop"])
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(
-            f"{path} holds weights without a training's state: name a run's own checkpoint, or train from its weights "
-            f"with model.weights={path}"
+            f"{path} holds weights but no training state, so it cannot be resumed. Name a checkpoint of train.py, "
+            f"or train from these weights with model.weights={path}"
         ) from None
     described = checkpoint["ecg_lightning"]
     return Resume(path, described, place, described.get("training") or _training_beside(path))

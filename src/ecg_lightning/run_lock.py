@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=_WAIT_S)
     except filelock.Timeout:
         raise RunLockedError(
-            f"another run is at work in {folder}: wait for its end, or name another folder with hydra.run.dir=DIR"
+            f"another run is working in {folder}. Wait until it ends, or name another folder with hydra.run.dir=DIR"
         ) from None
     try:
         remove_half_written(folder)
@@ -73,7 +73,7 @@ def _check_entry(path: Path, folder: Path) -> None:
     if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{path} is a link that leads out of {folder}. Remove it")
     if not (path.is_symlink() or path.is_dir() or path.is_file()):
-        raise ConfigError(f"{path} is no regular file. Remove it")
+        raise ConfigError(f"{path} is not a regular file. Remove it")
 
 
 def remove_half_written(folder: Path) -> None:

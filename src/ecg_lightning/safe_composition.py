@@ -68,7 +68,7 @@ class SweepError(ConfigError):
     """
 
     def __init__(self, override: str) -> None:
-        super().__init__(f"{override}: several values are a sweep: add -m")
+        super().__init__(f"{override}: several values need a sweep. Add -m")
         self.override = override
 
 
@@ -127,7 +127,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             if override.is_sweep_override() and run_mode == RunMode.RUN:
                 raise SweepError(str(override.input_line))
             if override.is_sweep_override() and not 0 < count_values(override.value()) <= MAX_CELLS:
-                raise ConfigError(f"{override.input_line}: give at least one value, and at most {MAX_CELLS:,}")
+                raise ConfigError(f"{override.input_line}: give from one to {MAX_CELLS:,} values")
             if override.is_sweep_override() and override.is_hydra_override():
                 raise ConfigError(f"{override.input_line}: Hydra's own settings cannot be swept. Give one value")
 
@@ -145,7 +145,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
         if loaded is not None and loaded.path.startswith("file://"):
             foreign = is_foreign(loaded.path)
             if foreign and _is_in_the_store(name):
-                raise ConfigError(f"{name}.yaml: the program has a part of this name. Give the file another one")
+                raise ConfigError(f"{name}.yaml: the program has a built-in option with this name. Rename the file")
             placed = self._embed_result_config(loaded, default.package).config
             content = OmegaConf.to_container(placed, resolve=False)
             check_file(content, name, foreign=foreign, primary=bool(default.primary))
@@ -179,8 +179,8 @@ class CheckedConfigLoader(ConfigLoaderImpl):
             scheme, separator, package = str(path).partition("://")
             if separator and scheme != "file" and not (scheme == "pkg" and _is_own(package)):
                 raise ConfigError(
-                    f"hydra.searchpath={path}: only folders are searched, since a package would be run. "
-                    "Name a folder, as in hydra.searchpath=[file:///DIR]"
+                    f"hydra.searchpath={path}: only folders are searched, because a package could run code. Name "
+                    "a folder, as in hydra.searchpath=[file:///DIR]"
                 )
         super()._process_config_searchpath(config_name, parsed_overrides, repo)
 
@@ -195,10 +195,12 @@ class _BoundedRepository(CachingConfigRepository):
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if config_path.startswith("/") or ".." in config_path.split("/"):
-            raise ConfigError(f"{config_path[:200]}: this file is not in a folder of the configuration. Move it there")
+            raise ConfigError(
+                f"{config_path[:200]}: this file is outside the configuration's folders. Move it into one of them"
+            )
         self._named += 1
         if self._named > _MAX_FILES:
-            raise ConfigError(f"{config_path}: the lists of defaults name more than {_MAX_FILES:,} files")
+            raise ConfigError(f"{config_path}: the defaults lists name more than {_MAX_FILES:,} files. Remove some")
         try:
             return super().load_config(config_path)
         except UnicodeDecodeError:
@@ -241,8 +243,8 @@ def _check_root(cfg: DictConfig, overrides: list[str], name: str) -> None:
     is_synthetic = str(OmegaConf.select(cfg, "data._target_")).endswith("SyntheticPTBXLDataModule")
     if is_synthetic and not any(override.lstrip("+").startswith(f"{ROOT}=") for override in overrides):
         raise ConfigError(
-            f"{name}.yaml: {ROOT} is refused in a file from elsewhere, since synthetic data are written there. "
-            f"Set it on the command line: {ROOT}=DIR"
+            f"{name}.yaml: {ROOT} is refused in a file from outside conf/, because synthetic data are written "
+            f"there. Set it on the command line: {ROOT}=DIR"
         )
 
 

@@ -33,8 +33,8 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
         held_out = [_held_out(path, datamodule) for path in paths]
         if model["teacher_sees"] != "record":
             raise ConfigError(
-                f"model.teacher={named} is a cross-validation, which knows records and nothing of augmented ones: set "
-                "model.teacher_sees=record"
+                f"model.teacher={named} is a cross-validation, which has no predictions for augmented records. "
+                "Set model.teacher_sees=record"
             )
         seen = learned_from(described for _, described in held_out)
         return HeldOutTeacher(
@@ -43,8 +43,8 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
         )
     if len(paths) > 1:
         raise ConfigError(
-            f"model.teacher={named}: several checkpoints teach as one of model=ensemble; a list is of folders of "
-            "cross-validations"
+            f"model.teacher={named}: a list may only name folders of cross-validations. To use several "
+            "checkpoints as the teacher, average them with model=ensemble"
         )
     teacher = load_classifier(paths[0])
     check_taught(f"model.teacher={paths[0]}", teacher.description, datamodule)
@@ -58,12 +58,12 @@ def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, d
     data = config.get("data") or {}
     if not config.get("cross_validation") or not {"train_folds", "task", "label_rule"} <= data.keys():
         raise ConfigError(
-            f"{what} is no folder of a finished cross-validation (cross_validation=[1,2,3,4,5,6,7,8]); to be taught by "
-            "one model name its checkpoint, RUN/checkpoints/best.ckpt"
+            f"{what} is not the folder of a finished cross-validation (cross_validation=[1,2,3,4,5,6,7,8]). For a "
+            "single teacher, name its checkpoint, such as RUN/checkpoints/best.ckpt"
         )
     if config.get("scored_epoch") != "last" or config["callbacks"]["early_stopping"]:
         raise ConfigError(
-            f"{what}: its models' epochs were chosen on the very folds that they would teach: cross-validate with "
+            f"{what}: its epochs were chosen on the folds that it would teach. Run the cross-validation with "
             "scored_epoch=last callbacks.early_stopping=null"
         )
     described = {
@@ -79,7 +79,7 @@ def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, d
     predictions = read_predictions(folder / PREDICTIONS_FILE)["val"]
     if predictions.link != "sigmoid" or predictions.classes != datamodule.classes:
         raise ConfigError(
-            f"{what}: its models have a {predictions.link} over {', '.join(predictions.classes)}; independent "
-            f"classes, {', '.join(datamodule.classes)}, are needed"
+            f"{what}: its models have a {predictions.link} over {', '.join(predictions.classes)}, but this run "
+            f"needs independent classes (sigmoid) {', '.join(datamodule.classes)}. Use another teacher"
         )
     return predictions, described

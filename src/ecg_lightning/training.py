@@ -77,8 +77,8 @@ def _refusals_explained() -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ConfigError(
-            "batch normalization cannot train on one value a channel: set data.batch_size to at least 2, or a larger "
-            "frontend.size"
+            "batch normalization cannot train on one value per channel. Set data.batch_size to at least 2, or a "
+            "larger frontend.size"
         ) from None
 
 
@@ -148,7 +148,7 @@ def run(
     result.evaluation = evaluate_predictions(predictions, train_folds, datamodule, result)
     figures = {}
     if cfg.callbacks.figures:
-        with long_step(log, "figures are drawn"):
+        with long_step(log, "drawing the figures"):
             figures = handin.draw_headline(predictions, result.thresholds, datamodule, output_dir)
     if cfg.train:
         shown = {handin.headline(predictions): figures} if figures else {}
@@ -206,7 +206,7 @@ def _fit(
             if resume is None or guard.has_started:
                 raise
             reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"{resume.path} cannot be gone on with: {reason}; take another one") from error
+            raise CheckpointError(f"{resume.path} cannot be resumed: {reason}. Use another checkpoint") from error
     result.timing = _timing(trainer, datamodule.batch_size)
     if classifier.distillation:
         result.timing["teacher_s"] = classifier.distillation.prepared_in_s
@@ -242,7 +242,7 @@ def _test(
 ) -> None:
     """Score the test folds, once, and write down that it was done: with this checkpoint, and an ensemble's members."""
     folds = datamodule.folds["test"]
-    log.info("the test folds %s are scored by the chosen checkpoint", list(folds))
+    log.info("scoring the test folds %s with the chosen checkpoint", list(folds))
     evaluator.test(classifier, datamodule=datamodule, verbose=False)
     result.metrics["test"] = _metrics(evaluator, "test")
     output_dir = Path(cfg.paths.output_dir)
@@ -284,7 +284,7 @@ def write_config(settings: dict[str, Any], output_dir: Path, result: RunResult) 
 def _limits(cfg: DictConfig) -> list[str]:
     """Return a note for each setting that leaves a part of the records out, so that no table hides it."""
     if cfg.trainer.fast_dev_run:
-        return ["fast_dev_run: a test of the program on a few batches, whose scores mean nothing"]
+        return ["trainer.fast_dev_run: the program was tested on a few batches, so the scores mean nothing"]
     names = ("overfit_batches", *(f"limit_{phase}_batches" for phase in ("train", "val", "test")))
     limits = {name: cfg.trainer[name] for name in names}
     return [
@@ -301,13 +301,13 @@ def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:
         return
     if cfg.hardware.threads:
         note = (
-            f"the training went on with hardware.threads={cfg.hardware.threads} instead of {there}: its result may "
-            "differ from that of an uninterrupted one in the last digits"
+            f"the training was resumed with hardware.threads={cfg.hardware.threads} instead of {there}, so its "
+            "result may differ in the last digits from an uninterrupted training"
         )
         result.notes.append(note)
         log.warning("%s", note)
     else:
-        log.info("the training goes on with %d threads, as it began", there)
+        log.info("the training resumes with %d threads, as it began", there)
         torch.set_num_threads(there)
         result.host["threads"] = there
 
@@ -336,8 +336,8 @@ def _note_lengths(earlier: list[int], max_epochs: int, classifier: ECGClassifier
     if earlier:
         lengths = ", then ".join(str(length) for length in (*earlier, max_epochs))
         result.notes.append(
-            f"the training was made longer ({lengths} epochs): its learning rate was another one than in a training of "
-            f"{max_epochs} epochs from the start, and compare takes the two for two recipes"
+            f"the training was extended ({lengths} epochs). Its learning rate differs from a training of "
+            f"{max_epochs} epochs from the start, so compare treats the two as different recipes"
         )
 
 
@@ -352,7 +352,7 @@ def _prepare_training(
         check_unseen(f"model.weights={cfg.model.weights}", weights, datamodule)
     named = [Path(path).expanduser().resolve() for path in cfg.model.get("members", ())]
     if again := [path for path in dict.fromkeys(named) if named.count(path) > 1]:
-        raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times; name each member once")
+        raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times. Name each member once")
     members = [load_classifier(path) for path in cfg.model.get("members", ())]
     for path, member in zip(cfg.model.get("members", ()), members, strict=True):
         check_taught(f"model.members={path}", member.description, datamodule)
@@ -393,12 +393,12 @@ def _refuse_without_effect(overrides: Sequence[str]) -> None:
             recut = ""
             if re.search("stride_s|aggregate", override):
                 recut = (
-                    ". For other windows at test: model=ensemble model.members=[FILE] model.stride_s=0.5 "
-                    "model.aggregate=mean, which chooses its thresholds anew"
+                    ". To test with other windows, use model=ensemble model.members=[FILE] model.stride_s=0.5 "
+                    "model.aggregate=mean, which also chooses new thresholds"
                 )
             raise ConfigError(
-                f"{override} with train=false: the checkpoint's model and front end are evaluated, so this changes "
-                f"nothing; leave it out{recut}"
+                f"{override} has no effect with train=false, which evaluates the checkpoint's model and front "
+                f"end. Remove it{recut}"
             )
 
 
@@ -415,7 +415,7 @@ def of_its_task(settings: dict[str, Any], described: Mapping[str, Any]) -> dict[
     """Data settings with the sampling rate, task and label rule that a checkpoint was trained with."""
     for name in TASK_KEYS:
         if settings[name] != described[name]:
-            log.info("data.%s=%s is taken from the checkpoint", name, described[name])
+            log.info("data.%s=%s is set by the checkpoint", name, described[name])
     return settings | {name: described[name] for name in TASK_KEYS}
 
 
@@ -460,7 +460,7 @@ def evaluate_predictions(
         datamodule: whose table knows the records.
         result: is told what cannot be said.
     """
-    with long_step(log, "intervals, calibration and subgroups are computed"):
+    with long_step(log, "computing intervals, calibration and subgroups"):
         return _evaluated(predictions, train_folds, datamodule, result)
 
 
@@ -483,7 +483,7 @@ def _evaluated(
                 thresholds_C=thresholds,
             )
         except DataError as error:  # a table without ages, say: no reason to lose the training's result
-            result.notes.append(f"{split} without subgroups: {error}")
+            result.notes.append(f"{split}: subgroups are left out: {error}")
     return found
 
 
@@ -502,16 +502,16 @@ def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult
     path = output_dir / "checkpoints" / "best.ckpt"
     if not path.is_file():
         raise ConfigError(
-            "training ended before an epoch was finished, so there is no checkpoint to score: allow more "
-            "trainer.max_time, or more trainer.max_epochs than the checkpoint that it went on from already has"
+            "training ended before an epoch was finished, so there is no checkpoint to score. Allow more "
+            "trainer.max_time, or more trainer.max_epochs than the resumed checkpoint has"
         )
     checkpoint = read_checkpoint(path)
     classifier.load_state_dict(checkpoint["state_dict"])
     result.timing["best_epoch"] = checkpoint["epoch"] + 1
     if checkpoint.get("averaging_state", {}).get("n_averaged", 2) <= 1:
         result.notes.append(
-            f"epoch {checkpoint['epoch'] + 1}, which is scored, came before the first step that is averaged, so its "
-            "weights are its own: take scored_epoch=last"
+            f"the scored epoch {checkpoint['epoch'] + 1} ended before the averaging began, so its weights are not "
+            "averaged. Set scored_epoch=last"
         )
 
 

@@ -52,22 +52,22 @@ def validate(cfg: DictConfig) -> None:
     _check_schedule(cfg)
     _check_cross_validation(cfg)
     if not (cfg.train or cfg.test):
-        raise ConfigError("train=false test=false leaves nothing to do; set one of them true")
+        raise ConfigError("train=false test=false leaves nothing to do. Set one of them to true")
     if not cfg.train and not cfg.ckpt_path:
-        raise ConfigError("train=false needs a model to evaluate: set ckpt_path=FILE to a checkpoint of this project")
+        raise ConfigError("train=false needs a model to evaluate. Set ckpt_path=FILE to a checkpoint of ecg_lightning")
     if not cfg.train and cfg.ckpt_path in ("last", "auto"):
         raise ConfigError(
-            f"train=false ckpt_path={cfg.ckpt_path}: only a training goes on; name the checkpoint to evaluate, such as "
-            "ckpt_path=RUN/checkpoints/best.ckpt"
+            f"train=false ckpt_path={cfg.ckpt_path}: only a training can be resumed. Name the checkpoint to "
+            "evaluate, such as ckpt_path=RUN/checkpoints/best.ckpt"
         )
     if cfg.compression.deploy and not (cfg.train and cfg.test):
         raise ConfigError(
-            "compression follows a training and is scored on the test folds: leave train and test true, or compress a "
-            "checkpoint by python compress.py ckpt_path=FILE"
+            "compression needs a training and a test. Set train=true test=true, or compress a checkpoint with "
+            "python compress.py ckpt_path=FILE"
         )
     if cfg.compression.stages and not cfg.compression.deploy:
         raise ConfigError(
-            f"compression.deploy=false leaves out compression.stages.{next(iter(cfg.compression.stages))}. Set "
+            f"compression.deploy=false skips compression.stages.{next(iter(cfg.compression.stages))}. Set "
             "compression.deploy=true, or choose compression=off"
         )
     _check_limits(cfg, [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())])
@@ -79,7 +79,10 @@ def validate(cfg: DictConfig) -> None:
             f"model.teacher={cfg.model.teacher}: name a checkpoint, or folders of cross-validations, [DIR,DIR]"
         )
     if cfg.model.teacher and "members" in cfg.model:
-        raise ConfigError(f"model.teacher={cfg.model.teacher}: model=ensemble trains nothing; name another model")
+        raise ConfigError(
+            f"model.teacher={cfg.model.teacher}: model=ensemble is not trained and cannot have a teacher. Choose "
+            "another model"
+        )
 
 
 def check_experiment(for_model: str | None, choices: Mapping[str, str]) -> None:
@@ -115,15 +118,15 @@ def validate_compression(cfg: DictConfig) -> None:
         ("hardware.compile", cfg.hardware.compile, None),
     ):
         if value:
-            way_out = f"set {instead}" if instead else "stages change the network, and train it as it is"
-            raise ConfigError(f"{key} rules a training, and compress.py has none but its stages': {way_out}")
+            way_out = f"Set {instead}" if instead else "Remove it"
+            raise ConfigError(f"{key} has no effect in compress.py, which only fine-tunes its stages. {way_out}")
     if not cfg.compression.deploy:
         raise ConfigError(
             "compression.deploy=false leaves compress.py nothing to do. Choose compression=none to export and time the "
             "model as it is"
         )
     if not cfg.ckpt_path:
-        raise ConfigError("compress.py needs a trained model: set ckpt_path=FILE, such as RUN/checkpoints/best.ckpt")
+        raise ConfigError("compress.py needs a trained model. Set ckpt_path=FILE, such as RUN/checkpoints/best.ckpt")
     _check_devices(cfg)
     if "_target_" in cfg.data:
         _check_root(cfg.data)
@@ -137,34 +140,36 @@ def _check_values(cfg: DictConfig) -> None:
 def _check_limits(cfg: DictConfig, phases: Iterable[str]) -> None:
     for phase in phases:
         if cfg.trainer[f"limit_{phase}_batches"] == 0:
-            raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do; leave at least 1 batch")
+            raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do. Set at least 1 batch")
 
 
 def _check_schedule(cfg: DictConfig) -> None:
     n_snapshots, n_epochs, schedule = cfg.callbacks.snapshots, cfg.trainer.max_epochs, cfg.model.scheduler
     if n_snapshots and (n_epochs % n_snapshots or n_epochs == n_snapshots):
         raise ConfigError(
-            f"callbacks.snapshots={n_snapshots}: trainer.max_epochs={n_epochs} must be twice or another multiple of "
-            "it, so that they are evenly spaced; change one of them"
+            f"callbacks.snapshots={n_snapshots}: trainer.max_epochs={n_epochs} must be a multiple of it, at least "
+            "twice, to space the snapshots evenly. Change one of them"
         )
     if schedule.name == "one_cycle" and schedule.warmup >= 1:
         raise ConfigError(
-            f"model.scheduler.warmup={schedule.warmup}: one_cycle needs steps for its descent: keep it below 1"
+            f"model.scheduler.warmup={schedule.warmup}: the one_cycle schedule needs steps after the warm-up. Set "
+            "a value below 1"
         )
     stopping = cfg.callbacks.early_stopping
     if stopping is not None and stopping.mode != (wanted := "min" if stopping.monitor == "val/loss" else "max"):
         raise ConfigError(
-            f"callbacks.early_stopping.monitor={stopping.monitor} with mode={stopping.mode} would stop where it gets "
-            f"better: set callbacks.early_stopping.mode={wanted}"
+            f"callbacks.early_stopping.monitor={stopping.monitor} with mode={stopping.mode} would stop when the "
+            f"model improves. Set callbacks.early_stopping.mode={wanted}"
         )
     if schedule.cycles > 1 and schedule.name != "cosine":
         raise ConfigError(
-            f"model.scheduler.cycles={schedule.cycles}: only cosine repeats: set model.scheduler.name=cosine"
+            f"model.scheduler.cycles={schedule.cycles}: only the cosine schedule can repeat. Set "
+            "model.scheduler.name=cosine"
         )
     if schedule.cycles > 1 and schedule.warmup * schedule.cycles >= 1:
         raise ConfigError(
-            f"model.scheduler.warmup={schedule.warmup} takes the whole first of model.scheduler.cycles="
-            f"{schedule.cycles}: keep it below {1 / schedule.cycles:.3g}"
+            f"model.scheduler.warmup={schedule.warmup} fills the whole first cycle of "
+            f"model.scheduler.cycles={schedule.cycles}. Set it below {1 / schedule.cycles:.3g}"
         )
 
 
@@ -172,28 +177,34 @@ def _check_idle(cfg: DictConfig) -> None:
     """Refuse settings of a model that nothing brings into force, or that leave parts of a record out."""
     for key in _TAUGHT if cfg.model.teacher is None else ():
         if (value := cfg.model[key]) != getattr(ModelConfig, key):
-            raise ConfigError(
-                f"model.{key}={value} rules what a teacher gives: set model.teacher=FILE, or leave it out"
-            )
+            raise ConfigError(f"model.{key}={value} only applies with a teacher. Set model.teacher=FILE, or remove it")
     window_s, stride_s = cfg.model.get("window_s"), cfg.model.get("stride_s")
     if window_s and stride_s and stride_s > window_s:
         raise ConfigError(
-            f"model.stride_s={stride_s} skips parts of a record between windows of model.window_s={window_s} seconds: "
-            "set model.stride_s to at most as much"
+            f"model.stride_s={stride_s} skips parts of a record between windows of model.window_s={window_s} "
+            f"seconds. Set model.stride_s to at most {window_s}"
         )
 
 
 def _check_stages(cfg: DictConfig) -> None:
     for name, stage in cfg.compression.stages.items():
         if name == "baseline" or not re.fullmatch(r"\w+", str(name)):
-            raise ConfigError(f"compression.stages.{name}: name it with letters and digits, and not baseline")
+            raise ConfigError(
+                f"compression.stages.{name}: this name is not allowed. Use letters and digits, and any name but "
+                "baseline"
+            )
         if not isinstance(stage, DictConfig) or "_target_" not in stage:
-            raise ConfigError(f"compression.stages.{name}: not a stage; choose compression=NAME, such as prune_qat")
+            raise ConfigError(
+                f"compression.stages.{name}: this is not a stage. Choose compression=NAME, such as prune_qat"
+            )
         if "student" in stage and isinstance(stage.student, DictConfig):
             _check_student(f"compression.stages.{name}", stage.student)
     batches = list(cfg.compression.latency.batches)
     if 1 not in batches or any(batch < 1 for batch in batches):
-        raise ConfigError(f"compression.latency.batches={batches}: give 1, by which variants are compared, and others")
+        raise ConfigError(
+            f"compression.latency.batches={batches}: include 1, which the comparison of variants uses, and only "
+            "positive numbers"
+        )
 
 
 def _check_student(stage: str, student: DictConfig) -> None:
@@ -207,8 +218,8 @@ def _check_student(stage: str, student: DictConfig) -> None:
     for name, default in idle.items():
         if (value := OmegaConf.select(student, name, default=default)) != default:
             raise ConfigError(
-                f"{stage}.student.{name}={value} rules nothing: teacher, rate and schedule are the stage's: "
-                f"set {stage}.alpha, .temperature, .epochs or .lr"
+                f"{stage}.student.{name}={value} has no effect, because the stage sets the teacher, rate and "
+                f"schedule. Set {stage}.alpha, .temperature, .epochs or .lr"
             )
 
 
@@ -225,40 +236,40 @@ def _check_cross_validation(cfg: DictConfig) -> None:
         or any({*group} == {*train} for group in groups)
     ):
         raise ConfigError(
-            f"cross_validation={plain(cfg)['cross_validation']}: give different folds of data.train_folds={train}, "
-            "whole numbers or lists of those that are held out together, and leave at least one to train on"
+            f"cross_validation={plain(cfg)['cross_validation']}: give distinct folds of data.train_folds={train}, "
+            "as numbers or as lists of folds to hold out together, and leave at least one to train on"
         )
     if not cfg.train or cfg.ckpt_path not in (None, "last", "auto") or cfg.compression.deploy:
         raise ConfigError(
-            "cross_validation trains anew for each fold: leave train and compression as they are; of ckpt_path "
-            "only last and auto are allowed, which go on with an interrupted one"
+            "cross_validation trains a model for each fold. Keep train=true and compression=off, and set "
+            "ckpt_path only to last or auto, which resume an interrupted cross-validation"
         )
 
 
 def _check_devices(cfg: DictConfig) -> None:
     if cfg.hardware.devices > 1:
         raise ConfigError(
-            f"hardware.devices={cfg.hardware.devices}: this version trains on one device; for several, run several "
-            "cells of a sweep side by side"
+            f"hardware.devices={cfg.hardware.devices}: this version trains on one device. Set it to 1, and run "
+            "cells of a sweep in parallel to use several"
         )
 
 
 def _check_root(data: DictConfig) -> None:
     if data.task in ("form", "rhythm", "all") and data.label_rule != "benchmark":
         raise ConfigError(
-            f"data.task={data.task} data.label_rule={data.label_rule}: PTB-XL gives form and rhythm no likelihood (it "
-            "writes 0), so this rule would leave them out: use data.label_rule=benchmark"
+            f"data.task={data.task} data.label_rule={data.label_rule}: form and rhythm have no likelihood in "
+            "PTB-XL (it is always 0), so this rule would drop them. Use data.label_rule=benchmark"
         )
     if data.root is None and data._target_ == DataConfig._target_:
         raise ConfigError(
-            "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv; or use data=synthetic"
+            "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv. Set it, or use data=synthetic"
         )
     if data._target_ == DataConfig._target_:
         from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
 
         check_root(Path(data.root).expanduser())
     elif data.root and _holds_real_data(Path(data.root).expanduser()):
-        raise ConfigError(f"data.root={data.root} is not synthetic: to read it add data=ptbxl")
+        raise ConfigError(f"data.root={data.root} holds real data. Add data=ptbxl to read it")
 
 
 def _holds_real_data(root: Path) -> bool:
@@ -282,7 +293,7 @@ def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict
         key = f"{prefix}{entry.name}"
         if OmegaConf.is_missing(node, entry.name):
             if entry.name != "output_dir":
-                raise ConfigError(f"{key} is not set")
+                raise ConfigError(f"{key} is not set. Add {key}=VALUE")
             continue
         value = node[entry.name]
         if isinstance(value, DictConfig):
@@ -321,9 +332,11 @@ def _check_frontend(cfg: DictConfig) -> None:
     model, frontend = (cast(Any, OmegaConf.get_type(node)) for node in (cfg.model, cfg.frontend))
     if model.takes != frontend.gives:
         if model.takes == "image":
-            raise ConfigError("frontend=signal gives no image, but this model takes one: use frontend=matrix")
+            raise ConfigError("frontend=signal makes no image, but this model needs one. Use frontend=matrix")
         name = next(name for name, schema in SCHEMAS["model"].items() if schema is model)
-        raise ConfigError(f"model={name} takes signals: leave frontend out, or frontend=signal")
+        raise ConfigError(
+            f"model={name} needs the signal, not an image. Remove the frontend setting, or use frontend=signal"
+        )
     if frontend.gives == "image":
         _check_size(cfg)
 
@@ -339,8 +352,8 @@ def _check_size(cfg: DictConfig) -> None:
     rows = sides[0] // N_LEADS
     if cfg.frontend._target_ == StripsConfig._target_ and (rows < patch or rows % patch):
         raise ConfigError(
-            f"frontend.size={size}: strips give each of {N_LEADS} leads {rows} rows, and patches of "
-            f"model.patch_size={patch} would mix them: use frontend.size=[{N_LEADS * patch},{sides[1]}], or "
+            f"frontend.size={size}: each of the {N_LEADS} leads has {rows} rows, so patches of "
+            f"model.patch_size={patch} would mix leads. Use frontend.size=[{N_LEADS * patch},{sides[1]}], or "
             "smaller patches"
         )
 
@@ -354,5 +367,5 @@ def _check_folds(cfg: DictConfig) -> None:
     for one, other in itertools.combinations(used, 2):
         if shared := sorted(set(splits[one]) & set(splits[other])):
             raise ConfigError(
-                f"data.{one}_folds and data.{other}_folds share fold {shared[0]}: splits must be disjoint"
+                f"data.{one}_folds and data.{other}_folds share fold {shared[0]}. Give each fold to one split"
             )

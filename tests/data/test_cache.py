@@ -297,7 +297,7 @@ def test_damaged_cache_is_made_anew(
     np.testing.assert_array_equal(again.signals_NCT, sources(pristine, few))
     assert (again.row_of, again.bad, again.content_hash) == (first.row_of, {}, first.content_hash)
     (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert re.search(rf"the signal cache in .*100hz is made anew: .*{says}", said)
+    assert re.search(rf"rebuilding the signal cache in .*100hz: .*{says}", said)
     assert len(files(cache_dir)) == 2
 
 
@@ -319,7 +319,7 @@ def test_no_flipped_bit_is_used(
         path.write_bytes(content)
         caplog.clear()
         opened = open_cache(pristine, few, 100, cache_dir)
-        assert "is made anew" in caplog.text, f"byte {place} of {path.name}"
+        assert "rebuilding the signal cache" in caplog.text, f"byte {place} of {path.name}"
         np.testing.assert_array_equal(opened.signals_NCT, sources(pristine, few))
         assert opened.row_of == {0: 0, 1: 1}
 
@@ -334,7 +334,7 @@ def test_index_of_other_records_is_noticed(
         next(path.parent.glob(f"{path.name.partition('-')[0]}-*")).write_bytes(content)
     opened = open_cache(pristine, names[2::-1], 100, cache_dir)
     np.testing.assert_array_equal(opened.signals_NCT, sources(pristine, names[2::-1]))
-    assert "is made anew" in caplog.text
+    assert "rebuilding the signal cache" in caplog.text
 
 
 def test_cache_without_a_digest_is_made_anew_with_a_note(
@@ -355,7 +355,7 @@ def test_cache_without_a_digest_is_made_anew_with_a_note(
     caplog.clear()
     with caplog.at_level(logging.INFO):
         opened = open_cache(root, few, 100, cache_dir)
-    assert "is of an earlier version and has no digest: made anew" in caplog.text
+    assert "because an earlier version wrote it without a digest" in caplog.text
     assert opened.content_hash == "a6dd877b926a2d202a58dbcd4fb6dc7966c796773c7b5797dd48238d1afb8da3"
     assert len(files(cache_dir)) == 2, "the old files were not removed"
 
@@ -408,7 +408,9 @@ def test_unwritable_cache_folder(
     pristine: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache.tempfile, "mkstemp", refuse)
-    with pytest.raises(DataError, match=r"cannot be written \(.*Permission denied\); free some space, or name another"):
+    with pytest.raises(
+        DataError, match=r"cannot be written \(.*Permission denied\)\. Free some space, or name another"
+    ):
         open_cache(pristine, names, 100, cache_dir)
 
 

@@ -118,7 +118,7 @@ def test_missing_test_fold_says_how_to_go_without(ptbxl: Path, table: pd.DataFra
 def test_one_class_training_labels_are_refused(ptbxl: Path, edit_table: EditTable) -> None:
     edit_table(ptbxl, lambda rows: rows["scp_codes"].where(rows["strat_fold"] > 8, "{'NORM': 100.0}").pipe(
         lambda codes: rows.__setitem__("scp_codes", codes)))  # fmt: skip
-    with pytest.raises(DataError, match=r"hold nothing to learn \(classes that occur: NORM\)"):
+    with pytest.raises(DataError, match=r"a single class \(classes: NORM\), so nothing can be learned"):
         loaded(ptbxl)
     assert len(loaded(ptbxl, ["val", "test"]).datasets) == 2  # nothing is learned from those
 
@@ -139,7 +139,9 @@ def test_an_absent_superclass_is_told(ptbxl: Path, edit_table: EditTable, caplog
         lambda rows: rows.__setitem__("scp_codes", rows["scp_codes"].mask(rows["strat_fold"] == 9, "{'NORM': 100.0}")),
     )
     loaded(ptbxl)
-    assert "no val record has CD, HYP, MI, STTC: macro means there run over 1 classes" in caplog.text
+    assert (
+        "no val record has the class CD, HYP, MI, STTC, so macro means of this split average 1 classes" in caplog.text
+    )
     assert "no train record" not in caplog.text
 
 
@@ -159,7 +161,7 @@ def test_left_out_records_are_counted(ptbxl: Path, table: pd.DataFrame) -> None:
 def test_a_loader_before_setup_says_so(pristine: Path) -> None:
     module = PTBXLDataModule(pristine)
     for loader in (module.train_dataloader, module.val_dataloader, module.test_dataloader):
-        with pytest.raises(DataError, match=r"call setup\(\) first"):
+        with pytest.raises(DataError, match=r"Call setup\(\) first"):
             loader()
     with pytest.raises(ConfigError, match="batch_size=0"):
         PTBXLDataModule(pristine, batch_size=0)
@@ -175,7 +177,7 @@ def share_patient(rows: pd.DataFrame, one: int, other: int) -> None:
 @pytest.mark.parametrize(("one", "other"), [(1, 9), (8, 10), (9, 10)])
 def test_patient_in_two_splits(ptbxl: Path, edit_table: EditTable, one: int, other: int) -> None:
     edit_table(ptbxl, lambda rows: share_patient(rows, one, other))
-    with pytest.raises(DataError, match=r"1 patients stand in two splits \(first: patient 4242\)"):
+    with pytest.raises(DataError, match=r"1 patients occur in two splits \(first: patient 4242\)"):
         loaded(ptbxl)
 
 
@@ -194,7 +196,7 @@ def test_patient_in_two_folds_of_one_split(ptbxl: Path, edit_table: EditTable) -
 
 @pytest.mark.parametrize("folds", [{"train_folds": range(1, 10)}, {"val_folds": [10]}, {"test_folds": [1]}])
 def test_overlapping_folds(pristine: Path, folds: dict[str, Sequence[int]]) -> None:
-    with pytest.raises(DataError, match=r"patients stand in two splits.*Choose disjoint folds"):
+    with pytest.raises(DataError, match=r"patients occur in two splits.*Choose disjoint folds"):
         loaded(pristine, **folds)
 
 
@@ -373,7 +375,7 @@ def test_synthetic_folder_is_below_the_cache_by_default(cache_dir: Path) -> None
 def test_synthetic_module_leaves_other_folders_alone(ptbxl: Path) -> None:
     (ptbxl / "SYNTHETIC.json").unlink()
     before = sorted(ptbxl.rglob("*"))
-    with pytest.raises(DataError, match="holds files that were not made here"):
+    with pytest.raises(DataError, match="holds other files than a synthetic data set"):
         SyntheticPTBXLDataModule(ptbxl, n_records=120).setup("fit")
     assert sorted(ptbxl.rglob("*")) == before
 

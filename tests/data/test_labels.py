@@ -244,7 +244,7 @@ def test_bad_value(ptbxl: Path, edit_table: EditTable, column: str, value: objec
 
 def test_duplicate_ecg_id(ptbxl: Path, edit_table: EditTable) -> None:
     edit_table(ptbxl, lambda rows: rows.__setitem__("ecg_id", [*rows["ecg_id"][:-1], 17]))
-    with pytest.raises(DataError, match=r"ptbxl_database\.csv: ecg_id 17 stands twice"):
+    with pytest.raises(DataError, match=r"ptbxl_database\.csv: ecg_id 17 occurs twice"):
         read_database(ptbxl / "ptbxl_database.csv")
 
 
@@ -267,8 +267,8 @@ GARBAGE = np.random.default_rng(0).bytes(5_000)
         (GARBAGE, "cannot be read as a table"),
         (b"a,b\n1,2\n", "has no column"),
         (b"a,b\n1,2\n1,2,3,4\n", "cannot be read as a table"),
-        (b"a,b,a\n1,2,3\n", "cannot be read as a table .*two of its columns are called 'a'"),
-        (b"\xef\xbb\xbf,,a\n1,2,3\n", "cannot be read as a table .*two of its columns are called ''"),
+        (b"a,b,a\n1,2,3\n", "cannot be read as a table .*two of its columns are named 'a'"),
+        (b"\xef\xbb\xbf,,a\n1,2,3\n", "cannot be read as a table .*two of its columns are named ''"),
         (b"a,b\n1,2,3\n1,2,3\n", "cannot be read as a table .*more cells than its first line"),
     ],
     ids=["missing", "empty", "garbage", "other table", "ragged", "one name twice", "a mark first", "a cell too many"],
@@ -319,7 +319,7 @@ def test_statements_that_miss_a_code_are_refused(ptbxl: Path) -> None:
 @pytest.mark.parametrize("column", ["filename_lr", "filename_hr"])
 def test_a_file_that_is_listed_twice_is_refused(ptbxl: Path, edit_table: EditTable, column: str) -> None:
     edit_table(ptbxl, lambda rows: rows.__setitem__(column, [rows[column].iloc[1], *rows[column].iloc[1:]]))
-    with pytest.raises(DataError, match=f"{column} .* stands twice"):
+    with pytest.raises(DataError, match=f"{column} .* occurs twice"):
         read_database(ptbxl / "ptbxl_database.csv")
 
 
@@ -338,10 +338,10 @@ def test_wrong_statements(ptbxl: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        (",HYP,", ",,", "code LVH has diagnostic 1 and no diagnostic_class"),
+        (",HYP,", ",,", "code LVH has diagnostic=1 but no diagnostic_class"),
         ("NORM,normal ECG,1.0,", "NORM,normal ECG,x,", "code NORM has diagnostic x, expected 1 or nothing"),
         ("NORM,normal ECG,1.0,", f"NORM,normal ECG,{'9' * 400},", "code NORM has diagnostic 9{40}, expected 1"),
-        ("IMI,inferior", "NORM,inferior", "code NORM stands twice"),
+        ("IMI,inferior", "NORM,inferior", "code NORM occurs twice"),
         ("IMI,inferior", ",inferior", "the SCP code is empty"),
     ],
     ids=["flag without class", "no flag", "400 digits", "two rows", "no code"],
@@ -399,7 +399,7 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path) -> None:
     path.unlink()
     with path.open("wb") as file:
         file.truncate(3 * 2**30)
-    with pytest.raises(DataError, match=r"it holds 3,221,225,472 bytes, at most 67,108,864 are read"):
+    with pytest.raises(DataError, match=r"it holds 3,221,225,472 bytes, more than the 67,108,864 that are read"):
         read_database(path)
 
 

@@ -132,7 +132,7 @@ def test_file_in_place_of_the_folder(tmp_path: Path) -> None:
 def test_folder_that_is_not_ptbxl(tmp_path: Path, pristine: Path, present: list[str], absent: str) -> None:
     for name in present:
         shutil.copy(pristine / name, tmp_path)
-    with pytest.raises(DataError, match=rf"is not a PTB-XL folder: {absent} not in it"):
+    with pytest.raises(DataError, match=rf"is not a PTB-XL folder: {absent} (is|are) missing"):
         read_ptbxl(tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_statements_that_belong_to_other_codes(ptbxl: Path) -> None:
     path = ptbxl / "scp_statements.csv"
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, *(f"X{row}" for row in rows)]) + "\n")
-    with pytest.raises(DataError, match=r"has no row in scp_statements\.csv; take both files from the same PTB-XL"):
+    with pytest.raises(DataError, match=r"has no row in scp_statements\.csv; use both files from the same PTB-XL"):
         read_ptbxl(ptbxl)
 
 
@@ -168,7 +168,7 @@ def test_folds_without_a_labelled_record(ptbxl: Path, edit_table: EditTable) -> 
 
 
 def test_missing_rate_names_the_other(pristine: Path) -> None:
-    with pytest.raises(DataError, match=r"no signal file at 500 Hz, but at 100 Hz: set data\.sampling_rate=100"):
+    with pytest.raises(DataError, match=r"signal files at 100 Hz, but none at 500 Hz. Set data\.sampling_rate=100"):
         read_ptbxl(pristine, sampling_rate=500)
 
 
@@ -179,18 +179,20 @@ def test_a_rate_that_most_records_lack_names_the_other(pristine: Path, tmp_path:
     names = read_tables(root)[0]["filename_hr"]
     (root / names.iloc[0]).parent.mkdir(parents=True)
     (root / f"{names.iloc[0]}.dat").touch()
-    with pytest.raises(DataError, match=r"lacks the files of \d+ records at 500 Hz.* Set data\.sampling_rate=100, or"):
+    with pytest.raises(
+        DataError, match=r"has the files of \d+ records at 100 Hz, but not at 500 Hz.* Set data\.sampling_rate=100, or"
+    ):
         read_ptbxl(root, sampling_rate=500)
 
 
 def test_missing_rate_names_the_other_at_500_hz(pristine_500: Path) -> None:
-    with pytest.raises(DataError, match=r"no signal file at 100 Hz, but at 500 Hz: set data\.sampling_rate=500"):
+    with pytest.raises(DataError, match=r"signal files at 500 Hz, but none at 100 Hz. Set data\.sampling_rate=500"):
         read_ptbxl(pristine_500)
 
 
 def test_folder_without_signals(ptbxl: Path) -> None:
     shutil.rmtree(ptbxl / "records100")
-    with pytest.raises(DataError, match=r"neither at 100 nor at 500 Hz \(looked for records100/.*_lr\.dat first\)"):
+    with pytest.raises(DataError, match=r"at 100 or 500 Hz \(first missing file: records100/.*_lr\.dat\)"):
         read_ptbxl(ptbxl)
 
 
@@ -198,7 +200,7 @@ def test_names_that_lead_past_the_signals_are_told_apart_from_missing_signals(
     ptbxl: Path, edit_table: EditTable
 ) -> None:
     edit_table(ptbxl, lambda rows: rows.__setitem__("filename_lr", "data/" + rows["filename_lr"]))
-    with pytest.raises(DataError, match=r"looked for data/records100/.* records100/ is there: compare .* filename_lr"):
+    with pytest.raises(DataError, match=r"missing file: data/records.* in records100/ with the column filename_lr"):
         read_ptbxl(ptbxl)
 
 
@@ -319,7 +321,7 @@ def test_every_record_missing_its_header(ptbxl: Path) -> None:
     ids=["one class", "always the same two", "none", "one class and nothing"],
 )
 def test_targets_that_teach_nothing(targets: np.ndarray, occur: str) -> None:
-    with pytest.raises(DataError, match=rf"all {len(targets)} training records .*\(classes that occur: {occur}\)"):
+    with pytest.raises(DataError, match=rf"the {len(targets)} training records .*\(classes: {occur}\)"):
         check_learnable(targets)
 
 
@@ -328,7 +330,7 @@ def test_targets_that_teach_something() -> None:
 
 
 def test_patient_in_two_splits() -> None:
-    with pytest.raises(DataError, match=r"2 patients stand in two splits \(first: patient 7\)"):
+    with pytest.raises(DataError, match=r"2 patients occur in two splits \(first: patient 7\)"):
         check_patients(np.array([7, 7, 5, 9, 9, 9]), np.array([0, 1, 0, 2, 2, 1]))
 
 
@@ -367,7 +369,7 @@ def test_every_real_record_is_read(real_subset: Path) -> None:
 
 @pytest.mark.real_data
 def test_real_records_at_500_hz(real_subset: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(DataError, match=r"lacks the files of 3,082 records at 500 Hz"):
+    with pytest.raises(DataError, match=r"has the files of 3,082 records at 100 Hz, but not at 500 Hz"):
         read_ptbxl(real_subset, sampling_rate=500)
     records = read_ptbxl(real_subset, sampling_rate=500, on_bad_record="skip", keep_unlabelled=True)
     assert (len(records.ecg_ids), records.cache.bad) == (60, {})

@@ -142,7 +142,7 @@ def test_empty_folder_is_filled(tmp_path: Path) -> None:
 
 def test_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="not made here"):
+    with pytest.raises(DataError, match="holds other files"):
         write_synthetic_ptbxl(tmp_path, n_records=2)
     assert contents(tmp_path) == {"thesis.txt": b"years of work"}
     with pytest.raises(DataError, match="is a file"):
@@ -155,7 +155,7 @@ def test_other_parameters_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="n_records 2 instead of 3"):
         write_synthetic_ptbxl(root, n_records=3)
     (root / "records100/00000/00002_lr.dat").unlink()
-    with pytest.raises(DataError, match="files missing"):
+    with pytest.raises(DataError, match="missing files"):
         write_synthetic_ptbxl(root, n_records=2)
     for marker in ("{", "[" * 60_000, "[1]", "x" * 70_000):
         (root / "SYNTHETIC.json").write_text(marker)

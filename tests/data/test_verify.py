@@ -57,9 +57,9 @@ def test_an_intact_folder_is_right_and_only_read(ptbxl: Path) -> None:
     report = verify_folder(ptbxl)
     assert report.ok
     assert (report.dataset, report.n_records) == ("synthetic, seed 0", 120)
-    assert check_of(report, "checksums") == "243 of 243 files are as SHA256SUMS.txt lists them"
+    assert check_of(report, "checksums") == "243 of 243 files match SHA256SUMS.txt"
     assert check_of(report, "100 Hz").startswith("120 of 120 records")
-    assert check_of(report, "500 Hz") == "no record at 500 Hz is here"
+    assert check_of(report, "500 Hz") == "there is no record at 500 Hz"
     assert contents(ptbxl) == before
 
 
@@ -71,7 +71,7 @@ def test_other_forms_of_the_checksum_list(ptbxl: Path, form: str) -> None:
     path.write_text("\ufeff" * form.startswith("\ufeff") + text, encoding="utf-8", newline="")
     assert problems(ptbxl) == {}
     flip(ptbxl / f"{RECORD}.dat")
-    assert only(problems(ptbxl), "files that are not as listed") == [f"{RECORD}.dat"]
+    assert only(problems(ptbxl), "files that do not match their checksum") == [f"{RECORD}.dat"]
 
 
 def test_a_part_with_its_list_is_right(ptbxl: Path, pristine_500: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_part_with_its_list_is_right(ptbxl: Path, pristine_500: Path) -> None:
     report = verify_folder(ptbxl)
     assert report.ok
     (checksums,) = (check for check in report.checks if check.name == "checksums")
-    assert checksums.notes == ["241 listed files are not here (records500/ 240, LICENSE.txt)"]
+    assert checksums.notes == ["241 listed files are missing (records500/ 240, LICENSE.txt)"]
 
 
 def test_a_part_without_a_list_names_rows_without_files(ptbxl: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_part_without_a_list_names_rows_without_files(ptbxl: Path) -> None:
     assert problems(ptbxl) == {}
     for suffix in (".hea", ".dat"):
         (ptbxl / f"{RECORD}{suffix}").unlink()
-    assert only(problems(ptbxl), "rows of ptbxl_database.csv without files") == [RECORD]
+    assert only(problems(ptbxl), "rows of ptbxl_database.csv that have no files") == [RECORD]
 
 
 def test_linked_folders_are_read(pristine: Path, tmp_path: Path) -> None:
@@ -134,10 +134,14 @@ def sparse(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "listed_as", "read_as"),
     [
-        (flip, "files that are not as listed", "does not match its WFDB checksum"),
-        (exchange_frames, "files that are not as listed", None),
+        (flip, "files that do not match their checksum", "does not match its WFDB checksum"),
+        (exchange_frames, "files that do not match their checksum", None),
         (Path.unlink, None, "its .dat is missing"),
-        (lambda path: os.truncate(path, 500), "files that are not as listed", "holds 500 bytes, expected 24000"),
+        (
+            lambda path: os.truncate(path, 500),
+            "files that do not match their checksum",
+            "holds 500 bytes, expected 24000",
+        ),
         (pipe, "files that cannot be read", "its .dat is a named pipe"),
         (loop, "files that cannot be read", "Too many levels of symbolic links"),
         (sparse, "files that cannot be read", "holds 3221225472 bytes, expected 24000"),
@@ -165,8 +169,8 @@ def test_deleted_rows_are_named(ptbxl: Path, with_list: bool) -> None:
     lines = (ptbxl / "ptbxl_database.csv").read_text().splitlines(keepends=True)
     (ptbxl / "ptbxl_database.csv").write_text("".join(lines[:7] + lines[9:]))
     found = problems(ptbxl)
-    assert only(found, "records with files and without a row") == [RECORD, RECORD.replace("07", "08")]
-    assert found.pop("files that are not as listed (changed, or not downloaded to their end)", None) == (
+    assert only(found, "records that have files but no row") == [RECORD, RECORD.replace("07", "08")]
+    assert found.pop("files that do not match their checksum (changed, or not completely downloaded)", None) == (
         ["ptbxl_database.csv"] if with_list else None
     )
 
@@ -182,7 +186,7 @@ def test_deleted_rows_are_named(ptbxl: Path, with_list: bool) -> None:
 )
 def test_a_changed_digit_of_a_table_is_noticed(ptbxl: Path, name: str, old: str, new: str) -> None:
     change(ptbxl / name, old, new)
-    assert only(problems(ptbxl), "files that are not as listed") == [name]
+    assert only(problems(ptbxl), "files that do not match their checksum") == [name]
 
 
 def test_patients_of_two_folds_are_named(ptbxl: Path, edit_table: EditTable) -> None:
@@ -201,7 +205,7 @@ def test_a_table_that_cannot_be_used_leaves_the_other_checks(ptbxl: Path, edit_t
     flip(ptbxl / f"{RECORD}.dat")
     edit_table(ptbxl, lambda rows: rows.__setitem__("ecg_id", [*rows["ecg_id"][:-1], 17]))
     found = problems(ptbxl)
-    assert "ecg_id 17 stands twice" in only(found, "tables that cannot be used")[0]
+    assert "ecg_id 17 occurs twice" in only(found, "tables that cannot be used")[0]
     assert only(found, "damaged or incomplete records")[0].startswith(RECORD)
     (ptbxl / "ptbxl_database.csv").unlink()
     assert "is not there" in only(problems(ptbxl), "tables that cannot be used")[0]
@@ -214,7 +218,7 @@ def test_lists_that_lie_are_refused_by_line(ptbxl: Path) -> None:
     own = path.read_text()
     path.write_text(own + f"{digest}  ../secret\n{digest}  {ptbxl.parent}/secret\nhello\n{digest}  {RECORD}.dat\n")
     found = problems(ptbxl)
-    assert only(found, "paths of SHA256SUMS.txt that lead out") == ["../secret", f"{ptbxl.parent}/secret"]
+    assert only(found, "paths in SHA256SUMS.txt that lead out") == ["../secret", f"{ptbxl.parent}/secret"]
     assert only(found, "malformed lines") == ["line 246: 'hello'", f"line 247: another digest of {RECORD}.dat"]
     pipe(path)
     assert "named pipe" in only(problems(ptbxl), "lists of checksums that cannot be read")[0]
@@ -241,7 +245,7 @@ def test_a_part_of_ptbxl_says_so(part_of_ptbxl: Path) -> None:
     report = verify_folder(part_of_ptbxl)
     assert report.dataset == "PTB-XL"
     assert check_of(report, "tables").startswith("120 of the 21,799 records")
-    flags = only(problems(part_of_ptbxl), "tasks with another number of classes")  # the synthetic statements are fewer
+    flags = only(problems(part_of_ptbxl), "tasks whose number of classes")  # the synthetic statements are fewer
     assert "form: 6 instead of 19" in flags
 
 
@@ -262,7 +266,7 @@ def test_counts_of_the_full_table_are_compared(ptbxl_root: Path, tmp_path: Path)
     flag = "NDT,non-diagnostic T abnormalities,"
     change(tmp_path / "scp_statements.csv", f"{flag}1.0", flag)
     found = problems(tmp_path)
-    assert only(found, "tasks with another number of classes") == ["diagnostic: 43 instead of 44"]
+    assert only(found, "tasks whose number of classes") == ["diagnostic: 43 instead of 44"]
     assert "train STTC 2,797 instead of 4,186" in only(found, "counts that differ")
 
 
@@ -286,7 +290,7 @@ def test_report_of_a_right_folder(pristine: Path) -> None:
     assert code == 0
     assert out.splitlines()[0] == f"Synthetic data (synthetic, seed 0) in {pristine}"
     assert "ok     100 Hz     120 of 120 records" in out
-    assert out.splitlines()[-1] == "Everything that is here is as it should be (not checked: 500 Hz)."
+    assert out.splitlines()[-1] == "No problem was found in the files of this folder (not checked: 500 Hz)."
     assert "reading records at 100 Hz: 120" in err
 
 
@@ -299,7 +303,7 @@ def test_report_of_a_wrong_folder_names_the_first_few(ptbxl: Path) -> None:
     assert "WRONG  100 Hz     112 of 120 records" in out
     assert "damaged or incomplete records: 8" in out
     assert "and 3 more" in out
-    assert "not as it should be (checksums, 100 Hz)" in out
+    assert "has problems (checksums, 100 Hz)" in out
     assert "\x1b" not in out
     (ptbxl / "scp_statements.csv").write_text("x\n")
     wrong = [line.split() for line in call(ptbxl)[1].splitlines() if line.startswith("WRONG")]

@@ -50,9 +50,11 @@ class ActSwap(CompressionStage):
         """Swap and fine-tune; a network without smooth activations stays as it is."""
         n_swapped = swap_activations(classifier.network, self.activation)
         if not n_swapped:
-            context.notes.append("no SiLU or GELU in this network: nothing was swapped or trained")
+            context.notes.append(
+                "this network has no SiLU or GELU: no activation was replaced, and nothing was trained"
+            )
             return classifier
-        context.notes.append(f"{n_swapped} activations became {self.activation}")
+        context.notes.append(f"{n_swapped} activations were replaced by {self.activation}")
         return context.fit(classifier, self.epochs, self.lr)
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:

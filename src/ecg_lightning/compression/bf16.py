@@ -44,5 +44,5 @@ class BF16(CompressionStage):
         return [
             Deployment(openvino, "openvino", "bf16"),
             Deployment(checkpoint, "torch", "bf16"),
-            Deployment(None, "onnxruntime", "bf16", skipped="ONNX Runtime has no bf16 kernels on CPU"),
+            Deployment(None, "onnxruntime", "bf16", skipped="ONNX Runtime has no bf16 kernels on the CPU"),
         ]

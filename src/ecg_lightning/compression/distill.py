@@ -61,8 +61,8 @@ class Distill(CompressionStage):
         student = plain_classifier(context.fit(student, self.epochs, self.lr))
         student.network = reparameterize(student.network)
         context.notes.append(
-            f"{self.student['_target_'].rpartition('.')[2]} learnt from {type(teacher).__name__}: "
-            f"{_parameters(student):,} parameters in place of {_parameters(teacher):,}"
+            f"{self.student['_target_'].rpartition('.')[2]} learned from {type(teacher).__name__}: "
+            f"{_parameters(student):,} parameters instead of {_parameters(teacher):,}"
         )
         return student.eval()
 

@@ -72,12 +72,12 @@ class FxQuantization(CompressionStage):
         """Int8 kernels of PyTorch run on x86 processors alone."""
         if accelerator != "cpu":
             raise HardwareUnavailableError(
-                f"compression backend {self.backend}: FBGEMM runs on x86 CPUs: use hardware=cpu"
+                f"compression backend {self.backend}: FBGEMM runs only on x86 processors. Use hardware=cpu"
             )
         if self.backend not in torch.backends.quantized.supported_engines:
             raise HardwareUnavailableError(
-                f"compression backend {self.backend}: FBGEMM runs on x86 CPUs, and PyTorch on this machine has no such "
-                "kernels; use compression=ptq"
+                f"compression backend {self.backend}: PyTorch has no FBGEMM kernels on this machine, which need "
+                "an x86 processor. Use compression=ptq"
             )
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:

@@ -35,7 +35,7 @@ def find_heads(network: nn.Module, n_classes: int) -> dict[str, nn.Linear]:
     heads = {name: module for name, module in ending if isinstance(module, nn.Linear)}
     if not heads:
         raise UnsupportedModelError(
-            f"{type(network).__name__} does not end in a linear layer of {n_classes} classes, so it is not known which "
-            "layer compression must leave whole"
+            f"{type(network).__name__} does not end in a linear layer of {n_classes} classes, so compression "
+            "cannot find the head, which it must leave unchanged"
         )
     return heads

@@ -37,7 +37,7 @@ def measure_variants(
         threads: the most; one thread is measured, too.
     """
     records = datamodule.datasets["val"]
-    with long_step(log, "the memory of each file is measured"):
+    with long_step(log, "measuring the memory of each file"):
         for variant in variants:
             own = variant.own
             assert own.path is not None
@@ -105,7 +105,8 @@ def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, 
             if (apart := _apart(runtime.logits(millivolts), scored[np.arange(batch) % len(scored)])) > _APART:
                 case = {"runtime": one.runtime, "precision": one.precision, "batch": batch, "threads": threads}
                 reason = (
-                    f"compiled for batches of {batch} it gives other probabilities than scored, by up to {apart:.2f}"
+                    f"compiled for batches of {batch}, its probabilities differ from the scored ones by up to "
+                    f"{apart:.2f}"
                 )
                 variant.notes.append(f"{' '.join(one.runs_in)}: {reason}")
                 variant.runtimes.append(case | {"skipped": reason})

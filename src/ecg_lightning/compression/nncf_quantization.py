@@ -44,9 +44,9 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
     inputs = [one[None] for batch in batches for one in batch]
     transformer = nncf.ModelType.TRANSFORMER if mostly_linear(network) else None
     # NNCF's own ranges average the records' extremes. Exact extremes cost DeiT 0.012 and EfficientNetV2 0.006 of AUROC.
-    log.info("NNCF compiles kernels where it is used for the first time, which takes minutes")
+    log.info("NNCF is compiling its kernels, which takes minutes the first time")
     _warn_of_lock()
-    doing = f"NNCF calibrates {type(network).__name__} with {len(inputs)} inputs"
+    doing = f"NNCF is calibrating {type(network).__name__} with {len(inputs)} inputs"
     with long_step(log, doing), _quiet(), _explained(network):
         holder.network = nncf.quantize(network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer)
 
@@ -89,7 +89,7 @@ def export_nncf(classifier: ECGClassifier, folder: Path) -> Deployment:
     from ecg_lightning.deployment.export import DeployedNetwork, export_openvino
 
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
-    with long_step(log, "the int8 model is converted to OpenVINO"), _quiet():
+    with long_step(log, "converting the int8 model to OpenVINO"), _quiet():
         path = export_openvino(
             module, folder / "model.xml", n_leads=len(LEADS), n_samples=classifier.description["n_samples"]
         )

@@ -69,7 +69,7 @@ def disagreement(said: dict[str, float], n_records: int, precision: str) -> str:
     """The reason to refuse a file, in words."""
     in_mean, most, correlation = TOLERANCE[precision]
     return (
-        f"does not compute what was trained: on {n_records} validation records it differs from PyTorch by up to "
-        f"{said['max']:.2g} in a probability and by {said['f1_macro']:+.3f} in macro F1 (allowed for each class are "
-        f"{in_mean} in the mean, {most} at most, and a correlation of {correlation})"
+        f"does not reproduce the trained model: on {n_records} validation records, its probabilities differ from "
+        f"PyTorch's by up to {said['max']:.2g}, and its macro F1 by {said['f1_macro']:+.3f} (limits for each "
+        f"class: mean difference {in_mean}, largest difference {most}, correlation {correlation})"
     )

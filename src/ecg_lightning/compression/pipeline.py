@@ -98,11 +98,11 @@ class Pipeline:
     ) -> Variant:
         """Export, compare with PyTorch, evaluate, and describe the files."""
         folder = self.folder / "variants" / name
-        with long_step(log, f"{name}: its files are exported"):
+        with long_step(log, f"exporting the files of {name}"):
             variant = deploy(name, stage, classifier, folder, context, before)
         reference = reference_probabilities(classifier, self.datamodule, classifier.link)
         n_records = sum(len(self.datamodule.datasets[split]) for split in ("val", "test"))
-        with long_step(log, f"{name}: its files are scored on {n_records:,} records"):
+        with long_step(log, f"scoring the files of {name} on {n_records:,} records"):
             evaluate(variant, classifier, self.datamodule, self.threads, reference, self.cfg.compression.n_resamples)
         describe_files(variant, classifier, self.sha256)
         if self.cfg.compression.pt2:

@@ -58,7 +58,7 @@ class PruneL1(CompressionStage):
                 f"{did_you_mean(unknown[0], list(_LAYERS))}"
             )
         if not self.layers:
-            raise ConfigError("prune_l1.layers=[] leaves nothing to prune; give conv, linear or both")
+            raise ConfigError("prune_l1.layers=[] leaves nothing to prune. Name conv, linear or both")
         for name, own in self.amounts.items():
             if not 0 <= own <= _HIGHEST:
                 raise ConfigError(f"prune_l1.amounts.{name}={own}: give a fraction from 0 to {_HIGHEST}")
@@ -85,8 +85,8 @@ class PruneL1(CompressionStage):
         for prefix in self.amounts:
             if not any(f"{name}.".startswith(f"{prefix}.") for name in weights):
                 raise ConfigError(
-                    f"prune_l1.amounts.{prefix}: no layer that is pruned has a name that begins so."
-                    f"{did_you_mean(prefix, _beginnings(weights))}"
+                    f"prune_l1.amounts.{prefix}: no pruned layer has a name that starts with "
+                    f"{prefix}.{did_you_mean(prefix, _beginnings(weights))}"
                 )
         fractions = {"": self.amount, **self.amounts}
         if self.scope == "global":
@@ -99,13 +99,12 @@ class PruneL1(CompressionStage):
         chosen = sum(weight.numel() for weight in weights.values())
         everything = sum(parameter.numel() for parameter in classifier.network.parameters())
         notes = [
-            f"{zeros / chosen:.2%} of the {chosen:,} weights of {len(weights)} layers are zero, "
-            f"{zeros / everything:.2%} of all parameters; dense kernels do not gain from it, a compressed file does"
+            f"{zeros / chosen:.2%} of the {chosen:,} weights of {len(weights)} layers are zero "
+            f"({zeros / everything:.2%} of all parameters). This makes a zipped file smaller, but dense kernels "
+            "no faster"
         ]
         if empty := [name for name, weight in weights.items() if not weight.any()]:
-            notes.append(
-                f"{len(empty)} layers are zero throughout, {empty[0]} for one: prune less, or with scope=layer"
-            )
+            notes.append(f"{len(empty)} layers are entirely zero, such as {empty[0]}. Prune less, or set scope=layer")
         return notes
 
 
@@ -124,7 +123,8 @@ def prunable_weights(network: nn.Module, n_classes: int, layers: Sequence[str]) 
             weights[name] = module.weight
     if not weights:
         raise UnsupportedModelError(
-            f"prune_l1.layers={','.join(layers)}: {type(network).__name__} has no such layer besides its head"
+            f"prune_l1.layers={','.join(layers)}: {type(network).__name__} has no such layer apart from its head. "
+            "Choose other layers, or compression=none"
         )
     return weights
 

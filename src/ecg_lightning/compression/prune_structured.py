@@ -76,11 +76,11 @@ class PruneStructured(CompressionStage):
                 classifier = context.fit(classifier, own_epochs, self.lr)
         after = sum(parameter.numel() for parameter in network.parameters())
         self.found = {"shapes": shapes_of(network)}
-        context.notes.append(f"channels removed: {before:,} → {after:,} parameters ({after / before:.1%})")
+        context.notes.append(f"channels were removed: {before:,} → {after:,} parameters ({after / before:.1%})")
         if narrow:
             finest, coarsest = min(narrow), max(narrow)
             units = f"{finest}" if finest == coarsest else f"{finest} to {coarsest}"
-            context.notes.append(f"layers narrower than {self.round_to} channels were rounded to {units}")
+            context.notes.append(f"layers with fewer than {self.round_to} channels were rounded to {units}")
         return classifier
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
@@ -151,7 +151,9 @@ def _prune_network(
     """Prune in place; gives the units that widths were rounded to."""
     groups = list(_find_groups(network, heads, example, full_widths))
     if not groups:
-        raise UnsupportedModelError(f"prune_structured: {type(network).__name__} has no channels that could be removed")
+        raise UnsupportedModelError(
+            f"prune_structured: {type(network).__name__} has no channels that can be removed. Use compression=prune"
+        )
     asked = _globally(groups, amount) if scope == "global" else [group.full_width * (1 - amount) for group in groups]
     units = set()
     for group, width in zip(groups, asked, strict=True):

@@ -44,7 +44,7 @@ class PTQ(CompressionStage):
         for package in ("nncf", "onnxruntime"):
             import_extra(package)
         if accelerator != "cpu":
-            raise HardwareUnavailableError("compression=ptq makes int8 files for processors: use hardware=cpu")
+            raise HardwareUnavailableError("compression=ptq writes int8 files for processors. Use hardware=cpu")
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Calibrate NNCF's quantizers."""
@@ -75,7 +75,7 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
     preprocess = import_extra("onnxruntime.quantization.shape_inference").quant_pre_process
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
     target = folder / "onnxruntime.onnx"
-    doing = "ONNX Runtime calibrates its int8 model"
+    doing = "ONNX Runtime is calibrating its int8 model"
     # Its advice to preprocess is hushed, which is done.
     with long_step(log, doing), replacing_model(target) as written, hushed("root"):
         source = written.with_name("float.onnx")

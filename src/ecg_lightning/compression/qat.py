@@ -48,7 +48,7 @@ class QAT(CompressionStage):
         for package in ("nncf", "torchao"):
             import_extra(package)
         if accelerator != "cpu":
-            raise HardwareUnavailableError("compression=qat makes int8 files for processors: use hardware=cpu")
+            raise HardwareUnavailableError("compression=qat writes int8 files for processors. Use hardware=cpu")
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Quantize, train, and for PT2E convert."""
@@ -58,7 +58,7 @@ class QAT(CompressionStage):
             return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[frozen])
         holder = holder_of(classifier)
         inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
-        with long_step(log, f"the network is prepared for int8 and calibrated with {self.n_calibration} records"):
+        with long_step(log, f"preparing the network for int8, and calibrating it with {self.n_calibration} records"):
             holder.network = prepare_pt2e(holder.network, inputs)
             calibrate(classifier, context, self.n_calibration)
         observers = Observers(freeze_statistics)
@@ -76,7 +76,7 @@ class QAT(CompressionStage):
             n_samples = classifier.description["n_samples"]
             onnx = export_onnx(module, folder / "model.onnx", len(LEADS), n_samples)
             return [Deployment(onnx, "openvino", "int8"), Deployment(onnx, "onnxruntime", "int8")]
-        skipped = "NNCF's training graph cannot be written as int8 ONNX; compression.stages.quantize.tool=pt2e can"
+        skipped = "NNCF's training graph cannot be exported as int8 ONNX. Use compression.stages.quantize.tool=pt2e"
         return [export_nncf(classifier, folder), Deployment(None, "onnxruntime", "int8", skipped)]
 
     def _tool(self, classifier: ECGClassifier) -> str:

@@ -109,8 +109,8 @@ class StageFit:
             classifier.load_state_dict(start if before > after else read_checkpoint(best)["state_dict"])
             if before > after:
                 kept = 0
-                scores = f"{settings.monitor} {after:.3f} after {before:.3f}"
-                self._note(f"no epoch of the fit beat its start ({scores}), which was kept")
+                scores = f"{settings.monitor} {before:.3f} at the start, {after:.3f} after the best epoch"
+                self._note(f"fine-tuning did not improve the network ({scores}), so its weights from before were kept")
         shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
         classifier.distillation = own_teacher
         classifier.to("cpu")

@@ -116,7 +116,7 @@ class Variant:
             if deployment.skipped is None:
                 return deployment
         reasons = "; ".join(f"{one.runtime}: {one.skipped}" for one in self.deployments)
-        raise HardwareUnavailableError(f"nothing here can run {self.name} ({reasons})")
+        raise HardwareUnavailableError(f"no runtime on this machine can run {self.name} ({reasons})")
 
     @property
     def evaluation(self) -> Evaluation:
@@ -151,7 +151,7 @@ def deploy(
     _remove_unused(exported, deployments)
     if not any(one.simulated and one.skipped is None for one in deployments):
         reasons = "; ".join(f"{one.runtime}: {one.skipped}" for one in deployments if one.skipped)
-        raise UnsupportedModelError(f"{name}: nothing here runs it as it is meant to be ({reasons})")
+        raise UnsupportedModelError(f"{name}: no runtime on this machine runs it in its intended precision ({reasons})")
     if stage is None or not stage.quantizes:
         network = reparameterize(classifier.network)  # as it is exported
         counts = {
@@ -230,7 +230,8 @@ def evaluate(
         variant.evaluations[deployment] = _score(logits, datamodule, classifier.classes, link, n_resamples)
     _remove_unused([*variant.parity], variant.deployments)
     log.info(
-        "%s against PyTorch, %d validation records, largest difference of a probability (of macro F1): %s",
+        "%s compared with PyTorch on %d validation records, largest difference of a probability (difference of "
+        "macro F1): %s",
         variant.name,
         len(reference_NC),
         ", ".join(told),

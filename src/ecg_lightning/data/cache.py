@@ -99,23 +99,26 @@ def open_cache(root: Path, records: Sequence[str], sampling_rate: int, cache_dir
             try:
                 return _open(wanted)
             except _DamagedError as damaged:
-                log.warning("the signal cache in %s is made anew: %s", folder, damaged)
+                log.warning("rebuilding the signal cache in %s: %s", folder, damaged)
             except FileNotFoundError:
                 if (folder / f"index-{wanted.key_in(_WITHOUT_DIGEST)}.json").exists():
-                    log.info("the signal cache in %s is of an earlier version and has no digest: made anew", folder)
+                    log.info(
+                        "rebuilding the signal cache in %s, because an earlier version wrote it without a digest",
+                        folder,
+                    )
             _build(root, wanted)
             return _open(wanted)
     except OSError as error:
         if is_full(error):
             raise DataError(f"{explain_full(folder, 2 * math.prod(wanted.shape))} ({_CHOSEN_BY})") from None
         raise DataError(
-            f"the signal cache in {folder} cannot be written ({error}); free some space, or name another folder "
+            f"the signal cache in {folder} cannot be written ({error}). Free some space, or name another folder "
             f"with {_CHOSEN_BY}"
         ) from None
     except _DamagedError as damaged:
         raise DataError(
-            f"the signal cache in {folder} was written just now and is damaged already: {damaged}. Check that disk, "
-            f"or name another folder with {_CHOSEN_BY}"
+            f"the signal cache in {folder} was damaged right after it was written: {damaged}. Check the disk, or "
+            f"name another folder with {_CHOSEN_BY}"
         ) from None
 
 
@@ -208,7 +211,7 @@ def _build(root: Path, wanted: _Wanted) -> None:
         for row, index in enumerate(present):
             if time.perf_counter() - reported > INTERVAL_S:
                 reported = time.perf_counter()
-                log.info("%d of %d records are read", row, len(present))
+                log.info("%d of %d records have been read", row, len(present))
             try:
                 reader.read_into(record_path(root, wanted.records[index]), signals_NCT[row])
             except (RecordError, OSError) as error:  # its row stays, and is never looked at

@@ -257,8 +257,8 @@ class PTBXLDataModule(L.LightningDataModule):
             chosen = np.isin(records.folds, folds)
             if not chosen.any():
                 raise DataError(
-                    f"{self.root} holds no labelled record of the {split} folds {list(folds)}: choose others with "
-                    f"data.{split}_folds=[…]" + (", or set test=false" if split == "test" else "")
+                    f"{self.root} holds no labelled record of the {split} folds {list(folds)}. Choose other folds "
+                    f"with data.{split}_folds=[…]" + (", or set test=false" if split == "test" else "")
                 )
             self.datasets[split] = SignalDataset(records, np.flatnonzero(chosen))
             check_scorable(records.targets[chosen], split, self.classes)
@@ -316,7 +316,7 @@ class PTBXLDataModule(L.LightningDataModule):
 
     def _loaded(self, split: str) -> SignalDataset:
         if split not in self.datasets:
-            raise DataError(f"the {split} split is not loaded yet: call setup() first")
+            raise DataError(f"the {split} split is not loaded. Call setup() first")
         return self.datasets[split]
 
     def _loader(self, split: str, sampler: Sampler[int] | None = None, drop_last: bool = False) -> DataLoader[ECGBatch]:
@@ -373,7 +373,7 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
         """Write the folder where it is not there yet; it is then read as PTB-XL."""
         if self.is_written():
             return
-        with long_step(log, f"{self.n_records:,} synthetic records are written to {self.root}"):
+        with long_step(log, f"writing {self.n_records:,} synthetic records to {self.root}"):
             write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
 

@@ -70,7 +70,7 @@ def read_database(path: Path) -> pd.DataFrame:
     """
     table = read_table(path, _DATABASE_COLUMNS, "PTB-XL's ptbxl_database.csv", as_text=_DATABASE_COLUMNS)
     if table.empty:
-        raise DataError(f"{path} holds no record; take PTB-XL's own ptbxl_database.csv")
+        raise DataError(f"{path} holds no record; use PTB-XL's own ptbxl_database.csv")
     for column in ("ecg_id", "patient_id", "strat_fold"):
         whole = table[column].str.fullmatch(_WHOLE_NUMBER).fillna(False).astype(bool)
         numbers = table[column].where(whole, "0").astype(float).astype(np.int64)
@@ -84,7 +84,7 @@ def read_database(path: Path) -> pd.DataFrame:
             )
         table[column] = numbers
     if (twice := table["ecg_id"].duplicated()).any():
-        raise DataError(f"{path}: ecg_id {table['ecg_id'][twice].iloc[0]} stands twice; restore the file from PTB-XL")
+        raise DataError(f"{path}: ecg_id {table['ecg_id'][twice].iloc[0]} occurs twice; restore the file from PTB-XL")
     for column in ("scp_codes", "filename_lr", "filename_hr"):
         if (empty := table[column].isna()).any():
             row = int(np.flatnonzero(empty)[0])
@@ -94,7 +94,7 @@ def read_database(path: Path) -> pd.DataFrame:
         table[column] = table[column].str.replace("\\", "/")  # as editors on Windows write them
         if (twice := table[column].duplicated()).any():
             raise DataError(
-                f"{path}: {column} {table[column][twice].iloc[0]} stands twice; restore the file from PTB-XL"
+                f"{path}: {column} {table[column][twice].iloc[0]} occurs twice; restore the file from PTB-XL"
             )
     for column in {"age", "sex"} & {*table.columns}:
         table[column] = _finite_numbers(table[column])
@@ -119,22 +119,22 @@ def read_statements(path: Path, task: str = "superdiagnostic") -> dict[str, str 
         raise DataError(f"{path}, line {line}: the SCP code is empty; restore the file from PTB-XL")
     codes = table.iloc[:, 0].astype(str)
     if (twice := codes.duplicated()).any():
-        raise DataError(f"{path}: code {codes[twice].iloc[0]} stands twice; restore the file from PTB-XL")
+        raise DataError(f"{path}: code {codes[twice].iloc[0]} occurs twice; restore the file from PTB-XL")
     chosen = pd.Series(True, table.index) if flag is None else _flags(table[flag], codes, path)
     names = table[column] if column else codes
     if (nameless := chosen & names.isna()).any():
         raise DataError(
-            f"{path}: code {codes[nameless].iloc[0]} has {flag} 1 and no {column}; restore the file from PTB-XL"
+            f"{path}: code {codes[nameless].iloc[0]} has {flag}=1 but no {column}; restore the file from PTB-XL"
         )
     classes = {code: str(name) if one else None for code, name, one in zip(codes, names, chosen, strict=True)}
     if task != "superdiagnostic":
         if not any(classes.values()):
-            raise DataError(f"{path} has no code for the task {task}; take PTB-XL's own scp_statements.csv")
+            raise DataError(f"{path} has no code for the task {task}; use PTB-XL's own scp_statements.csv")
         return classes
     if (found := {name for name in classes.values() if name}) != set(SUPERCLASSES):
         raise DataError(
-            f"{path}: its diagnostic classes are {sorted(found)}, expected {list(SUPERCLASSES)}; "
-            "take scp_statements.csv from the same PTB-XL version as ptbxl_database.csv"
+            f"{path}: its diagnostic classes are {sorted(found)}, expected {list(SUPERCLASSES)}; use "
+            "scp_statements.csv from the same PTB-XL version as ptbxl_database.csv"
         )
     return classes
 
@@ -173,8 +173,8 @@ def label_targets(
         for code, likelihood in _parse_codes(text, f"{where}, record {row + 1}"):
             if code not in column:
                 raise DataError(
-                    f"{where}, record {row + 1}: SCP code {code!r} has no row in scp_statements.csv; take both files "
-                    "from the same PTB-XL version"
+                    f"{where}, record {row + 1}: SCP code {code!r} has no row in scp_statements.csv; use both "
+                    "files from the same PTB-XL version"
                 )
             if not 0 <= likelihood <= 100:
                 raise DataError(
@@ -262,7 +262,7 @@ def _check_shape(content: bytes) -> None:
         raise ValueError("its first line does not end")
     columns = next(csv.reader([header[0].decode("utf-8-sig")]), [])
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
-        raise ValueError(f"two of its columns are called {twice[0][:40]!r}")
+        raise ValueError(f"two of its columns are named {twice[0][:40]!r}")
     n_columns = len(columns)
     n_lines = content.count(b"\n") + content.count(b"\r")
     if max(content.count(b","), n_columns * n_lines) > _MAX_CELLS:

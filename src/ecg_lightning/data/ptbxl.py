@@ -93,7 +93,9 @@ def read_ptbxl(
     strat_folds = table["strat_fold"].to_numpy()
     needed = np.isin(strat_folds, list(folds))
     if not needed.any():
-        raise DataError(f"{root} holds no record of the folds {sorted(folds)}; choose others or take a fuller copy")
+        raise DataError(
+            f"{root} holds no record of the folds {sorted(folds)}. Choose other folds, or use a more complete copy"
+        )
     names = table[FILENAME_COLUMN[sampling_rate]].astype(str).tolist()
     _check_rate(root, table[needed], sampling_rate)
     # One cache for the whole folder: asking for other folds must not read it anew.
@@ -113,7 +115,10 @@ def read_ptbxl(
         usable &= ~unlabelled
     chosen = np.flatnonzero(usable)
     if not chosen.size:
-        raise DataError(f"{root} holds no usable labelled record in the folds {sorted(folds)}")
+        raise DataError(
+            f"{root} holds no usable labelled record in the folds {sorted(folds)}. Choose other folds, or set "
+            "data.keep_unlabelled=true"
+        )
     rows = np.array([cache.row_of[int(index)] for index in chosen], dtype=np.int64)
     return Records(
         ecg_ids=table.index.to_numpy(dtype=np.int64)[chosen],
@@ -142,8 +147,8 @@ def check_root(root: Path) -> None:
         )
     if absent := [name for name in TABLES if not (root / name).is_file()]:
         raise DataError(
-            f"{root} is not a PTB-XL folder: {' and '.join(absent)} not in it. Name the folder that holds PTB-XL's own "
-            "files (ptbxl_database.csv, scp_statements.csv, records100/)"
+            f"{root} is not a PTB-XL folder: {' and '.join(absent)} {'are' if absent[1:] else 'is'} missing. Name "
+            "the folder that holds PTB-XL's own files (ptbxl_database.csv, scp_statements.csv, records100/)"
         )
 
 
@@ -195,8 +200,9 @@ def check_learnable(targets: npt.NDArray[np.uint8], classes: Sequence[str] = SUP
     present = [name for name, count in zip(classes, targets.sum(axis=0), strict=True) if count]
     if len(present) < 2 or len(np.unique(targets, axis=0)) < 2:
         raise DataError(
-            f"the labels of all {len(targets):,} training records hold nothing to learn (classes that occur: "
-            f"{', '.join(present) or 'none'}). Check ptbxl_database.csv, scp_statements.csv and the chosen folds"
+            f"the {len(targets):,} training records all have the same labels, or a single class (classes: "
+            f"{', '.join(present) or 'none'}), so nothing can be learned. Check ptbxl_database.csv, "
+            "scp_statements.csv and the chosen folds"
         )
 
 
@@ -209,12 +215,12 @@ def check_scorable(targets: npt.NDArray[np.uint8], split: str, classes: Sequence
     counts = targets.sum(axis=0)
     if not counts.any():
         raise DataError(
-            f"none of the {len(targets):,} {split} records has a class, so nothing can be scored: choose other "
+            f"none of the {len(targets):,} {split} records has a class, so nothing can be scored. Choose other "
             f"folds with data.{split}_folds=[…]"
         )
     if absent := [name for name, count in zip(classes, counts, strict=True) if not count]:
         log.warning(
-            "no %s record has %s: macro means there run over %d classes",
+            "no %s record has the class %s, so macro means of this split average %d classes",
             split,
             ", ".join(absent),
             len(classes) - len(absent),
@@ -235,8 +241,8 @@ def check_patients(patient_ids: npt.NDArray[np.int64], split_of: npt.NDArray[np.
     patients, seen = np.unique(pairs[0], return_counts=True)
     if (shared := patients[seen > 1]).size:
         raise DataError(
-            f"{len(shared)} patients stand in two splits (first: patient {shared[0]}): the score would be too good. "
-            "Choose disjoint folds, or restore strat_fold from PTB-XL"
+            f"{len(shared)} patients occur in two splits (first: patient {shared[0]}), so scores would be "
+            "optimistic. Choose disjoint folds, or restore strat_fold from PTB-XL"
         )
 
 
@@ -257,16 +263,16 @@ def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:
     other = 600 - sampling_rate
     if _any_file(root, table, other):
         raise DataError(
-            f"{root} holds no signal file at {sampling_rate} Hz, but at {other} Hz: set data.sampling_rate={other}"
+            f"{root} holds signal files at {other} Hz, but none at {sampling_rate} Hz. Set data.sampling_rate={other}"
         )
     first = table[FILENAME_COLUMN[sampling_rate]].iloc[0][:_NAMED]
-    looked = f"{root} holds no signal file of these folds, neither at 100 nor at 500 Hz (looked for {first}.dat first)"
+    looked = f"{root} holds no signal file of these folds, at 100 or 500 Hz (first missing file: {first}.dat)"
     if (root / f"records{sampling_rate}").is_dir():
         raise DataError(
-            f"{looked}. records{sampling_rate}/ is there: compare its file names with {FILENAME_COLUMN[sampling_rate]} "
-            f"in {TABLES[0]}"
+            f"{looked}. Compare the file names in records{sampling_rate}/ with the column "
+            f"{FILENAME_COLUMN[sampling_rate]} of {TABLES[0]}"
         )
-    raise DataError(f"{looked}; copy records{sampling_rate}/ there")
+    raise DataError(f"{looked}. Copy records{sampling_rate}/ to {root}")
 
 
 def _check_other_rate(root: Path, table: pd.DataFrame, sampling_rate: int, missing: Sequence[int]) -> None:
@@ -275,8 +281,8 @@ def _check_other_rate(root: Path, table: pd.DataFrame, sampling_rate: int, missi
     there = sum(_any_file(root, table.iloc[[index]], other) for index in missing)
     if there == len(missing):
         raise DataError(
-            f"{root} lacks the files of {len(missing):,} records at {sampling_rate} Hz, and has them at {other} Hz. "
-            f"Set data.sampling_rate={other}, or copy the files of records{sampling_rate}/ there"
+            f"{root} has the files of {len(missing):,} records at {other} Hz, but not at {sampling_rate} Hz. Set "
+            f"data.sampling_rate={other}, or copy records{sampling_rate}/ to {root}"
         )
 
 

@@ -46,5 +46,5 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         content = file.read(limit + 1) if size <= limit else b""
     if max(size, len(content)) > limit:
-        raise OSError(f"it holds {max(size, len(content)):,} bytes, at most {limit:,} are read")
+        raise OSError(f"it holds {max(size, len(content)):,} bytes, more than the {limit:,} that are read")
     return content

@@ -214,7 +214,7 @@ def is_written(root: Path, n_records: int, seed: int, sampling_rates: Sequence[i
 def _marker(n_records: int, seed: int, rates: tuple[int, ...]) -> dict[str, Any]:
     """Checks the arguments and returns the content of the marker file."""
     if not 1 <= n_records <= _MAX_RECORDS:
-        raise DataError(f"n_records is {n_records}, but a synthetic data set has 1 to {_MAX_RECORDS} records.")
+        raise DataError(f"n_records is {n_records}; give a number from 1 to {_MAX_RECORDS}.")
     if seed < 0:
         raise DataError(f"The seed of the synthetic data set is {seed}; give 0 or more.")
     if not rates or not set(rates) <= set(_RATE_SUFFIX):
@@ -241,8 +241,8 @@ def _is_there(root: Path, marker: Mapping[str, Any]) -> bool:
     marker_path = root / SYNTHETIC_MARKER
     if not marker_path.is_file():
         raise DataError(
-            f"{root} is not empty and has no {SYNTHETIC_MARKER}, so it holds files that were not made here and is left "
-            "as it is; give another folder for the synthetic data set."
+            f"{root} holds other files than a synthetic data set (it has no {SYNTHETIC_MARKER}), so nothing was "
+            "written; give another folder for the synthetic data set."
         )
     try:
         found = json.loads(read_regular(marker_path, MAX_MARKER_BYTES))
@@ -254,7 +254,9 @@ def _is_there(root: Path, marker: Mapping[str, Any]) -> bool:
         differing = [text for text, key in zip(differing, marker, strict=True) if known.get(key) != marker[key]]
         raise DataError(f"{root} holds another synthetic data set ({', '.join(differing)}); {way_out}")
     if not _is_complete(root):
-        raise DataError(f"{root} holds a synthetic data set with files missing; delete it to have it written again.")
+        raise DataError(
+            f"{root} holds a synthetic data set with missing files; delete the folder, and it is written again."
+        )
     return True
 
 

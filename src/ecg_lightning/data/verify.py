@@ -215,7 +215,7 @@ def _check_tables(root: Path, report: Report) -> tuple[Check, pd.DataFrame | Non
                     flags.append(f"{task}: {n_classes} instead of {expected}")
     except DataError as error:
         check.add(_UNUSABLE, [error])
-    check.add(f"tasks with another number of classes in {TABLES[1]} than PTB-XL has", flags)
+    check.add(f"tasks whose number of classes in {TABLES[1]} differs from PTB-XL's", flags)
     check.found = "; ".join(said)
     return check, table, statements
 
@@ -228,21 +228,21 @@ def _check_checksums(root: Path, files: set[str], track: Track[str]) -> tuple[Ch
         check.add("lists of checksums that cannot be read", [f"{SUMS_NAME}: {error}"])
         return check, None
     if listed is None:
-        check.found, check.done = f"no {SUMS_NAME} here, so changed tables cannot be seen", False
+        check.found, check.done = f"there is no {SUMS_NAME}, so changed tables cannot be detected", False
         return check, None
     compared = compare(root, listed.digests, lambda paths: track(paths, "comparing checksums of files"))
     n_here = len(listed.digests) - len(compared.absent)
-    check.found = f"{compared.matching:,} of {n_here:,} files are as {SUMS_NAME} lists them"
-    check.add("files that are not as listed (changed, or not downloaded to their end)", compared.changed)
+    check.found = f"{compared.matching:,} of {n_here:,} files match {SUMS_NAME}"
+    check.add("files that do not match their checksum (changed, or not completely downloaded)", compared.changed)
     check.add("files that cannot be read", compared.unreadable)
-    check.add(f"paths of {SUMS_NAME} that lead out of the folder (not read)", listed.outside)
-    check.add(f"malformed lines of {SUMS_NAME}", listed.malformed)
+    check.add(f"paths in {SUMS_NAME} that lead out of the folder (not read)", listed.outside)
+    check.add(f"malformed lines in {SUMS_NAME}", listed.malformed)
     unlisted = sorted((files & {*TABLES}) - listed.digests.keys())
-    check.add(f"tables that {SUMS_NAME} does not list (it was cut), so that their changes cannot be seen", unlisted)
+    check.add(f"tables that {SUMS_NAME} does not list, so that changes to them cannot be detected", unlisted)
     if compared.absent:
         places = Counter(f"{path.partition('/')[0]}/" if "/" in path else path for path in compared.absent)
         named = ", ".join(f"{place} {count:,}" if place.endswith("/") else place for place, count in places.items())
-        check.notes.append(f"{len(compared.absent):,} listed files are not here ({named[:200]})")
+        check.notes.append(f"{len(compared.absent):,} listed files are missing ({named[:200]})")
     if extra := sorted(files - listed.digests.keys() - {SUMS_NAME}):
         check.notes.append(f"{len(extra):,} files are not listed (first: {extra[0]})")
     return check, {*listed.digests}
@@ -257,7 +257,7 @@ def _check_records(
     rows = table[FILENAME_COLUMN[rate]].tolist() if table is not None else sorted(on_disk)
     here = [name for name in rows if name in on_disk or _has_file(root, name)]
     if not here and not on_disk:
-        check.found, check.done = f"no record at {rate} Hz is here", False
+        check.found, check.done = f"there is no record at {rate} Hz", False
         return check
     reader = RecordReader(rate)
     scratch_CT = np.empty((len(LEADS), DURATION_S * rate), dtype="<i2")
@@ -270,13 +270,15 @@ def _check_records(
     check.found = f"{len(here) - len(bad):,} of {len(here):,} records have the right header, size and WFDB checksums"
     check.add("damaged or incomplete records", bad)
     if table is not None:
-        check.add(f"records with files and without a row in {TABLES[0]}", sorted(on_disk - {*rows}))
+        check.add(f"records that have files but no row in {TABLES[0]}", sorted(on_disk - {*rows}))
     found = {*here}
     missing = [name for name in rows if name not in found]
     expected = missing if listed is None else [name for name in missing if f"{name}.dat" in listed]
-    check.add(f"rows of {TABLES[0]} without files (deleted, or the download is not finished)", expected)
+    check.add(f"rows of {TABLES[0]} that have no files (deleted, or not downloaded)", expected)
     if left := len(missing) - len(expected):
-        check.notes.append(f"{left:,} of {len(rows):,} rows have no file at {rate} Hz, and {SUMS_NAME} lists none")
+        check.notes.append(
+            f"{left:,} of {len(rows):,} rows have no file at {rate} Hz; {SUMS_NAME} does not list one either"
+        )
     return check
 
 
@@ -302,13 +304,13 @@ def _check_patients(table: pd.DataFrame) -> Check:
     shared = {patient: own for patient, own in folds.items() if len(own) > 1}
     named = {patient: f"patient {patient}, folds {', '.join(map(str, own))}" for patient, own in shared.items()}
     two_splits = {patient for patient, own in shared.items() if len({split_of[fold] for fold in own}) > 1}
-    check.found = f"{len(folds) - len(shared):,} of {len(folds):,} patients stand in one fold"
+    check.found = f"{len(folds) - len(shared):,} of {len(folds):,} patients are in one fold only"
     check.add(
-        "patients in two splits (folds 1–8, 9, 10), so that scores would be too good",
+        "patients in two splits (folds 1–8, 9, 10), which make scores optimistic",
         (named[patient] for patient in shared if patient in two_splits),
     )
     check.add(
-        "patients in two folds of one split, so that a cross-validation would be too good",
+        "patients in two folds of one split, which make a cross-validation optimistic",
         (named[patient] for patient in shared if patient not in two_splits),
     )
     return check
@@ -319,7 +321,7 @@ def _check_labels(
 ) -> Check:
     check = Check("labels")
     if statements is None:
-        check.found, check.done = f"not counted, since {TABLES[1]} cannot be used", False
+        check.found, check.done = f"labels were not counted, because {TABLES[1]} cannot be used", False
         return check
     try:
         targets = label_targets(table["scp_codes"].tolist(), statements, where=str(root / TABLES[0]))
@@ -339,7 +341,9 @@ def _check_labels(
                 if counts[split][name] != expected
             ),
         )
-        check.notes.append("compared with the counts of PTB-XL 1.0.3")
+        check.notes.append("the counts were compared with those of PTB-XL 1.0.3")
     elif dataset == PTBXL:
-        check.notes.append(f"compared with PTB-XL's counts only where all {N_PTBXL:,} records are in the table")
+        check.notes.append(
+            f"the counts were not compared with PTB-XL's, because the table does not hold all {N_PTBXL:,} records"
+        )
     return check

@@ -73,11 +73,11 @@ def _print_check(check: Check) -> None:
 def _verdict(report: Report) -> str:
     if wrong := [check.name for check in report.checks if check.problems]:
         text = (
-            f"This folder is not as it should be ({', '.join(wrong)}). Restore the files that are named above"
+            f"This folder has problems ({', '.join(wrong)}). Restore the files named above"
             + (" from https://physionet.org/content/ptb-xl/" if report.dataset in (None, PTBXL) else "")
             + ", then run this command again."
         )
         return typer.style(text, fg=typer.colors.RED)
     skipped = [check.name for check in report.checks if not check.done]
     not_checked = f" (not checked: {', '.join(skipped)})" if skipped else ""
-    return typer.style(f"Everything that is here is as it should be{not_checked}.", fg=typer.colors.GREEN)
+    return typer.style(f"No problem was found in the files of this folder{not_checked}.", fg=typer.colors.GREEN)

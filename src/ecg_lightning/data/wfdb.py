@@ -137,7 +137,7 @@ def _explain_header(header: bytes, name: str, sampling_rate: int) -> str:
     if len(record) < 4:
         return f"its header starts with {lines[0][:60]!r}, expected 'NAME 12 {sampling_rate} SAMPLES'"
     if record[0] != name:
-        return f"its header is that of record {record[0][:60]!r}"
+        return f"its header belongs to record {record[0][:60]!r}"
     if record[1] != str(len(LEADS)):
         return f"it has {record[1][:20]} leads, expected {len(LEADS)}"
     if not _is_rate(record[2], sampling_rate):
@@ -165,7 +165,7 @@ def _explain_signal_line(line: str, lead: str, name: str) -> str | None:
     found = match.groupdict()
     expected = {"file": f"{name}.dat", "format": "16", "units": "mV", "bits": "16", "zero": "0", "block": "0"}
     if found["lead"].strip().upper() != lead:
-        return f"its lead {found['lead'][:20]!r} stands where lead {lead} is expected"
+        return f"its lead {found['lead'][:20]!r} is listed where lead {lead} is expected"
     for field, value in expected.items():
         if found[field] != value:
             return f"lead {lead}: {field} is {str(found[field])[:40]!r}, expected {value!r}"

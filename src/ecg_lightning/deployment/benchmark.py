@@ -104,7 +104,11 @@ def _check_is_file(path: Path) -> None:
         exported = sorted(one for suffix in ("onnx", "xml") for one in path.rglob(f"*.{suffix}"))
         found = exported or sorted(path.rglob("best.ckpt"))
         more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-        way = f"Name the files in it: {' '.join(map(str, found[:4]))}{more}" if found else "It holds no model"
+        way = (
+            f"Name the files in it: {' '.join(map(str, found[:4]))}{more}"
+            if found
+            else "Name an exported file or a checkpoint; this folder holds neither"
+        )
         raise ModelFileError(f"{path} is a folder. {way}")
 
 

@@ -26,7 +26,7 @@ def text(value: Any, name: str, most: int = MAX_TEXT) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {value!r:.40}, expected a text")
     if len(value) > most:
-        raise ValueError(f"{name} is a text of {len(value):,} letters, at most {most:,} are allowed")
+        raise ValueError(f"{name} is a text of {len(value):,} characters, more than the {most:,} that are allowed")
     if not value.isprintable():
         raise ValueError(f"{name} holds control characters ({value!r:.40})")
     return value
@@ -41,7 +41,7 @@ def class_names(value: Any, name: str) -> tuple[str, ...]:
     """Return names of classes, each one different."""
     found = tuple(text(item, name, MAX_CLASS_NAME) for item in _items(value, name))
     if not all(found) or len(set(found)) != len(found):
-        raise ValueError(f"{name} holds a name twice, or an empty one ({value!r:.40})")
+        raise ValueError(f"{name} holds a repeated or an empty name ({value!r:.40})")
     return found
 
 
@@ -90,5 +90,5 @@ def _items(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"{name} is {value!r:.40}, expected a list")
     if len(value) > MAX_CLASSES:
-        raise ValueError(f"{name} holds {len(value):,} values, at most {MAX_CLASSES:,} are allowed")
+        raise ValueError(f"{name} holds {len(value):,} values, more than the {MAX_CLASSES:,} that are allowed")
     return value

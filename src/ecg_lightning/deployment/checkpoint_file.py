@@ -18,8 +18,8 @@ from ecg_lightning.finished import is_finished
 from ecg_lightning.models.classifier import ECGClassifier
 
 _NOT_CALIBRATED = (
-    "its probabilities are not calibrated and what is undecided is not marked, since it is not the best.ckpt of a "
-    "finished run"
+    "the probabilities are not calibrated and undecided classes are not marked, because the file is not the "
+    "best.ckpt of a finished run"
 )
 
 

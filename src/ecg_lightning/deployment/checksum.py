@@ -49,8 +49,8 @@ def check_checksum(path: Path) -> None:
     for file in files_of(path):
         if file.is_file() and check_size(file) and expected.get(file.name) != sha256_of(file):
             raise ModelFileError(
-                f"{file} is not the file that was exported: its SHA-256 differs from {_beside(path).name}; copy the "
-                "variant's whole folder again, or export it anew"
+                f"{file} is not the file that was exported: its SHA-256 differs from {_beside(path).name}; copy "
+                "the variant's whole folder again, or export it again"
             )
 
 

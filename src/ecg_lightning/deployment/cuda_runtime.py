@@ -65,7 +65,9 @@ class CudaRuntime:
         if not torch.cuda.is_available():
             raise HardwareUnavailableError(f"{name}: this machine has no CUDA device that PyTorch can use")
         if precision == "fp8" and torch.cuda.get_device_capability() < _FP8_CAPABILITY:
-            raise HardwareUnavailableError(f"{name} fp8: {torch.cuda.get_device_name()} has no fp8 products")
+            raise HardwareUnavailableError(
+                f"{name} fp8: {torch.cuda.get_device_name()} cannot compute in fp8. Use another precision"
+            )
         return cls(load_classifier(path), name, precision)
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
@@ -103,7 +105,7 @@ def _lower(network: nn.Module, precision: str) -> None:
 
     if not any(wide(module, "") for module in network.modules()):
         raise HardwareUnavailableError(
-            f"{precision} is for linear layers, and this network has none that is wide enough"
+            f"{precision} needs wide linear layers, and this network has none. Use precision fp32 or bf16"
         )
     if precision == "2:4":
         sparsity: Any = import_extra("torchao.sparsity")

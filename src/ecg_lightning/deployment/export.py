@@ -256,7 +256,7 @@ def _tidy(model: Any) -> bytes:
 
 def _convert(openvino: Any, module: DeployedNetwork, n_leads: int, n_samples: int | None) -> Any:
     if n_samples is None:
-        raise ExportError("export_openvino needs n_samples to convert a module; it is a part of the checkpoint")
+        raise ExportError("export_openvino needs n_samples to convert a module. Pass the n_samples of the checkpoint")
     millivolts, _ = _example(n_leads, n_samples)
     with torch.no_grad():
         model = openvino.convert_model(module, example_input=millivolts, input=[-1, n_leads, n_samples])

@@ -113,14 +113,15 @@ def read_metadata(path: Path) -> Metadata:
     text = read_description(path, KEY)
     if text is None:
         raise ModelFileError(
-            f"{path} says nothing about its classes and input: it was not exported by ecg_lightning, which is needed "
-            "to predict with it"
+            f"{path} does not describe its classes and input, so it was not exported by ecg_lightning. Export a "
+            "checkpoint with ecg_lightning, and name that file"
         )
     try:
         return parse(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(
-            f"{path}: its description is damaged or of another version of ecg_lightning ({error}); export it again"
+            f"{path}: its description is damaged, or was written by another version of ecg_lightning ({error}); "
+            "export it again"
         ) from None
 
 
@@ -137,7 +138,7 @@ def parse(values: Any) -> Metadata:
     values = {"int8_products": None, "conformal": [], "alpha": ALPHA, **values}  # which the first files did not say
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
-        raise ValueError(f"missing or unknown: {', '.join(sorted(set(values) ^ set(names))):.200}")
+        raise ValueError(f"fields are missing or unknown: {', '.join(sorted(set(values) ^ set(names))):.200}")
     sampling_rate = bounds.count(values["sampling_rate"], "sampling_rate", *bounds.SAMPLING_RATES)
     longest = min(bounds.MAX_SAMPLES, bounds.MAX_DURATION_S * sampling_rate)
     found = Metadata(

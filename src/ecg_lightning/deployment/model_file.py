@@ -102,7 +102,9 @@ def check_size(path: Path, most: int = MAX_BYTES) -> int:
     if not os.access(path, os.R_OK):
         raise ModelFileError(f"{path} cannot be read; check its permissions")
     if (size := path.stat().st_size) > most:
-        raise ModelFileError(f"{path} has {size:,} bytes, more than any exported model (at most {most:,})")
+        raise ModelFileError(
+            f"{path} has {size:,} bytes, more than any exported model has (at most {most:,}); name another file"
+        )
     return size
 
 
@@ -140,7 +142,7 @@ def _operation(file: BinaryIO, start: int, end: int) -> str:
 
 def _check_operation(name: str, n_operations: int = 0) -> None:
     if name in _LOOPS:
-        raise _LoopError(f"it holds the operation {name}, which may run without end")
+        raise _LoopError(f"it holds the operation {name}, which may never end")
     if n_operations > _MAX_OPERATIONS:
         raise _LoopError(f"it holds more than {_MAX_OPERATIONS:,} operations")
 
@@ -185,7 +187,7 @@ def _texts(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, str]]:
 
 def _check_xml(path: Path, key: str) -> str | None:
     if path.suffix != ".xml":
-        raise ModelFileError(f"{path} is no model that can be opened here; name an .onnx or an OpenVINO .xml file")
+        raise ModelFileError(f"{path} is not a model that can be opened; name an .onnx or an OpenVINO .xml file")
     check_size(path, _MAX_XML_BYTES)
     reader = _XMLReader(key)
     try:
@@ -194,7 +196,7 @@ def _check_xml(path: Path, key: str) -> str | None:
     except _LoopError as error:
         raise ModelFileError(f"{path} is refused: {error}. Export it again") from None
     except (expat.ExpatError, ValueError) as error:
-        raise ModelFileError(f"{path} is damaged or no OpenVINO model ({error}); export it again") from None
+        raise ModelFileError(f"{path} is damaged or not an OpenVINO model ({error}); export it again") from None
     if reader.root != "net":
         raise ModelFileError(f"{path} is no OpenVINO model: it holds <{reader.root[:40]}>, expected <net>")
     weights = path.with_suffix(".bin")
@@ -202,8 +204,8 @@ def _check_xml(path: Path, key: str) -> str | None:
         size = check_size(weights)
         if not reader.weights_end <= size <= reader.weights_end + _MOST_PADDING:
             raise ModelFileError(
-                f"{path} is damaged: it has {reader.weights_end:,} bytes of weights, {weights.name} holds {size:,}; "
-                "copy both files again, or export the model again"
+                f"{path} is damaged: it describes {reader.weights_end:,} bytes of weights, but {weights.name} "
+                f"holds {size:,}; copy both files again, or export the model again"
             )
     return reader.found
 
@@ -234,10 +236,10 @@ class _XMLReader:
         elif self._open == ["net", "rt_info", self.key] and self.found is None:
             self.found = attributes.get("value")
             if self.found is not None and len(self.found) > _MAX_TEXT_BYTES:
-                raise _DamagedError(f"a description of {len(self.found):,} letters")
+                raise _DamagedError(f"a description of {len(self.found):,} characters")
 
     def _end(self, name: str) -> None:
         self._open.pop()
 
     def _refuse_doctype(self, *_: object) -> None:
-        raise _DamagedError("a document type, which OpenVINO writes none of")
+        raise _DamagedError("a document type, which OpenVINO never writes")

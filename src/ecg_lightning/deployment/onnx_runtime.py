@@ -48,19 +48,21 @@ class ONNXRuntime:
         self.name = name
         self._provider = _PROVIDERS[name]
         if self._provider not in self._package.get_available_providers():
-            raise HardwareUnavailableError(f"{name}: the installed ONNX Runtime has no {self._provider}")
+            raise HardwareUnavailableError(
+                f"{name}: the installed ONNX Runtime has no {self._provider}. Install onnxruntime-gpu"
+            )
         self._package.set_default_logger_severity(_FATAL_ONLY)
         self._path = path
         self.precision = precision
         self._session = self._open(threads)
         if (opened := self._session.get_providers()[0]) != self._provider:  # it falls back to the processor, silently
             raise HardwareUnavailableError(
-                f"{name}: ONNX Runtime cannot load its {self._provider} here and took {opened}; install the CUDA "
-                "libraries that it was built for"
+                f"{name}: ONNX Runtime cannot load its {self._provider} and uses {opened} instead. Install the "
+                "CUDA libraries that it was built for"
             )
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
-            raise ModelFileError(f"{path} takes {len(inputs)} inputs, expected 1: millivolts")
+            raise ModelFileError(f"{path} has {len(inputs)} inputs, expected one (millivolts); export it again")
         self._input = inputs[0].name
         self.n_samples = check_input(path, self._input, inputs[0].shape)
         output = self._session.get_outputs()[0]
@@ -108,6 +110,4 @@ class ONNXRuntime:
                 f"{self._path} needs more memory than any exported model of its size; export it again"
             )
         reason = " ".join(str(error).split())[:200]
-        return ModelFileError(
-            f"{self._path} is damaged or no model that ONNX Runtime can run ({reason}); export it again"
-        )
+        return ModelFileError(f"{self._path} is damaged, or ONNX Runtime cannot run it ({reason}); export it again")

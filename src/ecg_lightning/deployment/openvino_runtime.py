@@ -38,13 +38,15 @@ class OpenVINORuntime:
         core = openvino_core()
         self.precision = precision
         if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
-            raise ModelFileError(f"{path.with_suffix('.bin')} is not there: it holds the weights of {path.name}")
+            raise ModelFileError(
+                f"{path.with_suffix('.bin')} is not there. It holds the weights of {path.name}; copy both files"
+            )
         try:
             model = core.read_model(path)
         except (RuntimeError, ValueError) as error:
             raise _unreadable(path, error) from None
         if len(model.inputs) != 1 or not model.outputs:
-            raise ModelFileError(f"{path} takes {len(model.inputs)} inputs, expected 1: millivolts")
+            raise ModelFileError(f"{path} has {len(model.inputs)} inputs, expected one (millivolts); export it again")
         shape = _shape(model.inputs[0])
         self.n_samples = check_input(path, _name(model.inputs[0]), shape)
         check_output(path, _name(model.outputs[0]), _shape(model.outputs[0]))
@@ -113,4 +115,4 @@ def _unreadable(path: Path, error: Exception) -> ModelFileError:
     if lacked_memory(error):
         return ModelFileError(f"{path} needs more memory than any exported model of its size; export it again")
     reason = " ".join(str(error).split())[-200:]
-    return ModelFileError(f"{path} is damaged or no model that OpenVINO can run ({reason}); export it again")
+    return ModelFileError(f"{path} is damaged, or OpenVINO cannot run it ({reason}); export it again")

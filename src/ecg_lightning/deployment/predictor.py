@@ -77,19 +77,23 @@ class Predictor:
             self.metadata = read_metadata(path)
             self.runtime = self._open(path, runtime, threads)
         if not self.metadata.conformal and not self.notes:
-            self.notes = ("holds no bounds of conformal sets, so what is undecided is not marked; export it again",)
+            self.notes = (
+                "the file holds no bounds for conformal sets, so undecided classes are not marked; export it again",
+            )
         scored = (self.metadata.runtime, self.metadata.precision)
         opened = (self.runtime.name, self.runtime.precision)
         if opened != scored:
-            self.notes += (f"runs in {' '.join(opened)}; the thresholds were chosen in {' '.join(scored)}",)
+            self.notes += (
+                f"the file runs in {' '.join(opened)}, but its thresholds were chosen in {' '.join(scored)}",
+            )
         elif self.metadata.precision == "int8" and self.metadata.int8_products not in (None, processor_has_int8()):
             self.notes += (
-                "its int8 was scored on a processor of another kind (VNNI, AMX or I8MM there or here alone): "
-                "probabilities may differ a little from those that the thresholds were chosen on",
+                "the int8 file was scored on a processor with other int8 instructions (VNNI, AMX or I8MM), so "
+                "probabilities may differ slightly from those used for the thresholds",
             )
         if self.runtime.n_samples != self.metadata.n_samples:
             raise ModelFileError(
-                f"{path} takes {self.runtime.n_samples} samples a lead, its description says "
+                f"{path} expects {self.runtime.n_samples} samples per lead, but its description states "
                 f"{self.metadata.n_samples}: the file was changed; export it again"
             )
 
@@ -98,13 +102,13 @@ class Predictor:
         logits_2C = self._logits(probe)
         if logits_2C.shape != (2, len(self.metadata.classes)):
             raise ModelFileError(
-                f"{path} gives {logits_2C.shape[1]} outputs, its description names {len(self.metadata.classes)} "
-                "classes: the file was changed; export it again"
+                f"{path} returns {logits_2C.shape[1]} outputs, but its description names "
+                f"{len(self.metadata.classes)} classes: the file was changed; export it again"
             )
         if not np.isnan(logits_2C[1]).all():
             self.notes += (
-                "the file was exported before missing samples were guarded: other programs that give it NaN get a "
-                "finite answer; export it again",
+                "an earlier version exported this file: in other programs it returns finite logits for missing "
+                "samples (NaN); export it again",
             )
 
     def _precision(self, runtime: str) -> str:
@@ -209,7 +213,7 @@ class Predictor:
         if signals_BCT.ndim != 3 or signals_BCT.shape[1:] != expected:
             raise DataError(f"the signals have the shape {signals_BCT.shape}, expected (records, 12, {expected[1]})")
         if not np.isfinite(signals_BCT).all():
-            raise DataError("the signals hold values that are not finite; leave such records out")
+            raise DataError("the signals hold values that are not finite. Leave such records out")
         logits = [self._logits(signals_BCT[row : row + _BATCH]) for row in range(0, len(signals_BCT), _BATCH)]
         n_classes = len(self.metadata.classes)
         logits_BC = np.concatenate([*logits, np.empty((0, n_classes))]).astype(np.float64)
@@ -253,7 +257,9 @@ def _file_of(path: Path) -> Path:
         return path
     checkpoint = path / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
-        raise DataError(f"{path} is a folder without checkpoints/best.ckpt. Name a finished run, or a model's file")
+        raise DataError(
+            f"{path} is a folder without checkpoints/best.ckpt. Name the folder of a finished run, or a model file"
+        )
     return checkpoint
 
 

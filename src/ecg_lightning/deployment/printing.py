@@ -129,7 +129,7 @@ def benchmark_as_text(result: dict[str, Any]) -> str:
         )
     host = result["host"]
     lines.append(
-        f"{host['cpu']}, {result['threads']} of {host['cores']} cores a call, {result['rounds']} interleaved rounds"
+        f"{host['cpu']}, {result['threads']} of {host['cores']} cores per call, {result['rounds']} interleaved rounds"
     )
     return printable("\n".join([*lines, *(f"left out: {reason}" for reason in result["skipped"])]))
 

@@ -110,7 +110,7 @@ def _prepare(reading: Reading, named: bool, way_out: str, window: Window, notes:
     """Cut, check and resample what was read."""
     signals_CT = _cut(reading, window, notes)
     if not named:
-        notes.append(f"its leads have no names: taken in the order {STANDARD_ORDER}")
+        notes.append(f"its leads have no names, so they are read in the order {STANDARD_ORDER}")
     signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, notes)
     if not window.is_at(reading.rate):
         notes.append(f"resampled from {reading.rate:g} to {window.sampling_rate} Hz")
@@ -130,9 +130,9 @@ def _read(
     if suffix not in _ARRAYS:
         reading = read_wfdb(path, window, notes)
         if rate not in (None, reading.rate):
-            notes.append(f"--rate is for tables and .npy files: its header says {reading.rate:g} Hz")
+            notes.append(f"--rate was ignored: the record's header states {reading.rate:g} Hz")
         if units not in (None, "mV"):
-            notes.append("--units is for tables and .npy files: its header gives them")
+            notes.append("--units was ignored: the record's header states the units")
         return reading, True, "check the gain and units in its header"
     convert = "give --units uV if they are µV; counts of an ADC must be converted to mV first"
     way_out = "check the file's units" if units == "uV" else convert

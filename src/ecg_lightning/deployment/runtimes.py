@@ -84,22 +84,26 @@ def open_runtime(
     if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision}: allowed are {', '.join(PRECISIONS)}")
     if precision in ("fp8", "2:4") and runtime not in CUDA_SUFFIXES:
-        raise ConfigError(f"precision {precision}: only the CUDA runtimes have it")
+        raise ConfigError(
+            f"precision {precision}: only the CUDA runtimes support it. Use one of them, or another precision"
+        )
     if precision == "bf16" and runtime == "onnxruntime":
-        raise ConfigError("ONNX Runtime has no bf16 kernels on CPU: use precision fp32, or the runtime openvino")
+        raise ConfigError(
+            "precision bf16: ONNX Runtime has no bf16 kernels on the CPU. Use precision fp32, or the runtime openvino"
+        )
     if precision == "bf16" and runtime in SUFFIXES and not processor_has_bf16():
-        raise HardwareUnavailableError("precision bf16: this processor has no bfloat16 arithmetic; use fp32")
+        raise HardwareUnavailableError("precision bf16: this processor has no bfloat16 arithmetic. Use fp32")
     if not path.is_file():
         raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
     if path.suffix == ".pt2":
         raise ModelFileError(
-            f"{path} is not opened: torch.export.load unpickles parts of a .pt2 file, so the file could run code; "
-            "export the model as .onnx or .xml, or name its .ckpt"
+            f"{path} was not opened, because a .pt2 file can run code when it is loaded. Export the model as "
+            ".onnx or .xml, or name its .ckpt"
         )
     if path.suffix not in known[runtime]:
         openers = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
         way_out = f"use {' or '.join(openers)}" if openers else "name an .onnx, .xml or .ckpt file"
-        raise ModelFileError(f"{path}: {runtime} opens {' and '.join(known[runtime])} files only; {way_out}")
+        raise ModelFileError(f"{path}: {runtime} opens only {' and '.join(known[runtime])} files; {way_out}")
     check_structure(path)
     opened: Runtime
     if runtime == "openvino":
@@ -136,8 +140,8 @@ def check_input(path: Path, name: str, shape: list[Any]) -> int:
     is_fixed = [isinstance(size, int) for size in shape]
     if name != "millivolts" or is_fixed != [False, True, True] or shape[1] != 12:
         raise ModelFileError(
-            f"{path} takes {name} of shape {tuple(shape)}, expected millivolts of shape (batch, 12, samples): "
-            "it was not exported by ecg_lightning"
+            f"{path} has the input {name} of shape {tuple(shape)}, expected millivolts of shape (batch, 12, "
+            "samples): it was not exported by ecg_lightning"
         )
     return check_length(path, shape[2])
 
@@ -149,7 +153,7 @@ def check_length(path: Path, n_samples: int) -> int:
         ModelFileError: there are more than any electrocardiogram has.
     """
     if not 1 <= n_samples <= MAX_SAMPLES:
-        raise ModelFileError(f"{path} takes {n_samples:,} samples a lead, at most {MAX_SAMPLES:,} are allowed")
+        raise ModelFileError(f"{path} expects {n_samples:,} samples per lead, but at most {MAX_SAMPLES:,} are allowed")
     return n_samples
 
 
@@ -166,8 +170,8 @@ def check_output(path: Path, name: str, shape: list[Any]) -> None:
     """
     if name != "logits" or len(shape) != 2 or (isinstance(shape[1], int) and shape[1] > MAX_CLASSES):
         raise ModelFileError(
-            f"{path} gives {name} of shape {tuple(shape)} first, expected logits of shape (batch, classes): it was not "
-            "exported by ecg_lightning"
+            f"{path} has the first output {name} of shape {tuple(shape)}, expected logits of shape (batch, "
+            "classes): it was not exported by ecg_lightning"
         )
 
 
@@ -213,7 +217,9 @@ def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:
         NotInt8Error: `precision` is int8, and no kernel is.
     """
     if precision == "int8" and not any(kernel["precision"] == "int8" for kernel in kernels):
-        raise NotInt8Error(f"{path} holds no int8 operation that this runtime computes as such here; use fp32 or bf16")
+        raise NotInt8Error(
+            f"{path} holds no operation that this runtime computes in int8 on this machine; use fp32 or bf16"
+        )
 
 
 def barely_int8(runtime: Runtime) -> str | None:

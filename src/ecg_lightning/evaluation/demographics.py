@@ -38,8 +38,8 @@ def age_and_sex_alone(
     table = read_table_of(splits, root)
     if absent := {"age", "sex"} - set(table.columns):
         raise DataError(
-            f"{root}/ptbxl_database.csv has no column {', '.join(sorted(absent))}; take PTB-XL's own, or leave --root "
-            "out"
+            f"{root}/ptbxl_database.csv has no column {', '.join(sorted(absent))}; use PTB-XL's own file, or "
+            "remove --root"
         )
     train = table[table["strat_fold"].isin(train_folds)]
     statements = read_statements(root / "scp_statements.csv", task)

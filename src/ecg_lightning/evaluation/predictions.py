@@ -69,15 +69,16 @@ def aligned(part: Predictions, like: Predictions) -> Predictions:
     rows = np.argsort(part.ecg_ids)
     if part.classes != like.classes:
         raise DataError(
-            f"predictions of {', '.join(part.classes)} and {', '.join(like.classes)}: take runs of one data.task"
+            f"the runs predict different classes ({', '.join(part.classes)} and {', '.join(like.classes)}). Name "
+            "runs of one data.task"
         )
     if len(rows) == len(like.ecg_ids):
         found = of_rows(part, rows[np.argsort(np.argsort(like.ecg_ids))])
         if np.array_equal(found.ecg_ids, like.ecg_ids) and np.array_equal(found.targets_NC, like.targets_NC):
             return found
     raise DataError(
-        f"{len(part.ecg_ids)} and {len(like.ecg_ids)} records that are not the same, or have other labels: take runs "
-        "of the same folds, records and label rule"
+        f"the runs predict different records or labels ({len(part.ecg_ids)} and {len(like.ecg_ids)} records). "
+        "Name runs with the same folds, records and label rule"
     )
 
 
@@ -108,7 +109,9 @@ def averaged(parts: Sequence[Predictions]) -> Predictions:
     """
     first = parts[0]
     if len(links := {part.link for part in parts}) > 1:
-        raise DataError(f"models with {' and '.join(sorted(links))} have no average")
+        raise DataError(
+            f"predictions of {' and '.join(sorted(links))} models cannot be averaged. Name runs with one model.loss"
+        )
     mean_NC = np.mean([aligned(part, first).probabilities() for part in parts], axis=0)
     logits_NC = logit(mean_NC) if first.link == "sigmoid" else np.log(np.maximum(mean_NC, np.finfo(np.float64).tiny))
     return replace(first, logits_NC=logits_NC, spreads_NC=None)
@@ -142,7 +145,7 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
     """
     if not path.is_file():
         raise DataError(
-            f"{path} is not there: name a finished run of train.py; an older one's checkpoint becomes such a run by "
+            f"{path} is not there. Name a finished run of train.py. For an older run's checkpoint, make one with "
             "python train.py model=ensemble model.members=[FILE]"
         )
     table = read_table(path, (), "the predictions of a finished run, so run the model again")
@@ -151,9 +154,12 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
     links = {parts[1] for parts in logits if len(parts) == 3}
     targets = [f"target/{name}" for name in classes]
     if absent := [name for name in (*_KEYS, *targets) if name not in table.columns] or links - {"sigmoid", "softmax"}:
-        raise DataError(f"{path} is no table of predictions ({', '.join(sorted(absent))}); run the model again")
+        raise DataError(
+            f"{path} is not a table of predictions (missing or unknown: {', '.join(sorted(absent))}); run the model "
+            "again"
+        )
     if not classes or len(links) != 1:
-        raise DataError(f"{path} is no table of predictions (it holds no logits); run the model again")
+        raise DataError(f"{path} is not a table of predictions (it holds no logits); run the model again")
     (link,) = links
     spreads = [f"spread/{name}" for name in classes if f"spread/{name}" in table.columns]
     values = table[[*targets, *(f"logit/{link}/{name}" for name in classes), *spreads]]
@@ -161,11 +167,11 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         not all(pd.api.types.is_numeric_dtype(kind) for kind in values.dtypes)
         or not np.isfinite(values.to_numpy()).all()
     ):
-        raise DataError(f"{path} holds values that are no finite numbers; run the model again")
+        raise DataError(f"{path} holds values that are not finite numbers; run the model again")
     if not table[targets].isin([0, 1]).all(axis=None):
         raise DataError(f"{path} holds targets other than 0 and 1; run the model again")
     if not all(pd.api.types.is_integer_dtype(table[name]) for name in ("ecg_id", "patient_id")):
-        raise DataError(f"{path} holds an ecg_id or patient_id that is no whole number; run the model again")
+        raise DataError(f"{path} holds an ecg_id or patient_id that is not a whole number; run the model again")
     if (again := table.duplicated(["split", "ecg_id"])).any():
         raise DataError(f"{path} holds the record {table['ecg_id'][again].iloc[0]} twice; run the model again")
     return {
@@ -191,5 +197,7 @@ def read_table_of(splits: Sequence[Predictions], root: Path) -> pd.DataFrame:
     table = read_database(root / "ptbxl_database.csv")
     predicted = {int(ecg_id) for split in splits for ecg_id in split.ecg_ids}
     if unknown := sorted(predicted - set(table.index)):
-        raise DataError(f"{root}/ptbxl_database.csv has no record {unknown[0]}: name the PTB-XL folder of this run")
+        raise DataError(
+            f"{root}/ptbxl_database.csv has no record {unknown[0]}. Name the PTB-XL folder of this run with --root"
+        )
     return table

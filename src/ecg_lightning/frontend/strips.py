@@ -36,7 +36,7 @@ class StripsImage(nn.Module):
         super().__init__()
         height, width = size
         if height < n_leads:
-            raise ValueError(f"{n_leads} leads need at least as many rows, {height} were given")
+            raise ValueError(f"frontend.size: {n_leads} leads need at least {n_leads} rows, but the height is {height}")
         self.rows_per_lead = height // n_leads
         self.rows_below = height - n_leads * self.rows_per_lead
         self.channels = channels

@@ -86,7 +86,9 @@ class ECGClassifier(L.LightningModule):
         self.classes = classes
         self.loss: Loss = make_loss(loss, len(classes), label_smoothing, class_weights)
         if mixup and self.loss.single_label:
-            raise ConfigError("model.mixup blends labels, which model.loss=argmax_cross_entropy cannot: use loss=bce")
+            raise ConfigError(
+                "model.mixup blends labels, which model.loss=argmax_cross_entropy does not support. Use model.loss=bce"
+            )
         self.mixup = mixup
         self.optimizer_config = optimizer or OptimizerConfig()
         self.scheduler_config = scheduler or SchedulerConfig()
@@ -288,8 +290,8 @@ class ECGClassifier(L.LightningModule):
         for (batch_idx, places), loss in zip(unchecked, torch.stack(losses).tolist() if losses else [], strict=True):
             if not math.isfinite(loss):
                 raise TrainingDivergedError(
-                    f"the training loss is {loss} at batch {batch_idx + 1} of epoch {self.current_epoch + 1}"
-                    f"{self._named(places)}{self._last_norm()}: {self._advice()}"
+                    f"the training loss is {loss} at batch {batch_idx + 1} of epoch "
+                    f"{self.current_epoch + 1}{self._named(places)}{self._last_norm()}. {self._advice()}"
                 )
 
     def _named(self, places: Tensor | None) -> str:
@@ -302,12 +304,13 @@ class ECGClassifier(L.LightningModule):
         return f" (ecg_id {', '.join(ecg_ids[:8])}{more})"
 
     def _last_norm(self) -> str:
-        return "" if self._gradient_norm is None else f"; the last step's gradient had norm {self._gradient_norm:.3g}"
+        norm = self._gradient_norm
+        return "" if norm is None else f"; the gradient norm of the last step was {norm:.3g}"
 
     def _advice(self) -> str:
         """What helps against a training that diverges."""
         clipped = cast(Any, self.trainer).gradient_clip_val
-        advice = f"lower model.optimizer.lr={self.optimizer_config.lr}"
+        advice = f"Lower model.optimizer.lr={self.optimizer_config.lr}"
         if not clipped:
             return f"{advice}, or set trainer.gradient_clip_val=1"
         return f"{advice}, or lengthen the warm-up (model.scheduler.warmup={self.scheduler_config.warmup})"
@@ -318,7 +321,7 @@ class ECGClassifier(L.LightningModule):
         if not all(torch.isfinite(batch).all() for batch in logits):
             raise TrainingDivergedError(
                 f"the model's {phase} logits are not finite at step {self.global_step} (epoch "
-                f"{self.current_epoch + 1}): {self._advice()}"
+                f"{self.current_epoch + 1}). {self._advice()}"
             )
         sizes = torch.tensor([len(batch) for batch in targets], dtype=torch.float64)
         loss = (torch.stack(losses).cpu().double() * sizes).sum() / sizes.sum()

@@ -45,8 +45,8 @@ class ConvNeXt(ECGClassifier):
         n_channels, height, width = frontend.image_shape
         if min(height, width) < _SMALLEST:
             raise ConfigError(
-                f"frontend.size: ConvNeXt halves an image five times, so {height} × {width} is too small; "
-                f"give at least {_SMALLEST} pixels a side"
+                f"frontend.size: ConvNeXt halves an image five times, so {height} × {width} is too small. Set at "
+                f"least {_SMALLEST} pixels per side"
             )
         network = create_timm_network(
             "convnext_tiny.fb_in1k",

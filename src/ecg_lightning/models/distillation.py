@@ -82,7 +82,7 @@ class Distillation:
             batches = [
                 range(first, min(first + batch_size, len(dataset))) for first in range(0, len(dataset), batch_size)
             ]
-            doing = f"the teacher sees the {len(dataset):,} training records once"
+            doing = f"computing the teacher's logits for the {len(dataset):,} training records"
             with long_step(log, doing), torch.no_grad():
                 seen = [self.teacher(dataset.__getitems__(batch).signals.to(device)) for batch in batches]
             self._taught_N2C = self._targets(torch.cat(seen), link)

@@ -55,18 +55,23 @@ class Ensemble(ECGClassifier):
         **recipe: Unpack[Recipe],
     ) -> None:
         if not members:
-            raise ConfigError("model.members=[]: name the checkpoints to average, model.members=[FILE,FILE]")
+            raise ConfigError(
+                "model.members=[]: there is nothing to average. Name the checkpoints, as in model.members=[FILE,FILE]"
+            )
         if any(member.loss.single_label for member in members):
             raise ConfigError(
-                "model.members: a member was trained with a softmax; only independent classes are averaged"
+                "model.members: a member was trained with model.loss=argmax_cross_entropy, but only models with "
+                "independent classes are averaged. Remove it"
             )
         if weights:
-            raise ConfigError(f"model.weights={weights}: an ensemble's weights are its members'; leave it out")
+            raise ConfigError(
+                f"model.weights={weights}: an ensemble uses the weights of its members. Remove this setting"
+            )
         probe = torch.linspace(-1, 1, frontend.n_samples).expand(2, frontend.n_leads, -1)
         if frontend.normalization != "fixed" or not torch.equal(frontend.represent_as_is(probe), probe):
             raise ConfigError(
-                "model=ensemble takes millivolts as they are, since its members have front ends of their own: leave "
-                "frontend out, and make a checkpoint anew that was made with one"
+                "frontend: model=ensemble reads the signal in mV, because each member has its own front end. "
+                "Remove the frontend setting; if a checkpoint holds it, make that checkpoint again"
             )
         if stride_s or aggregate:
             _recut(members, stride_s, aggregate)
@@ -75,9 +80,8 @@ class Ensemble(ECGClassifier):
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 if torch.equal(alone(probe), alone(probe)):
                     raise ConfigError(
-                        f"model.mc_dropout={mc_dropout}: all passes of {type(member).__name__} are the same: it was "
-                        "trained without dropout, or has none that can be kept on; take other members, or "
-                        "model.mc_dropout=0"
+                        f"model.mc_dropout={mc_dropout}: all passes of {type(member).__name__} are equal, because "
+                        "it has no dropout that can stay on. Use other members, or set model.mc_dropout=0"
                     )
         super().__init__(frontend, EnsembleNetwork(members, mc_dropout), **recipe)
         self._spreads: defaultdict[str, list[Tensor]] = defaultdict(list)
@@ -131,8 +135,8 @@ def _recut(members: Sequence[ECGClassifier], stride_s: float | None, aggregate: 
         windows = [module for module in member.network.modules() if isinstance(module, Windows)]
         if not windows:
             raise ConfigError(
-                f"model.stride_s and model.aggregate: the member {type(member).__name__} sees the whole record and has "
-                "no windows; leave them out, or take other members"
+                f"model.stride_s and model.aggregate: the member {type(member).__name__} reads the whole record "
+                "and has no windows. Remove both settings, or use other members"
             )
         for one in windows:
             one.stride_s, one.aggregate = stride_s or one.stride_s, aggregate or one.aggregate

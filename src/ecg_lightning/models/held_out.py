@@ -37,7 +37,7 @@ class HeldOutTeacher:
         try:
             self._first = averaged(cross_validations)
         except DataError as error:
-            raise ConfigError(f"model.teacher: the cross-validations do not go together: {error}") from None
+            raise ConfigError(f"model.teacher: the cross-validations cannot be combined: {error}") from None
         self._rows = {int(ecg_id): row for row, ecg_id in enumerate(self._first.ecg_ids)}
         self.loss = BinaryCrossEntropy()
         self._logits_NC = torch.from_numpy(self._first.logits_NC).float()
@@ -56,13 +56,13 @@ class HeldOutTeacher:
         rows = [self._rows.get(int(ecg_id), -1) for ecg_id in dataset.ecg_ids]
         if unknown := rows.count(-1):
             raise ConfigError(
-                f"model.teacher: the cross-validation held {len(self._rows)} records out, and {unknown} of the "
-                f"{len(rows)} to train on are not among them: it needs this run's data, and each fold of "
+                f"model.teacher: {unknown} of the {len(rows)} training records are not among the "
+                f"{len(self._rows)} records of the cross-validation. Run it on the same data, with each fold of "
                 "data.train_folds in cross_validation"
             )
         if not np.array_equal(self._first.patient_ids[rows], dataset.patient_ids):
             raise ConfigError(
-                "model.teacher: the cross-validation's records have the same numbers and are of other patients: it was "
-                "of other data"
+                "model.teacher: the cross-validation used other data: its records have the same ecg_id but other "
+                "patients. Run it on this data"
             )
         return self._logits_NC[torch.tensor(rows)]

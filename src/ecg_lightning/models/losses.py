@@ -123,7 +123,10 @@ def make_loss(name: str, n_classes: int, label_smoothing: float = 0.0, class_wei
     """
     if name == "argmax_cross_entropy":
         if class_weights:
-            raise ValueError("class_weights weighs the positives of independent classes; use loss=bce or asymmetric")
+            raise ValueError(
+                "model.class_weights weights the positives of independent classes. Use model.loss=bce or asymmetric, "
+                "or set it to false"
+            )
         return ArgmaxCrossEntropy(label_smoothing)
     kind = {"bce": BinaryCrossEntropy, "asymmetric": AsymmetricLoss}[name]
     return kind(label_smoothing, n_classes if class_weights else 0)

@@ -44,7 +44,8 @@ class ResNet1d(SignalClassifier):
     ) -> None:
         if len(channels) != len(blocks) or not channels:
             raise ConfigError(
-                f"model.channels={list(channels)}, model.blocks={list(blocks)}: one number a stage in each"
+                f"model.channels={list(channels)}, model.blocks={list(blocks)}: the lists differ in length. Give "
+                "one number per stage in each"
             )
         network = ResNet1dNetwork(
             frontend.n_leads, len(recipe["classes"]), channels, blocks, kernel_size, dropout, drop_path

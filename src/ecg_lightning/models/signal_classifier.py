@@ -53,8 +53,8 @@ class SignalClassifier(ECGClassifier):
     ) -> None:
         if pretrained and not weights:
             raise ConfigError(
-                "model.pretrained=true: nobody published weights of this network's shape; give model.weights=FILE with "
-                "weights of your own"
+                "model.pretrained=true: there are no published weights for this network. Set "
+                "model.pretrained=false, or model.weights=FILE to load your own weights"
             )
         if weights:
             load_file(network, weights, stem=(), head="head.")
@@ -62,7 +62,9 @@ class SignalClassifier(ECGClassifier):
             network = Windows(network, window_s, stride_s or window_s / 2, aggregate)
         super().__init__(frontend, network, **recipe)
         if window_s and self.loss.single_label:
-            raise ConfigError("model.window_s aggregates independent probabilities: use model.loss=bce, or no windows")
+            raise ConfigError(
+                "model.window_s only works with independent classes. Set model.loss=bce, or model.window_s=null"
+            )
 
 
 class ConcatPoolHead(nn.Module):
@@ -105,7 +107,9 @@ def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) ->
         ConfigError: the size is even, so that outputs lie between samples and do not fit to a shortcut's.
     """
     if kernel_size % 2 == 0:
-        raise ConfigError(f"a kernel size of {kernel_size} samples: give odd ones (model.kernel_size, kernel_sizes)")
+        raise ConfigError(
+            f"the kernel size {kernel_size} is even. Give odd sizes in model.kernel_size or model.kernel_sizes"
+        )
     return nn.Conv2d(inputs, outputs, (1, kernel_size), (1, stride), (0, (kernel_size - 1) // 2), bias=False)
 
 

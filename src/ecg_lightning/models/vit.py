@@ -52,8 +52,8 @@ class ViT(ECGClassifier):
     ) -> None:
         if pretrained and not weights:
             raise ConfigError(
-                "model.pretrained=true: nobody published weights of this ViT's shape; use model=deit, or give "
-                "model.weights=FILE with weights of your own"
+                "model.pretrained=true: there are no published weights for this ViT. Use model=deit, set "
+                "model.pretrained=false, or set model.weights=FILE to load your own weights"
             )
         channels, height, width = frontend.image_shape
         network = VisionTransformer(

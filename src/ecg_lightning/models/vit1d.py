@@ -55,12 +55,12 @@ class ViT1d(SignalClassifier):
         window_s = recipe.get("window_s") or DURATION_S
         n_samples = window_samples(window_s, frontend.n_samples)
         if frontend.n_leads % patch_leads:
-            raise ValueError(f"{frontend.n_leads} leads do not fill patches of {patch_leads}")
+            raise ValueError(f"model.patch_leads={patch_leads} does not divide the {frontend.n_leads} leads")
         if stem and (patch_leads != frontend.n_leads or patch_samples % 2**stem or dim < 2**stem):
             raise ConfigError(
-                f"model.stem={stem} mixes all leads and halves the time {stem} times: it needs model.patch_leads="
-                f"{frontend.n_leads}, here {patch_leads}; a multiple of {2**stem} for model.patch_samples, here "
-                f"{patch_samples}; and no smaller model.dim, here {dim}"
+                f"model.stem={stem} mixes all leads and halves the time {stem} times. It needs "
+                f"model.patch_leads={frontend.n_leads} (now {patch_leads}), a multiple of {2**stem} for "
+                f"model.patch_samples (now {patch_samples}), and model.dim of at least {2**stem} (now {dim})"
             )
         length = -(-n_samples // patch_samples) * patch_samples
         widths = [dim >> (stem - layer) for layer in range(stem)]

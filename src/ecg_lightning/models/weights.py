@@ -69,7 +69,7 @@ def load_file(
     """
     path = Path(weights).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"model.weights={weights} is not there; name a file of weights")
+        raise CheckpointError(f"model.weights={weights} is not there. Name a file of weights")
     with _explained(f"model.weights={weights}"):
         _check_container(path)
         state = _of_the_network(load_state_dict(str(path), use_ema=False, weights_only=True))
@@ -90,7 +90,7 @@ def _check_container(path: Path) -> None:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
         if size > _MAX_HEADER:
-            raise ValueError(f"its header has {size:,} bytes, at most {_MAX_HEADER:,} are read")
+            raise ValueError(f"its header has {size:,} bytes, more than the {_MAX_HEADER:,} that are read")
 
 
 def _of_the_network(state: State) -> State:
@@ -108,9 +108,9 @@ def _load(network: nn.Module, state: State, stem: str | tuple[str, ...], head: s
     kept = {name: value for name, value in state.items() if not name.startswith(head) or _fits(own, name, value)}
     missing, unknown = network.load_state_dict(kept, strict=False)
     if missing := [name for name in missing if not name.startswith(head)]:
-        raise ValueError(f"{len(missing)} of the network's parameters are not in it (first: {missing[0]})")
+        raise ValueError(f"it lacks {len(missing)} of the network's parameters (first: {missing[0]})")
     if unknown:
-        raise ValueError(f"{len(unknown)} of its parameters are not the network's (first: {unknown[0]})")
+        raise ValueError(f"the network does not have {len(unknown)} of its parameters (first: {unknown[0]})")
 
 
 def _fits(own: State, name: str, value: Tensor) -> bool:
@@ -147,6 +147,6 @@ def _explained(what: str) -> Iterator[None]:
             "Without a connection, set model.weights=FILE to a local copy, or model.pretrained=false to train from "
             "scratch"
             if what.startswith("the published")
-            else "Give a file of this network's weights"
+            else "Name a file with weights of this network"
         )
         raise CheckpointError(f"{what} cannot be loaded: {reason}. {way_out}") from None

@@ -28,7 +28,7 @@ def check_files(files: Mapping[str, Path | None]) -> None:
         if path.is_dir():
             raise UserError(f"{option} {path} is a folder. Name a file")
         if not path.absolute().parent.is_dir():
-            raise UserError(f"{option} {path}: the folder {path.parent} is not there. Make it, or name another file")
+            raise UserError(f"{option} {path}: the folder {path.parent} is not there. Create it, or name another file")
 
 
 def write_report(sections: Sequence[Section], csv: Path | None, latex: Path | None, markdown: Path | None) -> None:

@@ -58,7 +58,7 @@ def announce(
         if seconds_per_record is None:
             (seconds_per_record,) = measure_step(classifier, datamodule, precision, records * n_epochs)
         seconds = seconds_per_record * records
-        in_all = f", all {n_epochs} at most about {clock(seconds * n_epochs)}" if n_epochs > 1 else ""
+        in_all = f", and all {n_epochs} epochs at most about {clock(seconds * n_epochs)}" if n_epochs > 1 else ""
         advice = _advice(cfg, classifier, seconds * n_epochs)
         log.info("an epoch will take about %s%s%s", clock(seconds), in_all, advice)
 
@@ -93,7 +93,7 @@ def _advice(cfg: DictConfig, classifier: ECGClassifier, seconds: float) -> str:
         *(["a smaller frontend.size"] if "size" in cfg.frontend else []),
         *(["fewer trainer.max_epochs"] if cfg.trainer.max_epochs > 1 else []),
     ]
-    return f"; shorter: {', or '.join(ways)}" if ways else ""
+    return f"; to shorten it, use {', or '.join(ways)}" if ways else ""
 
 
 def data_name(datamodule: PTBXLDataModule) -> str:
@@ -109,7 +109,7 @@ def announce_synthetic(datamodule: PTBXLDataModule) -> None:
     """Say so where the data has no medical meaning."""
     if isinstance(datamodule, SyntheticPTBXLDataModule):
         log.warning(
-            "the data is SYNTHETIC (%s): for trying and testing, without medical meaning. For PTB-XL add: "
+            "the data is SYNTHETIC (%s), for trying and testing, and has no medical meaning. For PTB-XL, add "
             "data=ptbxl data.root=DIR (the folder that holds ptbxl_database.csv)",
             datamodule.root,
         )

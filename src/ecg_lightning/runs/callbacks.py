@@ -42,7 +42,7 @@ class CollapseGuard(Callback):
         if scored_epoch not in self.collapsed_epochs:
             return []
         first, count = self.collapsed_epochs[0], counted(len(self.collapsed_epochs), "epoch")
-        return [f"COLLAPSED to a constant in {count} (first: {first}), the scored one included"]
+        return [f"COLLAPSED to a constant in {count} (first: {first}), including the scored epoch"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the epoch's predictions."""
@@ -55,8 +55,8 @@ class CollapseGuard(Callback):
             self.collapsed_epochs.append(trainer.current_epoch + 1)
             log.warning(
                 "collapse guard: after epoch %d the model predicts (nearly) a constant: %.0f %% of the validation "
-                "records get the same classes, no probability varies by more than %.4f (standard deviation), macro "
-                "AUROC %.3f. Usual cures: a lower model.optimizer.lr, warm-up, model.loss=bce",
+                "records get the same classes, no probability varies by more than %.4f (standard deviation), and "
+                "the macro AUROC is %.3f. Try a lower model.optimizer.lr, a warm-up, or model.loss=bce",
                 trainer.current_epoch + 1,
                 100 * metrics["modal_share"],
                 metrics["spread"],
@@ -77,7 +77,7 @@ class StochasticWeightAverage(WeightAveraging):
 
     def __init__(self, start: float = 0.75) -> None:
         if not 0 <= start < 1:
-            raise ValueError(f"start={start}: a share of the training, from 0 to below 1")
+            raise ValueError(f"start={start}: give a share of the training, from 0 to below 1")
         super().__init__()
         self.start = start
 

@@ -119,8 +119,8 @@ def abstention_figure(abstentions: Mapping[str, Abstention], n_records: int) -> 
         axes.fill_between(one.kept, low, high, color=color, alpha=0.15, linewidth=0)
     everyone = next(iter(abstentions.values())).wrong_records[-1].value
     axes.axhline(everyone, color="0.6", linestyle=":", linewidth=1, label=f"at random {everyone:.3f}")
-    axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share of the records kept, the surest first")
-    axes.set_ylabel("share of them with a wrong label")
+    axes.set(xlim=(0, 1), ylim=(0, None), xlabel="share of records kept, surest first")
+    axes.set_ylabel("share of kept records with a wrong label")
     axes.set_title(f"Abstention, N = {n_records:,}; 95 % by patient", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
@@ -174,7 +174,7 @@ def _finish_curves(axes: Axes, kind: str, targets_NC: Array, classes: Sequence[s
     if drawn.sum() > MOST_CLASSES:
         title += f"\nthe {MOST_CLASSES} most frequent of {len(classes)} classes"
     elif not drawn.all():
-        title += f"\nnot drawn, all or no records positive: {named(classes, ~drawn)}"
+        title += f"\nnot drawn, because all or no records are positive: {named(classes, ~drawn)}"
     axes.set_title(title, fontsize=11)
     if axes.get_legend_handles_labels()[0]:
         # Outside: a young model's curves may run anywhere.

@@ -18,7 +18,7 @@ from ecg_lightning.text import counted
 _HEADINGS = {name: name.upper() for name in ("auroc", "auprc", "f1", "ppv", "npv")}
 _RANKING = ("auroc", "auprc", "f1")
 _DECISIONS = ("sensitivity", "specificity", "ppv", "npv")
-_SURE = {"distance": "farthest from the thresholds", "agreement": "members agree most"}
+_SURE = {"distance": "distance to the thresholds", "agreement": "agreement of the members"}
 
 
 def evaluation_sections(found: Mapping[str, Any]) -> list[Section]:
@@ -61,9 +61,9 @@ def score_sections(found: Mapping[str, Any], title: str) -> list[Section]:
             title,
             Table((key, *counts, *_score_columns(_RANKING)), ranking, rules=(n_classes,)),
             legend=(
-                f"N = {found['n_records']:,} records of {found['n_patients']:,} patients. Brackets: 95 % interval, "
-                "bootstrap by patient. A random ranking has an AUROC of 0.5 and the share of positives as AUPRC. The "
-                "last rows predict every class or no class for every record"
+                f"N = {found['n_records']:,} records of {found['n_patients']:,} patients. Brackets: 95 % "
+                "interval, bootstrap by patient. A random ranking has an AUROC of 0.5 and an AUPRC equal to the "
+                "share of positives. The last rows predict every class or no class for every record"
                 + (", or use a logistic regression on age and sex alone." if floor else ".")
             ),
         ),
@@ -113,13 +113,16 @@ def conformal_section(found: Mapping[str, Any]) -> Section:
         Column("negatives covered", "negatives_covered", ".1%"),
         Column("undecided", "undecided", ".1%"),
     )
-    few = f"{counted(n_rare, 'class', 'classes')} with fewer than {MIN_POSITIVES} positive records: not shown."
+    few = f"Not shown: {counted(n_rare, 'class', 'classes')} with fewer than {MIN_POSITIVES} positive records."
     return Section(
         "conformal",
         "Conformal sets",
         Table(columns, rows) if rows else None,
         notes=[few] if n_rare else [],
-        legend=f"Promised: {1 - ALPHA:.0%} of each, on average over validation folds." if rows else "",
+        legend=f"Target: {1 - ALPHA:.0%} of the positives and of the negatives are covered, on average over validation "
+        "folds."
+        if rows
+        else "",
     )
 
 
@@ -133,7 +136,7 @@ def abstention_section(found: Mapping[str, Any]) -> Section:
     ]
     columns = (
         Column("records kept", "kept", ".0%"),
-        *(Column(f"wrong, {_SURE[name]}", f"wrong_by_{name}", ".1%") for name in curves),
+        *(Column(f"wrong, by {_SURE[name]}", f"wrong_by_{name}", ".1%") for name in curves),
     )
     areas = "; ".join(
         f"{_SURE[name]}: {value:.3f} [{low:.3f}, {high:.3f}]"
@@ -142,9 +145,9 @@ def abstention_section(found: Mapping[str, Any]) -> Section:
     at_random = interval_of(next(iter(curves.values()))["wrong_records"][0]).value
     return Section(
         "abstention",
-        "Records with a wrong class, among the surest",
+        "Records with a wrong class among the surest",
         Table(columns, rows),
-        legend=f"Area under this curve (AURC), {areas}; at random {at_random:.3f}.",
+        legend=f"Area under this curve (AURC), by {areas}; at random {at_random:.3f}.",
     )
 
 
@@ -162,9 +165,9 @@ def subgroup_section(found: Mapping[str, Any]) -> Section:
         Column("group", "group"),
         Column("N", "n_records", ",d"),
         Column("AUROC, common classes", "auroc_common", ".3f"),
-        Column("AUROC, all its classes", "auroc", ".3f"),
-        Column("F1, all its classes", "f1", ".3f", optional=1),
-        Column("its classes", "classes", optional=2),
+        Column("AUROC, classes of the group", "auroc", ".3f"),
+        Column("F1, classes of the group", "f1", ".3f", optional=1),
+        Column("classes of the group", "classes", optional=2),
         Column("common classes", "common", optional=2),
     )
     n_empty = len(groups) - len(rows)
@@ -178,7 +181,7 @@ def subgroup_section(found: Mapping[str, Any]) -> Section:
         "Groups of patients",
         Table(columns, rows) if rows else None,
         notes=[too_small] if n_empty else [],
-        legend="Compare groups by the common classes: those that all groups of a kind can score." if rows else "",
+        legend="Compare groups by the common classes, which can be scored in all groups of a kind." if rows else "",
     )
 
 
@@ -222,16 +225,18 @@ def _comparison_remarks(rows: Sequence[Mapping[str, Any]], split: str) -> list[s
     if pairs := [row["run"] for row in rows if row["f1_sd"] is not None and not row["covers_seeds"]]:
         notes.append(f"Two seeds are too few for an interval over seeds. Over patients alone: {', '.join(pairs)}.")
     if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
-        notes.append(f"The runs were made by different code, which can cause a difference: {'; '.join(codes)}")
+        notes.append(f"The runs were made with different code, which can cause a difference: {'; '.join(codes)}.")
     for n_tried in sorted({row["n_tried"] for row in rows if row["n_tried"] > 1}):
         chosen = ", ".join(row["run"] for row in rows if row["n_tried"] == n_tried and not row["averaged"])
         if chosen:
             notes.append(
-                f"Each is one of {n_tried} configurations that were tried; its score on the fold that chose it is too "
-                f"high: {chosen}."
+                f"Each of these runs is one of {n_tried} configurations that were tried, so its score on the fold "
+                f"that chose it is optimistic: {chosen}."
             )
     if split == "val":
-        notes.append("The validation fold chose the thresholds and temperature: scores on that fold are too good.")
+        notes.append(
+            "The validation fold chose the thresholds and the temperature, so scores on that fold are optimistic."
+        )
     return notes
 
 
@@ -239,14 +244,15 @@ def _how_to_read(rows: Sequence[Mapping[str, Any]]) -> str:
     several = any(len(row["runs"]) > 1 and not row["averaged"] for row in rows)
     parts = [
         f"N = {rows[0]['n_records']:,} records. Thresholds and temperature come from each run's validation fold. "
-        "Brackets: 95 % interval, bootstrap by patient, of differences paired.",
-        "Verdict: better or worse if the interval of the difference does not hold 0.",
-        "Runs that differ in their seed alone are one row, their mean; from three seeds on its intervals cover seeds."
+        "Brackets: 95 % interval, bootstrap by patient, paired for differences.",
+        "Verdict: better or worse if the interval of the difference excludes 0.",
+        "Runs that differ only in their seed are averaged in one row. With three seeds or more, its intervals "
+        "cover seeds."
         if several
         else "With one run of a recipe, the intervals do not cover other seeds.",
     ]
     if any(row.get("shared") for row in rows):
-        parts.append("Where two rows share trainings, the difference is of these runs, over patients.")
+        parts.append("Where two rows share trainings, the interval of the difference covers patients, but not seeds.")
     return " ".join(parts)
 
 
@@ -256,27 +262,29 @@ def _remarks(found: Mapping[str, Any]) -> list[str]:
         notes.append("The thresholds are the checkpoint's. No validation fold was predicted, so nothing is calibrated.")
     else:
         epoch = " It also chose the epoch." if found["chose_epoch"] else ""
-        too_good = " Scores on that fold are too good." if found["split"] == "val" else ""
+        too_good = " Scores on that fold are optimistic." if found["split"] == "val" else ""
         notes.append(
             f"The validation fold chose the thresholds, the calibration and the conformal sets.{epoch}{too_good}"
         )
     if absent := found["absent"]:
         often = ", ".join(f"{name} {share:.1%}" for name, share in absent.items())
-        notes.append(f"Too rare for some resamples, where the macro means leave the class out: {often}.")
+        notes.append(
+            f"Macro means leave out a class in resamples that hold no positive or no negative record of it: {often}."
+        )
     if found["chosen"] and not found["conformal"]:
         notes.append(
             "Coverage is not reported, because the conformal sets were fitted on these records. Use --split test."
         )
     notes.append(
-        f"This is one of {found['n_tried']} configurations that were tried. Its score on the fold that chose it is too "
-        "good."
+        f"This is one of {found['n_tried']} configurations that were tried, so its score on the fold that chose "
+        "it is optimistic."
         if found["n_tried"] > 1
         else "Configurations tried: 1 (set n_tried if you selected this run from several)."
     )
     if found["split"] == "test" and (times := found["times_test_scored"]) > 1:
         notes.append(
-            f"The test folds were scored {times} times with this checkpoint, or with an average that holds it "
-            f"(checkpoints/{LEDGER_FILE}). A choice by such a score is a choice on the test folds."
+            f"The test folds were scored {times} times with this checkpoint, or with an average that includes it "
+            f"(checkpoints/{LEDGER_FILE}). Do not use these scores to choose between models."
         )
     if reason := found.get("left_out"):
         notes.append(
@@ -300,7 +308,7 @@ def _thresholds_section(found: Mapping[str, Any]) -> Section:
     )
     return Section(
         "thresholds",
-        f"Chosen on the validation fold, for probabilities after temperature {chosen['temperature']:.3f}",
+        f"Thresholds of the validation fold, for probabilities after temperature {chosen['temperature']:.3f}",
         Table(columns, rows),
     )
 

@@ -33,8 +33,8 @@ def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]
     made = result["data"]
     if "val" in result["metrics"] and "val" not in found:
         raise DataError(
-            f"{folder / PREDICTIONS_FILE} holds no predictions of the split val, which the run made: it was cut; run "
-            "the model again"
+            f"{folder / PREDICTIONS_FILE} is incomplete: it lacks the run's predictions of the split val; run the "
+            "model again"
         )
     for name, one in found.items():
         said = result["evaluation"].get(name)
@@ -42,19 +42,19 @@ def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]
         known = known if isinstance(known, dict) else one.classes
         if set(known) != set(one.classes):
             raise DataError(
-                f"{folder / PREDICTIONS_FILE} holds the classes {', '.join(one.classes)}, the run predicted "
-                f"{', '.join(known)}: it was cut; run the model again"
+                f"{folder / PREDICTIONS_FILE} holds the classes {', '.join(one.classes)}, but the run predicted "
+                f"{', '.join(known)}: the file was changed; run the model again"
             )
         n_made = made.get(f"n_{name}")
         if isinstance(n_made, int) and n_made != len(one.ecg_ids):
             raise DataError(
-                f"{folder / PREDICTIONS_FILE} holds {len(one.ecg_ids):,} records of the split {name}, the run "
-                f"predicted {n_made:,}: it was cut; run the model again"
+                f"{folder / PREDICTIONS_FILE} holds {len(one.ecg_ids):,} records of the split {name}, but the run "
+                f"predicted {n_made:,}: the file was changed; run the model again"
             )
     if split not in found:
         raise DataError(
-            f"{folder / PREDICTIONS_FILE} holds no predictions of the split {split} (it has {', '.join(found)}): name "
-            "that one with --split, or run the model with it"
+            f"{folder / PREDICTIONS_FILE} holds no predictions of the split {split} (it has {', '.join(found)}). "
+            "Name another split with --split, or run the model on this one"
         )
     return found.get("val"), found[split]
 
@@ -79,7 +79,7 @@ def _check_run(folder: Path) -> None:
         raise DataError(f"{folder} is the folder of a sweep. Name one of its runs{named}")
     status = status_of(folder)
     if status not in (None, "ok"):
-        raise DataError(f"{folder} holds a run that is {status}: {read_result(folder)['reason']}")
+        raise DataError(f"{folder} holds a run with the status {status}: {read_result(folder)['reason']}")
 
 
 def read_trained(folder: Path, split: str) -> Pair:
@@ -91,8 +91,8 @@ def read_trained(folder: Path, split: str) -> Pair:
     val, scored = read_run(folder, split)
     if val is None:
         raise DataError(
-            f"{folder / PREDICTIONS_FILE} holds no predictions of the split val, from which thresholds and calibration "
-            "come: name a run that was trained with it"
+            f"{folder / PREDICTIONS_FILE} holds no predictions of the split val, which thresholds and calibration "
+            "need. Name a run that was trained"
         )
     return val, scored
 
@@ -111,7 +111,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     run = _run_of(folder)
     described, config = read_result(run)["data"], read_config(run)
     if not isinstance(described.get("label_rule"), str):
-        raise DataError(f"{run}/{RESULT_FILE} does not say of which data the run is; run the model again")
+        raise DataError(f"{run}/{RESULT_FILE} does not name the run's data; run the model again")
     thresholds_C = _thresholds(run, scored) if val is None else None
     task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
     found = {
@@ -131,7 +131,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         table, groups = root or Path(config["data"]["root"]), fold_groups(config.get("cross_validation") or ())
         train_folds = config["data"]["train_folds"]
     except (KeyError, TypeError):
-        reason = f"{run}/config.yaml does not say data.root and data.train_folds"
+        reason = f"{run}/config.yaml lacks data.root or data.train_folds"
         if root:
             raise DataError(f"{reason}; run the model again") from None
         return found | {"left_out": reason}
@@ -183,7 +183,7 @@ def _thresholds(folder: Path, scored: Predictions) -> npt.NDArray[np.float64]:
     """
     thresholds = read_result(folder)["thresholds"]
     if absent := [name for name in scored.classes if name not in thresholds]:
-        raise DataError(f"{folder}/{RESULT_FILE} has no threshold of {', '.join(absent)}; run the model again")
+        raise DataError(f"{folder}/{RESULT_FILE} has no threshold for {', '.join(absent)}; run the model again")
     return np.array([thresholds[name] for name in scored.classes])
 
 
@@ -221,8 +221,8 @@ def compare_runs(
         for folder in folders:
             if parts := sharing_trainings(folder, folders):
                 raise DataError(
-                    f"--average: {folder} holds trainings of {', '.join(map(str, parts))} itself, which would count "
-                    "twice; leave one of them out"
+                    f"--average: {folder} already includes {', '.join(map(str, parts))}, which would count twice. "
+                    "Leave one of them out"
                 )
         recipes.append(([*folders], [_average(trained)], True))
     rows: list[dict[str, Any]] = []
@@ -270,12 +270,14 @@ def _average(trained: Mapping[Path, Pair]) -> Pair:
 def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> None:
     """A training that is named twice, or its copy, would pass for another seed, and make their spread too small."""
     if len(trainings) < n_named:
-        raise DataError(f"{', '.join(map(str, trainings))}: one is named twice; name each run once")
+        raise DataError(f"{', '.join(map(str, trainings))}: a run is named twice. Name each run once")
     seen: dict[bytes, Path] = {}
     for folder, scored in trainings.items():
         first = seen.setdefault(scored.logits_NC[np.argsort(scored.ecg_ids)].tobytes(), folder)
         if first != folder:
-            raise DataError(f"{folder} predicts exactly what {first} does: it is the same training; name it once")
+            raise DataError(
+                f"{folder} and {first} hold the same predictions, so they are one training. Name one of them"
+            )
     check_independent([*trainings])
 
 

@@ -219,7 +219,7 @@ def _draw_prediction(
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right"]].set_visible(False)
-    key = "dark bar: predicted\nblack mark: the class's threshold\n✓, bold: labelled\norange name: predicted wrongly"
+    key = "dark bar: predicted\nblack mark: the class's threshold\n✓, bold: labelled\norange name: wrong prediction"
     axes.text(-0.35, -0.17, key, transform=axes.transAxes, fontsize=8, va="top", color="0.25", linespacing=1.5)
 
 

@@ -123,7 +123,7 @@ def leave_sweep(rows: Sequence[dict[str, Any]], folder: Path, best: Path | None)
         own = best.relative_to(folder)
         result["artifacts"] = {name: str(own / path) for name, path in result["artifacts"].items()}
         opening = (
-            f"This is the card of the best run by its validation score, `{own}`, of the {len(rows)} runs in the sweep."
+            f"This card describes `{own}`, which has the best validation score of the {len(rows)} runs in the sweep."
         )
         write_whole(folder / MODEL_CARD, model_card(result, config, [opening]))
 
@@ -174,7 +174,7 @@ def _warned(what: str, folder: Path) -> Iterator[None]:
             reason = str(error)
         else:
             reason = explain_full(folder / FIGURES) if is_full(error) else explain_error(error)
-        log.warning("the %s of this run are not complete: %s", what, reason)
+        log.warning("the %s of this run are incomplete: %s", what, reason)
     finally:
         if collects:
             gc.enable()

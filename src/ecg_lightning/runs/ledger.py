@@ -47,7 +47,7 @@ def _add(ledger: Path, row: Sequence[object], *, begins: bool) -> None:
         with ledger.open("w" if begins else "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([_COLUMNS, row] if begins else [row])
     except OSError as error:
-        log.warning("%s cannot be written (%s): that the test folds were scored is in this log alone", ledger, error)
+        log.warning("%s cannot be written (%s), so only this log notes that the test folds were scored", ledger, error)
 
 
 def times_scored(run: Path, ckpt_path: str | None = None) -> int:

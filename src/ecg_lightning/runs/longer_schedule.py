@@ -59,12 +59,11 @@ def describe_continuation(name: str, before: float, rates: list[float], n_epochs
         rates: of the steps to come.
         n_epochs: of the longer training.
     """
-    begins = f"the training is made longer, to {n_epochs} epochs: the {name.replace('_', '-')} schedule now ends there"
+    begins = f"the training is extended to {n_epochs} epochs, where the {name.replace('_', '-')} schedule now ends"
     if max(rates) > before * (1 + 1e-6):
         return (
-            f"{begins}, and the learning rate rises again from {before:.2g} to {max(rates):.2g} before it comes to "
-            f"{rates[-1]:.2g}"
+            f"{begins}; the learning rate rises from {before:.2g} to {max(rates):.2g} and then falls to {rates[-1]:.2g}"
         )
     if max(rates) == min(rates) == before:
-        return f"{begins}, and the learning rate stays {before:.2g}"
-    return f"{begins}, and the learning rate goes from {before:.2g} to {rates[-1]:.2g}"
+        return f"{begins}; the learning rate stays at {before:.2g}"
+    return f"{begins}; the learning rate falls from {before:.2g} to {rates[-1]:.2g}"

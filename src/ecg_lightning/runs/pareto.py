@@ -81,7 +81,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     panels[0].set_ylabel("macro F1, test fold")
     counts = ", ".join(f"{n:,}" for n in sorted({row["n_test"] for row in rows}))
     figure.suptitle(
-        f"Score against time and size, N = {counts} test records; bars: 95 % interval of the change to uncompressed",
+        f"Score against time and size, N = {counts} test records; bars: 95 % interval of the change from uncompressed",
         fontsize=11,
         y=1 - 0.2 / height,
         va="center",

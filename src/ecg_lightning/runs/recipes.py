@@ -98,7 +98,7 @@ def check_independent(runs: Sequence[Path]) -> None:
             own += f", ckpt_path={config.get('ckpt_path')}"
         for what in {own, *(f"the member {path}" for path in sources.get("members", []))}:
             if (first := seen.setdefault(what, run)) != run:
-                raise DataError(f"{first} and {run} are of one recipe and share {what}: compare one of them alone")
+                raise DataError(f"{first} and {run} have the same recipe and share {what}. Leave one of them out")
 
 
 def sharing_trainings(run: Path, others: Sequence[Path]) -> list[Path]:

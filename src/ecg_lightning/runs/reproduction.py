@@ -88,9 +88,11 @@ def run_protocol(
     for setting in settings:
         key = key_of(setting)
         if key in _OWN_SETTINGS:
-            raise ConfigError(f"--setting {setting}: this is reproduce's own; use --model, --task, --seeds or --root")
+            raise ConfigError(
+                f"--setting {setting}: reproduce sets this key itself. Use --model, --task, --seeds or --root"
+            )
         if key in _OF_THE_TEST_FOLD:
-            raise ConfigError(f"--setting {setting}: the published table is of models scored on fold 10; leave it out")
+            raise ConfigError(f"--setting {setting}: the published table holds scores on fold 10. Remove this setting")
 
     data = override("data.root", str(root.expanduser().absolute()))
     missing: dict[Path, list[str]] = {}  # all of them, so that a setting is refused before anything is trained
@@ -127,7 +129,7 @@ def _is_finished(folder: Path, asked: Mapping[str, Any]) -> bool:
         f"{key}={there[key]}, not {ours[key]}" for key in there.keys() & ours.keys() if there[key] != ours[key]
     ):
         raise ConfigError(
-            f"{folder} holds a finished run of other settings ({'; '.join(other)}): name another --output"
+            f"{folder} holds a finished run with other settings ({'; '.join(other)}). Name another --output"
         )
     return True
 
@@ -152,7 +154,7 @@ def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
 def _changed(config: Mapping[str, Any], model: str) -> list[str]:
     """Settings of a run that are not the protocol's, whatever changed them: the command line or a file of one's own."""
     if not config:
-        return ["settings unknown, without config.yaml"]
+        return ["settings unknown, because config.yaml is missing"]
     protocol = _protocol(model)
     # A run of an earlier version has not all settings.
     own = flat(without(config, _NOT_OF_THE_PROTOCOL))
@@ -178,9 +180,9 @@ def _row(model: str, task: str, n_train: int, n_test: int, settings: str, values
     elif n_train < N_RECORDS[task][0]:
         verdict = f"not comparable: trained on {n_train:,} of {N_RECORDS[task][0]:,} records"
     elif settings:
-        verdict = f"not the protocol: {settings}"
+        verdict = f"other settings than the protocol: {settings}"
     else:
-        verdict = "reproduced" if abs(difference) <= TOLERANCE else "off"
+        verdict = "reproduced" if abs(difference) <= TOLERANCE else "not reproduced"
     return {
         "model": model,
         "task": task,
@@ -215,9 +217,9 @@ def print_reproduction(rows: Sequence[dict[str, Any]], console: Console) -> None
         )
     console.print(table)
     console.print(
-        "AUROC: macro, fold 10, last epoch, maximum over seven windows, unless a row's settings say otherwise; "
-        f"reproduced: within {TOLERANCE}, where fold 10 alone leaves ± 0.0065 to chance (95 %). Published: on PTB-XL "
-        "1.0.1, Strodthoff et al. 2021.",
+        "AUROC: macro, fold 10, last epoch, maximum over seven windows, unless the row names other settings. "
+        f"Reproduced: the difference is at most {TOLERANCE}; the sample of fold 10 alone has an uncertainty of ± "
+        "0.0065 (95 %). Published: PTB-XL 1.0.1, Strodthoff et al. 2021.",
         style="dim",
         highlight=False,
     )

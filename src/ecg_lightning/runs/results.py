@@ -136,7 +136,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 def _read_checked(path: Path) -> dict[str, Any]:
     read: Any = json.loads(_text_of(path))
     if not isinstance(read, dict):
-        raise ValueError("it is no table of fields")
+        raise ValueError("it is not a table of fields")
     found: dict[str, Any] = _printable({**dataclasses.asdict(RunResult()), **read})
     for name, kind in get_type_hints(RunResult).items():
         if not _is_of(found[name], kind):
@@ -147,9 +147,9 @@ def _read_checked(path: Path) -> dict[str, Any]:
 def _text_of(path: Path) -> str:
     """Return the text of a file of a run, unless it is too large to be one."""
     if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     if (size := path.stat().st_size) > _MAX_RESULT_BYTES:
-        raise ValueError(f"it has {size:,} bytes, at most {_MAX_RESULT_BYTES:,} are read")
+        raise ValueError(f"it has {size:,} bytes, more than the {_MAX_RESULT_BYTES:,} that are read")
     return path.read_text(encoding="utf-8")
 
 
@@ -192,7 +192,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.yaml"
     if path.exists() and not path.is_file():
-        raise DataError(f"{path} is no regular file; remove it, or name another folder")
+        raise DataError(f"{path} is not a regular file; remove it, or name another folder")
     try:
         config = bounded_yaml.load(path) if path.exists() else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -210,7 +210,7 @@ def read_training(folder: Path, name: str = TRAINING_FILE) -> RunResult:
     try:
         return RunResult(**_read_checked(folder / name))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{folder / name} cannot be read ({error}); remove {folder}, and it is trained anew") from None
+        raise DataError(f"{folder / name} cannot be read ({error}). Remove {folder} to train this fold again") from None
 
 
 def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:

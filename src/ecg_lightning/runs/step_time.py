@@ -52,8 +52,8 @@ def choose_threads(
     chosen = most if all_of_them <= _WORTH_IT * one else 1
     torch.set_num_threads(chosen)
     log.info(
-        "the training uses %d thread%s: a step takes %.0f ms a record on one thread, %.0f ms on %d (set it with "
-        "hardware.threads)",
+        "the training uses %d thread%s: a step takes %.0f ms per record on one thread and %.0f ms on %d "
+        "(hardware.threads sets the number)",
         chosen,
         "" if chosen == 1 else "s",
         1000 * one,

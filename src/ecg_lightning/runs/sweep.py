@@ -105,7 +105,7 @@ class SweepReport(Callback):
         folder = Path(config.hydra.run.dir)
         if holds_sweep(folder):
             raise RefusedExit(
-                ConfigError(f"{folder} is the folder of a sweep: name another one with hydra.run.dir=DIR")
+                ConfigError(f"{folder} is the folder of a sweep. Name another folder with hydra.run.dir=DIR")
             )
         _check_entries(folder)
         _warn_of_ignored(config, "sweep", "a single run. Use hydra.run.dir=DIR")
@@ -129,8 +129,8 @@ class SweepReport(Callback):
         if any(folder.rglob(RESULT_FILE)):
             raise RefusedExit(
                 ConfigError(
-                    f"hydra.sweep.dir={folder} already holds a sweep; name another folder, move that one away, or use "
-                    "hydra/launcher=process, which goes on with it"
+                    f"hydra.sweep.dir={folder} already holds a sweep; name another folder, move the old sweep away, or "
+                    "use hydra/launcher=process, which resumes it"
                 )
             )
 
@@ -153,7 +153,7 @@ class SweepReport(Callback):
         except OSError as error:
             fail(_explain(error, folder / SWEEP_TABLE), 1)
         if self._folder and not self.write():
-            fail(f"{folder} is not complete; the reason stands above", 1)
+            fail(f"{folder} is not complete; the reason is printed above", 1)
         asked = {cell.run for cell in self._cells} or {row["run"] for row in rows}
         failed = [row for row in rows if row["status"] in ("failed", "interrupted") and row["run"] in asked]
         if failed:

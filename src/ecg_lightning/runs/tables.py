@@ -173,8 +173,8 @@ def _caption(rows: Sequence[dict[str, Any]]) -> str:
     )
     data = ", ".join(sorted({str(row["data"]) for row in rows}))
     return (
-        f"Data {data}{': ' * bool(counts)}{counts}. F1: macro, at the threshold 0.5. Tuned: at thresholds that the "
-        "validation fold chose. Validation scores are optimistic: they also selected the epoch (unless "
+        f"Data {data}{': ' * bool(counts)}{counts}. F1: macro, at the threshold 0.5. Tuned: at thresholds that "
+        "the validation fold chose. Validation scores are optimistic: they also selected the epoch (unless "
         "scored_epoch=last)."
     )
 

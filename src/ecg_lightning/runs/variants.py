@@ -134,7 +134,9 @@ def variants_section(rows: Sequence[Mapping[str, Any]], title: str) -> Section:
     for precision in ("bf16", "fp32"):
         slow = [f"{row['model']} {variant_name(row)}" for row in rows if row["slower_than"] == precision]
         if slow:
-            notes.append(f"SLOWER than the uncompressed model in {precision}, which costs no work: {', '.join(slow)}")
+            notes.append(
+                f"SLOWER than the uncompressed model in {precision}, which needs no compression: {', '.join(slow)}"
+            )
     of_models = [Column("model", "model")] if len(distinct) > 1 else []
     columns = (Column("variant", "variant"), Column("runs in", "runtime", optional=1), *of_models, *_COLUMNS)
     return Section("variants", title, Table(columns, cells), notes=notes, legend=legend)

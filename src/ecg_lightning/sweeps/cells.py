@@ -151,7 +151,7 @@ def place(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]], folder:
             number = max(number + 1, len(cells))
             if (run := subdir_of(cell.config, number)) == cell.run:
                 raise ConfigError(
-                    f"hydra.sweep.subdir={run} is the folder of more than one cell; add ${{hydra:job.num}} to it"
+                    f"hydra.sweep.subdir={run} names one folder for several cells. Add ${{hydra:job.num}} to it"
                 )
             cell.run = run
         taken.add(cell.run)
@@ -163,7 +163,7 @@ def nearest_difference(cells: Sequence[Cell], there: Mapping[str, Mapping[str, A
     own, asked = min(pairs, key=lambda pair: len(differing(*pair)))
     flat_own, flat_asked = flat(own), flat(asked)
     return "; ".join(
-        f"{key} is {as_yaml(flat_own.get(key))} there, this command asks for {as_yaml(flat_asked.get(key))}"
+        f"{key} is {as_yaml(flat_own.get(key))} there, but {as_yaml(flat_asked.get(key))} in this command"
         for key in differing(own, asked)
     )
 
@@ -212,4 +212,6 @@ def _loaded(path: Path) -> DictConfig:
 
 
 def _unreadable(path: Path, why: object) -> DataError:
-    return DataError(f"{path} cannot be read ({' '.join(str(why).split())}). Move its folder away: the cell runs anew")
+    return DataError(
+        f"{path} cannot be read ({' '.join(str(why).split())}). Move its folder away to run this cell again"
+    )

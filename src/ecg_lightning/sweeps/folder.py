@@ -44,7 +44,9 @@ def lock(folder: Path) -> filelock.BaseFileLock:
     try:
         held.acquire(timeout=0)
     except filelock.Timeout:
-        raise ConfigError(f"another sweep is running in hydra.sweep.dir={folder}; name another folder") from None
+        raise ConfigError(
+            f"another sweep is running in hydra.sweep.dir={folder}. Name another folder, or wait until it ends"
+        ) from None
     return held
 
 
@@ -73,10 +75,10 @@ def wait_for_cells(folder: Path) -> None:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise ConfigError(
-                        f"a cell of an earlier sweep is still running in hydra.sweep.dir={folder}; end it first"
+                        f"a cell of an earlier sweep is still running in hydra.sweep.dir={folder}. End it first"
                     ) from None
             if not said:
-                log.info("waiting for the cells of an earlier sweep in %s, which are stopping", folder)
+                log.info("waiting for the cells of an earlier sweep in %s to stop", folder)
                 said = True
             time.sleep(0.1)
     finally:
@@ -120,7 +122,7 @@ def check_holds_no_other(folder: Path, known: set[str]) -> None:
         run = path.parent
         if str(run.relative_to(folder)) not in known and read_result(run)["status"] == "ok":
             raise ConfigError(
-                f"hydra.sweep.dir={folder} already holds a result that is no cell's ({path}); name another folder"
+                f"hydra.sweep.dir={folder} already holds a result of something else ({path}). Name another folder"
             )
 
 

@@ -118,7 +118,9 @@ def start_server(modules: Sequence[str] = ()) -> None:
         ConfigError: this system cannot fork.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
-        raise ConfigError("hydra/launcher=process needs a system that can fork; use hydra/launcher=basic")
+        raise ConfigError(
+            "hydra/launcher=process does not work on this system, which cannot fork. Use hydra/launcher=basic"
+        )
     from multiprocessing.forkserver import ensure_running
 
     if modules and sys.platform == "linux":  # macOS's own libraries do not survive a fork

@@ -117,7 +117,7 @@ class Sweep:
         self._report.begin(self.folder, self._cells)
         forget_refused(self.folder)
         if planned is None or not all(cell.finished for cell in planned):
-            log.info("loading the libraries, once for all cells")
+            log.info("loading the libraries once for all cells")
             start_server(_modules([cell.settings for cell in self._cells if not cell.finished]))
 
     @property
@@ -141,7 +141,10 @@ class Sweep:
         if finished := sum(cell.finished for cell in cells):
             log.info("%d of %d cells are finished", finished, len(cells))
         if self._jobs > 1 and any(_compresses(cell.settings) for cell in cells):
-            log.warning("latencies are measured while other cells run; compare them with hydra.launcher.jobs=1")
+            log.warning(
+                "latencies are measured while other cells run, so do not compare them; measure them with "
+                "hydra.launcher.jobs=1"
+            )
         with self._stopping_on_signals():
             self._run([cell for cell in cells if not cell.finished])
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
@@ -176,9 +179,9 @@ class Sweep:
                 try:
                     held = self._open_at(folder, planned, wholly=True)
                 except ConfigError as error:  # it is running, or the configuration's files were changed since
-                    log.warning("the unfinished sweep in %s is passed over: %s", folder, error)
+                    log.warning("the unfinished sweep in %s is not resumed: %s", folder, error)
                     continue
-                log.info("going on with the sweep in %s; for a new one, name a folder: hydra.sweep.dir=DIR", folder)
+                log.info("resuming the sweep in %s; for a new sweep, name a folder with hydra.sweep.dir=DIR", folder)
                 with read_write(self._config.hydra), open_dict(self._config.hydra):
                     self._config.hydra.sweep.dir = str(folder)
                 return held
@@ -195,10 +198,12 @@ class Sweep:
             known = there.keys() & {cell.run for cell in planned}
             if len(known) < (len(there) if wholly else min(1, len(there))):
                 if not planned:
-                    raise ConfigError(f"hydra.sweep.dir={folder} already holds a sweep; a search needs another folder")
+                    raise ConfigError(
+                        f"hydra.sweep.dir={folder} already holds a sweep. Name another folder for this search"
+                    )
                 raise ConfigError(
-                    f"hydra.sweep.dir={folder} already holds a sweep of other settings "
-                    f"({nearest_difference(planned, there)}); name another folder, or move that one away"
+                    f"hydra.sweep.dir={folder} already holds a sweep with other settings "
+                    f"({nearest_difference(planned, there)}). Name another folder, or move this one away"
                 )
         except BaseException:
             held.release()
@@ -245,7 +250,7 @@ class Sweep:
         told = " ".join(filter_overrides(own))
         log.info("cell %d of %d%s: %s (%s)", cell.number + 1, self._total, self._left(), told, cell.run)
         run = self.folder / cell.run
-        cell.result.status, cell.result.reason = "running", "it is running, or was when the sweep was killed"
+        cell.result.status, cell.result.reason = "running", "it is running, or was running when the sweep was killed"
         self._report.write()
         config = _configured(cell, self.folder)
         before = seconds_of(run) if has_checkpoints(run) else 0.0
@@ -283,7 +288,7 @@ class Sweep:
         if there is not None and there.status == "ok":
             cell.result = there
         elif one.why_stopped or there is None:
-            status, why = "failed", one.why_stopped or reason or "it returned without a result"
+            status, why = "failed", one.why_stopped or reason or "its process ended without a result"
             if self._stopped_by is not None and not one.why_stopped:
                 status, why = "interrupted", f"stopped by {signal.Signals(self._stopped_by).name}"
             self._fail(cell, why, there or cell.result, status)

@@ -35,18 +35,20 @@ def read_array(
         RecordError: it is no array of twelve leads, or of those from which the others are computed.
     """
     if units is not None and millivolts(units) is None:
-        raise RecordError(f"units={units!r} is no unit of voltage; use 'mV', 'uV' or 'V'")
+        raise RecordError(f"units={units!r} is not a unit of voltage; use 'mV', 'uV' or 'V'")
     array = np.asarray(signals)
     if array.dtype.kind not in "iuf":
-        raise RecordError(f"it holds no real numbers, but {str(array.dtype)[:40]}")
+        raise RecordError(f"its values are {str(array.dtype)[:40]}, expected real numbers")
     names = LEADS if leads is None else tuple(map(str, leads))
     if array.ndim != 2 or len(names) not in array.shape:
-        named = "without leads=, which names others" if leads is None else f"for the {len(names)} names in leads="
+        named = "(use leads= to name other leads)" if leads is None else f"for the {len(names)} names in leads="
         raise RecordError(
             f"its shape is {array.shape}, expected ({len(names)}, samples) or (samples, {len(names)}) {named}"
         )
     if array.shape[0] == array.shape[1]:
-        raise RecordError(f"its shape {array.shape} does not tell leads from samples")
+        raise RecordError(
+            f"its shape {array.shape} is square, so leads cannot be told from samples; pass more or fewer samples"
+        )
     signals_CT = array if array.shape[0] == len(names) else array.T
     needed_CT = np.array(signals_CT[:, : window.samples_at(rate)], dtype=np.float64)
     needed_CT *= ask_units(units, notes, "units=")

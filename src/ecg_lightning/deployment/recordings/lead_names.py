@@ -109,12 +109,12 @@ def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
             f"header or in the first row of a table: {LEAD_SETS}"
         )
     if double := [lead for lead in LEADS if found.count(lead) > 1]:
-        raise RecordError(f"{say(double, 'is')} there more than once")
+        raise RecordError(f"{say(double, 'is')} named more than once; remove the others")
     if inverted := [
         name for name, lead in zip(names, found, strict=True) if not lead and _INVERTED.search(name.upper())
     ]:
         raise RecordError(
-            f"lead {inverted[0].strip()[:20]} is inverted, as in the Cabrera order; change its sign and call it aVR"
+            f"lead {inverted[0].strip()[:20]} is inverted, as in the Cabrera order; change its sign and rename it aVR"
         )
     missing = [lead for lead in LEADS if lead not in found]
     # A single one of them that is missing is rather a damaged name.
@@ -128,7 +128,7 @@ def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
     ]:
         notes.append(f"left out: {', '.join(others)[:120]}")
     if list(places.values()) != sorted(places.values()):
-        notes.append("leads were put into the standard order, by their names")
+        notes.append("the leads were sorted by name into the standard order")
     if missing:
         notes.append(f"computed from I and II: {spell(missing)}")
     return places

@@ -36,21 +36,23 @@ def read_npy(path: Path, rate: float, window: Window) -> Reading:
             raise
         except Exception as error:  # NumPy raises whatever its parsing stumbles over, such as TokenError
             reason = " ".join(str(error.args[0] if error.args else "").split())[:120] or type(error).__name__
-            raise RecordError(f"it is damaged or no .npy file ({reason})") from None
+            raise RecordError(f"it is damaged or not an .npy file ({reason})") from None
         if dtype.kind not in "iuf":
-            raise RecordError(f"it holds no array of real numbers, but of {str(dtype)[:40]}")
+            raise RecordError(f"its values are {str(dtype)[:40]}, expected real numbers")
         is_count = (type(length) is int and length >= 0 for length in shape)  # NumPy takes True for one
         if len(shape) != 2 or len(LEADS) not in shape or not all(is_count):
             raise RecordError(
-                f"its shape is {str(shape)[:60]}, expected (12, samples) or (samples, 12); arrays of other leads "
-                "belong into a .csv file, whose first row names them"
+                f"its shape is {str(shape)[:60]}, expected (12, samples) or (samples, 12); put other leads into a "
+                ".csv file, and name them in its first row"
             )
         if shape[0] == shape[1]:
-            raise RecordError(f"its shape {shape} does not tell leads from samples")
+            raise RecordError(
+                f"its shape {shape} is square, so leads cannot be told from samples; save more or fewer samples"
+            )
         needed = file.tell() + math.prod(shape) * dtype.itemsize
         if size < needed:
             raise RecordError(
-                f"it is damaged or no .npy file: it holds {size:,} bytes, its header announces {needed:,}"
+                f"it is damaged or not an .npy file: it holds {size:,} bytes, but its header announces {needed:,}"
             )
         order = "F" if fortran_order else "C"
         signals = np.memmap(file, dtype, mode="r", offset=file.tell(), shape=shape, order=order)  # type: ignore[call-overload]

@@ -102,17 +102,18 @@ def _check_amplitude(signals_CT: Floats, peak_to_peak_C: Floats, way_out: str, n
         _refuse_amplitude(signals_CT, place, largest, way_out)
     if largest < _SMALLEST_MV:
         raise RecordError(
-            f"no lead spans more than {largest:.2g} mV: it is flat, or not in the units that were given; check them"
+            f"no lead spans more than {largest:.2g} mV, so the recording is flat or its units are wrong; check "
+            "the units"
         )
     if largest > _UNUSUAL_MV or median > _UNUSUAL_MEDIAN_MV:
         notes.append(
-            f"its amplitude is beyond that of the records trained on: {lead} spans {largest:.3g} mV, and the "
-            f"median lead {median:.3g} mV; check the units"
+            f"its amplitude is larger than in the training records: {lead} spans {largest:.3g} mV, and the median "
+            f"lead {median:.3g} mV; check the units"
         )
     elif median < _FAINT_MEDIAN_MV:
         notes.append(
-            f"its amplitude is below that of the records trained on: the median lead spans {median:.2g} mV; check the "
-            "units"
+            f"its amplitude is smaller than in the training records: the median lead spans {median:.2g} mV; check "
+            "the units"
         )
 
 
@@ -142,7 +143,7 @@ def _check_offset(signals_CT: Floats, notes: list[str]) -> Floats:
     said = f"{say([LEADS[furthest]])} lies {abs(median_C[furthest]):.3g} mV off zero"
     if abs(median_C[furthest]) > _LARGEST_OFFSET_MV:
         raise RecordError(f"{said}, which no electrode does; check its baseline and units")
-    notes.append(f"{said}, farther than PTB-XL's records do: the offset of {_say(far, '')} was subtracted")
+    notes.append(f"{said}, farther than in PTB-XL's records, so the offset of {_say(far, '')} was subtracted")
     return signals_CT - np.where(far, median_C, 0.0)[:, None]
 
 
@@ -158,8 +159,10 @@ def _check_limb_leads(
     identities = _identities(present)
     usable_T = ~clipped_CT[present].any(axis=0)
     if not len(identities) or usable_T.sum() < _TESTABLE_S * rate:
-        order = "" if named else ", nor could their order"
-        notes.append(f"its limb leads could not be checked against each other{order}: too many are flat or clipped")
+        order = "" if named else ", and neither could their order"
+        notes.append(
+            f"its limb leads could not be checked against each other{order}, because too many are flat or clipped"
+        )
         return
     if not usable_T.all():
         limb_CT = limb_CT[:, usable_T]
@@ -229,11 +232,13 @@ def _check_flat(signals_CT: Floats, rate: float, off: Booleans, notes: list[str]
     long_flat = _in_long_runs(all_flat_B, least) * width / rate
     if long_flat and (left := seconds - long_flat) < _LEAST_ECG_S:
         raise RecordError(
-            f"all leads are flat but for {left:.2g} of the {seconds:g} s, and an ECG needs at least "
-            f"{_LEAST_ECG_S:g} s; check the electrodes, or cut out a part that was recorded"
+            f"only {left:.2g} of the {seconds:g} s are not flat, and an ECG needs at least {_LEAST_ECG_S:g} s; "
+            "check the electrodes, or cut out the recorded part"
         )
     if blocks := _in_long_runs(all_flat_B, round(_ALL_FLAT_S * rate / width)):
-        notes.append(f"{blocks * width / rate:.2g} of the {seconds:g} s are flat in all leads: only the rest is an ECG")
+        notes.append(
+            f"all leads are flat for {blocks * width / rate:.2g} of the {seconds:g} s, so only the rest is an ECG"
+        )
         return
     counts_CB = np.zeros((len(LEADS), n_blocks + 1), dtype=int)
     np.cumsum(flat_CB, axis=1, out=counts_CB[:, 1:])
@@ -251,7 +256,7 @@ def _check_copies(signals_CT: Floats, off: Booleans, notes: list[str]) -> None:
     first: dict[bytes, str] = {}
     for lead, signal_T, is_off in zip(LEADS, signals_CT, off, strict=True):
         if not is_off and (other := first.setdefault(signal_T.tobytes(), lead)) != lead:
-            notes.append(f"{say([other, lead])} hold the same samples: one of them may be a copy")
+            notes.append(f"{say([other, lead])} hold the same samples, so one of them may be a copy")
 
 
 def _in_long_runs(mask_T: Booleans, least: int) -> int:
@@ -276,7 +281,7 @@ def _check_clipping(signals_CT: Floats, rate: float, notes: list[str]) -> Boolea
                 clipped_CT[lead] |= at_rail_CT[lead]
     clipped = clipped_CT.any(axis=1) & (np.ptp(signals_CT, axis=1) > 0)
     if clipped.any():
-        notes.append(f"{_say(clipped, 'is')} clipped: the largest or smallest value is held again and again")
+        notes.append(f"{_say(clipped, 'is')} clipped: the largest or smallest value is repeated over many samples")
     return clipped_CT
 
 
@@ -287,28 +292,33 @@ def _check_beats(signals_CT: Floats, rate: float, notes: list[str]) -> None:
     beats = find_beats(Window(RATE_HZ, int(seconds * RATE_HZ)).resample(signals_CT, rate))
     if not beats.found:
         raise RecordError(
-            "no heart beat was found in any lead: it is noise or hum, or its sampling rate or units are wrong"
+            "no heart beat was found in any lead, so the recording is noise or hum, or its sampling rate or units "
+            "are wrong; check both"
         )
     slow, fast = _BEATS_PER_MINUTE
     if seconds >= _RHYTHM_S and not slow <= beats.per_minute <= fast:
-        seems = f"its heart rate seems to be {beats.per_minute:.0f} a minute" if beats.per_minute else "it has one beat"
+        seems = (
+            f"its heart rate seems to be {beats.per_minute:.0f} beats per minute"
+            if beats.per_minute
+            else "it has one beat"
+        )
         notes.append(f"{seems}: check the sampling rate, which is given as {rate:g} Hz")
     elif seconds >= _RHYTHM_S and not _SPEED[0] <= (speed := beats.per_minute * beats.fast_share**0.5) <= _SPEED[1]:
         notes.append(
             f"its heart rate seems to be {beats.per_minute:.0f} a minute, and its beats are "
-            f"{'slower' if speed < _SPEED[0] else 'faster'} than those of the records trained on: check the sampling "
-            f"rate, which is given as {rate:g} Hz"
+            f"{'slower' if speed < _SPEED[0] else 'faster'} than those of the training records: check the "
+            f"sampling rate, which is given as {rate:g} Hz"
         )
     if beats.noisy_C.any():
         notes.append(f"{_say(beats.noisy_C, 'has')} more noise or hum than ECG")
     smooth, rough = _FAST_SHARE
     if beats.fast_share < smooth:
         notes.append(
-            "it has less fast content than the records trained on: it was filtered, or its sampling rate is higher "
-            f"than {rate:g} Hz"
+            "it has less high-frequency content than the training records: it was filtered, or its sampling rate "
+            f"is higher than {rate:g} Hz"
         )
     if beats.fast_share > rough:
         notes.append(
-            "it has more fast content than the records trained on: it holds noise, or its sampling rate is lower than "
-            f"{rate:g} Hz"
+            "it has more high-frequency content than the training records: it holds noise, or its sampling rate "
+            f"is lower than {rate:g} Hz"
         )

@@ -56,7 +56,7 @@ def _in_folder(folder: Path, rate: float | None) -> list[Path]:
         return tables
     if others:
         raise DataError(
-            f"{folder} holds {len(others):,} .npy files, which do not say their sampling rate; give it with --rate HZ, "
-            "in Python with fs=HZ"
+            f"{folder} holds {len(others):,} .npy files, which do not state their sampling rate; give it with "
+            "--rate HZ, in Python with fs=HZ"
         )
     raise DataError(f"{folder} holds no recording: no WFDB header (.hea), table (.csv, .tsv, .txt) or .npy file")

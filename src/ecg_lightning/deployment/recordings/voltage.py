@@ -39,6 +39,6 @@ def ask_units(asked: str | None, notes: list[str], option: str = "--units") -> f
         option: how the user gives them.
     """
     if asked is None:
-        notes.append(f"it gives no units: mV are assumed; give others with {option}")
+        notes.append(f"it states no units, so mV are assumed; set other units with {option}")
         return 1.0
     return millivolts(asked) or 1.0

@@ -88,7 +88,7 @@ def parse_header(content: bytes) -> Header:
     if len(content) > MAX_HEADER_BYTES:
         raise RecordError(f"its header is larger than {MAX_HEADER_BYTES:,} bytes")
     if b"\0" in content:
-        raise RecordError("its header is no text in UTF-8 or Latin-1")
+        raise RecordError("its header is not text in UTF-8 or Latin-1")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -101,7 +101,7 @@ def parse_header(content: bytes) -> Header:
     name, n_signals, rate, n_frames = _parse_record_line(lines[0])
     if len(lines) - 1 != n_signals:
         raise RecordError(
-            f"its header announces {n_signals} signals and describes {len(lines) - 1}: it is incomplete or damaged"
+            f"its header announces {n_signals} signals but describes {len(lines) - 1}: it is incomplete or damaged"
         )
     signals = tuple(_parse_signal_line(line, number) for number, line in enumerate(lines[1:], start=1))
     return Header(name, rate, n_frames, signals)

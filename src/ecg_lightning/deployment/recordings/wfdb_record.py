@@ -69,7 +69,7 @@ def read_wfdb(path: Path, window: Window, notes: list[str]) -> Reading:
     with file:
         header = parse_header(file.read(MAX_HEADER_BYTES + 1))
     if header.name not in (header_path.stem, f"{header_path.stem}.mat"):
-        notes.append(f"its header is that of record {header.name[:40]}")
+        notes.append(f"its header names another record, {header.name[:40]}")
     places = find_leads([signal.name or "" for signal in header.signals], notes)
     leads = {place: lead for lead, place in places.items()}
     per_frame = _samples_per_frame(header, leads)
@@ -106,7 +106,8 @@ def _header_path(path: Path) -> Path:
             raise RecordError("it is a folder; name the records in it, such as FOLDER/*.hea")
         if path.exists():
             raise RecordError(
-                f"it is no table (.csv, .tsv, .txt) and no .npy file, and {header_path.name} is not beside it"
+                "it is neither a table (.csv, .tsv, .txt) nor a .npy file, and its WFDB header "
+                f"{header_path.name} is not there"
             )
         pattern = ". Leave out the quotes: the shell fills in * and ?" if {*"*?"} & {*path.name} else ""
         raise RecordError(f"there is no such file, and no {header_path.name}{pattern}")
@@ -123,8 +124,8 @@ def _samples_per_frame(header: Header, leads: Mapping[int, str]) -> int:
     found = {header.signals[place].samples_per_frame for place in leads}
     if len(found) > 1:
         raise RecordError(
-            f"its leads have {' and '.join(map(str, sorted(found)))} samples a frame, so they differ in sampling rate, "
-            "which is not supported"
+            f"its leads have {' and '.join(map(str, sorted(found)))} samples per frame, so their sampling rates "
+            "differ, which is not supported; resample them to one rate"
         )
     return found.pop()
 
@@ -143,8 +144,8 @@ def _signal_files(header: Header, folder: Path, leads: Mapping[int, str]) -> lis
             raise RecordError(f"its header gives several storage formats or byte offsets for {name[:60]}")
         if first.code not in FORMATS:
             raise RecordError(
-                f"the storage format of {name[:60]} is {first.code}, and {', '.join(map(str, FORMATS))} can be read; "
-                "convert it to format 16"
+                f"the storage format of {name[:60]} is {first.code}, but only {', '.join(map(str, FORMATS))} can "
+                "be read; convert it to format 16"
             )
         files.append(_SignalFile(_inside(folder, name), FORMATS[first.code], first.byte_offset, signals))
     return files
@@ -161,8 +162,8 @@ def _inside(folder: Path, name: str) -> Path:
         inside = False
     if not inside:
         raise RecordError(
-            f"its signal file {name[:80]!r} lies outside of its folder, by its name or a link; copy the file beside "
-            "the header"
+            f"its signal file {name[:80]!r} is outside the record's folder (by its name or a link); copy the file "
+            "beside the header"
         )
     return path
 
@@ -184,13 +185,13 @@ def _read_signal_file(
         n_frames = announced or file.storage.samples_in(max(size - file.byte_offset, 0)) // file.frame
         needed = file.byte_offset + file.storage.bytes_for(n_frames * file.frame)
         if size < needed:
-            raise RecordError(f"{name} holds {size:,} bytes, and its header announces {needed:,}: it is incomplete")
+            raise RecordError(f"{name} holds {size:,} bytes, but its header announces {needed:,}: it is incomplete")
         if announced and (excess := size - needed) >= file.storage.bytes_for(file.frame):
             notes.append(f"{name} holds {excess:,} bytes more than its header announces; they are not used")
         whole = n_frames * file.frame <= _WHOLE_SAMPLES
         n_read = n_frames if whole else min(n_frames, wanted)
         if n_read * file.frame > _WHOLE_SAMPLES:
-            raise RecordError(f"{name} holds {file.frame} samples a frame, too many to read {wanted} frames at once")
+            raise RecordError(f"{name} holds {file.frame} samples per frame, too many to read {wanted} frames at once")
         stream.seek(file.byte_offset)
         content = stream.read(file.storage.bytes_for(n_read * file.frame))
     frames = file.storage.read(content, n_read * file.frame).reshape(n_read, file.frame)
@@ -211,7 +212,7 @@ def _read_signal_file(
     if not whole:
         notes.append(f"{name} is long: only its first seconds were read, so its checksums were not verified")
     elif not verifiable or any(file.signals[place].checksum is None for place in digital):
-        notes.append(f"the header gives no checksum for {name}, so its content could not be verified")
+        notes.append(f"the header has no checksum for {name}, so its content was not verified")
     return digital, n_frames
 
 
@@ -246,9 +247,9 @@ def _to_millivolts(found: dict[str, Floats], signals: Mapping[str, Signal], note
         found[lead] *= factor / calibration.gain
     _say_odd_scales(scales, notes)
     if any(calibration.units is None for calibration in calibrations.values()):
-        notes.append("its header gives no units: mV are assumed, as WFDB does")
+        notes.append("its header gives no units, so mV are assumed, as in WFDB")
     if any(one.baseline is None and signals[lead].zero is None for lead, one in calibrations.items()):
-        notes.append("its header gives no baseline and no ADC zero: 0 is assumed, as WFDB does")
+        notes.append("its header gives no baseline and no ADC zero, so 0 is assumed, as in WFDB")
     units = {as_written(one.units) for one in calibrations.values() if one.units and millivolts(one.units) != 1}
     if units:
         notes.append(f"converted from {', '.join(sorted(units))} to mV")
@@ -259,7 +260,7 @@ def _say_odd_scales(scales: Mapping[str, tuple[float, int]], notes: list[str]) -
     usual, n_usual = Counter(scales.values()).most_common(1)[0]
     odd = [lead for lead, scale in scales.items() if scale != usual]
     if odd and n_usual >= _NEARLY_ALL * len(scales):
-        notes.append(f"{say(odd, 'has')} another gain or baseline in its header than the other leads: check it")
+        notes.append(f"{say(odd, 'has')} another gain or baseline in the header than the other leads: check it")
 
 
 def _baseline(calibration: Calibration, signal: Signal) -> int:
