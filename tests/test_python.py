@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_a_runs_is_refused(run, tmp_path, capfd):
         (train, run.folder, "already holds a run"),
         (train, linked, "checkpoints is a link that leads out of"),
         (train, tmp_path / "file" / "x", "file/x: Not a directory"),
-        (compress, sweep, "sweep is the folder of a sweep: name another one with hydra.run.dir=DIR"),
+        (compress, sweep, "sweep is the folder of a sweep. Name another folder with hydra.run.dir=DIR"),
     ):
         with pytest.raises(UserError, match=said):
             start("ckpt_path=no.ckpt", *QUIET[:2], f"hydra.run.dir={folder}")

@@ -77,7 +77,10 @@ def learning_section(
     """
     columns = [
         Column("epoch", "epoch", "d"),
-        *(Column(name.replace("_", " "), name, ".4f") for name in ("train_loss", *_VALIDATED.values())),
+        Column("training loss", "train_loss", ".4f"),
+        Column("val loss", "val_loss", ".4f"),
+        Column("val macro F1", "val_f1_macro", ".4f"),
+        Column("val macro AUROC", "val_auroc_macro", ".4f"),
     ]
     rows = [[epoch, *(epochs[epoch].get(column.name) for column in columns[1:])] for epoch in sorted(epochs)]
     scored = "" if best_epoch is None else f"The checkpoint of epoch {best_epoch:.0f} is scored."
