@@ -68,10 +68,11 @@ def test_wfdb_csv_and_npy_give_the_same(ptbxl_record, tmp_path):
         (tmp_path / "a.npy", "mV"),
         (tmp_path / "b.npy", "uV"),
     ]
+    converted = "converted from uV to mV, as --units says"
     for number, (path, units) in enumerate(files):
         found = read_record(path, **MODEL, rate=100, units=units)
         assert np.allclose(found.millivolts_CT, expected, atol=1e-5)
-        assert found.notes == ((UNNAMED,) if number > 1 else ())
+        assert found.notes == ((), (), (UNNAMED,), (UNNAMED,), (converted, UNNAMED))[number]
 
 
 @pytest.mark.parametrize("order", [(1, 0, *range(2, 12)), (*range(6, 12), *range(6)), tuple(reversed(range(12)))])
@@ -86,7 +87,7 @@ def test_leads_without_names_that_are_in_another_order_are_refused(order, milliv
     off = millivolts.copy()
     off[3] = 0  # the other leads still show the order
     np.save(tmp_path / "a.npy", off)
-    assert read_record(tmp_path / "a.npy", **MODEL, rate=100, units="mV").notes == (UNNAMED, "lead aVR is flat")
+    assert read_record(tmp_path / "a.npy", **MODEL, rate=100, units="mV").notes == ("lead aVR is flat", UNNAMED)
 
 
 def test_leads_are_reordered_by_name_and_said(millivolts, tmp_path):
@@ -125,7 +126,7 @@ def _case(name, change, match, rate=100):
         _case("slow", lambda x: x, "sampling rate is 10 Hz", 10),
         _case("microvolts", lambda x: 1000 * x, "spans .* mV, which no ECG does; .*--units uV"),
         _case("nan", lambda x: np.where(x == x[1, 5], np.nan, x), "lead II has missing samples"),
-        _case("short", lambda x: x[:, :900], "it lasts 9 s, and the model needs 10 s"),
+        _case("short", lambda x: x[:, :900], "it lasts 9 s at 100 Hz, and the model needs 10 s"),
         _case("leads", lambda x: x[:8], "its shape is"),
         _case("square", lambda x: x[:, :12], "is square, so leads cannot be told from samples"),
         _case("empty", lambda x: x[:, :0], "holds no samples"),
@@ -311,7 +312,7 @@ def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, milliv
     assert all(name in table.stdout for name in CLASSES)
 
 
-def test_folders_and_patterns_are_searched(exported, ptbxl_record, millivolts, tmp_path):
+def test_folders_and_patterns_are_searched(exported, ptbxl_record, millivolts, tmp_path, monkeypatch):
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     for suffix in (".hea", ".dat"):
@@ -325,6 +326,8 @@ def test_folders_and_patterns_are_searched(exported, ptbxl_record, millivolts, t
 
     assert found(tmp_path) == found(tmp_path / "*" / "*" / "*_lr*") == found(header, header.with_suffix("")) == [header]
     assert found(tmp_path, rate=500) == [header, tmp_path / "a" / "array.npy"]
+    monkeypatch.chdir(deep)
+    assert found(".") == found("./") == [Path(header.name)]
     (tmp_path / "c").mkdir()
     for words, said in (
         ([tmp_path / "c"], "holds no recording"),
@@ -348,11 +351,12 @@ def test_a_table_is_written_once(exported, ptbxl_record, tmp_path):
     assert np.allclose(table.loc[0, list(CLASSES)].astype(float), [*expected.probabilities.values()], atol=1e-6)
     assert table["error"][1].endswith("no.hea is not there")
     assert "this file exists already" in _call(*arguments).stderr
+    assert "Give its name the ending .csv" in _call(*arguments[:-1], tmp_path / "a.xlsx").stderr
 
 
 def test_the_table_fits_a_terminal_and_explains_its_marks(exported, ptbxl_record):
     shown = _call("predict", "--model", exported[1], ptbxl_record).stdout
-    assert max(len(line) for line in shown.splitlines() if not line.startswith("in ")) <= 80
+    assert max(len(line) for line in shown.splitlines() if not line.startswith("records in ")) <= 80
     assert "* positive: the probability reaches the threshold of its class\n" in shown
     assert _call("predict").stderr.startswith("error: give either recordings or --example")
 

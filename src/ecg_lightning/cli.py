@@ -172,7 +172,8 @@ def predict(
         Path | None, typer.Option(help="Write the predictions to this new .csv file instead of the terminal.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Sampling rate in Hz of .npy files and of tables that do not state it.")
+        float | None,
+        typer.Option(help="Sampling rate in Hz of .npy files and tables. Default: the table's own rate."),
     ] = None,
     units: Annotated[str | None, typer.Option(help="Units of tables and .npy files: mV (the default) or uV.")] = None,
     runtime: Annotated[

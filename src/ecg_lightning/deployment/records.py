@@ -146,7 +146,6 @@ def _read(
         return reading, named, way_out
     if rate is None:
         raise RecordError("this format does not say its sampling rate; give it with --rate HZ, in Python with fs=HZ")
-    notes.append(f"sampling rate: {rate:g} Hz, as --rate says")
     reading = read_npy(path, rate, window)
     return Reading(reading.signals_CT * ask_units(units, notes), rate, reading.n_total), False, way_out
 

@@ -127,5 +127,5 @@ def _check(times: np.ndarray, name: str, words: Sequence[str], rate: float) -> N
         return
     raise RecordError(
         f"its column {name[:30]} advances by {step:.6g} a row, which is not {rate:g} Hz"
-        f"{'' if stated else ' in s, ms or µs'}; correct --rate"
+        f"{'' if stated else ' in s, ms or µs'}. Correct --rate, or leave it out"
     )
