@@ -441,6 +441,27 @@ def test_a_stage_chooses_its_epoch_by_its_own_metric(configure, configure_compre
     assert configure("compression=prune").monitor == "val/f1_macro"
 
 
+@pytest.mark.parametrize(("setting", "during"), [("null", 1), ("2", 2)])
+def test_a_stage_is_trained_with_the_faster_threads_alone(
+    configure, synthetic_root, monkeypatch, tmp_path, setting, during
+):
+    """Measured once for all fits of a stage; what follows, such as the timing of its files, has those of before."""
+    chosen = []
+    monkeypatch.setattr(stage_fit, "choose_threads", lambda *given: chosen.append(given) or (1, None))
+    monkeypatch.setattr(stage_fit, "records_of_an_epoch", lambda *_: 10)
+    fit = stage_fit.StageFit(configure(f"hardware.threads={setting}"), {}, None, None, tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(2):
+            with fit._faster_threads(None, "32-true", 3):
+                assert torch.get_num_threads() == during
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert [given[3] for given in chosen] == ([30] if during == 1 else [])
+
+
 @pytest.mark.slow
 def test_a_fit_that_only_harms_gives_back_its_start(compress, monkeypatch):
     monkeypatch.setattr(stage_fit, "_best_score", lambda trainer: -1.0)

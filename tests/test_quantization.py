@@ -1,6 +1,8 @@
 """Int8 of every family: close to float, small, the same after loading, and computed in int8."""
 
 import copy
+import os
+import time
 import warnings
 from collections import Counter
 
@@ -370,7 +372,11 @@ def test_the_tool_is_chosen_by_layers_and_activations(configure, model, tool, sw
     assert QAT()._tool(classifier) == swapped
 
 
-def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch):
+def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    lock = import_extra("nncf.torch.extensions").get_build_directory_for_extension("quantized_functions_cpu") / "lock"
+    lock.touch()
+    os.utime(lock, (0, time.time() - 3661))
     too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
 
     def quantize(*_, **__):
@@ -379,6 +385,8 @@ def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch):
     monkeypatch.setattr(import_extra("nncf"), "quantize", quantize)
     with pytest.raises(UserError, match=r"NNCF_EXTENSION_LOAD_TIMEOUT .* lock file in .*quantized_functions_cpu"):
         QAT("nncf", epochs=0).apply(*trained("resnet1d"))
+    assert "began to compile its kernels 1:01:" in caplog.text
+    assert f"stop this run, remove the file {lock} and start again" in caplog.text
 
 
 @pytest.mark.slow

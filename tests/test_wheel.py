@@ -71,7 +71,7 @@ def test_the_base_installation_predicts_and_names_what_training_needs(wheel, tmp
         assert refused.returncode == 2
         assert refused.stderr.count("\n") == 1
         assert refused.stderr.startswith(f"error: ecg-lightning {command} needs the package ")
-        assert refused.stderr.endswith(f"pip install 'ecg-lightning[{extra}]'\n")
+        assert refused.stderr.endswith(f"pip install '.[{extra}]'\n")
     program = "from ecg_lightning import Predictor, load; print(Predictor()); load('RUN/best.ckpt')"
     Path(tmp_path / "RUN").mkdir()
     Path(tmp_path / "RUN" / "best.ckpt").touch()

@@ -2,7 +2,7 @@
 
 A machine with an NVIDIA GPU gets the usual build. Whether an index has the CPU build is found by a dry run of pip.
 
-    pip install $(python tools/pytorch_index.py [INDEX]) 'ecg-lightning[train]'
+    pip install $(python tools/pytorch_index.py [INDEX]) '.[train]'
 """
 
 import contextlib

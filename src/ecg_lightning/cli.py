@@ -195,6 +195,8 @@ def predict(
         units = "uV" if units in ("µV", "μV") else units
         if units not in (None, "mV", "uV"):
             raise UserError(f"--units {units}: allowed are mV, uV")
+        if out and out.suffix.lower() != ".csv":
+            raise UserError(f"--out {out}: the table is a CSV file. Give its name the ending .csv")
         if out and out.exists():
             raise UserError(f"--out {out}: this file exists already. Name another file, or remove this one")
         found = [*EXAMPLE_RECORDS] if example else find_recordings(records or [], rate)

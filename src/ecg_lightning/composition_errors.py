@@ -30,7 +30,7 @@ from ecg_lightning.safe_composition import ConfigFileError
 _TRAINING_ALONE = ("model", "frontend", "train", "test", "experiment")
 _OF_A_SEARCH = ("n_trials", "n_jobs", "direction", "storage", "study_name", "max_failure_rate", "sampler")
 _PACKAGES = {
-    "hydra/sweeper/optuna": "'ecg-lightning[search]'",
+    "hydra/sweeper/optuna": "'.[search]', in a clone of the repository",
     "hydra/launcher/joblib": "hydra-joblib-launcher",
     "hydra/launcher/submitit_local": "hydra-submitit-launcher",
     "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",

@@ -26,6 +26,6 @@ def needing(extra: str, what: str) -> Iterator[None]:
         if name in ("", "ecg_lightning"):
             raise
         raise MissingPackageError(
-            f"{what} needs the package {name}, which is not installed; install it with: pip install "
-            f"'ecg-lightning[{extra}]'"
+            f"{what} needs the package {name}, which is not installed. Install it in a clone of the "
+            f"repository with: pip install '.[{extra}]'"
         ) from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ecg_lightning.compression.stage import Deployment, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import UnsupportedModelError, UserError
-from ecg_lightning.long_steps import long_step
+from ecg_lightning.long_steps import duration, long_step
 from ecg_lightning.models.classifier import ECGClassifier
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
     transformer = nncf.ModelType.TRANSFORMER if mostly_linear(network) else None
     # NNCF's own ranges average the records' extremes. Exact extremes cost DeiT 0.012 and EfficientNetV2 0.006 of AUROC.
     log.info("NNCF is compiling its kernels, which takes minutes the first time")
+    _warn_of_lock()
     doing = f"NNCF is calibrating {type(network).__name__} with {len(inputs)} inputs"
     with long_step(log, doing), _quiet(), _explained(network):
         holder.network = nncf.quantize(network, nncf.Dataset(inputs), subset_size=len(inputs), model_type=transformer)
@@ -97,6 +99,18 @@ def export_nncf(classifier: ECGClassifier, folder: Path) -> Deployment:
 def _build_folder() -> Path:
     folder: Path = import_extra("nncf.torch.extensions").get_build_directory_for_extension("quantized_functions_cpu")
     return folder
+
+
+def _warn_of_lock() -> None:
+    """Say that another process compiles the kernels, or that one was killed while it did: PyTorch waits for either."""
+    lock = _build_folder() / "lock"
+    with suppress(OSError):  # it is not there
+        log.warning(
+            "NNCF waits for a process that began to compile its kernels %s ago (m:ss). If there is none any more, stop "
+            "this run, remove the file %s and start again",
+            duration(time.time() - lock.stat().st_mtime),
+            lock,
+        )
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from ecg_lightning.hardware import to_channels_last
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.runs.announce import records_of_an_epoch
+from ecg_lightning.runs.step_time import choose_threads
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
 
 log = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ class StageFit:
         self.epochs: int = cfg.compression.fine_tune.epochs
         self.timing = {"fit_s": 0.0, "epochs": 0.0}
         self.notes: list[str] = []
+        self._threads: int | None = None  # not chosen yet
 
     def __call__(
         self,
@@ -94,9 +98,10 @@ class StageFit:
         loggers = build_loggers(plain(cfg.logger), str(self.folder))
         keeping = [KeepZeros()] if self.keep_zeros else []
         trainer = make_trainer(cfg, device, loggers, [*keeping, *callbacks])
-        before, start = self._score(classifier), copy.deepcopy(classifier.state_dict())
-        classifier.train()  # Lightning leaves modules in the mode that it finds them in
-        trainer.fit(classifier, datamodule=self.datamodule)
+        with self._faster_threads(classifier, device["precision"], epochs):
+            before, start = self._score(classifier), copy.deepcopy(classifier.state_dict())
+            classifier.train()  # Lightning leaves modules in the mode that it finds them in
+            trainer.fit(classifier, datamodule=self.datamodule)
         checkpoints = self.folder / "checkpoints"
         kept = trainer.current_epoch
         if (best := checkpoints / "best.ckpt").is_file():  # not under trainer.fast_dev_run
@@ -115,6 +120,22 @@ class StageFit:
         self.timing["fit_s"] += timer.time_elapsed()
         self.timing["epochs"] += kept
         return classifier.eval()
+
+    @contextmanager
+    def _faster_threads(self, classifier: ECGClassifier, precision: str, epochs: int) -> Iterator[None]:
+        """Train with the faster number of threads, as `train.py` does; files are scored and timed with those before."""
+        before, hardware = torch.get_num_threads(), self.cfg.hardware
+        if hardware.threads or hardware.accelerator != "cpu" or self.cfg.trainer.fast_dev_run:
+            yield
+            return
+        if self._threads is None:
+            n_records = records_of_an_epoch(self.cfg, self.datamodule) * epochs
+            self._threads, _ = choose_threads(classifier, self.datamodule, precision, n_records)
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _score(self, classifier: ECGClassifier) -> float:
         """The monitored metric before the fit."""

@@ -36,7 +36,8 @@ def import_extra(name: str) -> Any:
     except ImportError as error:
         missing = error.name or name
         raise MissingPackageError(
-            f"the package {missing} is not installed; install it with: pip install 'ecg-lightning[compress]'"
+            f"the package {missing} is not installed. Install it in a clone of the repository with: pip install "
+            "'.[compress]'"
         ) from None
 
 

@@ -26,6 +26,7 @@ from ecg_lightning.errors import DataError
 from ecg_lightning.text import printable
 
 UNITS = ("mV", "uV")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _ARRAYS = (*csv_record.SUFFIXES, ".npy")
 
 
@@ -111,7 +112,9 @@ def _prepare(reading: Reading, named: bool, way_out: str, window: Window, notes:
     signals_CT = _cut(reading, window, notes)
     if not named:
         notes.append(f"its leads have no names, so they are read in the order {STANDARD_ORDER}")
-    signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, notes)
+    warnings: list[str] = []
+    signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, warnings)
+    notes[:0] = warnings  # what may be wrong comes before what was converted
     if not window.is_at(reading.rate):
         notes.append(f"resampled from {reading.rate:g} to {window.sampling_rate} Hz")
         signals_CT = window.resample(signals_CT, reading.rate)
@@ -127,6 +130,8 @@ def _read(
     suffix = path.suffix.lower()
     if suffix == ".npz":
         raise RecordError("it is an .npz archive; save one array with numpy.save")
+    if suffix in _SPREADSHEETS:
+        raise RecordError("it is a spreadsheet; save it as CSV")
     if suffix not in _ARRAYS:
         reading = read_wfdb(path, window, notes)
         if rate not in (None, reading.rate):
@@ -135,12 +140,13 @@ def _read(
             notes.append("--units was ignored: the record's header states the units")
         return reading, True, "check the gain and units in its header"
     convert = "give --units uV if they are µV; counts of an ADC must be converted to mV first"
-    way_out = "check the file's units" if units == "uV" else convert
+    way_out = "check the file's units, and correct its header if it states others" if units == "uV" else convert
     if suffix in csv_record.SUFFIXES:
         reading, named = read_csv(path, rate, units, window, notes)
         return reading, named, way_out
     if rate is None:
         raise RecordError("this format does not say its sampling rate; give it with --rate HZ, in Python with fs=HZ")
+    notes.append(f"sampling rate: {rate:g} Hz, as --rate says")
     reading = read_npy(path, rate, window)
     return Reading(reading.signals_CT * ask_units(units, notes), rate, reading.n_total), False, way_out
 

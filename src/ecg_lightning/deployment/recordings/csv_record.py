@@ -39,16 +39,16 @@ def read_csv(
 
     Args:
         path: the table.
-        rate: its sampling rate, Hz; None: as a line above its rows or a column of time says.
-        units: of its values; by default those that the table states, or mV.
+        rate: its sampling rate, Hz, where neither a line above its rows nor a column of time states it.
+        units: of its values, where the table does not state them; by default mV.
         window: what the model uses.
         notes: sentences on what was converted or assumed are added here.
 
     Raises:
-        RecordError: it is no table of twelve leads, contradicts `rate` or `units`, or does not say its rate.
+        RecordError: it is no table of twelve leads, or its sampling rate is not known.
         OSError: it cannot be read.
     """
-    first = _ROWS_OF_TIME if rate is None else window.samples_at(rate)
+    first = _ROWS_OF_TIME
     file, size = open_regular(path)
     with file:
         if size > _MAX_BYTES:
@@ -59,13 +59,11 @@ def read_csv(
         text.seek(0)
         lines = _read_lines(text, first + _PREAMBLE)
         table = understand(lines[:_PREAMBLE])
-        if rate is None:
-            rate = _stated_rate(table, _rows(lines[table.first_row :], first, table.first_row)[:first], notes)
+        rate = _choose_rate(table, _rows(lines[table.first_row :], first, table.first_row)[:first], rate, notes)
         wanted = window.samples_at(rate)
         lines += _read_lines(text, wanted - first)
         rows = _rows(lines[table.first_row :], wanted, table.first_row)
         n_total = len(rows) + _count_rows(text)
-    _check_rate(table, rate)
     if table.preamble.scale:
         notes.append(f"the line {table.preamble.scale[:60]!r} above its rows was not applied: check its values' units")
     cells = read_columns(rows[:wanted], table.dialect, table.first_row)
@@ -145,7 +143,7 @@ def _factors(table: Table, places: dict[str, int], asked: str | None, notes: lis
     if stated and {millivolts(stated)} != set(factors.values()):
         raise RecordError(f"its header row gives {', '.join(sorted(given))}, and a line above it {stated[:20]}")
     if asked and {millivolts(asked)} != set(factors.values()):
-        raise RecordError(f"its header row gives {', '.join(sorted(given))}, and --units says {asked}; leave it out")
+        notes.append(f"--units was ignored: its header row gives {', '.join(sorted(given))}")
     if others := sorted(unit for unit in given if millivolts(unit) != 1.0):
         notes.append(f"converted from {', '.join(others)} to mV, as its header row says")
     return factors
@@ -157,26 +155,34 @@ def _factor(stated: str | None, asked: str | None, notes: list[str]) -> float:
         return ask_units(asked, notes)
     factor = millivolts(stated) or 1.0
     if asked and millivolts(asked) != factor:
-        raise RecordError(f"a line above its rows says {as_written(stated)}, and --units says {asked}; leave it out")
+        notes.append(f"--units was ignored: a line above its rows gives {as_written(stated)}")
     if factor != 1.0:
         notes.append(f"converted from {as_written(stated)} to mV, as a line above its rows says")
     return factor
 
 
+def _choose_rate(table: Table, rows: Sequence[str], asked: float | None, notes: list[str]) -> float:
+    """Return the sampling rate, Hz: the one that the table states, or the one that the user gives for it."""
+    stated_notes: list[str] = []
+    try:
+        stated = _stated_rate(table, rows, stated_notes)
+    except RecordError:
+        if asked is None:
+            raise
+        notes.append(f"sampling rate: {asked:g} Hz, as --rate says")
+        return asked
+    if asked is not None and abs(stated / asked - 1) > _RATE_TOLERANCE:
+        notes.append(f"--rate {asked:g} was ignored")
+    notes += stated_notes
+    return stated
+
+
 def _stated_rate(table: Table, rows: Sequence[str], notes: list[str]) -> float:
-    """Return the sampling rate that a table itself says, Hz."""
+    """Return the sampling rate that a table itself states, Hz."""
     if table.preamble.rate is not None:
         notes.append(f"sampling rate: {table.preamble.rate:g} Hz, as a line above its rows says")
         return table.preamble.rate
     return read_rate(read_columns(rows, table.dialect, table.first_row), table, notes)
-
-
-def _check_rate(table: Table, rate: float) -> None:
-    stated = table.preamble.rate
-    if stated is not None and abs(stated / rate - 1) > _RATE_TOLERANCE:
-        raise RecordError(
-            f"a line above its rows says a sampling rate of {stated:g} Hz, and --rate says {rate:g}; correct --rate"
-        )
 
 
 def _rows(lines: Sequence[str], wanted: int, above: int) -> list[str]:

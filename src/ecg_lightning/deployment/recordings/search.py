@@ -33,7 +33,7 @@ def find_recordings(words: Sequence[str], rate: float | None) -> list[Path]:
 
 def _named_by(word: str, rate: float | None) -> Iterable[Path]:
     path = Path(word).expanduser()
-    if path.is_dir() and not any(path.with_name(path.name + suffix).is_file() for suffix in (".hea", ".HEA")):
+    if path.is_dir() and not any(Path(f"{path}{suffix}").is_file() for suffix in (".hea", ".HEA")):
         return _in_folder(path, rate)
     if not set("*?[") & {*word} or path.exists():
         return [path]

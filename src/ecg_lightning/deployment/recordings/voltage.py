@@ -31,14 +31,17 @@ def _normalize(units: str) -> str:
 
 
 def ask_units(asked: str | None, notes: list[str], option: str = "--units") -> float:
-    """Return how many mV one of the units is that the user gives for a file without any; mV are assumed, and said.
+    """Return how many mV one of the units is that the user gives for a file without any; by default mV are assumed.
 
     Args:
         asked: the units, or None.
-        notes: the assumption is added here.
+        notes: what was assumed or converted is added here.
         option: how the user gives them.
     """
     if asked is None:
         notes.append(f"it states no units, so mV are assumed; set other units with {option}")
         return 1.0
-    return millivolts(asked) or 1.0
+    factor = millivolts(asked) or 1.0
+    if factor != 1.0:
+        notes.append(f"converted from {as_written(asked)} to mV, as {option} says")
+    return factor
