@@ -192,7 +192,7 @@ def predict(
             raise UserError("give either recordings or --example, which predicts the example records in this package")
         if runtime not in (None, "onnxruntime", "openvino"):
             raise UserError(f"--runtime {runtime}: allowed are onnxruntime, openvino")
-        units = "uV" if units in ("µV", "μV") else units
+        units = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV"}.get((units or "").lower(), units)
         if units not in (None, "mV", "uV"):
             raise UserError(f"--units {units}: allowed are mV, uV")
         if out and out.suffix.lower() != ".csv":

@@ -51,7 +51,8 @@ def predictions_as_csv(predictor: Predictor, predictions: Sequence[Prediction]) 
                 prediction.error or "",
             ]
         )
-    return text.getvalue()
+    content = text.getvalue()
+    return content if content.isascii() else f"\ufeff{content}"  # by which Excel recognises UTF-8
 
 
 def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction]) -> str:
@@ -74,7 +75,7 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
         limits = "".join(f"{value:.3f}  ".rjust(column) for value in metadata.thresholds)
         lines.append("threshold".ljust(width) + limits.rstrip())
     if folder and folder != Path():
-        lines.insert(0, f"in {folder}:")
+        lines.insert(0, f"records in {folder}:")
     lines += _legend(metadata, usable)
     said = [f"{name}: {note}" for name, prediction in zip(names, usable, strict=True) for note in prediction.notes]
     return printable("\n".join([*lines, *said, *predictor.notes, DISCLAIMER]))  # names of records may be a stranger's

@@ -157,7 +157,8 @@ def _cut(reading: Reading, window: Window, notes: list[str]) -> npt.NDArray[np.f
     if not reading.n_total:
         raise RecordError("it holds no samples")
     if reading.n_total < needed:
-        raise RecordError(f"it lasts {reading.n_total / reading.rate:.3g} s, and the model needs {window.seconds:g} s")
+        lasts = f"{reading.n_total / reading.rate:.3g} s at {reading.rate:g} Hz"
+        raise RecordError(f"it lasts {lasts}, and the model needs {window.seconds:g} s")
     if reading.n_total > needed:
         lasts = f"{reading.n_total / reading.rate:.4g}"
         notes.append(f"it lasts {lasts} s; the first {window.seconds:g} s are used")

@@ -107,8 +107,8 @@ def _check_amplitude(signals_CT: Floats, peak_to_peak_C: Floats, way_out: str, n
         )
     if largest > _UNUSUAL_MV or median > _UNUSUAL_MEDIAN_MV:
         notes.append(
-            f"its amplitude is larger than in the training records: {lead} spans {largest:.3g} mV, and the median "
-            f"lead {median:.3g} mV; check the units"
+            f"its amplitude is larger than in the training records: {lead} spans {largest:.4g} mV, and the median "
+            f"lead {median:.4g} mV; check the units"
         )
     elif median < _FAINT_MEDIAN_MV:
         notes.append(
@@ -119,14 +119,14 @@ def _check_amplitude(signals_CT: Floats, peak_to_peak_C: Floats, way_out: str, n
 
 def _refuse_amplitude(signals_CT: Floats, place: int, largest: float, way_out: str) -> None:
     """Tell a recording in other units from one with a few damaged values, or with one damaged lead."""
-    said = f"{say([LEADS[place]])} spans {largest:.3g} mV, which no ECG does"
+    said = f"{say([LEADS[place]])} spans {largest:,.0f} mV, which no ECG does"
     low_C, high_C = np.percentile(signals_CT, (1, 99), axis=1)
     if np.median(high_C - low_C) > _LARGEST_MV:
         raise RecordError(f"{said}; {way_out}")
     signal_T = signals_CT[place]
     sample = int(np.abs(signal_T - np.median(signal_T)).argmax())
     raise RecordError(
-        f"{said}: its sample {sample + 1} is {signal_T[sample]:.3g} mV. Correct that value, or the units or gain of "
+        f"{said}: its sample {sample + 1} is {signal_T[sample]:,.0f} mV. Correct that value, or the units or gain of "
         "this lead"
     )
 
@@ -140,7 +140,7 @@ def _check_offset(signals_CT: Floats, notes: list[str]) -> Floats:
     if not far.any():
         return signals_CT
     furthest = int(np.abs(median_C).argmax())
-    said = f"{say([LEADS[furthest]])} lies {abs(median_C[furthest]):.3g} mV off zero"
+    said = f"{say([LEADS[furthest]])} lies {abs(median_C[furthest]):,.0f} mV off zero"
     if abs(median_C[furthest]) > _LARGEST_OFFSET_MV:
         raise RecordError(f"{said}, which no electrode does; check its baseline and units")
     notes.append(f"{said}, farther than in PTB-XL's records, so the offset of {_say(far, '')} was subtracted")
