@@ -74,7 +74,7 @@ def test_a_session_that_fell_back_to_the_processor_is_no_device(monkeypatch, con
         pytest.skip("this ONNX Runtime has CUDA")
     _, onnx, _ = export_tiny(configure, tmp_path)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    with pytest.raises(HardwareUnavailableError, match="cannot load its CUDAExecutionProvider here"):
+    with pytest.raises(HardwareUnavailableError, match="cannot load its CUDAExecutionProvider and uses"):
         open_runtime(onnx, "cuda-onnxruntime")
 
 

@@ -137,5 +137,5 @@ def test_mc_dropout_averages_passes_that_differ(run, tmp_path):
     assert (one - without).abs().max() < 0.3
     run(tmp_path / "steady", "resnet1d", "model.dropout=0")
     steady = tmp_path / "steady" / "checkpoints" / "best.ckpt"
-    with pytest.raises(ConfigError, match="all passes of ResNet1d are the same"):
+    with pytest.raises(ConfigError, match="all passes of ResNet1d are equal"):
         run(tmp_path / "none", "ensemble", f"model.members=[{steady}]", "model.mc_dropout=8")

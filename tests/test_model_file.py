@@ -122,7 +122,7 @@ def test_weights_that_the_model_has_none_of_are_refused(tmp_path, quick):
         shutil.copyfile(EXPORTED / f"model{suffix}", tmp_path / f"model{suffix}")
     with (tmp_path / "model.bin").open("r+b") as file:
         file.truncate(600 * 2**20)
-    with pytest.raises(ModelFileError, match=r"bytes of weights, model.bin holds 629,145,600"):
+    with pytest.raises(ModelFileError, match=r"bytes of weights, but model.bin holds 629,145,600"):
         read_metadata(tmp_path / "model.xml")
     with (tmp_path / "model.bin").open("r+b") as file:
         file.truncate(2**40)

@@ -181,7 +181,7 @@ def begin_and_stop(start, folder, *overrides, number=signal.SIGTERM):
 def test_each_signal_has_its_exit_code_and_loses_less_than_a_step(start, tmp_path, capsys, number, code):
     assert begin_and_stop(start, tmp_path, number=number) == code
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
-    way_out = f"run the same command with ckpt_path=auto hydra.run.dir={tmp_path} to go on"
+    way_out = f"run the same command with ckpt_path=auto hydra.run.dir={tmp_path} to resume"
     assert f"stopped by {signal.Signals(number).name}; {way_out}" in capsys.readouterr().err
     checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"] == 2
