@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ecg_lightning.errors import UserError
 
 __all__ = ["PTBXLDataModule", "Predictor", "UserError", "compress", "load", "train"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "PTBXLDataModule": "ecg_lightning.data.datamodule",
