@@ -57,7 +57,10 @@ def test_what_is_no_run_is_told_apart(tmp_path):
     RunResult("failed", "no room").write(failed)
     for arguments, said in (
         (("evaluate", run / "checkpoints" / "best.ckpt"), f"is a file. Name the folder of its run: {run}"),
-        (("evaluate", sweep), f"is the folder of a sweep. Name one of its runs: {sweep}/0_vit"),
+        (
+            ("evaluate", sweep),
+            f"Compare its runs with ecg-lightning compare {sweep}, or name one of its runs: {sweep}/0_vit",
+        ),
         (("evaluate", failed), "holds a run with the status failed: no room"),
         (("evaluate", tmp_path / "none"), "is not there. Name the folder of a run"),
         (("compare", run), f"{run} has nothing to compare with. Name two runs or more"),

@@ -20,6 +20,7 @@ from ecg_lightning.evaluation.decisions import decide
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions, write_predictions
 from ecg_lightning.evaluation.subgroups import subgroups
+from ecg_lightning.runs.evaluations import named_runs
 
 
 def _targets(n, seed):
@@ -444,8 +445,12 @@ def test_an_average_is_of_the_same_records_in_any_order():
 def test_how_many_configurations_were_tried_is_told(tmp_path):
     final = _run(tmp_path / "final", 1.2, config="seed: 0\nn_tried: 12\n")
     other = _run(tmp_path / "other", 1.6, config="seed: 0\nmodel: {depth: 2}\n")
-    for done in (_call("evaluate", final, "--resamples", 100), _call("compare", other, final, "--resamples", 100)):
-        assert "one of 12 configurations that were tried" in done.stdout
+    assert "one of 12 configurations that were tried" in _call("evaluate", final, "--resamples", 100).stdout
+    for split, said in (
+        ("val", "one of 12 configurations that were tried"),
+        ("test", "12 configurations were tried. "),
+    ):
+        assert said in _call("compare", other, final, "--resamples", 100, "--split", split).stdout
     average = f"seed: 0\nmodel: {{members: ['{final}/checkpoints/best.ckpt', '{other}/checkpoints/best.ckpt']}}\n"
     ensemble = _run(tmp_path / "ensemble", 1.1, config=average)
     assert "one of 12 configurations that were tried" in _call("evaluate", ensemble, "--resamples", 100).stdout
@@ -672,3 +677,20 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
     assert women.auroc_common != women.auroc
     only_a = decide(one, one).probabilities_NC[ids > 240, 0]
     assert women.auroc_common.value == pytest.approx(roc_auc_score(truth[ids > 240, 0], only_a))
+
+
+def test_a_sweep_stands_for_its_runs_and_is_drawn(tmp_path):
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    cells = [
+        _run(sweep / name, 1 + place / 4, config=f"seed: 0\nmodel: {{depth: {place}}}\n")
+        for place, name in enumerate(("0_vit", "2_vit", "10_deit"))
+    ]
+    (sweep / "results.csv").touch()
+    assert named_runs([sweep]) == cells
+    assert named_runs([sweep / "*vit"]) == cells[:2]
+    figure = tmp_path / "a.png"
+    done = _call("compare", sweep, "--resamples", 100, "--figure", figure)
+    assert done.exit_code == 0, done.stderr
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert "name a .png file" in _call("compare", sweep, "--resamples", 100, "--figure", tmp_path / "a.abc").stderr

@@ -309,10 +309,16 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of train.py. The first run is the reference.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of runs of train.py, or of a sweep. The first run is the reference."),
+    ],
     split: Annotated[str, typer.Option(help="test or val.")] = "test",
     resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples, by patient.", min=100)] = 1000,
     average: Annotated[bool, typer.Option("--average", help="Add a last row with the average of all runs.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the scores and the differences with their intervals to this .png file.")
+    ] = None,
     csv: _Csv = None,
     latex: _Latex = None,
     markdown: _Markdown = None,
@@ -326,21 +332,26 @@ def compare(
     from ecg_lightning.reports.terminal import print_sections
     from ecg_lightning.runs.console import make_console
     from ecg_lightning.runs.evaluation_tables import comparison_sections
-    from ecg_lightning.runs.evaluations import compare_runs
+    from ecg_lightning.runs.evaluations import compare_runs, named_runs, save_figure
     from ecg_lightning.runs.results import without_nan
 
     files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
     try:
         _check_split(split)
+        runs = named_runs(runs)
         if len(runs) < 2:
             raise UserError(
                 f"{runs[0]} has nothing to compare with. Name two runs or more, or score this one: ecg-lightning "
                 f"evaluate {runs[0]}"
             )
-        check_files(files)
+        check_files({**files, "--figure": figure})
         rows = compare_runs(runs, split, resamples, average)
         sections = comparison_sections(rows, split)
         write_report(sections, csv, latex, markdown)
+        if figure:
+            from ecg_lightning.runs.comparison_figure import comparison_figure  # matplotlib
+
+            save_figure(comparison_figure(rows, split), figure, "--figure")
     except UserError as error:
         _fail(error)
     if as_json:

@@ -25,7 +25,7 @@ def prepare_overrides(overrides: Sequence[Override], cfg: DictConfig, files: Map
         ConfigError: names the setting, what turned the part off, and how to turn it on.
     """
     typed = [str(one.input_line) for one in overrides]
-    for override in overrides:
+    for place, override in enumerate(overrides):
         key = str(override.key_or_group)
         parts = split_key(key)
         inside = _node_at(cfg, parts[:-1]) if parts[1:] else None
@@ -36,7 +36,7 @@ def prepare_overrides(overrides: Sequence[Override], cfg: DictConfig, files: Map
             node = _node_at(cfg, parts[:length])
             if node is None or node._is_interpolation():
                 break
-            is_off = isinstance(node, DictConfig) and (node._is_none() or f"{above}=null" in typed)
+            is_off = isinstance(node, DictConfig) and (node._is_none() or f"{above}=null" in typed[:place])
             if above == key:
                 schema = node._metadata.ref_type
                 if is_off and dataclasses.is_dataclass(schema) and str(override.input_line).startswith(f"{key}={{"):

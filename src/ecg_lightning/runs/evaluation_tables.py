@@ -208,30 +208,48 @@ def _metric_section(rows: Sequence[Mapping[str, Any]], split: str, metric: str, 
         Column("verdict", f"{metric}_verdict"),
     ]
     cells: list[list[Cell]] = []
-    for row in rows:
+    for row, name in zip(rows, row_names(rows), strict=True):
         seeds: list[Cell] = [len(row["runs"]), row[f"{metric}_sd"]] if any_seeds else []
         change = row.get(f"{metric}_change")
-        name = f"average of the {len(row['runs'])} runs" if row["averaged"] else row["run"]
         found: list[Cell] = [name, *seeds[:1], row[metric], *seeds[1:]]
         verdict = row[f"{metric}_verdict"] if change else "reference"
         cells.append([*found, change, verdict])
-    return Section(f"comparison_{metric}", f"Macro {heading}, {split}", Table(columns, cells))
+    legend = (
+        f"N = {rows[0]['n_records']:,} records. Brackets: 95 % interval, bootstrap by patient, paired for differences."
+    )
+    return Section(f"comparison_{metric}", f"Macro {heading}, {split}", Table(columns, cells), legend=legend)
+
+
+def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the name of each row of a comparison: its model where this tells the rows apart, else its first run."""
+    models = [row["model"] for row in rows if not row["averaged"]]
+    by_model = None not in models and len({*models}) == len(models)
+    return [
+        f"average of the {len(row['runs'])} runs" if row["averaged"] else str(row["model"] if by_model else row["run"])
+        for row in rows
+    ]
 
 
 def _comparison_remarks(rows: Sequence[Mapping[str, Any]], split: str) -> list[str]:
     notes = []
+    named = list(zip(row_names(rows), rows, strict=True))
     if len(rows) == 1:
         notes.append("All runs are one recipe with different seeds, so there is nothing to compare them with.")
-    if pairs := [row["run"] for row in rows if row["f1_sd"] is not None and not row["covers_seeds"]]:
+    if pairs := [name for name, row in named if row["f1_sd"] is not None and not row["covers_seeds"]]:
         notes.append(f"Two seeds are too few for an interval over seeds. Over patients alone: {', '.join(pairs)}.")
     if len(codes := sorted({code for row in rows for code in row["code"]})) > 1:
         notes.append(f"The runs were made with different code, which can cause a difference: {'; '.join(codes)}.")
     for n_tried in sorted({row["n_tried"] for row in rows if row["n_tried"] > 1}):
-        chosen = ", ".join(row["run"] for row in rows if row["n_tried"] == n_tried and not row["averaged"])
-        if chosen:
+        chosen = ", ".join(name for name, row in named if row["n_tried"] == n_tried and not row["averaged"])
+        if chosen and split == "val":
             notes.append(
                 f"Each of these runs is one of {n_tried} configurations that were tried, so its score on the fold "
                 f"that chose it is optimistic: {chosen}."
+            )
+        elif chosen:
+            notes.append(
+                f"{n_tried} configurations were tried. These scores are fair if the validation fold chose among them, "
+                f"and not these records: {chosen}."
             )
     if split == "val":
         notes.append(
@@ -243,8 +261,7 @@ def _comparison_remarks(rows: Sequence[Mapping[str, Any]], split: str) -> list[s
 def _how_to_read(rows: Sequence[Mapping[str, Any]]) -> str:
     several = any(len(row["runs"]) > 1 and not row["averaged"] for row in rows)
     parts = [
-        f"N = {rows[0]['n_records']:,} records. Thresholds and temperature come from each run's validation fold. "
-        "Brackets: 95 % interval, bootstrap by patient, paired for differences.",
+        "Thresholds and temperature come from each run's validation fold.",
         "Verdict: better or worse if the interval of the difference excludes 0.",
         "Runs that differ only in their seed are averaged in one row. With three seeds or more, its intervals "
         "cover seeds."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from ecg_lightning.folds import fold_groups
 from ecg_lightning.runs.ledger import times_scored
 from ecg_lightning.runs.recipes import by_recipe, check_independent, n_tried, sharing_trainings, trainings_of
 from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_config, read_result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Pair = tuple[Predictions, Predictions]
 
@@ -76,7 +80,10 @@ def _check_run(folder: Path) -> None:
     if holds_sweep(folder) or (folder / SWEEP_TABLE).is_file():
         runs = sorted(path.parent for path in folder.glob(f"*/{PREDICTIONS_FILE}"))
         named = f": {', '.join(map(str, runs[:3]))}{' …' if len(runs) > 3 else ''}" if runs else ""
-        raise DataError(f"{folder} is the folder of a sweep. Name one of its runs{named}")
+        raise DataError(
+            f"{folder} is the folder of a sweep. Compare its runs with ecg-lightning compare {folder}, or name one of "
+            f"its runs{named}"
+        )
     status = status_of(folder)
     if status not in (None, "ok"):
         raise DataError(f"{folder} holds a run with the status {status}: {read_result(folder)['reason']}")
@@ -169,10 +176,19 @@ def draw(folder: Path, split: str, n_resamples: int, reliability: Path | None, a
         abstentions = report.abstentions(val, scored, thresholds_C, n_resamples, kept=np.linspace(0.02, 1, 99).tolist())
         figures["abstention", abstention] = curves.abstention_figure(abstentions, len(scored.ecg_ids))
     for (option, path), figure in figures.items():
-        try:
-            figure.savefig(path)
-        except (OSError, ValueError) as error:  # ValueError: an unknown format
-            raise DataError(f"--{option} {path} cannot be written ({error}); name a .png file") from None
+        save_figure(figure, path, f"--{option}")
+
+
+def save_figure(figure: Figure, path: Path, option: str) -> None:
+    """Write a figure to the file that an option of the command line names.
+
+    Raises:
+        DataError: it cannot be written, or its ending is of no format.
+    """
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:  # ValueError: an unknown format
+        raise DataError(f"{option} {path} cannot be written ({error}); name a .png file") from None
 
 
 def _thresholds(folder: Path, scored: Predictions) -> npt.NDArray[np.float64]:
@@ -190,6 +206,32 @@ def _thresholds(folder: Path, scored: Predictions) -> npt.NDArray[np.float64]:
 def _run_of(folder: Path) -> Path:
     """The run that a folder is, or is a variant of."""
     return folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
+
+
+def named_runs(words: Sequence[Path]) -> list[Path]:
+    """Return the folders that are named, with the finished runs of a sweep in place of its folder.
+
+    Args:
+        words: folders of runs or sweeps, or patterns such as `SWEEP/*seed1`.
+    """
+    found: list[Path] = []
+    for word in words:
+        matched = [word]
+        if not word.exists() and set("*?[") & {*str(word)}:
+            matched = sorted(map(Path, glob.glob(str(word)))) or [word]  # noqa: PTH207 - takes absolute patterns
+        for folder in matched:
+            is_sweep = not (folder / PREDICTIONS_FILE).is_file() and (
+                holds_sweep(folder) or (folder / SWEEP_TABLE).is_file()
+            )
+            cells = [path.parent for path in folder.glob(f"*/{PREDICTIONS_FILE}")] if is_sweep else []
+            found += sorted(cells, key=_cell_number) or [folder]
+    return found
+
+
+def _cell_number(cell: Path) -> tuple[int, str]:
+    """The number that begins a cell's name, so that cell 10 comes after cell 9."""
+    number = cell.name.partition("_")[0]
+    return (int(number) if number.isdecimal() else 0, cell.name)
 
 
 def compare_runs(
@@ -232,6 +274,7 @@ def compare_runs(
         scores = paired.score(trainings, trained[folders[0]][1], n_resamples)
         row: dict[str, Any] = {
             "run": "average" if is_average else str(runs[0]),
+            "model": None if is_average else _model_of(runs[0]),
             "runs": [str(run) for run in runs],
             "averaged": is_average,
             "n_records": len(trainings[0][1].ecg_ids),
@@ -279,6 +322,13 @@ def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> No
                 f"{folder} and {first} hold the same predictions, so they are one training. Name one of them"
             )
     check_independent([*trainings])
+
+
+def _model_of(folder: Path) -> str | None:
+    """The model of a run; None of a compressed variant, which its model alone does not tell."""
+    choices = read_result(folder).get("choices") if _run_of(folder) == folder else None
+    model = choices.get("model") if isinstance(choices, dict) else None
+    return model if isinstance(model, str) else None
 
 
 def _code_of(folder: Path) -> str:
