@@ -590,7 +590,7 @@ def test_an_int8_checkpoint_is_refused_before_anything_is_read(compress, configu
     _, folder = compress("ptq_dynamic", "vit")
     path = folder / "variants" / "quantize" / "model.ckpt"
     cfg = configure_compression(f"ckpt_path={path}", "compression=prune", *QUICK, output_dir=tmp_path / "again")
-    with pytest.raises(ConfigError, match="is int8 already"):
+    with pytest.raises(ConfigError, match="is already int8"):
         compressing.run(cfg)
 
 

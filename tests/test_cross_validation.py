@@ -167,7 +167,7 @@ def test_a_search_without_a_finished_trial_says_so(kept, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "failed: cross_validation=[9]: give distinct folds" in done.stdout + done.stderr
-    assert done.stderr.splitlines()[-1] == "error: no trial of the search finished: each one's reason stands above"
+    assert done.stderr.splitlines()[-1] == "error: no trial of the search finished. The reason of each is printed above"
 
 
 def test_a_search_that_cannot_be_kept_is_refused(command, tmp_path):

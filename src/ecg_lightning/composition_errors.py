@@ -131,11 +131,11 @@ def _explain_grammar(override: str, typed: Sequence[str]) -> str:
         if after and re.fullmatch(r"[\w./@]+", override) and not re.match(r"-|.*=", after[0]):
             return f"{override} {after[0]}: a setting is written with =. Write {override}={after[0]}"
         return (
-            f"{override}: this is no setting. Write key=value, as in model=vit; a value with spaces needs quotes, "
+            f"{override}: this is not a setting. Write key=value, as in model=vit; a value with spaces needs quotes, "
             "as in \"data.root='/my data'\""
         )
     if override.partition("=")[2].lstrip().startswith(("[", "{")):
-        return f"{override}: brackets and quotes inside of a list must match, as in 'data.val_folds=[8,9]'"
+        return f"{override}: brackets and quotes in a list must match, as in 'data.val_folds=[8,9]'"
     if (way_out := quoted(override)) is None:
         return f"{override}: this cannot be read as key=value; see hydra.cc/docs/advanced/override_grammar/basic"
     return f"{override}: a value with spaces or special characters needs quotes. Write it as {way_out}"
@@ -196,7 +196,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
     if where == "hydra.sweeper" and name in _OF_A_SEARCH:
         return f"{key}: only a search by Optuna has this key. Add hydra/sweeper=optuna, or choose an hparams_search"
     if program == "compress" and group in _TRAINING_ALONE:
-        return f"{key}: compress.py takes it from the checkpoint; train.py has it"
+        return f"{key}: the checkpoint sets this in compress.py. Set it in train.py"
     if where == "trainer.extra":
         return f"{key}: trainer.extra holds nothing yet; add to it with +{key}=VALUE"
     if where == "logger" and not known:
@@ -205,7 +205,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
         return f"{key}: no such callback was chosen; callbacks=ema and callbacks=swa bring one each"
     if key.startswith("compression.stages."):
         return (
-            f"{key}: the chosen compression has no such stage, or the stage no such key; python compress.py "
+            f"{key}: the chosen compression has no such stage, or the stage has no such key; python compress.py "
             f"compression=NAME --cfg job shows them.{config.did_you_mean(name, known)}"
         )
     if having := [one for one in _options_with(group, key.removeprefix(f"{group}.")) if where == group]:

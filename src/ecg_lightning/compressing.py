@@ -66,7 +66,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     stages = _stages(cfg)
     if any(build_stage(node, "stage").quantizes for node in description.get("stages", [])):
         raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path} is int8 already and cannot be changed any more: name the checkpoint that it "
+            f"ckpt_path={cfg.ckpt_path} is already int8 and cannot be compressed again. Name the checkpoint that it "
             "was made from"
         )
     own_data = data_option(description) if "_target_" not in cfg.data else None
@@ -96,7 +96,7 @@ def run_after_training(
         The result; its score is the last variant's tuned macro F1 on the validation fold.
     """
     if not (cfg.train and cfg.test):
-        raise ConfigError("a sweep over compressions trains and scores its cells: leave train and test true")
+        raise ConfigError("a sweep over compressions trains and scores its cells. Keep train=true and test=true")
     device = hardware.prepare(cfg.hardware)
     stages = _stages(cfg)
     output_dir = Path(cfg.paths.output_dir)
@@ -152,7 +152,7 @@ def _train_once(
                 keep_refused(folder, error)
                 raise
         else:
-            log.info("the training of %s is taken from %s", cfg.model._target_.rpartition(".")[2], folder)
+            log.info("using the training of %s in %s", cfg.model._target_.rpartition(".")[2], folder)
         result = read_training(folder)
     output_dir = Path(cfg.paths.output_dir)
     write_config(plain(cfg), output_dir, result)
@@ -194,7 +194,7 @@ def of_the_checkpoint(own: Mapping[str, Any], asked: Mapping[str, Any], what: st
         datamodule = build_datamodule(settings, seed=0)
     except (TypeError, AttributeError) as error:
         raise CheckpointError(f"{what} has data settings that cannot be used: {error}") from None
-    log.info("the data are read from %s, as %s says", datamodule.root, what)
+    log.info("reading the data from %s, as %s says", datamodule.root, what)
     if isinstance(datamodule, SyntheticPTBXLDataModule):
         try:
             is_there = datamodule.is_written()
@@ -228,8 +228,8 @@ def _compress(
     result.notes += fold_notes(described, datamodule)
     if described["model"].get("mc_dropout"):
         raise UnsupportedModelError(
-            f"{checkpoint} draws its dropout anew in every pass (model.mc_dropout), which no file does: compress the "
-            "ensemble without it"
+            f"{checkpoint} draws new dropout in every pass (model.mc_dropout), which an exported file cannot do. "
+            "Compress the ensemble without it"
         )
     if earlier := stages_of(described):
         result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")

@@ -209,7 +209,7 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
             fail(_explain_files(error.__cause__, given), UserError.exit_code)
         reason = " ".join(str(error).split()) or type(error).__name__
         if "No trials are completed yet" in reason or reason == "Record does not exist.":  # Optuna's, of a kept search
-            fail("no trial of the search finished: each one's reason stands above", FAILED)
+            fail("no trial of the search finished. The reason of each is printed above", FAILED)
         if type(error).__module__.startswith("sqlalchemy"):
             reason = reason.split(" (Background on this error")[0]
             fail(

@@ -51,7 +51,7 @@ def model_card(result: Mapping[str, Any], config: Mapping[str, Any], first: Sequ
     is_compressed = any(variant["runtimes"] for variant in result["variants"])
     how = f", compressed ({choices['compression']})" if is_compressed else ""
     title = f"# Model card: {choices.get('model', 'model')}{how}"
-    opening = [*first, _headline_sentence(result), "For research only. It is no medical device and must not diagnose."]
+    opening = [*first, _headline_sentence(result), "For research only: not a medical device, not for diagnosis."]
     sections = [
         _facts(result, config),
         *_score_sections(result),
@@ -134,7 +134,7 @@ def _limits(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     limits = [_about_labels(result["data"])]
     if split == "val":
         limits.append(
-            "The test folds were not scored. The validation fold chose thresholds, so its scores are too good."
+            "The test folds were not scored. The validation fold chose the thresholds, so its scores are optimistic."
         )
     rare = [name for name, count in found.get("positives", {}).items() if count < 20]
     if rare:
@@ -169,7 +169,7 @@ def _training(result: Mapping[str, Any]) -> Section:
         f"Configuration: `config.yaml`, SHA-256 {str(result['config_hash'])[:12]}…; code revision {result['git']}.",
         f"Versions: {versions}.",
     ]
-    return Section("training", "How it was made", notes=notes)
+    return Section("training", "Training", notes=notes)
 
 
 def _data_name(data: Mapping[str, Any]) -> str:
