@@ -106,7 +106,7 @@ REFUSED = {
     "frontend.size=[1,2,3]": ["frontend.size", "[height,width]"],
     "data.val_folds=[8]": ["data.train_folds and data.val_folds share fold 8"],
     "data.test_folds=[11]": ["data.test_folds=[11]", "from 1 to 10"],
-    "data=ptbxl data.root=/no/such/folder": ["/no/such/folder does not exist", "nothing was created"],
+    "data=ptbxl data.root=/no/such/folder": ["/no/such/folder does not exist", "nothing was downloaded"],
     "train=false": ["ckpt_path=FILE"],
     "train=false test=false": ["nothing to do"],
     "model.alpha=2": ["model.alpha=2", "at most 1"],

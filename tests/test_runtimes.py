@@ -135,7 +135,7 @@ def test_foreign_inputs_are_named(tmp_path):
 
 def test_missing_package_names_the_extra(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingPackageError, match=r"onnxruntime is not installed; .*ecg-lightning\[compress\]"):
+    with pytest.raises(MissingPackageError, match=r"onnxruntime is not installed. .*\.\[compress\]"):
         open_runtime(exported[1], "onnxruntime")
 
 

@@ -110,7 +110,7 @@ def test_table_of_one_fold_is_enough_for_the_test(ptbxl: Path, table: pd.DataFra
 
 def test_missing_test_fold_says_how_to_go_without(ptbxl: Path, table: pd.DataFrame) -> None:
     table[table["strat_fold"] < 10].to_csv(ptbxl / "ptbxl_database.csv", index=False)
-    with pytest.raises(DataError, match=r"of the test folds \[10\]: .*data\.test_folds=.*, or set test=false"):
+    with pytest.raises(DataError, match=r"of the test folds \[10\]\. .*data\.test_folds=.*, or set test=false"):
         loaded(ptbxl)
     assert len(loaded(ptbxl, ["train", "val"]).datasets) == 2
 
@@ -382,7 +382,7 @@ def test_synthetic_module_leaves_other_folders_alone(ptbxl: Path) -> None:
 
 def test_real_module_never_writes_the_synthetic_folder(ptbxl: Path) -> None:
     shutil.rmtree(ptbxl)
-    with pytest.raises(DataError, match="does not exist; nothing was created or downloaded"):
+    with pytest.raises(DataError, match="does not exist; nothing was downloaded"):
         PTBXLDataModule(ptbxl).setup("fit")
     assert not ptbxl.exists()
 

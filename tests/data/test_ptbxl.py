@@ -109,7 +109,7 @@ def test_version_of(n: int, version: str) -> None:
 
 def test_missing_folder_is_never_created(tmp_path: Path) -> None:
     root = tmp_path / "no" / "where"
-    with pytest.raises(DataError, match=rf"{root} does not exist; nothing was created or downloaded"):
+    with pytest.raises(DataError, match=rf"{root} does not exist; nothing was downloaded"):
         read_ptbxl(root)
     assert not root.parent.exists()
 

@@ -142,7 +142,7 @@ def check_root(root: Path) -> None:
     if not root.is_dir():
         why = "is not a folder" if root.exists() else "does not exist"
         raise DataError(
-            f"{root} {why}; nothing was created or downloaded. Name the folder that holds ptbxl_database.csv with "
+            f"{root} {why}; nothing was downloaded. Name the folder that holds ptbxl_database.csv with "
             "data.root=DIR, in Python with root=DIR, or try data=synthetic"
         )
     if absent := [name for name in TABLES if not (root / name).is_file()]:

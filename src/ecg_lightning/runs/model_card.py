@@ -82,6 +82,7 @@ def _facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     folds = {split: settings.get(f"{split}_folds") for split in ("train", "val", "test")}
     of_folds = "; ".join(f"{split} {', '.join(map(str, numbers))}" for split, numbers in folds.items() if numbers)
     classes = list(next(iter(result["evaluation"].values()))["positives"]) if result["evaluation"] else []
+    is_trained = bool(result["timing"].get("fit_s"))  # a compression without fine-tuning is not
     rows: list[list[Cell]] = [
         ["data", _data_name(data)],
         ["records", counts or None],
@@ -92,9 +93,9 @@ def _facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
         ["input", _input(settings, result)],
         ["parameters", f"{size['parameters']:,}" if size.get("parameters") else None],
         ["seed", str(result["seed"])],
-        ["epochs trained", _number(result["timing"].get("epochs"))],
+        ["epochs trained", _number(result["timing"].get("epochs")) if is_trained else None],
         ["epoch of the checkpoint", _number(result["timing"].get("best_epoch"))],
-        ["time of the training", clock(result["timing"]["fit_s"]) if "fit_s" in result["timing"] else None],
+        ["time of the training", clock(result["timing"]["fit_s"]) if is_trained else None],
         ["machine", _machine(result["host"])],
     ]
     known = [row for row in rows if row[1] is not None]
