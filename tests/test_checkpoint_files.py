@@ -223,7 +223,7 @@ def test_a_folder_that_a_checkpoint_names_is_never_written_to(there, tmp_path, c
     own = {"_target_": "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule", "root": str(root), "n_records": 100}
     with caplog.at_level("INFO"), pytest.raises(DataError, match=f"{root}, which are not there .*add data=synthetic"):
         of_the_checkpoint(own, {}, "ckpt_path=x.ckpt")
-    assert f"the data are read from {root}, as ckpt_path=x.ckpt says" in caplog.text
+    assert f"reading the data from {root}, as ckpt_path=x.ckpt says" in caplog.text
     assert [path.name for path in tmp_path.rglob("*")] == (["root", "mine"] if there == "other files" else [])
 
 

@@ -212,7 +212,7 @@ def test_mistakes_are_named_with_a_way_out(configure, overrides):
         ("trainer.limit_val_batches=0", "Set at least 1 batch"),
         ("compression.stages.quantize.epochs=5", "epochs"),
         ("compression.deploy=false", "leaves compress.py nothing to do"),
-        ("model.depth=3", "compress.py takes it from the checkpoint"),
+        ("model.depth=3", "the checkpoint sets this in compress.py"),
         ("lr=1e-4", "Did you mean compression.fine_tune.lr?"),
         ("epochs=2", "Did you mean compression.fine_tune.epochs?"),
     ],

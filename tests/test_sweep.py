@@ -292,7 +292,7 @@ def test_a_sweep_over_compressions_trains_once(synthetic_root, tmp_path):
     cuda = [row for row in found if row["hardware"] == "cuda"]
     assert {row["status"] for row in cuda} == ({"ok"} if torch.cuda.is_available() else {"skipped"})
     logs = [(tmp_path / row["run"] / "train.log").read_text() for row in found if row["hardware"] == "cpu"]
-    assert sorted("is taken from" in text for text in logs) == [False, True]
+    assert sorted("using the training of" in text for text in logs) == [False, True]
     with (tmp_path / "variants.csv").open() as file:
         variants = list(csv.DictReader(file))
     assert {row["variant"] for row in variants} == {"baseline", "prune"}
