@@ -191,17 +191,16 @@ def test_what_a_teacher_says_is_mixed_as_the_records_are(make, sees):
             assert (blends - taught[record, 0]).abs().amax(dim=1).min() < 1e-5
 
 
+def _short(root):
+    """Settings of a short training on a PTB-XL folder."""
+    quiet = ["logger=none", "callbacks.figures=false"]
+    return ["data=ptbxl", f"data.root={root}", *quiet, "trainer.max_epochs=1", "hardware.threads=1"]
+
+
 @pytest.mark.parametrize("model", [pytest.param("effnetv2", marks=pytest.mark.slow), "resnet1d_wang"])
 def test_training_may_start_from_a_checkpoint_of_this_project(configure, synthetic_root, tmp_path, model):
     image = [] if model in SIGNAL_MODELS else ["frontend.size=[32,64]"]
-    data = [
-        "data=ptbxl",
-        f"data.root={synthetic_root}",
-        "logger=none",
-        "callbacks.figures=false",
-        "trainer.max_epochs=1",
-        "hardware.threads=1",
-    ]
+    data = _short(synthetic_root)
     settings = [f"model={model}", *TINY[model], *image, *data]
     training.run(configure(*settings, output_dir=tmp_path / "first"))
     checkpoint = tmp_path / "first" / "checkpoints" / "best.ckpt"
@@ -219,14 +218,7 @@ def test_training_may_start_from_a_checkpoint_of_this_project(configure, synthet
 
 
 def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tmp_path):
-    data = [
-        "data=ptbxl",
-        f"data.root={synthetic_root}",
-        "logger=none",
-        "callbacks.figures=false",
-        "trainer.max_epochs=1",
-        "hardware.threads=1",
-    ]
+    data = _short(synthetic_root)
     recipe = ["model.loss=asymmetric", "model.label_smoothing=0.1", "model.class_weights=true"]
     training.run(configure("model=resnet1d", *TINY["resnet1d"], *recipe, *data, output_dir=tmp_path / "teacher"))
     checkpoint = tmp_path / "teacher" / "checkpoints" / "best.ckpt"

@@ -221,7 +221,7 @@ def _metric_section(rows: Sequence[Mapping[str, Any]], split: str, metric: str, 
 
 
 def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the name of each row of a comparison: its model where this tells the rows apart, else its first run."""
+    """Return the name of each row of a comparison: the model if all models differ, otherwise the first run."""
     models = [row["model"] for row in rows if not row["averaged"]]
     by_model = None not in models and len({*models}) == len(models)
     return [

@@ -77,7 +77,7 @@ def _check_run(folder: Path) -> None:
         raise DataError(f"{folder} is a file. Name the folder of its run: {meant}")
     if not folder.is_dir():
         raise DataError(f"{folder} is not there. Name the folder of a run of train.py")
-    if holds_sweep(folder) or (folder / SWEEP_TABLE).is_file():
+    if _is_sweep(folder):
         runs = sorted(path.parent for path in folder.glob(f"*/{PREDICTIONS_FILE}"))
         named = f": {', '.join(map(str, runs[:3]))}{' …' if len(runs) > 3 else ''}" if runs else ""
         raise DataError(
@@ -220,12 +220,16 @@ def named_runs(words: Sequence[Path]) -> list[Path]:
         if not word.exists() and set("*?[") & {*str(word)}:
             matched = sorted(map(Path, glob.glob(str(word)))) or [word]  # noqa: PTH207 - takes absolute patterns
         for folder in matched:
-            is_sweep = not (folder / PREDICTIONS_FILE).is_file() and (
-                holds_sweep(folder) or (folder / SWEEP_TABLE).is_file()
+            is_run = (folder / PREDICTIONS_FILE).is_file()
+            cells = (
+                [] if is_run or not _is_sweep(folder) else [one.parent for one in folder.glob(f"*/{PREDICTIONS_FILE}")]
             )
-            cells = [path.parent for path in folder.glob(f"*/{PREDICTIONS_FILE}")] if is_sweep else []
             found += sorted(cells, key=_cell_number) or [folder]
     return found
+
+
+def _is_sweep(folder: Path) -> bool:
+    return holds_sweep(folder) or (folder / SWEEP_TABLE).is_file()
 
 
 def _cell_number(cell: Path) -> tuple[int, str]:
