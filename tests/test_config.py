@@ -223,6 +223,25 @@ def test_keys_that_would_do_nothing_are_refused_by_compress(configure_compressio
     assert said in explain(caught.value, "compress")
 
 
+@pytest.mark.parametrize(
+    ("program", "arguments", "said"),
+    [
+        (launching.train, "--epochs 3", "--epochs: there is no such option; a setting is written KEY=VALUE"),
+        (launching.train, "model=vit --batch-size=8", "Did you mean data.batch_size=8?"),
+        (launching.train, "--model vit", "Did you mean model=VALUE?"),
+        (launching.train, "--cfg all-of-it", "invalid choice: 'all-of-it'"),
+        (launching.compress, "--epochs=3", "Did you mean compression.fine_tune.epochs=3?"),
+    ],
+)
+def test_an_unknown_option_is_one_sentence(program, arguments, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        program(arguments.split())
+    told = capsys.readouterr().err
+    assert caught.value.code == UserError.exit_code
+    assert said in told
+    assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize("key", ["alpha=0.1", "optimizer.lr=0.003", "scheduler.warmup=0.3", "teacher=x.ckpt"])
 def test_keys_of_a_student_that_would_do_nothing_are_refused(configure_compression, key):
     student = "compression.stages.distill.student"

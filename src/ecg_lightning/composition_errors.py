@@ -91,6 +91,21 @@ def explain(error: BaseException, program: str = "train", typed: Sequence[str] =
     return f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}"
 
 
+def explain_option(option: str, program: str) -> str:
+    """Return one sentence for an unknown option of the command line, such as `--epochs`.
+
+    Args:
+        option: as it was typed.
+        program: `train` or `compress`.
+    """
+    key, _, value = option.lstrip("-").replace("-", "_").partition("=")
+    groups = [path.name for path in _folders() if path.parent == config.config_dir()]
+    meant = key if key in (*groups, *config.leaf_keys()) else _meant_by(key, program)
+    example = f"{meant}={value or 'VALUE'}" if meant and "=" not in meant else meant
+    hint = f" Did you mean {example}?" if example else ""
+    return f"{option}: there is no such option; a setting is written KEY=VALUE, without dashes.{hint}"
+
+
 def _explain(error: BaseException, program: str, typed: Sequence[str]) -> str:
     chain = list(_chain(error))
     for link in chain:

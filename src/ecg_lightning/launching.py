@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import yaml
@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import __version__, config, validation
-from ecg_lightning.composition_errors import explain
+from ecg_lightning.composition_errors import explain, explain_option
 from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
@@ -235,10 +235,14 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
     check_control_characters([*arguments], "argument")
     version.setbase("1.3")
     parser = get_args_parser()
+    parser.error = _refuse_arguments  # type: ignore[method-assign]
     if "--version" in arguments:
         print(f"ecg-lightning {__version__}")
         return
-    parsed = parser.parse_args(sorted(arguments, key=_is_override))  # argparse stops at a flag after an override
+    # In this order, because argparse stops at an option after an override.
+    parsed, unknown = parser.parse_known_args(sorted(arguments, key=_is_override))
+    if unknown:
+        raise ConfigError(explain_option(unknown[0], name))
     swept = parsed.multirun or "hydra.mode=MULTIRUN" in parsed.overrides
     parsed.overrides = quote_paths(parsed.overrides, swept=swept)
     if parsed.experimental_rerun is not None:
@@ -247,6 +251,11 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
             ".hydra/overrides.yaml"
         )
     _run_hydra(parsed, parser, job, str(config.config_dir()), name)
+
+
+def _refuse_arguments(message: str) -> NoReturn:
+    """Raise what argparse would print below its usage."""
+    raise ConfigError(f"{message}; --hydra-help explains the options")
 
 
 @contextmanager
