@@ -290,17 +290,18 @@ def test_weights_that_are_not_the_exported_ones_are_refused(configure, tmp_path)
 def test_one_bad_record_does_not_spoil_the_others(exported, ptbxl_record, millivolts, tmp_path):
     np.save(tmp_path / "fast.npy", np.repeat(millivolts, 5, axis=1))
     np.save(tmp_path / "bad.npy", 1000 * millivolts)
-    records = [ptbxl_record, tmp_path / "bad.npy", tmp_path / "fast.npy", tmp_path / "no.npy"]
+    np.save(tmp_path / "bad too.npy", 1000 * millivolts)
+    records = [ptbxl_record, *(tmp_path / name for name in ("bad.npy", "fast.npy", "no.npy", "bad too.npy"))]
     done = _call("predict", "--model", exported[1], "--rate", 500, *records, "--json")
     assert done.exit_code == 3
     answer = json.loads(done.stdout)
-    assert [list(row) for row in answer["records"]].count(["record", "error"]) == 2
+    assert [list(row) for row in answer["records"]].count(["record", "error"]) == 3
     good = answer["records"][0]
     assert list(good["probabilities"]) == list(CLASSES)
     assert "Research use only" in answer["notice"]
-    assert done.stderr.count("error: ") == 2
-    assert done.stderr.endswith("2 of 4 records could not be read\n")
-    for name in ("bad.npy", "no.npy"):
+    assert done.stderr.count("error: ") == 3
+    assert done.stderr.endswith("3 of 5 records could not be read\n")
+    for name in ("/bad.npy", "/no.npy", "error: the same holds for bad too.npy\n"):
         assert name in done.stderr
     predictions = predict_records(Predictor(exported[1]), [Path(ptbxl_record)])
     assert predictions[0].probabilities == pytest.approx(good["probabilities"], abs=1e-6)

@@ -184,7 +184,12 @@ def predict(
     """Predict the classes of ECG recordings with a trained model. Research use only, not for diagnosis."""
     from ecg_lightning.deployment.example import EXAMPLE_MODEL, EXAMPLE_RECORDS
     from ecg_lightning.deployment.predictor import Predictor, predict_records
-    from ecg_lightning.deployment.printing import predictions_as_csv, predictions_as_json, predictions_as_text
+    from ecg_lightning.deployment.printing import (
+        predictions_as_csv,
+        predictions_as_json,
+        predictions_as_text,
+        refusals_as_lines,
+    )
     from ecg_lightning.deployment.recordings.search import find_recordings
     from ecg_lightning.disk import write_whole
 
@@ -220,8 +225,8 @@ def predict(
             typer.echo(f"predictions of {n_predicted:,} of {len(predictions):,} records are in {out}")
         else:
             typer.echo(predictions_as_text(predictor, predictions))
-    for refusal in failed:
-        typer.echo(f"error: {refusal}", err=True)
+    for line in refusals_as_lines(predictions):
+        typer.echo(line, err=True)
     if failed:
         typer.echo(f"{len(failed):,} of {len(predictions):,} records could not be read", err=True)
         raise typer.Exit(failed[0].exit_code)

@@ -17,6 +17,7 @@ from ecg_lightning.text import printable
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."
 _MOST_COLUMNS = 8  # classes of a table that fits a terminal
+_MOST_NAMES = 5  # records in one line
 
 
 def predictions_as_json(model: Path, predictor: Predictor, predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -79,6 +80,23 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
     lines += _legend(metadata, usable)
     said = [f"{name}: {note}" for name, prediction in zip(names, usable, strict=True) for note in prediction.notes]
     return printable("\n".join([*lines, *said, *predictor.notes, DISCLAIMER]))  # names of records may be a stranger's
+
+
+def refusals_as_lines(predictions: Sequence[Prediction]) -> list[str]:
+    """Return why records could not be read, each reason once with the names of the records that share it."""
+    sharing: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        if prediction.error:
+            reason = str(prediction.error).replace(prediction.record, "")
+            sharing.setdefault(reason, []).append(prediction)
+    lines = []
+    for first, *others in sharing.values():
+        lines.append(f"error: {first.error}")
+        if others:
+            names = ", ".join(Path(one.record).name for one in others[:_MOST_NAMES])
+            more = f" and {len(others) - _MOST_NAMES:,} more (--out FILE.csv lists them)" * (len(others) > _MOST_NAMES)
+            lines.append(printable(f"error: the same holds for {names}{more}"))
+    return lines
 
 
 def _common_folder(paths: Sequence[Path]) -> Path | None:
