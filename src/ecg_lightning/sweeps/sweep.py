@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ecg_lightning import validation
 from ecg_lightning.errors import ConfigError, DataError, UserError
 from ecg_lightning.finished import has_checkpoints
+from ecg_lightning.long_steps import INTERVAL_S
 from ecg_lightning.named_files import check_named_files
 from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult
@@ -50,13 +51,13 @@ from ecg_lightning.sweeps.folder import (
     wait_for_cells,
     write_command,
 )
+from ecg_lightning.sweeps.output import OUTPUT_FILE, last_message
 from ecg_lightning.sweeps.process import CellProcess, Job, start_server
 from ecg_lightning.sweeps.shared import forget_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
-OUTPUT_FILE = "output.log"  # what a cell prints while others run
 
 
 @dataclasses.dataclass
@@ -212,6 +213,7 @@ class Sweep:
 
     def _run(self, waiting: list[Cell]) -> None:
         """Run cells until none is left, or a signal stops the sweep."""
+        told = time.monotonic()
         while self._running or (waiting and self._stopped_by is None):
             while waiting and len(self._running) < self._jobs and self._stopped_by is None:
                 self._start(waiting.pop(0))
@@ -222,6 +224,15 @@ class Sweep:
                     self._end(one)
                 else:
                     self._limit(one)
+            if self._jobs > 1 and time.monotonic() - told > INTERVAL_S:
+                told = time.monotonic()
+                self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        """Print what each running cell said last, because cells that share the cores print into files."""
+        for one in self._running:
+            if message := last_message(self.folder / one.cell.run / OUTPUT_FILE):
+                log.info("cell %d: %s", one.cell.number + 1, message)
 
     @property
     def _total(self) -> int:
