@@ -73,17 +73,17 @@ def pr_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
     return figure
 
 
-def reliability_figure(
-    probabilities: Mapping[str, Array], targets_NC: Array, classes: Sequence[str], n_bins: int = 10
-) -> Figure:
+def reliability_figure(probabilities: Mapping[str, Array], targets_NC: Array, classes: Sequence[str]) -> Figure:
     """Share of positive records against the mean probability, in bins of equally many records, for each calibration.
+
+    There are at most ten bins, and fewer where a bin would hold less than 20 records, whose share says little.
 
     Args:
         probabilities: (N, C) probabilities, by the name of their calibration.
         targets_NC: (N, C) 0 or 1.
         classes: names of the C classes.
-        n_bins: of each class.
     """
+    n_bins = min(10, max(2, len(targets_NC) // 20))
     width = 0.75 + 3.9 * len(probabilities)
     figure = new_figure(width, 4.6)
     figure.subplots_adjust(left=0.65 / width, right=1 - 0.15 / width, bottom=0.12, top=0.88, wspace=0.08)

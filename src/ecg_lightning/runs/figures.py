@@ -116,7 +116,7 @@ def draw_split(
     probabilities_NC = decided.probabilities_NC
     figures: dict[str, Figure] = {}
     examples = _examples(probabilities_NC, targets_NC, decided.thresholds_C, classes) if signal_of else {}
-    for tag, (index, title) in examples.items():
+    for tag, (index, why) in examples.items():
         assert signal_of is not None
         figures[f"ecg/{tag}"] = ecg_figure(
             signal_of(index),
@@ -125,7 +125,7 @@ def draw_split(
             probabilities_NC[index],
             targets_NC[index],
             decided.thresholds_C,
-            title=f"{phase}: {title}",
+            title=f"{phase}, ecg_id {split.ecg_ids[index]}: {why}",
         )
     figures["roc"] = roc_figure(probabilities_NC, targets_NC, classes)
     figures["pr"] = pr_figure(probabilities_NC, targets_NC, classes)
@@ -231,7 +231,7 @@ def _decide(probabilities: Array, thresholds: Array) -> npt.NDArray[np.bool_]:
 def _examples(
     probabilities_NC: Array, targets_NC: Array, thresholds_C: Array, classes: Sequence[str]
 ) -> dict[str, tuple[int, str]]:
-    """Tag, record index and title of one or two records worth a look."""
+    """Tag, record index and reason of one or two records worth a look."""
     if not len(targets_NC):
         return {}
     targets = targets_NC.astype(bool)
@@ -250,4 +250,4 @@ def _examples(
         chosen["error"] = (index, "most confident error")
     if not chosen:
         chosen["first"] = (0, "first record")
-    return {tag: (index, f"{title} (index {index} of {len(targets)})") for tag, (index, title) in chosen.items()}
+    return chosen

@@ -38,7 +38,7 @@ def ranking_figure(labels: Sequence[str], ranked: Sequence[Sequence[Mapping[str,
     width, height = left + 7.2, 1.25 + 0.34 * len(names)
     figure = new_figure(width, height)
     figure.subplots_adjust(
-        left=left / width, right=1 - 0.2 / width, top=1 - 0.6 / height, bottom=0.55 / height, wspace=0.08
+        left=left / width, right=1 - 0.2 / width, top=1 - 0.6 / height, bottom=0.55 / height, wspace=0.12
     )
     panels = figure.subplots(1, 2, sharey=True)
     for axes, metric, title, colour in zip(panels, ("f1", "auroc"), ("macro F1", "macro AUROC"), COLOURS, strict=False):
@@ -51,7 +51,7 @@ def ranking_figure(labels: Sequence[str], ranked: Sequence[Sequence[Mapping[str,
             spread = stdev(values) if len(values) > 1 else None
             axes.errorbar(mean(values), place, xerr=spread, marker="D", color=colour, markersize=6, capsize=3, lw=1.2)
         axes.set_xlabel(f"{title}, {split}")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(axis="x", color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
