@@ -17,6 +17,7 @@ from test_config import FROZEN_KEYS
 from tiny import ROOT, SIGNAL_MODELS, TINY
 from typer.testing import CliRunner
 
+import ecg_lightning
 from ecg_lightning import config
 from ecg_lightning.cli import app
 
@@ -220,6 +221,9 @@ def shortened(words):
 @pytest.mark.slow
 def test_every_python_example_runs(page, products, synthetic_root, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for name, less in (("train", [*SHORT, "trainer.limit_train_batches=2"]), ("compress", QUICK)):
+        whole = getattr(ecg_lightning, name)
+        monkeypatch.setattr(ecg_lightning, name, lambda *given, whole=whole, less=less: whole(*given, *less))
     for number, example in enumerate(blocks(page, "python")):
         code = filled(example, products, command, synthetic_root, tmp_path)
         exec(compile(code, f"{page.name}, example {number + 1}", "exec"), {})
