@@ -69,11 +69,12 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 capsize=2.5,
                 zorder=3,
             )
+        _scale(axes, [row[name] for row in shown])
         for line, one in zip(_LINES, hardware, strict=False):
             front = pareto_front([(row[name], row["f1"]) for row in shown if row["hardware"] == one])
-            if len(front) > 1:
-                axes.step(*zip(*front, strict=True), where="post", color="0.45", lw=1.1, linestyle=line, zorder=2)
-        _scale(axes, [row[name] for row in shown])
+            if front:
+                edge = (axes.get_xlim()[1], front[-1][1])  # what costs more without scoring more is below the front
+                axes.step(*zip(*front, edge, strict=True), where="post", color="0.45", lw=1.4, ls=line, zorder=2)
         axes.set_xlabel(label)
         axes.grid(color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -108,7 +109,7 @@ def _keys(
         found.append(dot("open: in bfloat16", marker="o", color="0.25", markerfacecolor="white"))
     for line, one in zip(_LINES, hardware, strict=False):
         label = "Pareto front" if one_hardware else f"Pareto front, {one}"
-        found.append(Line2D([], [], color="0.45", lw=1.1, linestyle=line, label=label))
+        found.append(Line2D([], [], color="0.45", lw=1.4, linestyle=line, label=label))
     return found
 
 
