@@ -28,12 +28,15 @@ from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.prune_structured import PruneStructured
 from ecg_lightning.compression.qat import QAT
-from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext, plain_classifier
+from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.config import plain
+from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.latency import measure
-from ecg_lightning.deployment.runtimes import by_precision, files_of, open_runtime
+from ecg_lightning.deployment.runtime import by_precision, files_of
+from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.structure import plain_classifier
 
 
 @dataclass

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from ecg_lightning.checkpoints import TASK_KEYS, load_classifier
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
 from ecg_lightning.evaluation import paired
 from ecg_lightning.evaluation.predictions import Predictions, pooled
 from ecg_lightning.folds import fold_groups, folder_name

@@ -10,8 +10,9 @@ from tiny import TINY
 
 from ecg_lightning.building import build_classifier
 from ecg_lightning.compression.masks import KeepZeros
-from ecg_lightning.compression.stage import StageContext, plain_classifier
+from ecg_lightning.compression.stage import StageContext
 from ecg_lightning.data.datamodule import ECGBatch
+from ecg_lightning.models.structure import plain_classifier
 
 
 class ToyRecords:

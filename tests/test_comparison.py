@@ -10,9 +10,9 @@ from sklearn.metrics import f1_score
 from ecg_lightning.compression import measurement
 from ecg_lightning.compression.comparison import Decided, compare, verdict
 from ecg_lightning.compression.measurement import slower_than
-from ecg_lightning.compression.stage import Deployment
 from ecg_lightning.compression.variant import Variant
 from ecg_lightning.config import LatencyConfig
+from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.decisions import macro_intervals
 from ecg_lightning.runs.pareto import _at_one_speed, pareto_figure, pareto_front

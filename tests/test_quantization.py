@@ -25,13 +25,14 @@ from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prep
 from ecg_lightning.compression.ptq import PTQ, frontend_nodes, quantize_onnx
 from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.quantizable import prepare_for_quantization
-from ecg_lightning.compression.stage import replace_module
 from ecg_lightning.compression.variant import to_millivolts
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.float_files import export_float
-from ecg_lightning.deployment.runtimes import files_of, open_runtime
+from ecg_lightning.deployment.runtime import files_of
+from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, UserError
 from ecg_lightning.hardware import has_bf16
+from ecg_lightning.models.structure import replace_module
 from ecg_lightning.models.windows import Windows
 from ecg_lightning.processor import processor_features
 

@@ -14,7 +14,8 @@ from ecg_lightning.deployment import extras, runtimes
 from ecg_lightning.deployment.benchmark import benchmark
 from ecg_lightning.deployment.latency import measure, peak_memory_mib, summarise
 from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
-from ecg_lightning.deployment.runtimes import counted, open_runtime, sizes_of
+from ecg_lightning.deployment.runtime import counted, sizes_of
+from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.deployment.torch_runtime import TorchRuntime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.processor import processor_has_bf16

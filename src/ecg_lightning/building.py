@@ -19,7 +19,6 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 
-from ecg_lightning.compression.stage import CompressionStage
 from ecg_lightning.config import TrainerConfig, did_you_mean, image_size
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
@@ -150,11 +149,6 @@ def build_frontend(config: Mapping[str, Any], *, n_samples: int, patch_size: int
                 *settings["size"],
             )
     return build(settings, Frontend, "frontend")
-
-
-def build_stage(node: Mapping[str, Any], key: str) -> CompressionStage:
-    """A compression stage, from its node."""
-    return build(node, CompressionStage, key)
 
 
 def build_callbacks(nodes: Mapping[str, Any], output_dir: Path) -> list[Callback]:

@@ -12,18 +12,15 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ecg_lightning import __version__
-from ecg_lightning.building import build_classifier, build_stage
+from ecg_lightning.building import build, build_classifier
 from ecg_lightning.checkpoint_description import KEYS, check_description, check_state
 from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
-from ecg_lightning.compression.stage import plain_classifier
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
-
-TASK_KEYS = ("sampling_rate", "label_rule", "task")
-"""Settings of the data that make a checkpoint's task what it is."""
+from ecg_lightning.models.structure import Restorable, plain_classifier
 
 _FORMAT = 1
 
@@ -209,5 +206,5 @@ def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassif
     if nodes:
         classifier.network = reparameterize(classifier.network)  # as the first stage found it
     for node in nodes:
-        classifier = build_stage(node, "stage").restore(plain_classifier(classifier), dict(state))
+        classifier = build(node, Restorable, "stage").restore(plain_classifier(classifier), dict(state))
     return classifier

@@ -14,12 +14,12 @@ import filelock
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware, training
-from ecg_lightning.building import build_datamodule, build_loggers, build_stage
+from ecg_lightning.building import build_datamodule, build_loggers
 from ecg_lightning.checkpoints import check_classes, data_option, members_of, read_checkpoint
 from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
-from ecg_lightning.compression.stage import CompressionStage
+from ecg_lightning.compression.stage import CompressionStage, build_stage
 from ecg_lightning.compression.variant import Variant, stages_of
 from ecg_lightning.config import DataConfig, LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule

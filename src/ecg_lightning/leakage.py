@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.checkpoints import TASK_KEYS, data_option
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.checkpoints import data_option
+from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
 from ecg_lightning.data.identity import dataset_name, synthetic_name
 from ecg_lightning.errors import ConfigError, DataError
 

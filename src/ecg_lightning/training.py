@@ -22,7 +22,6 @@ from ecg_lightning import hardware, stopping
 from ecg_lightning.building import build_classifier, build_datamodule, build_loggers
 from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import (
-    TASK_KEYS,
     check_classes,
     describe,
     described_in,
@@ -32,11 +31,12 @@ from ecg_lightning.checkpoints import (
     save_classifier,
 )
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import PTBXLDataModule, SignalDataset
+from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule, SignalDataset
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
+from ecg_lightning.evaluation.metrics import nested_metrics
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.hydra_files import write_put_off
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
@@ -50,14 +50,7 @@ from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.learning_curves import LearningCurves, learning_section
 from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.longer_schedule import LongerSchedule
-from ecg_lightning.runs.results import (
-    RESULT_FILE,
-    RunResult,
-    git_revision,
-    hash_config,
-    nested_metrics,
-    package_versions,
-)
+from ecg_lightning.runs.results import RESULT_FILE, RunResult, git_revision, hash_config, package_versions
 from ecg_lightning.runs.step_time import choose_threads
 from ecg_lightning.runs.stop_guard import StopGuard
 from ecg_lightning.teaching import load_teacher

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from timm.layers import activations, activations_me
 from torch import Tensor, nn
 
-from ecg_lightning.compression.stage import CompressionStage, StageContext, replace_module
+from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.structure import replace_module
 
 _NEW: dict[str, type[nn.ReLU] | type[nn.ReLU6] | type[nn.Hardswish]] = {
     "relu": nn.ReLU,

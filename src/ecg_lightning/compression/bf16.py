@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
+from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.errors import HardwareUnavailableError
 from ecg_lightning.hardware import has_bf16

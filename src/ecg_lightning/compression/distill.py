@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.building import build_classifier, resolve
-from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
+from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.config import FrontendConfig, MatrixConfig
 from ecg_lightning.frontend import Frontend, SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.ensemble import EnsembleNetwork
+from ecg_lightning.models.structure import plain_classifier
 
 _SIGNAL = f"{SignalFrontend.__module__}.{SignalFrontend.__name__}"
 

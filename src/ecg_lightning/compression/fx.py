@@ -33,8 +33,9 @@ from torch.fx.proxy import TraceError
 
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.quantizable import holder_of, inputs_of, prepare_for_quantization
-from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
+from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.errors import ExportError, HardwareUnavailableError, UnsupportedModelError
 from ecg_lightning.models.classifier import ECGClassifier
 

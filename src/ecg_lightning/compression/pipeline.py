@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from ecg_lightning.building import build_stage
 from ecg_lightning.checkpoints import data_option, load_classifier
 from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.parity import reference_probabilities
 from ecg_lightning.compression.pt2_file import add_pt2
-from ecg_lightning.compression.stage import CompressionStage, StageContext, plain_classifier
+from ecg_lightning.compression.stage import CompressionStage, StageContext, build_stage
 from ecg_lightning.compression.stage_fit import StageFit
 from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate
 from ecg_lightning.config import plain
@@ -26,6 +25,7 @@ from ecg_lightning.leakage import is_other_data, learned_from
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
+from ecg_lightning.models.structure import plain_classifier
 
 log = logging.getLogger(__name__)
 

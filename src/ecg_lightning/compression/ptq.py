@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
-from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
+from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
+from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import HardwareUnavailableError
 from ecg_lightning.long_steps import long_step

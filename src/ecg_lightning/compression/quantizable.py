@@ -8,8 +8,8 @@ from timm.layers.patch_dropout import PatchDropout
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from ecg_lightning.compression.stage import replace_module
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.structure import replace_module
 from ecg_lightning.models.windows import Windows
 
 _LEAST_GAMMA = 1e-5

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from ecg_lightning.building import build
 from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.deployment.deployment import Deployment
+from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.models.classifier import ECGClassifier
-
-
-class Deployment(NamedTuple):
-    """One way to run a variant: a file, the runtime that takes it, and the precision of its products.
-
-    Attributes:
-        path: the file; None where there is none, see `skipped`.
-        runtime: one of `deployment.runtimes`.
-        precision: `fp32`, `bf16` or `int8`; on a CUDA device `fp8` and `2:4`, too.
-        skipped: why this runtime cannot take the variant.
-        simulated: whether PyTorch computes the same, so that the two must agree; a runtime's own quantization tool
-            makes another model.
-    """
-
-    path: Path | None
-    runtime: str
-    precision: str
-    skipped: str | None = None
-    simulated: bool = True
-
-    @property
-    def runs_in(self) -> tuple[str, str]:
-        """Runtime and precision, which tell the deployments of a variant apart."""
-        return self.runtime, self.precision
+from ecg_lightning.models.structure import Restorable
 
 
 class Fit(Protocol):
@@ -102,7 +82,7 @@ class StageContext:
             yield inputs
 
 
-class CompressionStage:
+class CompressionStage(Restorable):
     """A technique. `apply` may change the classifier that it is given.
 
     Args:
@@ -132,46 +112,14 @@ class CompressionStage:
         """Compress, and fine-tune where the technique calls for it."""
         raise NotImplementedError
 
-    def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
-        """Give a newly built classifier the structure that `apply` gave, so that `state` can be loaded into it.
-
-        Args:
-            classifier: as the stages before this one leave it.
-            state: the compressed classifier's `state_dict`.
-        """
-        return classifier
-
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
         """Write the files that deploy what `apply` gave; the first one is the variant's own.
 
         A float model by default: its checkpoint, ONNX and OpenVINO files.
         """
-        from ecg_lightning.deployment.float_files import export_float
-
         return export_float(classifier, folder, context.accelerator)
 
 
-def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:
-    """The same front end, network, loss and thresholds without the architecture's own training loss.
-
-    A stage may replace the network by one without the architecture's inner parts, which DeiT's loss, for one, uses.
-    """
-    plain = ECGClassifier(
-        classifier.frontend,
-        classifier.network,
-        classes=classifier.classes,
-        mixup=classifier.mixup,
-        optimizer=classifier.optimizer_config,
-        scheduler=classifier.scheduler_config,
-        seed=classifier.seed,
-    )
-    plain.loss = classifier.loss
-    plain.thresholds.copy_(classifier.thresholds)
-    plain.description = dict(classifier.description)
-    return plain.eval()
-
-
-def replace_module(network: torch.nn.Module, name: str, new: torch.nn.Module) -> None:
-    """Put a module in the place of the one called `name` (dotted)."""
-    parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, new)
+def build_stage(node: Mapping[str, Any], key: str) -> CompressionStage:
+    """A compression stage, from its node."""
+    return build(node, CompressionStage, key)

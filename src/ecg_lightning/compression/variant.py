@@ -18,12 +18,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_lightning.checkpoints import data_option, save_classifier
 from ecg_lightning.compression.parity import agree, differences, disagreement
-from ecg_lightning.compression.stage import CompressionStage, Deployment, StageContext
+from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.checksum import write_checksum
+from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.metadata import Metadata, write_metadata
-from ecg_lightning.deployment.runtimes import CUDA_SUFFIXES, Runtime, barely_int8, files_of, open_runtime, sizes_of
+from ecg_lightning.deployment.runtime import CUDA_SUFFIXES, Runtime, barely_int8, files_of, sizes_of
+from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import (
     ExportError,
     HardwareUnavailableError,
@@ -33,13 +35,12 @@ from ecg_lightning.errors import (
 )
 from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
-from ecg_lightning.evaluation.metrics import superclass_metrics
+from ecg_lightning.evaluation.metrics import nested_metrics, superclass_metrics
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.evaluation.uncertainty import conformal_bounds
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.processor import processor_has_int8
-from ecg_lightning.runs.results import nested_metrics
 
 log = logging.getLogger(__name__)
 

@@ -35,6 +35,9 @@ from ecg_lightning.long_steps import long_step
 
 log = logging.getLogger(__name__)
 
+TASK_KEYS = ("sampling_rate", "label_rule", "task")
+"""Settings of the data that make a checkpoint's task what it is."""
+
 STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.deployment.checksum import sha256_of
 from ecg_lightning.deployment.metadata import Metadata, parse
-from ecg_lightning.deployment.runtimes import Runtime, check_length
+from ecg_lightning.deployment.runtime import Runtime, check_length
 from ecg_lightning.deployment.torch_runtime import TorchRuntime
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.evaluation.calibration import fit_temperature

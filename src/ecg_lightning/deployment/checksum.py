@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from ecg_lightning.deployment.model_file import check_size
-from ecg_lightning.deployment.runtimes import files_of
+from ecg_lightning.deployment.runtime import files_of
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ModelFileError
 

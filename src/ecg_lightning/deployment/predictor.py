@@ -18,7 +18,8 @@ from ecg_lightning.deployment.memory_limit import limited_memory
 from ecg_lightning.deployment.metadata import read_metadata
 from ecg_lightning.deployment.recordings.search import find_recordings
 from ecg_lightning.deployment.records import Recording, read_array, read_record
-from ecg_lightning.deployment.runtimes import SUFFIXES, Floats, Runtime, files_of, open_runtime
+from ecg_lightning.deployment.runtime import SUFFIXES, Floats, Runtime, files_of
+from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
 from ecg_lightning.evaluation.calibration import probabilities as calibrated
 from ecg_lightning.evaluation.uncertainty import Bounds

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,3 +114,14 @@ def _modal_share(decisions_NC: Tensor) -> float:
 
 def _mean(values: Tensor) -> float:
     return float(values.double().mean()) if len(values) else float("nan")
+
+
+def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
+    """`{"f1_macro": …, "f1/NORM": …}` → the schema's layout, with `per_class` and an empty `ci95`."""
+    nested: dict[str, Any] = {name: value for name, value in flat.items() if "/" not in name}
+    per_class: dict[str, dict[str, float]] = {}
+    for name, value in flat.items():
+        if "/" in name:
+            metric, _, superclass = name.partition("/")
+            per_class.setdefault(superclass, {})[metric] = value
+    return {**nested, "per_class": per_class, "ci95": None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, TypedDict, cast
 
 import lightning as L
 import torch
@@ -25,6 +25,20 @@ from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 PHASES = ("train", "val", "test")
 _EPOCH_SO_FAR = "epoch_so_far"
 _LOSSES_AT_A_TIME = 50
+
+
+class Recipe(TypedDict, total=False):
+    """Arguments that every `ECGClassifier` shares."""
+
+    classes: tuple[str, ...]
+    loss: str
+    label_smoothing: float
+    class_weights: bool
+    mixup: float
+    optimizer: OptimizerConfig
+    scheduler: SchedulerConfig
+    seed: int
+    distillation: Distillation | None
 
 
 class Scored(NamedTuple):

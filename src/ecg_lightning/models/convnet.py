@@ -8,8 +8,7 @@ from timm.utils.model import reparameterize_model
 from torch import nn
 
 from ecg_lightning.frontend import ImageFrontend
-from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,35 @@ from torch import Tensor
 from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.held_out import HeldOutTeacher
-
-if TYPE_CHECKING:
-    from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.losses import Loss
 
 log = logging.getLogger(__name__)
 
 TEACHER_SEES = ("augmented", "record")
+
+
+class Teacher(Protocol):
+    """A trained classifier, as far as a student needs to know it.
+
+    Attributes:
+        loss: how its logits become probabilities.
+        thresholds: (C,) of its decisions.
+    """
+
+    loss: Loss
+    thresholds: Tensor
+
+    def __call__(self, signals_BCT: Tensor) -> Tensor:
+        """(B, 12, T) signals → (B, C) logits."""
+
+    def to(self, device: torch.device) -> Teacher:
+        """Bring it to the device."""
+
+    def eval(self) -> Teacher:
+        """Stop dropout."""
+
+    def requires_grad_(self, requires_grad: bool) -> Teacher:
+        """Freeze it."""
 
 
 class Distillation:
@@ -48,7 +70,7 @@ class Distillation:
 
     def __init__(
         self,
-        teacher: ECGClassifier | HeldOutTeacher,
+        teacher: Teacher | HeldOutTeacher,
         alpha: float = 0.5,
         temperature: float = 1.0,
         hard_share: float = 0.0,

@@ -11,8 +11,7 @@ from torchvision.models import EfficientNet, EfficientNet_V2_S_Weights
 from torchvision.models.efficientnet import FusedMBConv, FusedMBConvConfig, MBConvConfig
 
 from ecg_lightning.frontend import ImageFrontend
-from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import State, load_file, load_published
 
 

@@ -12,8 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import SignalFrontend
-from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.windows import Windows, logit_of_mean
 
 

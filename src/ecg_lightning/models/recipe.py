@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
-
-if TYPE_CHECKING:
-    from ecg_lightning.models.distillation import Distillation
 
 
 @dataclass
@@ -28,17 +24,3 @@ class SchedulerConfig:
     warmup: float = field(default=0.1, metadata={"min": 0.0, "max": 1.0})  # fraction of all steps
     final: float = field(default=0.01, metadata={"min": 0.0, "max": 1.0})  # last rate, as a fraction of lr
     cycles: int = field(default=1, metadata={"min": 1})  # cosines one after the other, each from lr down
-
-
-class Recipe(TypedDict, total=False):
-    """Arguments that every `ECGClassifier` shares."""
-
-    classes: tuple[str, ...]
-    loss: str
-    label_smoothing: float
-    class_weights: bool
-    mixup: float
-    optimizer: OptimizerConfig
-    scheduler: SchedulerConfig
-    seed: int
-    distillation: Distillation | None

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import SignalFrontend
-from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import load_file
 from ecg_lightning.models.windows import Windows
 

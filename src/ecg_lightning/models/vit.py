@@ -8,8 +8,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import ImageFrontend
-from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.recipe import Recipe
+from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import load_file
 
 

@@ -213,17 +213,6 @@ def read_training(folder: Path, name: str = TRAINING_FILE) -> RunResult:
         raise DataError(f"{folder / name} cannot be read ({error}). Remove {folder} to train this fold again") from None
 
 
-def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
-    """`{"f1_macro": …, "f1/NORM": …}` → the schema's layout, with `per_class` and an empty `ci95`."""
-    nested: dict[str, Any] = {name: value for name, value in flat.items() if "/" not in name}
-    per_class: dict[str, dict[str, float]] = {}
-    for name, value in flat.items():
-        if "/" in name:
-            metric, _, superclass = name.partition("/")
-            per_class.setdefault(superclass, {})[metric] = value
-    return {**nested, "per_class": per_class, "ci95": None}
-
-
 def hash_config(config: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a resolved configuration, without the settings that change neither weights nor scores."""
     return hashlib.sha256(json.dumps(in_effect(config), sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,47 @@
+"""The structure of a classifier: taken apart, replaced, and given back to one that is built anew."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ecg_lightning.models.classifier import ECGClassifier
+
+
+class Restorable:
+    """A change of a classifier's structure that a checkpoint names, such as a compression stage."""
+
+    def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
+        """Give a newly built classifier the changed structure, so that `state` can be loaded into it.
+
+        Args:
+            classifier: as the changes before this one leave it.
+            state: the changed classifier's `state_dict`.
+        """
+        return classifier
+
+
+def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:
+    """The same front end, network, loss and thresholds without the architecture's own training loss.
+
+    A stage may replace the network by one without the architecture's inner parts, which DeiT's loss, for one, uses.
+    """
+    plain = ECGClassifier(
+        classifier.frontend,
+        classifier.network,
+        classes=classifier.classes,
+        mixup=classifier.mixup,
+        optimizer=classifier.optimizer_config,
+        scheduler=classifier.scheduler_config,
+        seed=classifier.seed,
+    )
+    plain.loss = classifier.loss
+    plain.thresholds.copy_(classifier.thresholds)
+    plain.description = dict(classifier.description)
+    return plain.eval()
+
+
+def replace_module(network: torch.nn.Module, name: str, new: torch.nn.Module) -> None:
+    """Put a module in the place of the one called `name` (dotted)."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, new)
