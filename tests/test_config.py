@@ -647,7 +647,7 @@ def test_unknown_settings_of_a_class_are_refused():
 
 MAY_KNOW_HYDRA = {
     *("config.py", "launching.py", "job.py", "runs/sweep.py"),
-    *("composition_errors.py", "hydra_files.py", "hydra_node.py", "keys_below.py", "quoting.py"),
+    *("composition_errors.py", "hydra_node.py", "keys_below.py", "quoting.py"),
     "safe_composition.py",
     *("sweeps/cells.py", "sweeps/process.py", "sweeps/sweep.py"),
 }

@@ -22,7 +22,7 @@ from ecg_lightning import config
 from ecg_lightning.disk import explain_full
 from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
 from ecg_lightning.processor import available_cores
-from ecg_lightning.runs import sweep as runs_sweep
+from ecg_lightning.runs import sweep_table
 from ecg_lightning.sweeps import folder as sweep_folder
 from ecg_lightning.sweeps import process, shared
 from ecg_lightning.sweeps import sweep as sweep_module
@@ -48,7 +48,7 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sweep_module, "_modules", lambda settings: ["ecg_lightning.sweeps.process"])
     monkeypatch.setattr(sweep_module, "STOP_S", 1.0)
-    monkeypatch.setattr(runs_sweep, "print_sweep", lambda folder, rows: None)
+    monkeypatch.setattr(sweep_table, "print_sweep", lambda folder, rows: None)
     monkeypatch.setattr(logging, "_handlerList", [])  # Hydra closes all, and absl's then pytest's stream
     (tmp_path / "conf").mkdir()
     monkeypatch.setattr(config, "config_dir", lambda: tmp_path / "conf")  # the program's own
@@ -242,7 +242,7 @@ def _once_running(cell, number):
 
 
 def test_a_full_disk_is_remembered_and_written_down_later(sweep, tmp_path, monkeypatch, capfd):
-    write = runs_sweep.write_csv
+    write = sweep_table.write_csv
     tries = iter([True, True, False, False] + [True] * 20)
 
     def full_for_a_while(table, path):
@@ -250,7 +250,7 @@ def test_a_full_disk_is_remembered_and_written_down_later(sweep, tmp_path, monke
             raise OSError(28, "No space left on device", str(path))
         write(table, path)
 
-    monkeypatch.setattr(runs_sweep, "write_csv", full_for_a_while)
+    monkeypatch.setattr(sweep_table, "write_csv", full_for_a_while)
     assert sweep("seed=1,2", "hydra.sweep.dir=s") == 0
     assert explain_full(tmp_path / "s" / "results.csv").split(":")[0].split("/")[-1] in capfd.readouterr().out
     assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "ok"]

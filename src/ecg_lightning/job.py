@@ -33,8 +33,8 @@ from ecg_lightning.errors import (
     fail,
 )
 from ecg_lightning.finished import has_checkpoints, is_finished, nothing_left, status_of
-from ecg_lightning.hydra_files import discard_put_off
 from ecg_lightning.run_lock import locked
+from ecg_lightning.runs.put_off import discard_put_off
 from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
 from ecg_lightning.text import explain_error, shortened
 
@@ -135,7 +135,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
     finally:
         _release_memory()
     if not (in_sweep or raising):
-        from ecg_lightning.runs.sweep import report_run
+        from ecg_lightning.runs.sweep_table import report_run
 
         report_run(Path(cfg.paths.output_dir))
     return result.score
@@ -161,7 +161,7 @@ def _end_interrupted(failure: RunResult, output_dir: Path, raising: bool) -> NoR
     if told_by_sweep:
         sys.exit(code)
     if in_sweep:  # Hydra's own end of a sweep is not reached
-        from ecg_lightning.runs.sweep import report_sweep
+        from ecg_lightning.runs.sweep_table import report_sweep
 
         report_sweep(Path(settings.sweep.dir))
     print(f"interrupted: {failure.reason}", file=sys.stderr)

@@ -38,7 +38,6 @@ from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.decisions import Decided, macro_intervals
 from ecg_lightning.evaluation.metrics import nested_metrics
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
-from ecg_lightning.hydra_files import write_put_off
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
@@ -50,6 +49,7 @@ from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.learning_curves import LearningCurves, learning_section
 from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.longer_schedule import LongerSchedule
+from ecg_lightning.runs.put_off import write_put_off
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, git_revision, hash_config, package_versions
 from ecg_lightning.runs.step_time import choose_threads
 from ecg_lightning.runs.stop_guard import StopGuard

@@ -1,104 +1,33 @@
-"""The report of a run or a sweep: `results.csv`, the ranked table and the next commands, as a Hydra callback."""
+"""The Hydra callback of a run or a sweep: it guards the folder, and reports at the end."""
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import filelock
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
-from rich.console import Console
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.finished import holds_sweep
-from ecg_lightning.hydra_files import put_off
-from ecg_lightning.reports.figure_files import pixels
-from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.run_lock import check_entries
-from ecg_lightning.runs import handin
-from ecg_lightning.runs.console import make_console
-from ecg_lightning.runs.next_steps import alike, print_next
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
-from ecg_lightning.runs.tables import collect, ranking_section, run_row, write_csv
-from ecg_lightning.runs.variants import (
-    RUNTIME_COLUMNS,
-    VARIANT_COLUMNS,
-    runtime_rows,
-    variant_rows,
-    variants_section,
-    without_repeats,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from ecg_lightning.sweeps.cells import Cell
-
-log = logging.getLogger(__name__)
+from ecg_lightning.runs.put_off import put_off
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE
+from ecg_lightning.runs.sweep_table import SweepTable, explain, report_sweep
+from ecg_lightning.runs.tables import collect, write_csv
 
 
-class SweepReport(Callback):
-    """Keep `results.csv` current, print the table at the end, and exit with 1 if a cell failed.
+class SweepReport(SweepTable, Callback):
+    """Guard the folder of a run or a sweep, keep `results.csv` current, and exit with 1 if a cell failed.
 
     With `hydra/launcher=process` the launcher opens the sweep's folder, and says which cells there are.
-
-    Attributes:
-        unwritten: results by their folder that the sweep's process has still to write, such as a killed cell's.
     """
-
-    def __init__(self) -> None:
-        self.unwritten: dict[Path, RunResult] = {}
-        self._folder: Path | None = None
-        self._cells: Sequence[Cell] = ()
-
-    def begin(self, folder: Path, cells: Sequence[Cell]) -> None:
-        """Take over the cells of a sweep, whose results it will go on changing, and write the first table."""
-        self._folder, self._cells = folder, cells
-        for left in folder.glob(".*.tmp"):  # by a sweep that was killed
-            left.unlink(missing_ok=True)
-        self.write()
-
-    def write(self) -> bool:
-        """Write `results.csv` and what is still unwritten; False, for the next time, if one of them cannot be."""
-        parts: list[Callable[[], None]] = [partial(self._write_result, folder) for folder in self.unwritten]
-        if self._cells:
-            parts.append(self._write_table)
-        written = [self._is_written(part) for part in parts]  # each is tried
-        return all(written)
-
-    def _is_written(self, write: Callable[[], None]) -> bool:
-        assert self._folder is not None
-        try:
-            write()
-        except (OSError, UserError) as error:
-            log.warning("%s", _explain(error, self._folder / SWEEP_TABLE))
-            return False
-        return True
-
-    def _write_result(self, folder: Path) -> None:
-        self.unwritten[folder].write(folder)
-        del self.unwritten[folder]
-
-    def _write_table(self) -> None:
-        assert self._folder is not None
-        write_csv(self._rows(), self._folder / SWEEP_TABLE)
-
-    def print_table(self) -> list[dict[str, Any]]:
-        """Write what is unwritten, print the ranked table and what to do next, and return the table's rows."""
-        assert self._folder is not None
-        self.write()
-        rows = self._rows()
-        print_sweep(self._folder, rows)
-        return rows
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
@@ -109,7 +38,7 @@ class SweepReport(Callback):
             )
         _check_entries(folder)
         _warn_of_ignored(config, "sweep", "a single run. Use hydra.run.dir=DIR")
-        put_off(config)
+        _put_off_files_of_hydra(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep: its results would be mixed or lost."""
@@ -151,7 +80,7 @@ class SweepReport(Callback):
         except BrokenPipeError:
             raise
         except OSError as error:
-            fail(_explain(error, folder / SWEEP_TABLE), 1)
+            fail(explain(error, folder / SWEEP_TABLE), 1)
         if self._folder and not self.write():
             fail(f"{folder} is not complete; the reason is printed above", 1)
         asked = {cell.run for cell in self._cells} or {row["run"] for row in rows}
@@ -160,9 +89,25 @@ class SweepReport(Callback):
             print(f"error: {len(failed)} of {len(asked)} cells did not finish; see the table", file=sys.stderr)
             sys.exit(1)
 
-    def _rows(self) -> list[dict[str, Any]]:
-        assert self._folder is not None
-        return collect(self._folder, {cell.run: cell.result for cell in self._cells})
+
+def _put_off_files_of_hydra(config: DictConfig) -> None:
+    """Keep Hydra from overwriting its files of an earlier command.
+
+    Args:
+        config: what Hydra composed for a single run, `hydra` included.
+    """
+    name, folder = config.hydra.output_subdir, Path(config.hydra.run.dir).absolute()
+    if name is None or not (folder / name).is_dir():
+        return
+    composed = deepcopy(config)
+    with read_write(composed), open_dict(composed):
+        composed.hydra.runtime.output_dir = str(folder)
+        hydra = OmegaConf.masked_copy(composed, "hydra")
+        del composed["hydra"]
+    parts = {"config": composed, "hydra": hydra, "overrides": hydra.hydra.overrides.task}
+    put_off(folder, {f"{name}/{part}.yaml": OmegaConf.to_yaml(content) for part, content in parts.items()})
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.output_subdir = None
 
 
 def _warn_of_ignored(config: DictConfig, kind: str, effect: str) -> None:
@@ -177,72 +122,3 @@ def _check_entries(folder: Path) -> None:
         check_entries(folder)
     except UserError as error:
         raise RefusedExit(error) from None
-
-
-def _explain(error: OSError | UserError, path: Path) -> str:
-    if isinstance(error, UserError):
-        return str(error)
-    return explain_full(path) if is_full(error) else f"{error.filename or path}: {error.strerror or error}"
-
-
-def report_sweep(folder: Path) -> list[dict[str, Any]]:
-    """Write `results.csv` and print the ranked table and what to do next; gives the table's rows."""
-    rows = collect(folder)
-    if rows:
-        write_csv(rows, folder / SWEEP_TABLE)
-        print_sweep(folder, rows)
-    return rows
-
-
-def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Print the ranked table of a sweep and what to do next, and write what its compressions measured."""
-    console = make_console()
-    print_section(ranking_section(rows, f"{folder}/{SWEEP_TABLE}"), console)
-    figure = report_variants(folder, console)
-    if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
-        from torch.utils.tensorboard import SummaryWriter
-
-        with SummaryWriter(folder / "tensorboard") as writer:
-            writer.add_image("pareto", pixels(figure)[..., :3], dataformats="HWC")
-    done = [row for row in rows if row["status"] == "ok" and row["score"] is not None]
-    best = folder / done[0]["run"] if done else None
-    handin.leave_sweep(rows, folder, best)
-    print_next(console, folder, best, [folder / row["run"] for row in done if alike(row, done[0])])
-
-
-def report_run(folder: Path) -> None:
-    """Print one run's scores and what to do next."""
-    console = make_console()
-    if report_variants(folder, console) is None:
-        print_section(ranking_section([run_row(folder, folder.parent)], str(folder)), console)
-    print_next(console, folder, folder)
-
-
-def report_variants(folder: Path, console: Console) -> Figure | None:
-    """Write what was measured in and below a folder, and print the table.
-
-    `variants.csv` has each variant as it is deployed, `runtimes.csv` everything that was timed, `pareto.png` the front.
-
-    Returns:
-        The Pareto plot; None if nothing was measured.
-    """
-    runs = {
-        str(path.parent.relative_to(folder)): read_result(path.parent) for path in sorted(folder.rglob(RESULT_FILE))
-    }
-    rows = [row for run, result in runs.items() for row in variant_rows(result, run)]
-    if not rows:
-        return None
-    from ecg_lightning.runs.pareto import (
-        pareto_figure,
-        save_pareto,
-    )  # matplotlib: only where there is something to draw
-
-    write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
-    timed = [row for run, result in runs.items() for row in runtime_rows(result, run)]
-    write_csv(timed, folder / "runtimes.csv", RUNTIME_COLUMNS)
-    figure = pareto_figure(rows)
-    save_pareto(figure, folder)
-    if "." not in runs:  # a sweep: a run has written its own
-        handin.leave_variants(without_repeats(rows), folder)
-    print_section(variants_section(without_repeats(rows), f"{folder}/variants.csv"), console)
-    return figure

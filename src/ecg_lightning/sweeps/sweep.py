@@ -30,7 +30,7 @@ from ecg_lightning.long_steps import INTERVAL_S
 from ecg_lightning.named_files import check_named_files
 from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult
-from ecg_lightning.runs.sweep import SweepReport
+from ecg_lightning.runs.sweep_table import SweepTable
 from ecg_lightning.stopping import SIGNALS
 from ecg_lightning.sweeps.cells import (
     Cell,
@@ -109,7 +109,7 @@ class Sweep:
         self._stopped_by: int | None = None
         self._running: list[_Running] = []
         callbacks = hydra_context.callbacks.callbacks
-        self._report = next((one for one in callbacks if isinstance(one, SweepReport)), None) or SweepReport()
+        self._report = next((one for one in callbacks if isinstance(one, SweepTable)), None) or SweepTable()
         planned = self._planned()
         self._lock = self._open(planned)
         self._cells = planned or []

@@ -1,0 +1,168 @@
+"""The tables of a run or a sweep: `results.csv`, the ranked table, the variants and the next commands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console
+
+from ecg_lightning.disk import explain_full, is_full
+from ecg_lightning.errors import UserError
+from ecg_lightning.reports.figure_files import pixels
+from ecg_lightning.reports.terminal import print_section
+from ecg_lightning.runs import handin
+from ecg_lightning.runs.console import make_console
+from ecg_lightning.runs.next_steps import alike, print_next
+from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
+from ecg_lightning.runs.tables import collect, ranking_section, run_row, write_csv
+from ecg_lightning.runs.variants import (
+    RUNTIME_COLUMNS,
+    VARIANT_COLUMNS,
+    runtime_rows,
+    variant_rows,
+    variants_section,
+    without_repeats,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+
+class _Cell(Protocol):
+    """A cell of a sweep: the name of its folder, and what is known of its result."""
+
+    run: str
+    result: RunResult
+
+
+class SweepTable:
+    """`results.csv` of a sweep, kept current, and the ranked table at its end.
+
+    Attributes:
+        unwritten: results by their folder that the sweep's process has still to write, such as a killed cell's.
+    """
+
+    def __init__(self) -> None:
+        self.unwritten: dict[Path, RunResult] = {}
+        self._folder: Path | None = None
+        self._cells: Sequence[_Cell] = ()
+
+    def begin(self, folder: Path, cells: Sequence[_Cell]) -> None:
+        """Take over the cells of a sweep, whose results it will go on changing, and write the first table."""
+        self._folder, self._cells = folder, cells
+        for left in folder.glob(".*.tmp"):  # by a sweep that was killed
+            left.unlink(missing_ok=True)
+        self.write()
+
+    def write(self) -> bool:
+        """Write `results.csv` and what is still unwritten; False, for the next time, if one of them cannot be."""
+        parts: list[Callable[[], None]] = [partial(self._write_result, folder) for folder in self.unwritten]
+        if self._cells:
+            parts.append(self._write_table)
+        written = [self._is_written(part) for part in parts]  # each is tried
+        return all(written)
+
+    def _is_written(self, write: Callable[[], None]) -> bool:
+        assert self._folder is not None
+        try:
+            write()
+        except (OSError, UserError) as error:
+            log.warning("%s", explain(error, self._folder / SWEEP_TABLE))
+            return False
+        return True
+
+    def _write_result(self, folder: Path) -> None:
+        self.unwritten[folder].write(folder)
+        del self.unwritten[folder]
+
+    def _write_table(self) -> None:
+        assert self._folder is not None
+        write_csv(self._rows(), self._folder / SWEEP_TABLE)
+
+    def print_table(self) -> list[dict[str, Any]]:
+        """Write what is unwritten, print the ranked table and what to do next, and return the table's rows."""
+        assert self._folder is not None
+        self.write()
+        rows = self._rows()
+        print_sweep(self._folder, rows)
+        return rows
+
+    def _rows(self) -> list[dict[str, Any]]:
+        assert self._folder is not None
+        return collect(self._folder, {cell.run: cell.result for cell in self._cells})
+
+
+def explain(error: OSError | UserError, path: Path) -> str:
+    """Return why a file of a sweep cannot be written."""
+    if isinstance(error, UserError):
+        return str(error)
+    return explain_full(path) if is_full(error) else f"{error.filename or path}: {error.strerror or error}"
+
+
+def report_sweep(folder: Path) -> list[dict[str, Any]]:
+    """Write `results.csv` and print the ranked table and what to do next; gives the table's rows."""
+    rows = collect(folder)
+    if rows:
+        write_csv(rows, folder / SWEEP_TABLE)
+        print_sweep(folder, rows)
+    return rows
+
+
+def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the ranked table of a sweep and what to do next, and write what its compressions measured."""
+    console = make_console()
+    print_section(ranking_section(rows, f"{folder}/{SWEEP_TABLE}"), console)
+    figure = report_variants(folder, console)
+    if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(folder / "tensorboard") as writer:
+            writer.add_image("pareto", pixels(figure)[..., :3], dataformats="HWC")
+    done = [row for row in rows if row["status"] == "ok" and row["score"] is not None]
+    best = folder / done[0]["run"] if done else None
+    handin.leave_sweep(rows, folder, best)
+    print_next(console, folder, best, [folder / row["run"] for row in done if alike(row, done[0])])
+
+
+def report_run(folder: Path) -> None:
+    """Print one run's scores and what to do next."""
+    console = make_console()
+    if report_variants(folder, console) is None:
+        print_section(ranking_section([run_row(folder, folder.parent)], str(folder)), console)
+    print_next(console, folder, folder)
+
+
+def report_variants(folder: Path, console: Console) -> Figure | None:
+    """Write what was measured in and below a folder, and print the table.
+
+    `variants.csv` has each variant as it is deployed, `runtimes.csv` everything that was timed, `pareto.png` the front.
+
+    Returns:
+        The Pareto plot; None if nothing was measured.
+    """
+    runs = {
+        str(path.parent.relative_to(folder)): read_result(path.parent) for path in sorted(folder.rglob(RESULT_FILE))
+    }
+    rows = [row for run, result in runs.items() for row in variant_rows(result, run)]
+    if not rows:
+        return None
+    from ecg_lightning.runs.pareto import (
+        pareto_figure,
+        save_pareto,
+    )  # matplotlib: only where there is something to draw
+
+    write_csv(rows, folder / "variants.csv", VARIANT_COLUMNS)
+    timed = [row for run, result in runs.items() for row in runtime_rows(result, run)]
+    write_csv(timed, folder / "runtimes.csv", RUNTIME_COLUMNS)
+    figure = pareto_figure(rows)
+    save_pareto(figure, folder)
+    if "." not in runs:  # a sweep: a run has written its own
+        handin.leave_variants(without_repeats(rows), folder)
+    print_section(variants_section(without_repeats(rows), f"{folder}/variants.csv"), console)
+    return figure
