@@ -293,7 +293,7 @@ def test_a_batch_is_one_line(monkeypatch, caplog, on_terminal):
     bar._started -= 60.0
     bar.on_train_batch_end(trainer, None, {"loss": torch.tensor(0.73)}, batch, 0)
     bar.teardown(trainer, None, "fit")
-    pattern = r"epoch 1/2 · batch 1/25 · \d+ records/s · loss 0\.730 · val F1 0\.430 · [\d:]+ left"
+    pattern = r"epoch 1/2 · batch 1/25 · \d+ records/s · loss 0\.730 · F1 0\.430 · [\d:]+ left"
     assert re.search(pattern, caplog.text)
     assert bar._left(trainer, 1) == pytest.approx(53 * 60, rel=0.5)  # 25 batches and 6 of a third, twice, but for one
     shown = screen.getvalue()

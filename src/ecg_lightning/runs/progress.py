@@ -81,7 +81,7 @@ class ProgressLine(ProgressBar):
             f"batch {batch_idx + 1}/{self.total_train_batches:.0f}",
             f"{n_seen / (time.monotonic() - self._epoch_started):.0f} records/s",
             f"loss {float(outputs['loss']):.3f}",
-            *([] if f1 is None else [f"val F1 {float(f1):.3f}"]),
+            *([] if f1 is None else [f"F1 {float(f1):.3f}"]),
             f"{duration(self._left(trainer, batch_idx + 1))} left",
         )
 
