@@ -169,6 +169,8 @@ def test_a_compressed_archive_is_refused(tmp_path):
         ("batch_size", True),
         ("task", None),
         ("label_rule", ["benchmark"]),
+        ("chosen", 3),
+        ("chosen", {"link": "sigmoid", "n_records": -1}),
         ("members", 3),
         ("members", [{"classes": 1}]),
         ("stages", [1]),

@@ -14,7 +14,7 @@ from ecg_lightning.compression.variant import Variant
 from ecg_lightning.config import LatencyConfig
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.decisions import macro_intervals
+from ecg_lightning.evaluation.headline import macro_intervals
 from ecg_lightning.runs.pareto import _at_one_speed, pareto_figure, pareto_front
 from ecg_lightning.runs.variants import recommended, variant_rows, without_repeats
 
@@ -123,7 +123,8 @@ def test_what_is_compiled_to_something_else_is_not_timed(monkeypatch):
     variant.runtimes = []
     for number, one in enumerate(variant.deployments):
         scores = {"test": {"f1_macro_tuned": 0.5, "auroc_macro": 0.5}}
-        variant.evaluations[one] = SimpleNamespace(logits={"val": np.full((3, 5), number)}, metrics=scores)
+        predicted = SimpleNamespace(logits_NC=np.full((3, 5), number))
+        variant.evaluations[one] = SimpleNamespace(predictions={"val": predicted}, metrics=scores)
         variant.parity[one] = {}
 
     def opened(path, runtime, precision, threads, batch):

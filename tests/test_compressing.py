@@ -31,6 +31,7 @@ from ecg_lightning.errors import (
     UnsupportedModelError,
 )
 from ecg_lightning.evaluation import report
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
@@ -256,7 +257,7 @@ def test_files_describe_themselves_and_give_what_was_scored(pruned):
     described = read_metadata(file)
     assert described.thresholds == pytest.approx(variant["thresholds"])
     predicted = read_predictions(file.parent / "predictions.csv")
-    chosen = report.evaluate(predicted["val"], predicted["test"], 100).chosen["conformal"]
+    chosen = report.evaluate(Choices.fit(predicted["val"]), predicted["test"], 100).chosen["conformal"]
     assert np.allclose(described.conformal, [*chosen.values()])
     assert described.compression == ("PruneL1",)
     assert described.model == "deit"

@@ -15,8 +15,9 @@ from tiny import TINY
 
 from ecg_lightning import cross_validation, training
 from ecg_lightning.errors import CheckpointError, ConfigError
-from ecg_lightning.evaluation.decisions import decide, macro_scores
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
+from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.runs import next_steps
 from ecg_lightning.runs.evaluations import evaluate_run, read_run
@@ -68,7 +69,7 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     fold_7 = read_predictions(tmp_path / "fold7" / "predictions.csv")["val"]
     (alone,) = age_and_sex_alone([fold_7], synthetic_root, [4, 5, 6], "superdiagnostic", "benchmark")
     assert np.allclose(floor.logits_NC[np.isin(floor.ecg_ids, fold_7.ecg_ids)], alone.logits_NC)
-    decided = decide(floor, floor)
+    decided = Choices.fit(floor).apply(floor)
     scores = macro_scores(decided, floor.targets_NC, np.ones((1, len(floor.ecg_ids))))
     assert [found["age_and_sex"][name][0] for name in ("f1", "auroc")] == pytest.approx(
         [float(one[0]) for one in scores]

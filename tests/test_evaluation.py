@@ -16,7 +16,7 @@ from ecg_lightning.cli import app
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import DataError, UserError
 from ecg_lightning.evaluation import bootstrap, paired, report
-from ecg_lightning.evaluation.decisions import decide
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions, write_predictions
 from ecg_lightning.evaluation.subgroups import subgroups
@@ -41,6 +41,10 @@ def model(noise, seed=0, draw=0):
         predictions(noise, seed=seed, draw=draw),
         predictions(noise, seed=seed + 100, first_id=5001, draw=draw),
     )
+
+
+def _evaluate(val, split, n_resamples=1000):
+    return report.evaluate(Choices.fit(val), split, n_resamples)
 
 
 def compare(one, other):
@@ -78,7 +82,7 @@ def test_the_pairing_makes_intervals_narrow():
     logits = test.logits_NC + np.random.default_rng(0).normal(scale=0.3, size=test.logits_NC.shape)
     nearly = (val, replace(test, logits_NC=logits))
     difference = compare((val, test), nearly).auroc
-    alone, other = (report.evaluate(*one).scores["macro"]["auroc"] for one in ((val, test), nearly))
+    alone, other = (_evaluate(*one).scores["macro"]["auroc"] for one in ((val, test), nearly))
     assert difference.high - difference.low < 0.6 * (alone.high - alone.low)
     assert alone.value - other.value == pytest.approx(difference.value)
 
@@ -86,7 +90,7 @@ def test_the_pairing_makes_intervals_narrow():
 def test_seeds_of_a_recipe_count_as_their_mean():
     recipe, reference = [model(1.3, draw=draw) for draw in range(3)], [model(1.4, draw=draw) for draw in range(3)]
     found = compare_trainings(recipe, reference, 400)
-    singles = [[report.evaluate(*one, 100).scores["macro"]["auroc"].value for one in of] for of in (recipe, reference)]
+    singles = [[_evaluate(*one, 100).scores["macro"]["auroc"].value for one in of] for of in (recipe, reference)]
     assert found.auroc.value == pytest.approx(np.mean(singles[0]) - np.mean(singles[1]))
     assert found.auroc.low < found.auroc.value < found.auroc.high
 
@@ -160,12 +164,12 @@ def test_labels_of_the_test_fold_choose_nothing():
     permuted = Predictions(
         test.classes, test.link, test.ecg_ids, test.patient_ids, test.targets_NC[::-1], test.logits_NC
     )
-    one, other = report.evaluate(val, test, 100), report.evaluate(val, permuted, 100)
+    one, other = _evaluate(val, test, 100), _evaluate(val, permuted, 100)
     assert one.chosen == other.chosen
-    decided = decide(val, test)
+    decided = Choices.fit(val).apply(test)
     assert one.chosen["thresholds"] == dict(zip(SUPERCLASSES, decided.thresholds_C, strict=True))
     assert one.scores != other.scores
-    chosen_there = report.evaluate(permuted, test, 100).chosen  # it does matter whose labels choose
+    chosen_there = _evaluate(permuted, test, 100).chosen  # it does matter whose labels choose
     assert chosen_there["temperature"] > 2 * one.chosen["temperature"]
 
 
@@ -174,7 +178,7 @@ def test_calibration_helps_a_model_that_is_too_sure():
         Predictions(one.classes, one.link, one.ecg_ids, one.patient_ids, one.targets_NC, 5 * one.logits_NC)
         for one in model(1.3)
     )
-    errors = report.calibration_errors(val, test, np.ones((1, len(test.ecg_ids))))
+    errors = report.calibration_errors(Choices.fit(val), test, np.ones((1, len(test.ecg_ids))))
     assert errors["platt"]["ece"] < 0.3 * errors["none"]["ece"]
     for one in errors.values():
         assert tuple(one["ece_by_class"]) == test.classes
@@ -184,7 +188,7 @@ def test_calibration_helps_a_model_that_is_too_sure():
 
 def test_trivial_rules_stand_beside():
     val, test = model(1.3)
-    baselines = report.evaluate(val, test, 100).baselines
+    baselines = _evaluate(val, test, 100).baselines
     share = test.targets_NC.mean(axis=0)
     assert baselines["every class"] == pytest.approx((2 * share / (1 + share)).mean())
     assert baselines["no class"] == 0
@@ -192,18 +196,18 @@ def test_trivial_rules_stand_beside():
 
 def test_conformal_sets_say_nothing_of_the_records_that_made_them():
     val, test = model(1.3)
-    assert report.evaluate(val, val, 100).conformal == {}
-    assert report.evaluate(val, test, 100).conformal.keys() == set(test.classes)
+    assert _evaluate(val, val, 100).conformal == {}
+    assert _evaluate(val, test, 100).conformal.keys() == set(test.classes)
 
 
 def test_classes_that_resamples_lack_are_told():
     """There a macro mean is one of fewer classes."""
     val, test = model(1.3)
-    assert report.evaluate(val, test, 200).absent == {}
+    assert _evaluate(val, test, 200).absent == {}
     rare = test.targets_NC.copy()
     rare[:, 2] = False
     rare[0, 2] = True
-    found = report.evaluate(val, replace(test, targets_NC=rare), 2000)
+    found = _evaluate(val, replace(test, targets_NC=rare), 2000)
     assert found.absent == {test.classes[2]: pytest.approx(np.exp(-1), abs=0.04)}  # one patient of many is not drawn
 
 
@@ -621,7 +625,7 @@ def test_small_groups_stay_silent(tmp_path, synthetic_root):
     table["age"], table["device"] = 50.0, "A"
     table[["baseline_drift", "static_noise", "burst_noise", "electrodes_problems"]] = np.nan
     table.to_csv(tmp_path / "ptbxl_database.csv", index=False)
-    groups = {(group.by, group.name): group for group in subgroups(decide(one, one), one, Path(tmp_path), 100)}
+    groups = {(group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, tmp_path, 100)}
     men, women = groups["sex", "male"], groups["sex", "female"]
     assert (men.n_records, men.classes, men.f1, men.auroc) == (10, (), None, None)
     assert women.n_records == len(ids) - 10
@@ -657,7 +661,7 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
     pd.DataFrame({"ecg_id": ids, "origin_100hz": np.where(ids <= 100, "native", "derived")}).to_csv(
         tmp_path / "PROVENANCE.csv", index=False
     )
-    groups = {(group.by, group.name): group for group in subgroups(decide(one, one), one, tmp_path, 100)}
+    groups = {(group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, tmp_path, 100)}
     counted = {key: group.n_records for key, group in groups.items()}
     assert counted["age", "under 40"] == 1
     assert counted["age", "40–64"] == 2 + n - 8
@@ -669,13 +673,13 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
     assert (men.positives, women.positives) == ({"A": 120, "B": 20}, {"A": 80, "B": 80})
     assert men.classes == women.classes == men.common == ("A", "B")  # twenty are enough
     one.targets_NC[one.ecg_ids == 202, 1] = False
-    groups = {(group.by, group.name): group for group in subgroups(decide(one, one), one, tmp_path, 100)}
+    groups = {(group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, tmp_path, 100)}
     men, women = groups["sex", "male"], groups["sex", "female"]
     assert (men.classes, women.classes) == (("A",), ("A", "B"))  # nineteen are not
     assert men.common == women.common == ("A",)
     assert men.auroc == men.auroc_common
     assert women.auroc_common != women.auroc
-    only_a = decide(one, one).probabilities_NC[ids > 240, 0]
+    only_a = Choices.fit(one).apply(one).probabilities_NC[ids > 240, 0]
     assert women.auroc_common.value == pytest.approx(roc_auc_score(truth[ids > 240, 0], only_a))
 
 

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.calibration import logit
-from ecg_lightning.evaluation.decisions import Decided
+from ecg_lightning.evaluation.choices import Choices, Decided
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import abstain, distance_certainty
 from ecg_lightning.reports.figure_files import pixels
@@ -158,7 +158,8 @@ def log(folder: Path, probabilities: np.ndarray, targets: np.ndarray) -> tuple[E
     split = Predictions(
         CLASSES, "sigmoid", np.arange(n_records), np.arange(n_records), targets.astype(bool), logit(probabilities)
     )
-    figures = draw_split("val", None, split, THRESHOLDS, signal_of=signal_of, sampling_rate=100)
+    choices = Choices.of_thresholds(CLASSES, "sigmoid", THRESHOLDS)
+    figures = draw_split("val", choices, split, signal_of=signal_of, sampling_rate=100)
     with SummaryWriter(str(folder)) as writer:
         log_figures(writer, 7, "val", figures)
         log_pr_curves(writer, 7, "val", split)

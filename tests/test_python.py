@@ -124,8 +124,11 @@ def test_a_runs_folder_is_calibrated_as_its_exported_files_are(run):
     bare = run.folder / "checkpoints" / "other.ckpt"
     bare.write_bytes((run.folder / "checkpoints" / "best.ckpt").read_bytes())
     other = load(bare)
-    assert "the probabilities are not calibrated" in other.notes[0]
-    assert other.metadata.thresholds == tuple(run.thresholds.values())
+    assert other.notes == ()  # the checkpoint holds them itself
+    assert other.metadata == model.metadata
+    last = load(run.folder / "checkpoints" / "last.ckpt")
+    assert "the probabilities are not calibrated" in last.notes[0]
+    assert (last.metadata.temperature, last.metadata.thresholds) == (1.0, last.metadata.output_thresholds)
     signals = heartbeats(np.arange(1000) / 100)[None]
     assert np.allclose(model.runtime.logits(signals.astype(np.float32)), other.runtime.logits(signals.astype("f4")))
     with pytest.raises(DataError, match=r"is a folder without checkpoints/best\.ckpt"):

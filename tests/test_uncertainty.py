@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecg_lightning.evaluation import bootstrap
-from ecg_lightning.evaluation.decisions import Decided
+from ecg_lightning.evaluation.choices import Decided
 from ecg_lightning.evaluation.uncertainty import (
     Bounds,
     abstain,

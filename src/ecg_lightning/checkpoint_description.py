@@ -12,6 +12,7 @@ from torch import Tensor
 from ecg_lightning.data.labels import LABEL_RULES, SUPERCLASSES, TASKS
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import CheckpointError
+from ecg_lightning.evaluation.choices import Choices
 
 _MAX_CLASSES = 1_000
 _MAX_MEMBERS = 1_000
@@ -123,6 +124,7 @@ _OPTIONAL: dict[str, Check] = {
     "stages": _is_list_of(_is_node),
     "deployed": _is_settings,
     "training": _is_training,
+    "chosen": _is_settings,
 }
 
 KEYS = ("format", *_REQUIRED)
@@ -157,6 +159,13 @@ def check_description(described: Mapping[str, Any], path: Path, where: str = "")
             f"{path}: {where}classes are {_shown(described, 'classes')}, but those of data.task=superdiagnostic are "
             f"{', '.join(SUPERCLASSES)}"
         )
+    if "chosen" in described:
+        try:
+            Choices.from_dict(described["chosen"], tuple(described["classes"]))
+        except ValueError as error:
+            raise CheckpointError(
+                f"{path} is damaged or not a checkpoint of ecg_lightning: {where}chosen: {error}"
+            ) from None
     for number, member in enumerate(described.get("members", [])):
         check_description(member, path, f"{where}members[{number}].")
 

@@ -18,6 +18,7 @@ from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.structure import Restorable, plain_classifier
@@ -114,15 +115,20 @@ def described_in(path: str | Path) -> dict[str, Any] | None:
         return None
 
 
-def save_classifier(classifier: ECGClassifier, path: Path, deployed: Mapping[str, Any] | None = None) -> Path:
-    """Write a compressed classifier's checkpoint: its state, and what it takes to build it again.
+def save_classifier(
+    classifier: ECGClassifier, path: Path, choices: Choices | None = None, deployed: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a checkpoint of a classifier that was not trained, or was compressed: what it takes to build it again.
 
     Args:
         classifier: to save.
         path: of the file.
+        choices: made on its validation fold; None before it was scored.
         deployed: what a deployed file says about itself, as plain values.
     """
-    described = classifier.description | ({"deployed": _listed(deployed)} if deployed else {})
+    described = {name: value for name, value in classifier.description.items() if name != "chosen"}
+    described |= {"chosen": choices.as_dict()} if choices else {}
+    described |= {"deployed": _listed(deployed)} if deployed else {}
     content = {"state_dict": classifier.state_dict(), "ecg_lightning": described}
     save_checkpoint(content, path)
     return path
@@ -155,6 +161,13 @@ def load_classifier(path: str | Path) -> ECGClassifier:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"the network of {path} cannot be built: {reason}. Use another checkpoint") from None
     classifier.description = described
+    thresholds_C = classifier.thresholds.numpy()
+    classes = tuple(classifier.classes)
+    classifier.choices = (
+        Choices.from_dict(described["chosen"], classes)
+        if "chosen" in described
+        else Choices.of_thresholds(classes, classifier.link, thresholds_C)
+    )
     return classifier.eval()
 
 

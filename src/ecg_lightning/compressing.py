@@ -20,12 +20,12 @@ from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage, build_stage
-from ecg_lightning.compression.variant import Variant, stages_of
+from ecg_lightning.compression.variant import Evaluation, Variant, stages_of
 from ecg_lightning.config import DataConfig, LatencyConfig, plain
 from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from ecg_lightning.leakage import check_held_out, fold_notes
 from ecg_lightning.run_lock import remove_half_written
 from ecg_lightning.runs import handin
@@ -252,13 +252,13 @@ def _compress(
                 measure_variants(variants, datamodule, latency, pipeline.threads)
         raise UnfinishedError(_without_scores(_with_variants(result, variants, pipeline)), stop) from stop
     _with_variants(result, variants, pipeline)
-    predicted = _scored_by(variants, result, pipeline)
+    last = _scored_by(variants, result, pipeline)
     result.artifacts["pareto"] = write_pareto(
         dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
     )
     result.write(output_dir)
     figures = cfg.callbacks.figures
-    drawn = handin.draw_headline(predicted, result.thresholds, datamodule, output_dir) if figures else {}
+    drawn = handin.draw_headline(last.predictions, last.choices, datamodule, output_dir) if figures else {}
     handin.leave(result, output_dir, drawn)
     return result
 
@@ -270,7 +270,7 @@ def _with_variants(result: RunResult, variants: Sequence[Variant], pipeline: Pip
     result.variants = [row | {"checkpoint": pipeline.sha256} for row in rows]
     for variant in variants:
         write_predictions(
-            pipeline.folder / "variants" / variant.name / PREDICTIONS_FILE, _predictions(variant, pipeline)
+            pipeline.folder / "variants" / variant.name / PREDICTIONS_FILE, variant.evaluation.predictions
         )
     result.notes += [f"{variant.name}: {note}" for variant in variants for note in variant.notes]
     result.artifacts |= {
@@ -281,22 +281,22 @@ def _with_variants(result: RunResult, variants: Sequence[Variant], pipeline: Pip
     return result
 
 
-def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipeline) -> dict[str, Predictions]:
-    """Make the last variant's scores and predictions the run's, and return the predictions by split.
+def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipeline) -> Evaluation:
+    """Make the last variant's scores and predictions the run's, and return them.
 
     The run's time is that of all the stages.
     """
-    predicted = _predictions(variants[-1], pipeline)
-    write_predictions(pipeline.folder / PREDICTIONS_FILE, predicted)
     last = variants[-1].evaluation
+    predicted = last.predictions
+    write_predictions(pipeline.folder / PREDICTIONS_FILE, predicted)
     result.score = last.metrics["val"]["f1_macro_tuned"]
     result.metrics = last.metrics
-    result.thresholds = dict(zip(pipeline.datamodule.classes, last.thresholds_C.tolist(), strict=True))
+    result.thresholds = dict(zip(pipeline.datamodule.classes, last.choices.thresholds.tolist(), strict=True))
     train_folds = pipeline.trained.description["folds"]["train"]
-    result.evaluation = training.evaluate_predictions(predicted, train_folds, pipeline.datamodule, result)
+    result.evaluation = training.evaluate_predictions(last.choices, predicted, train_folds, pipeline.datamodule, result)
     if stages := variants[1:]:
         result.timing = {key: sum(one.fine_tuning[key] for one in stages) for key in ("fit_s", "epochs")}
-    return predicted
+    return last
 
 
 def _without_scores(result: RunResult) -> RunResult:
@@ -304,13 +304,6 @@ def _without_scores(result: RunResult) -> RunResult:
     result.score, result.metrics, result.thresholds, result.evaluation = None, {}, {}, {}
     result.artifacts.pop("predictions", None)
     return result
-
-
-def _predictions(variant: Variant, pipeline: Pipeline) -> dict[str, Predictions]:
-    return {
-        split: training.predictions_of(pipeline.trained, pipeline.datamodule.datasets[split], logits_NC)
-        for split, logits_NC in variant.evaluation.logits.items()
-    }
 
 
 def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, settings: DictConfig) -> dict[str, Any]:
@@ -329,8 +322,8 @@ def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, setti
         "runtime": variant.own.runtime,
         "precision": variant.own.precision,
         "metrics": variant.evaluation.metrics,
-        "thresholds": variant.evaluation.thresholds_C.tolist(),
-        "temperature": variant.evaluation.temperature,
+        "thresholds": variant.evaluation.choices.thresholds.tolist(),
+        "temperature": variant.evaluation.choices.temperature,
         "delta": differences.get(variant.own.runs_in),
         "size": variant.size,
         "slower_than": slower_than(variant, baseline),

@@ -16,6 +16,7 @@ from ecg_lightning.building import build_datamodule
 from ecg_lightning.config import plain
 from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
 from ecg_lightning.folds import fold_groups, folder_name
 from ecg_lightning.runs import handin
@@ -70,11 +71,12 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     result.thresholds, result.variants, result.artifacts = {}, [], {"predictions": PREDICTIONS_FILE}
     held_out = pooled([read_predictions(output_dir / folder_name(folds) / PREDICTIONS_FILE)["val"] for folds in groups])
     write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
-    evaluated, left_out = report.evaluate(held_out, held_out).as_dict(), []
+    chosen = Choices.fit(held_out)
+    evaluated, left_out = report.evaluate(chosen, held_out).as_dict(), []
     table = {name: cfg.data[name] for name in ("train_folds", "task", "label_rule")}
     try:
         root = build_datamodule(plain(cfg.data), cfg.seed).root
-        evaluated |= cohort.describe(held_out, held_out, root, **table, held_out=groups)
+        evaluated |= cohort.describe(chosen, held_out, root, **table, held_out=groups)
     except DataError as error:  # a table without ages, say: no reason to lose the trainings
         left_out.append(f"subgroups are left out: {error}")
     result.evaluation = {"val": evaluated}
@@ -88,7 +90,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
     result.write(output_dir)
-    drawn = handin.draw_headline({"val": held_out}, {}, None, output_dir) if cfg.callbacks.figures else {}
+    drawn = handin.draw_headline({"val": held_out}, chosen, None, output_dir) if cfg.callbacks.figures else {}
     handin.leave(result, output_dir, drawn)
     return result
 

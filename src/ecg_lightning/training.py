@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer
@@ -31,13 +29,14 @@ from ecg_lightning.checkpoints import (
     save_classifier,
 )
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule, SignalDataset
+from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
-from ecg_lightning.evaluation.decisions import Decided, macro_intervals
+from ecg_lightning.evaluation.choices import Choices
+from ecg_lightning.evaluation.headline import macro_intervals
 from ecg_lightning.evaluation.metrics import nested_metrics
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, predictions_of, write_predictions
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
@@ -133,16 +132,17 @@ def run(
     if cfg.test:
         _test(cfg, evaluator, classifier, datamodule, result, is_new=cfg.train and resume is None)
     predictions = _predictions(classifier, datamodule)
+    chosen = classifier.choices
+    assert chosen is not None  # from its validation, or from its checkpoint
     for split, one in predictions.items():
-        decided = Decided(one.probabilities(), classifier.thresholds.cpu().numpy())
-        result.metrics[split]["ci95"] = macro_intervals(decided, one.targets_NC, one.patient_ids)
-    result.thresholds = dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True))
+        result.metrics[split]["ci95"] = macro_intervals(chosen.apply_raw(one), one.targets_NC, one.patient_ids)
+    result.thresholds = dict(zip(classifier.classes, chosen.raw_thresholds.tolist(), strict=True))
     train_folds = classifier.description["folds"]["train"]
-    result.evaluation = evaluate_predictions(predictions, train_folds, datamodule, result)
+    result.evaluation = evaluate_predictions(chosen, predictions, train_folds, datamodule, result)
     figures = {}
     if cfg.callbacks.figures:
         with long_step(log, "drawing the figures"):
-            figures = handin.draw_headline(predictions, result.thresholds, datamodule, output_dir)
+            figures = handin.draw_headline(predictions, chosen, datamodule, output_dir)
     if cfg.train:
         shown = {handin.headline(predictions): figures} if figures else {}
         tensorboard.log_final(loggers, n_steps, result, predictions, shown)
@@ -217,9 +217,10 @@ def _validate(
     checkpoint = Path(cfg.paths.output_dir) / "checkpoints" / "best.ckpt"
     evaluator.validate(classifier, datamodule=datamodule, verbose=False)
     if classifier.trainable:
-        _keep_thresholds(classifier, checkpoint)
+        _keep_choices(classifier, checkpoint)
     else:
-        save_classifier(classifier, checkpoint)
+        assert classifier.choices is not None
+        save_classifier(classifier, checkpoint, classifier.choices)
     result.metrics["val"] = _metrics(evaluator, "val")
     result.score = float(evaluator.callback_metrics[cfg.monitor])
 
@@ -419,61 +420,44 @@ def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict
         if split != "train":
             spreads_NC = None if scored.spreads is None else scored.spreads.double().numpy()
             logits_NC = scored.logits.double().numpy()
-            splits[split] = predictions_of(classifier, datamodule.datasets[split], logits_NC, spreads_NC)
+            dataset = datamodule.datasets[split]
+            splits[split] = predictions_of(classifier.classes, classifier.link, dataset, logits_NC, spreads_NC)
     return splits
 
 
-def predictions_of(
-    classifier: ECGClassifier,
-    dataset: SignalDataset,
-    logits_NC: npt.NDArray[np.float64],
-    spreads_NC: npt.NDArray[np.float64] | None = None,
-) -> Predictions:
-    """What a classifier, or a file made of it, said of the first N records of a split."""
-    n_records = len(logits_NC)
-    return Predictions(
-        classes=tuple(classifier.classes),
-        link=classifier.link,
-        ecg_ids=dataset.ecg_ids[:n_records],
-        patient_ids=dataset.patient_ids[:n_records],
-        targets_NC=dataset.targets[:n_records].numpy().astype(bool),
-        logits_NC=logits_NC,
-        spreads_NC=spreads_NC,
-    )
-
-
 def evaluate_predictions(
-    predictions: Mapping[str, Predictions], train_folds: Sequence[int], datamodule: PTBXLDataModule, result: RunResult
+    choices: Choices,
+    predictions: Mapping[str, Predictions],
+    train_folds: Sequence[int],
+    datamodule: PTBXLDataModule,
+    result: RunResult,
 ) -> dict[str, Any]:
     """By split, all that `ecg-lightning evaluate` says.
 
     Args:
-        predictions: by split; where the validation fold is not among them, `result.thresholds` decide.
+        choices: of the model.
+        predictions: by split.
         train_folds: of the model.
         datamodule: whose table knows the records.
         result: is told what cannot be said.
     """
     with long_step(log, "computing intervals, calibration and subgroups"):
-        return _evaluated(predictions, train_folds, datamodule, result)
+        return _evaluated(choices, predictions, train_folds, datamodule, result)
 
 
 def _evaluated(
-    predictions: Mapping[str, Predictions], train_folds: Sequence[int], datamodule: PTBXLDataModule, result: RunResult
+    choices: Choices,
+    predictions: Mapping[str, Predictions],
+    train_folds: Sequence[int],
+    datamodule: PTBXLDataModule,
+    result: RunResult,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    val = predictions.get("val")
-    thresholds = np.array([result.thresholds[name] for name in datamodule.classes])
     for split, one in predictions.items():
-        found[split] = report.evaluate(val, one, thresholds_C=thresholds).as_dict()
+        found[split] = report.evaluate(choices, one).as_dict()
         try:
             found[split] |= cohort.describe(
-                val,
-                one,
-                datamodule.root,
-                train_folds,
-                datamodule.task,
-                datamodule.label_rule,
-                thresholds_C=thresholds,
+                choices, one, datamodule.root, train_folds, datamodule.task, datamodule.label_rule
             )
         except DataError as error:  # a table without ages, say: no reason to lose the training's result
             result.notes.append(f"{split}: subgroups are left out: {error}")
@@ -508,17 +492,19 @@ def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult
         )
 
 
-def _keep_thresholds(classifier: ECGClassifier, path: Path) -> None:
-    """Write the thresholds of the last validation into the checkpoint that was validated.
+def _keep_choices(classifier: ECGClassifier, path: Path) -> None:
+    """Write the choices of the last validation into the checkpoint that was validated.
 
-    Its own may be of other weights: of those before they were averaged, or of the last epoch that was validated.
+    Its own thresholds may be of other weights: of those before they were averaged, or of the last epoch that was
+    validated.
     """
     if not path.is_file():  # trainer.fast_dev_run writes none
         return
+    assert classifier.choices is not None
     checkpoint = read_checkpoint(path)
-    if not torch.equal(checkpoint["state_dict"]["thresholds"], classifier.thresholds.cpu()):
-        checkpoint["state_dict"]["thresholds"] = classifier.thresholds.cpu()
-        save_checkpoint(checkpoint, path)
+    checkpoint["state_dict"]["thresholds"] = classifier.thresholds.cpu()
+    checkpoint["ecg_lightning"]["chosen"] = classifier.choices.as_dict()
+    save_checkpoint(checkpoint, path)
 
 
 def _resolved(cfg: DictConfig, classifier: ECGClassifier) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.evaluation import bootstrap
-from ecg_lightning.evaluation.decisions import Decided, macro_scores
+from ecg_lightning.evaluation.choices import Decided
+from ecg_lightning.evaluation.headline import macro_scores
 
 Array = npt.NDArray[Any]
 

@@ -102,7 +102,7 @@ def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, 
             if one.path is None or (threads > 1 and one.runtime in CUDA_SUFFIXES):  # a device has no threads
                 continue
             runtime = open_runtime(one.path, one.runtime, one.precision, threads, batch)
-            scored = variant.evaluations[one].logits["val"]
+            scored = variant.evaluations[one].predictions["val"].logits_NC
             if (apart := _apart(runtime.logits(millivolts), scored[np.arange(batch) % len(scored)])) > _APART:
                 case = {"runtime": one.runtime, "precision": one.precision, "batch": batch, "threads": threads}
                 reason = (

@@ -76,6 +76,7 @@ class Pipeline:
         classifier.network = reparameterize(classifier.network)  # what is compressed is what is deployed
         classifier = plain_classifier(stage.apply(classifier, context))
         described = classifier.description
+        described.pop("chosen", None)  # they are of the model before this stage
         node = plain(self.cfg.compression.stages[name]) | stage.found
         described["stages"] = [*described.get("stages", []), node]
         folds = {split: list(folds) for split, folds in self.datamodule.folds.items()}

@@ -23,7 +23,7 @@ from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.deployment import Deployment
-from ecg_lightning.deployment.metadata import Metadata, write_metadata
+from ecg_lightning.deployment.metadata import Metadata, chosen_fields, write_metadata
 from ecg_lightning.deployment.runtime import CUDA_SUFFIXES, Runtime, barely_int8, files_of, sizes_of
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import (
@@ -33,11 +33,11 @@ from ecg_lightning.errors import (
     ModelFileError,
     UnsupportedModelError,
 )
-from ecg_lightning.evaluation.calibration import expected_calibration_error, fit_temperature, probabilities
-from ecg_lightning.evaluation.decisions import Decided, macro_intervals
+from ecg_lightning.evaluation.calibration import expected_calibration_error
+from ecg_lightning.evaluation.choices import Choices, Decided
+from ecg_lightning.evaluation.headline import macro_intervals
 from ecg_lightning.evaluation.metrics import nested_metrics, superclass_metrics
-from ecg_lightning.evaluation.thresholds import f1_thresholds
-from ecg_lightning.evaluation.uncertainty import conformal_bounds
+from ecg_lightning.evaluation.predictions import Predictions, predictions_of
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.processor import processor_has_int8
@@ -56,30 +56,22 @@ _BATCH = 64
 
 @dataclass
 class Evaluation:
-    """What one deployment scores: thresholds and temperature from the validation fold.
+    """The scores of one deployment.
 
     Attributes:
-        temperature: divides the logits.
-        thresholds_C: on the calibrated probabilities.
-        conformal_C2: on the calibrated ones, of `uncertainty.conformal_bounds`.
-        raw_thresholds_C: on the uncalibrated ones, as checkpoints hold them.
+        choices: made on the validation fold, as the file predicts it.
         metrics: by split, as in `result.json`.
-        logits: by split, (N, C), as the file gives them.
-        probabilities: by split, (N, C), calibrated.
+        predictions: by split, as the file predicts it.
     """
 
-    temperature: float
-    thresholds_C: Array
-    conformal_C2: Array
-    raw_thresholds_C: Array
+    choices: Choices
     metrics: dict[str, dict[str, Any]]
-    logits: dict[str, Array]
-    probabilities: dict[str, Array]
+    predictions: dict[str, Predictions]
 
     @property
     def decided(self) -> Decided:
-        """What it says of the test fold."""
-        return Decided(self.probabilities["test"], self.thresholds_C)
+        """Calibrated probabilities of the test fold, and their thresholds."""
+        return self.choices.apply(self.predictions["test"])
 
 
 @dataclass
@@ -215,8 +207,13 @@ def evaluate(
         if deployment.path is None:
             continue
         runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, threads)
-        logits = {split: run_over(runtime, datamodule, split) for split in ("val", "test")}
-        found = probabilities(logits["val"][: len(reference_NC)], link=link)
+        predicted = {
+            split: predictions_of(
+                classifier.classes, link, datamodule.datasets[split], run_over(runtime, datamodule, split)
+            )
+            for split in ("val", "test")
+        }
+        found = predicted["val"].probabilities()[: len(reference_NC)]
         variant.parity[deployment] = said = differences(reference_NC, found, datamodule)
         if deployment.simulated and not agree(reference_NC, found, deployment.precision):
             wrong = disagreement(said, len(found), deployment.precision)
@@ -228,7 +225,7 @@ def evaluate(
             variant.notes.append(reason)
             continue
         told.append(f"{' '.join(deployment.runs_in)} {said['max']:.1g} ({said['f1_macro']:+.3f})")
-        variant.evaluations[deployment] = _score(logits, datamodule, classifier.classes, link, n_resamples)
+        variant.evaluations[deployment] = _score(predicted, n_resamples)
     _remove_unused([*variant.parity], variant.deployments)
     log.info(
         "%s compared with PyTorch on %d validation records, largest difference of a probability (difference of "
@@ -311,27 +308,24 @@ def _weights(network: nn.Module) -> list[torch.Tensor]:
     return kept + [buffer for buffer in network.buffers() if buffer.dtype == torch.int8]
 
 
-def _score(
-    logits: dict[str, Array], datamodule: PTBXLDataModule, classes: Sequence[str], link: str, n_resamples: int
-) -> Evaluation:
-    targets = {split: datamodule.datasets[split].targets for split in logits}
-    temperature = fit_temperature(logits["val"], targets["val"], link)
-    calibrated = {split: probabilities(values, temperature, link) for split, values in logits.items()}
-    truth = targets["val"].numpy()
-    thresholds = f1_thresholds(calibrated["val"], truth)
-    conformal = np.stack(conformal_bounds(calibrated["val"], truth.astype(bool)), axis=1)
-    raw_thresholds = f1_thresholds(probabilities(logits["val"], link=link), truth)
+def _score(predictions: dict[str, Predictions], n_resamples: int) -> Evaluation:
+    choices = Choices.fit(predictions["val"])
     metrics: dict[str, dict[str, Any]] = {}
-    for split, guesses in calibrated.items():
-        flat = superclass_metrics(torch.from_numpy(guesses), targets[split], classes, torch.from_numpy(thresholds))
+    for split, one in predictions.items():
+        decided, raw_NC = choices.apply(one), one.probabilities()
+        flat = superclass_metrics(
+            torch.from_numpy(decided.probabilities_NC),
+            torch.from_numpy(one.targets_NC),
+            one.classes,
+            torch.from_numpy(decided.thresholds_C),
+        )
         metrics[split] = nested_metrics(flat) | {
-            "ece": expected_calibration_error(guesses, targets[split]),
-            "ece_uncalibrated": expected_calibration_error(probabilities(logits[split], link=link), targets[split]),
+            "ece": expected_calibration_error(decided.probabilities_NC, one.targets_NC),
+            "ece_uncalibrated": expected_calibration_error(raw_NC, one.targets_NC),
         }
-    patient_ids = np.asarray(datamodule.datasets["test"].patient_ids, dtype=np.int64)
-    decided = Decided(calibrated["test"], thresholds)
-    metrics["test"]["ci95"] = macro_intervals(decided, targets["test"].numpy().astype(bool), patient_ids, n_resamples)
-    return Evaluation(temperature, thresholds, conformal, raw_thresholds, metrics, logits, calibrated)
+    test = predictions["test"]
+    metrics["test"]["ci95"] = macro_intervals(choices.apply(test), test.targets_NC, test.patient_ids, n_resamples)
+    return Evaluation(choices, metrics, predictions)
 
 
 def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha256: str) -> None:
@@ -350,8 +344,8 @@ def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha25
         written.add(path)
         about = describe_file(classifier, one, evaluation, checkpoint_sha256)
         if path.suffix == ".ckpt":
-            classifier.thresholds.copy_(torch.from_numpy(evaluation.raw_thresholds_C))
-            save_classifier(classifier, path, deployed=asdict(about))
+            classifier.thresholds.copy_(torch.from_numpy(evaluation.choices.raw_thresholds))
+            save_classifier(classifier, path, evaluation.choices, deployed=asdict(about))
         else:
             write_metadata(path, about)
         write_checksum(path)
@@ -372,20 +366,15 @@ def describe_file(
     """
     described = classifier.description
     return Metadata(
-        classes=tuple(classifier.classes),
-        thresholds=tuple(evaluation.thresholds_C.tolist()),
-        output_thresholds=tuple(evaluation.raw_thresholds_C.tolist()),
-        temperature=evaluation.temperature,
+        **chosen_fields(evaluation.choices),
         sampling_rate=described["sampling_rate"],
         n_samples=described["n_samples"],
         label_rule=described["label_rule"],
-        link=classifier.link,
         checkpoint_sha256=checkpoint_sha256,
         model=described["choices"].get("model", ""),
         precision=deployment.precision,
         runtime=deployment.runtime,
         int8_products=processor_has_int8(),
-        conformal=tuple(tuple(bounds) for bounds in evaluation.conformal_C2.tolist()),
         compression=tuple(stages_of(described)),
         data_licence=_LICENCES[data_option(described)],
     )

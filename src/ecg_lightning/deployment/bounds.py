@@ -15,6 +15,10 @@ SAMPLING_RATES = (50, 20_000)
 MAX_DURATION_S = 600
 MAX_SAMPLES = 1_000_000
 """Samples a lead: ten minutes at 1,666 Hz, 48 MB for a record."""
+MAX_RECORDS = 1_000_000_000
+"""Of a validation fold."""
+LARGEST_LINE = 1e12
+"""Slope and offset of a Platt line."""
 
 
 def text(value: Any, name: str, most: int = MAX_TEXT) -> str:

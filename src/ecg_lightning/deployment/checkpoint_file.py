@@ -6,20 +6,18 @@ from pathlib import Path
 
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.deployment.checksum import sha256_of
-from ecg_lightning.deployment.metadata import Metadata, parse
+from ecg_lightning.deployment.metadata import Metadata, chosen_fields, parse
 from ecg_lightning.deployment.runtime import Runtime, check_length
 from ecg_lightning.deployment.torch_runtime import TorchRuntime
 from ecg_lightning.errors import CheckpointError
-from ecg_lightning.evaluation.calibration import fit_temperature
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
-from ecg_lightning.evaluation.thresholds import f1_thresholds
-from ecg_lightning.evaluation.uncertainty import conformal_bounds
 from ecg_lightning.finished import is_finished
 from ecg_lightning.models.classifier import ECGClassifier
 
 _NOT_CALIBRATED = (
-    "the probabilities are not calibrated and undecided classes are not marked, because the file is not the "
-    "best.ckpt of a finished run"
+    "the probabilities are not calibrated and undecided classes are not marked, because this checkpoint was not "
+    "scored at the end of a run. Use the best.ckpt of a finished run"
 )
 
 
@@ -39,10 +37,9 @@ def open_checkpoint(path: Path, threads: int) -> tuple[Metadata, Runtime, tuple[
 
 
 def _describe(classifier: ECGClassifier, path: Path) -> tuple[Metadata, tuple[str, ...]]:
-    """Describe a checkpoint.
+    """Describe a checkpoint, with the choices that its validation fold made.
 
-    The checkpoint that a finished run scored is calibrated on the run's own validation predictions, as its exported
-    files are. A compressed variant's checkpoint holds what its file says.
+    A compressed variant's checkpoint holds the description of its exported file.
     """
     described = classifier.description
     if "deployed" in described:
@@ -50,36 +47,21 @@ def _describe(classifier: ECGClassifier, path: Path) -> tuple[Metadata, tuple[st
             return parse(described["deployed"]), ()
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: its description of the exported file is damaged ({error})") from None
-    thresholds = tuple(classifier.thresholds.tolist())
-    temperature = 1.0
-    conformal: tuple[tuple[float, ...], ...] = ()
-    notes: tuple[str, ...] = (_NOT_CALIBRATED,)
-    calibrated = thresholds
-    if (val := _validation_of(path)) is not None and val.classes == tuple(classifier.classes):
-        temperature = fit_temperature(val.logits_NC, val.targets_NC, val.link)
-        probabilities_NC = val.probabilities(temperature)
-        calibrated = tuple(f1_thresholds(probabilities_NC, val.targets_NC).tolist())
-        bounds = conformal_bounds(probabilities_NC, val.targets_NC)
-        conformal = tuple(zip(bounds.lowest_C.tolist(), bounds.highest_C.tolist(), strict=True))
-        notes = ()
-    return (
-        Metadata(
-            classes=tuple(classifier.classes),
-            thresholds=calibrated,
-            output_thresholds=thresholds,
-            temperature=temperature,
-            sampling_rate=described["sampling_rate"],
-            n_samples=described["n_samples"],
-            label_rule=described["label_rule"],
-            link=classifier.link,
-            checkpoint_sha256=sha256_of(path),
-            model=described["choices"].get("model", ""),
-            precision="fp32",
-            runtime="torch",
-            conformal=conformal,
-        ),
-        notes,
+    choices = classifier.choices
+    assert choices is not None  # a loaded classifier has them
+    if not choices.is_calibrated and (val := _validation_of(path)) and val.classes == choices.classes:
+        choices = Choices.fit(val)  # the checkpoint is of an earlier version, which left them to its run
+    metadata = Metadata(
+        **chosen_fields(choices),
+        sampling_rate=described["sampling_rate"],
+        n_samples=described["n_samples"],
+        label_rule=described["label_rule"],
+        checkpoint_sha256=sha256_of(path),
+        model=described["choices"].get("model", ""),
+        precision="fp32",
+        runtime="torch",
     )
+    return metadata, () if choices.is_calibrated else (_NOT_CALIBRATED,)
 
 
 def _validation_of(path: Path) -> Predictions | None:

@@ -6,7 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecg_lightning import __version__
 from ecg_lightning.data.wfdb import LEADS
@@ -17,6 +17,9 @@ from ecg_lightning.deployment.runtime import CUDA_SUFFIXES, PRECISIONS, SUFFIXES
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.evaluation.uncertainty import ALPHA
+
+if TYPE_CHECKING:
+    from ecg_lightning.evaluation.choices import Choices
 
 KEY = "ecg_lightning"
 FORMAT = 1
@@ -48,6 +51,10 @@ class Metadata:
             is; empty in files of earlier versions.
         alpha: share of the records that each of these bounds may miss.
         compression: names of the stages that it went through.
+        n_validation: records of the validation fold that chose thresholds, temperature, lines and bounds; None where
+            there was none, and in files of earlier versions.
+        platt: (C, 2) slope and offset of each class's logits, another calibration; empty of a softmax, and in files of
+            earlier versions.
         data_licence: licence of the training data.
         leads: the order of the input's leads.
         units: of the input.
@@ -70,12 +77,30 @@ class Metadata:
     int8_products: bool | None = None
     conformal: tuple[tuple[float, ...], ...] = ()
     alpha: float = ALPHA
+    n_validation: int | None = None
+    platt: tuple[tuple[float, ...], ...] = ()
     compression: tuple[str, ...] = ()
     data_licence: str = ""
     leads: tuple[str, ...] = LEADS
     units: str = "mV"
     format: int = FORMAT
     version: str = __version__
+
+
+def chosen_fields(choices: Choices) -> dict[str, Any]:
+    """Return the fields of `Metadata` that the validation fold chose; without such a fold nothing is calibrated."""
+    raw = tuple(choices.raw_thresholds.tolist())
+    fields = {"classes": choices.classes, "link": choices.link, "output_thresholds": raw}
+    if not choices.is_calibrated:
+        return fields | {"thresholds": raw, "temperature": 1.0}
+    platt = () if choices.platt_lines is None else tuple(map(tuple, choices.platt_lines.tolist()))
+    return fields | {
+        "thresholds": tuple(choices.thresholds.tolist()),
+        "temperature": choices.temperature,
+        "conformal": tuple(zip(*(bound_C.tolist() for bound_C in choices.bounds), strict=True)),
+        "platt": platt,
+        "n_validation": choices.n_records,
+    }
 
 
 def write_metadata(path: Path, metadata: Metadata) -> None:
@@ -135,7 +160,8 @@ def parse(values: Any) -> Metadata:
         raise TypeError("it is not a table")
     if values.get("format") != FORMAT:
         raise ValueError(f"format {values.get('format')!r:.40}, this version ({__version__}) reads {FORMAT}")
-    values = {"int8_products": None, "conformal": [], "alpha": ALPHA, **values}  # which the first files did not say
+    later: dict[str, Any] = {"int8_products": None, "conformal": [], "alpha": ALPHA, "n_validation": None, "platt": []}
+    values = {**later, **values}  # the first files did not have these fields
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
         raise ValueError(f"fields are missing or unknown: {', '.join(sorted(set(values) ^ set(names))):.200}")
@@ -157,6 +183,10 @@ def parse(values: Any) -> Metadata:
         int8_products=bounds.flag(values["int8_products"], "int8_products"),
         conformal=bounds.pairs(values["conformal"], "conformal", 0, 1),
         alpha=bounds.number(values["alpha"], "alpha", 0, 1),
+        n_validation=None
+        if values["n_validation"] is None
+        else bounds.count(values["n_validation"], "n_validation", 1, bounds.MAX_RECORDS),
+        platt=bounds.pairs(values["platt"], "platt", -bounds.LARGEST_LINE, bounds.LARGEST_LINE),
         compression=bounds.texts(values["compression"], "compression"),
         data_licence=bounds.text(values["data_licence"], "data_licence"),
         leads=bounds.texts(values["leads"], "leads"),
@@ -168,8 +198,9 @@ def parse(values: Any) -> Metadata:
     for thresholds in (found.thresholds, found.output_thresholds):
         if not found.classes or len(thresholds) != len(found.classes):
             raise ValueError(f"{len(thresholds)} thresholds for {len(found.classes)} classes")
-    if found.conformal and len(found.conformal) != len(found.classes):
-        raise ValueError(f"{len(found.conformal)} conformal bounds for {len(found.classes)} classes")
+    for name, rows in (("conformal bounds", found.conformal), ("Platt lines", found.platt)):
+        if rows and len(rows) != len(found.classes):
+            raise ValueError(f"{len(rows)} {name} for {len(found.classes)} classes")
     return found
 
 

@@ -10,36 +10,34 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.evaluation import bootstrap
-from ecg_lightning.evaluation.bootstrap import Floats
-from ecg_lightning.evaluation.decisions import decide, macro_scores
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
+from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.subgroups import subgroups
 
 
 def describe(
-    val: Predictions | None,
+    choices: Choices,
     split: Predictions,
     root: Path,
     train_folds: Sequence[int],
     task: str,
     label_rule: str,
     n_resamples: int = 1000,
-    thresholds_C: Floats | None = None,
     held_out: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
     """Subgroups, and the floor that a model of the signal must be above, as plain values.
 
     Args:
-        val: of the validation fold; None where it was not predicted. The floor has no F1 then.
+        choices: of the model. Where its validation fold was not predicted, the floor has no F1.
         split: of the same model.
         root: its PTB-XL folder, whose table knows the records.
         train_folds: of the model; of a cross-validation all of them.
         task: one of `labels.TASKS`.
         label_rule: of the labels.
         n_resamples: of the bootstrap by patient.
-        thresholds_C: see `decisions.decide`.
-        held_out: groups of the training folds that a cross-validation held out, whose records are `val` and `split`.
+        held_out: groups of the training folds that a cross-validation held out, whose records are the split's.
 
     Returns:
         `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`.
@@ -47,14 +45,18 @@ def describe(
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
-    groups = subgroups(decide(val, split, thresholds_C), split, root, n_resamples)
+    groups = subgroups(choices.apply(split), split, root, n_resamples)
     found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
     if held_out:
         floor_val = [floor := age_and_sex_held_out(split, root, train_folds, held_out, task, label_rule)]
     else:
+        val = choices.validation
         *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], root, train_folds, task, label_rule)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     never_C = np.ones(len(split.classes))
-    decided = decide(floor_val[0] if floor_val else None, floor, never_C)
-    f1, auroc = (bootstrap.interval(one) for one in macro_scores(decided, split.targets_NC, weights_RN))
+    floor_choices = (
+        Choices.fit(floor_val[0]) if floor_val else Choices.of_thresholds(floor.classes, floor.link, never_C)
+    )
+    scores = macro_scores(floor_choices.apply(floor), split.targets_NC, weights_RN)
+    f1, auroc = (bootstrap.interval(one) for one in scores)
     return found | {"age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)}}

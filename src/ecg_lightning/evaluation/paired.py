@@ -12,7 +12,8 @@ from scipy import stats
 
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats, Interval
-from ecg_lightning.evaluation.decisions import decide, macro_scores
+from ecg_lightning.evaluation.choices import Choices
+from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import Predictions, aligned, in_order
 
 LEAST_SEEDS = 3
@@ -67,7 +68,7 @@ def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1
     """
     like = in_order(like)
     weights_RN = bootstrap.patient_weights(like.patient_ids, n_resamples)
-    decided = (decide(val, aligned(split, like)) for val, split in trainings)
+    decided = (Choices.fit(val).apply(aligned(split, like)) for val, split in trainings)
     scores = [macro_scores(one, like.targets_NC, weights_RN) for one in decided]
     f1, auroc = zip(*scores, strict=True)
     return Scores(np.stack(f1), np.stack(auroc))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from ecg_lightning.data.labels import read_database, read_table
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.calibration import logit, probabilities
+
+if TYPE_CHECKING:
+    from ecg_lightning.data.datamodule import SignalDataset
 
 PREDICTIONS_FILE = "predictions.csv"
 _KEYS = ("split", "ecg_id", "patient_id")
@@ -46,6 +50,26 @@ class Predictions:
     def probabilities(self, temperature: float = 1.0) -> Floats:
         """(N, C), of logits divided by the temperature."""
         return probabilities(self.logits_NC, temperature, self.link)
+
+
+def predictions_of(
+    classes: Sequence[str],
+    link: str,
+    dataset: SignalDataset,
+    logits_NC: Floats,
+    spreads_NC: Floats | None = None,
+) -> Predictions:
+    """Return what a model, or a file made of it, predicted of the first N records of a split."""
+    n_records = len(logits_NC)
+    return Predictions(
+        classes=tuple(classes),
+        link=link,
+        ecg_ids=dataset.ecg_ids[:n_records],
+        patient_ids=dataset.patient_ids[:n_records],
+        targets_NC=dataset.targets[:n_records].numpy().astype(bool),
+        logits_NC=logits_NC,
+        spreads_NC=spreads_NC,
+    )
 
 
 def pooled(parts: Sequence[Predictions]) -> Predictions:

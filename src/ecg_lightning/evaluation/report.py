@@ -11,23 +11,15 @@ import numpy.typing as npt
 
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats, Interval
-from ecg_lightning.evaluation.calibration import (
-    brier_scores,
-    expected_calibration_errors,
-    fit_platt,
-    fit_temperature,
-    probabilities,
-)
-from ecg_lightning.evaluation.decisions import Decided, decide
+from ecg_lightning.evaluation.calibration import brier_scores, expected_calibration_errors
+from ecg_lightning.evaluation.choices import Choices, Decided
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import (
     RETAINED,
     Abstention,
-    Bounds,
     Coverage,
     abstain,
     agreement_certainty,
-    conformal_bounds,
     coverage,
     distance_certainty,
 )
@@ -81,19 +73,15 @@ class Report:
         return {**vars(self), "scores": scores, "conformal": conformal, "abstention": abstention}
 
 
-def evaluate(
-    val: Predictions | None, split: Predictions, n_resamples: int = 1000, thresholds_C: Floats | None = None
-) -> Report:
-    """Score a split with thresholds and calibration of the validation fold.
+def evaluate(choices: Choices, split: Predictions, n_resamples: int = 1000) -> Report:
+    """Score a split with the thresholds and the calibration that the validation fold chose.
 
     Args:
-        val: of the validation fold; None of a checkpoint that was evaluated on other records alone. Nothing is
-            calibrated then.
+        choices: of the model. Those of a checkpoint that holds thresholds alone calibrate nothing.
         split: of the same model.
         n_resamples: of the bootstrap by patient.
-        thresholds_C: without `val`: the checkpoint's, on probabilities as they are.
     """
-    decided = decide(val, split, thresholds_C)
+    decided = choices.apply(split)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     arrays = scores_by_class(decided, split.targets_NC, weights_RN)
     scores = {
@@ -104,22 +92,19 @@ def evaluate(
     absent = dict(zip(split.classes, np.isnan(arrays["auroc"][1:]).mean(axis=0).tolist(), strict=True))
     whole = weights_RN[:1]
     every = np.ones_like(split.targets_NC)
-    conformal, chosen = {}, {}
-    if val is not None:
-        bounds = conformal_bounds(decide(val, val).probabilities_NC, val.targets_NC)
-        chosen = chosen_by(val, decided.thresholds_C, bounds)
-        if not np.array_equal(val.ecg_ids, split.ecg_ids):
-            sets = bounds.sets(decided.probabilities_NC)
-            conformal = dict(
-                zip(split.classes, coverage(sets, split.targets_NC, split.patient_ids, weights_RN), strict=True)
-            )
+    conformal = {}
+    if choices.is_calibrated and not choices.is_fitted_on(split):
+        sets = choices.bounds.sets(decided.probabilities_NC)
+        conformal = dict(
+            zip(split.classes, coverage(sets, split.targets_NC, split.patient_ids, weights_RN), strict=True)
+        )
     return Report(
         n_records=len(split.targets_NC),
         n_patients=len(np.unique(split.patient_ids)),
         positives=dict(zip(split.classes, split.targets_NC.sum(axis=0).tolist(), strict=True)),
         scores=scores,
-        calibration=calibration_errors(val, split, weights_RN),
-        chosen=chosen,
+        calibration=calibration_errors(choices, split, weights_RN),
+        chosen=_chosen(choices),
         baselines={
             "every class": float(bootstrap.f1_macro(every, split.targets_NC, whole)[0]),
             "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
@@ -130,16 +115,10 @@ def evaluate(
     )
 
 
-def abstentions(
-    val: Predictions | None,
-    split: Predictions,
-    thresholds_C: Floats | None,
-    n_resamples: int,
-    kept: Sequence[float],
-) -> dict[str, Abstention]:
+def abstentions(choices: Choices, split: Predictions, n_resamples: int, kept: Sequence[float]) -> dict[str, Abstention]:
     """`Report.abstention`, of other shares of the records; arguments as for `evaluate`."""
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
-    return _abstentions(decide(val, split, thresholds_C), split, weights_RN, kept)
+    return _abstentions(choices.apply(split), split, weights_RN, kept)
 
 
 def _abstentions(
@@ -151,17 +130,12 @@ def _abstentions(
     return {name: abstain(decided, split.targets_NC, one, weights_RN, kept) for name, one in certainties.items()}
 
 
-def chosen_by(val: Predictions, thresholds_C: Floats, bounds: Bounds) -> dict[str, Any]:
-    """`Report.chosen`, of the validation fold, the thresholds that `decide` took from it, and conformal bounds."""
-    chosen: dict[str, Any] = {
-        "temperature": fit_temperature(val.logits_NC, val.targets_NC, val.link),
-        "thresholds": dict(zip(val.classes, thresholds_C.tolist(), strict=True)),
-        "conformal": dict(zip(val.classes, np.stack(bounds, axis=1).tolist(), strict=True)),
-    }
-    if val.link == "sigmoid":
-        lines_C2 = np.stack(fit_platt(val.logits_NC, val.targets_NC), axis=1)
-        chosen["platt"] = dict(zip(val.classes, lines_C2.tolist(), strict=True))
-    return chosen
+def _chosen(choices: Choices) -> dict[str, Any]:
+    if not choices.is_calibrated:
+        return {}
+    values = choices.as_dict()
+    chosen = {"temperature": values["temperature"], "thresholds": values["thresholds"]["calibrated"]}
+    return chosen | {name: values[name] for name in ("conformal", "platt") if name in values}
 
 
 def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> dict[str, Floats]:
@@ -173,19 +147,7 @@ def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights
     }
 
 
-def calibrated(val: Predictions | None, split: Predictions) -> dict[str, Floats]:
-    """(N, C) probabilities as they are (`none`), and calibrated on the validation fold (`temperature`, `platt`)."""
-    ways = {"none": split.probabilities()}
-    if val is None:
-        return ways
-    ways["temperature"] = split.probabilities(fit_temperature(val.logits_NC, val.targets_NC, val.link))
-    if split.link == "sigmoid":
-        slopes_C, offsets_C = fit_platt(val.logits_NC, val.targets_NC)
-        ways["platt"] = probabilities(split.logits_NC * slopes_C + offsets_C)
-    return ways
-
-
-def calibration_errors(val: Predictions | None, split: Predictions, weights_RN: Floats) -> dict[str, dict[str, Any]]:
+def calibration_errors(choices: Choices, split: Predictions, weights_RN: Floats) -> dict[str, dict[str, Any]]:
     """`ece`, `ece_by_class` and the interval of `brier`, before and after calibration on the validation fold.
 
     The expected calibration error is given without an interval: resamples repeat records, which moves it up by more
@@ -193,7 +155,7 @@ def calibration_errors(val: Predictions | None, split: Predictions, weights_RN: 
     """
     return {
         name: _calibration_error(guesses_NC, split.targets_NC, split.classes, weights_RN)
-        for name, guesses_NC in calibrated(val, split).items()
+        for name, guesses_NC in choices.calibrated(split).items()
     }
 
 

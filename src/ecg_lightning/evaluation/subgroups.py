@@ -13,7 +13,8 @@ import pandas as pd
 from ecg_lightning.data.labels import read_table
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.evaluation.decisions import Decided, macro_scores
+from ecg_lightning.evaluation.choices import Decided
+from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import Predictions, read_table_of
 
 Flags = npt.NDArray[np.bool_]

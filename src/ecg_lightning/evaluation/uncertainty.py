@@ -14,7 +14,7 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.calibration import logit
 
 if TYPE_CHECKING:
-    from ecg_lightning.evaluation.decisions import Decided
+    from ecg_lightning.evaluation.choices import Decided
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

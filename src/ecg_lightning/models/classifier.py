@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ecg_lightning.data.datamodule import ECGBatch, SignalDataset
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError, TrainingDivergedError
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
-from ecg_lightning.evaluation.thresholds import f1_thresholds
+from ecg_lightning.evaluation.predictions import predictions_of
 from ecg_lightning.frontend import Frontend
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import Loss, make_loss
@@ -111,6 +112,7 @@ class ECGClassifier(L.LightningModule):
         self.thresholds: Tensor
         self.register_buffer("thresholds", torch.full((len(classes),), 0.5, dtype=torch.float64))
         self.description: dict[str, Any] = {}
+        self.choices: Choices | None = None  # made in the last validation, or read from a checkpoint
         self.scored: dict[str, Scored] = {}
         self._steps: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {phase: [] for phase in PHASES}
         self._unchecked: list[tuple[int, Tensor | None]] = []  # steps whose losses nobody has looked at
@@ -216,10 +218,11 @@ class ECGClassifier(L.LightningModule):
         self._score("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation fold and tune the thresholds on it."""
-        logits, targets, _ = self._collect("val")
-        tuned = f1_thresholds(self.loss.probabilities(logits).numpy(), targets.numpy())
-        self.thresholds.copy_(torch.from_numpy(tuned))
+        """Choose on the validation fold, and score it."""
+        logits, _, _ = self._collect("val")
+        dataset = cast(Any, self.trainer).datamodule.datasets["val"]
+        self.choices = Choices.fit(predictions_of(self.classes, self.link, dataset, logits.double().numpy()))
+        self.thresholds.copy_(torch.from_numpy(self.choices.raw_thresholds))
         self._score("val")
 
     def on_test_epoch_end(self) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.errors import ConfigError, DataError
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions, averaged
-from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.losses import BinaryCrossEntropy
 
 
@@ -29,7 +29,7 @@ class HeldOutTeacher:
 
     Attributes:
         loss: how its logits become probabilities.
-        thresholds: (C,) float64, of its decisions, see `f1_thresholds`, from the held-out records.
+        thresholds: (C,) float64, of its decisions, chosen on the held-out records.
     """
 
     def __init__(self, cross_validations: Sequence[Predictions], description: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ class HeldOutTeacher:
         self._rows = {int(ecg_id): row for row, ecg_id in enumerate(self._first.ecg_ids)}
         self.loss = BinaryCrossEntropy()
         self._logits_NC = torch.from_numpy(self._first.logits_NC).float()
-        self.thresholds = torch.from_numpy(f1_thresholds(self._first.probabilities(), self._first.targets_NC))
+        self.thresholds = torch.from_numpy(Choices.fit(self._first).raw_thresholds)
 
     def to(self, device: torch.device) -> None:
         """Bring its thresholds to the device."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
 from ecg_lightning.finished import holds_sweep, status_of
 from ecg_lightning.folds import fold_groups
@@ -119,7 +119,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
     described, config = read_result(run)["data"], read_config(run)
     if not isinstance(described.get("label_rule"), str):
         raise DataError(f"{run}/{RESULT_FILE} does not name the run's data; run the model again")
-    thresholds_C = _thresholds(run, scored) if val is None else None
+    choices = _choices(run, val, scored)
     task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
     found = {
         "run": str(folder),
@@ -132,7 +132,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
             one.get("train") and one.get("scored_epoch", "best") == "best"
             for one in map(read_config, trainings_of(run))
         ),
-        **report.evaluate(val, scored, n_resamples, thresholds_C).as_dict(),
+        **report.evaluate(choices, scored, n_resamples).as_dict(),
     }
     try:
         table, groups = root or Path(config["data"]["root"]), fold_groups(config.get("cross_validation") or ())
@@ -143,7 +143,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
             raise DataError(f"{reason}; run the model again") from None
         return found | {"left_out": reason}
     try:
-        found |= cohort.describe(val, scored, table, train_folds, task, label_rule, n_resamples, thresholds_C, groups)
+        found |= cohort.describe(choices, scored, table, train_folds, task, label_rule, n_resamples, groups)
     except DataError as error:
         if root:
             raise
@@ -167,13 +167,13 @@ def draw(folder: Path, split: str, n_resamples: int, reliability: Path | None, a
     from ecg_lightning.runs import curves  # matplotlib: only where there is something to draw
 
     val, scored = read_trained(folder, split) if reliability else read_run(folder, split)
+    choices = _choices(_run_of(folder), val, scored)
     figures = {}
     if reliability:
-        calibrated = report.calibrated(val, scored)
+        calibrated = choices.calibrated(scored)
         figures["reliability", reliability] = curves.reliability_figure(calibrated, scored.targets_NC, scored.classes)
     if abstention:
-        thresholds_C = _thresholds(_run_of(folder), scored) if val is None else None
-        abstentions = report.abstentions(val, scored, thresholds_C, n_resamples, kept=np.linspace(0.02, 1, 99).tolist())
+        abstentions = report.abstentions(choices, scored, n_resamples, kept=np.linspace(0.02, 1, 99).tolist())
         figures["abstention", abstention] = curves.abstention_figure(abstentions, len(scored.ecg_ids))
     for (option, path), figure in figures.items():
         save_figure(figure, path, f"--{option}")
@@ -191,16 +191,19 @@ def save_figure(figure: Figure, path: Path, option: str) -> None:
         raise DataError(f"{option} {path} cannot be written ({error}); name a .png file") from None
 
 
-def _thresholds(folder: Path, scored: Predictions) -> npt.NDArray[np.float64]:
-    """(C,) of the checkpoint that was evaluated, on probabilities as they are.
+def _choices(folder: Path, val: Predictions | None, scored: Predictions) -> Choices:
+    """Choose on the run's validation fold; without one, return those of the checkpoint that was evaluated.
 
     Raises:
-        DataError: the run does not say them.
+        DataError: the run does not hold them.
     """
+    if val is not None:
+        return Choices.fit(val)
     thresholds = read_result(folder)["thresholds"]
     if absent := [name for name in scored.classes if name not in thresholds]:
         raise DataError(f"{folder}/{RESULT_FILE} has no threshold for {', '.join(absent)}; run the model again")
-    return np.array([thresholds[name] for name in scored.classes])
+    thresholds_C = np.array([thresholds[name] for name in scored.classes])
+    return Choices.of_thresholds(scored.classes, scored.link, thresholds_C)
 
 
 def _run_of(folder: Path) -> Path:

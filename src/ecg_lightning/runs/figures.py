@@ -13,8 +13,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.evaluation import report
-from ecg_lightning.evaluation.decisions import decide
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.reports.canvas import DPI, new_figure
 from ecg_lightning.reports.figure_files import pixels
@@ -90,9 +89,8 @@ def ecg_figure(
 
 def draw_split(
     phase: str,
-    val: Predictions | None,
+    choices: Choices,
     split: Predictions,
-    thresholds_C: Array,
     *,
     signal_of: Callable[[int], Array] | None,
     sampling_rate: int,
@@ -101,9 +99,8 @@ def draw_split(
 
     Args:
         phase: name of the split in the titles, for example "val" or "test".
-        val: predictions of the validation fold; None where it was not predicted.
+        choices: of the model, made on its validation fold.
         split: predictions of the split.
-        thresholds_C: (C,) decision thresholds, see `decisions.decide`.
         signal_of: gives record i's (12, T) signals in mV; asked only for the records shown. None draws no ECG.
         sampling_rate: Hz.
 
@@ -112,7 +109,7 @@ def draw_split(
         confident one) where there are such records, else `ecg/first`; `roc` and `pr`; `reliability` and `confusion`
         where there are records.
     """
-    decided, targets_NC, classes = decide(val, split, thresholds_C), split.targets_NC, split.classes
+    decided, targets_NC, classes = choices.apply(split), split.targets_NC, split.classes
     probabilities_NC = decided.probabilities_NC
     figures: dict[str, Figure] = {}
     examples = _examples(probabilities_NC, targets_NC, decided.thresholds_C, classes) if signal_of else {}
@@ -130,7 +127,7 @@ def draw_split(
     figures["roc"] = roc_figure(probabilities_NC, targets_NC, classes)
     figures["pr"] = pr_figure(probabilities_NC, targets_NC, classes)
     if len(targets_NC):
-        figures["reliability"] = reliability_figure(report.calibrated(val, split), targets_NC, classes)
+        figures["reliability"] = reliability_figure(choices.calibrated(split), targets_NC, classes)
         figures["confusion"] = confusion_figure(decided.decisions, targets_NC, classes)
     return figures
 

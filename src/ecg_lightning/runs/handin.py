@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
 from ecg_lightning.disk import explain_full, is_full, write_whole
 from ecg_lightning.errors import UserError
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.reports.folder import FIGURES, write_sections
 from ecg_lightning.reports.section import Section
@@ -39,7 +40,7 @@ _FILE_NAMES = {"reliability": "calibration"}
 
 def draw_headline(
     predictions: Mapping[str, Predictions],
-    thresholds: Mapping[str, float],
+    choices: Choices,
     datamodule: PTBXLDataModule | None,
     folder: Path,
 ) -> dict[str, Figure]:
@@ -47,7 +48,7 @@ def draw_headline(
 
     Args:
         predictions: by split.
-        thresholds: by class, of probabilities as they are; used where no validation fold was predicted.
+        choices: of the model.
         datamodule: whose signals are drawn; None draws no ECG.
         folder: of the run, for the warning.
 
@@ -55,16 +56,14 @@ def draw_headline(
         Figures by tag, see `figures.draw_split`.
     """
     phase = headline(predictions)
-    split = predictions[phase]
     figures: dict[str, Figure] = {}
     with _warned("figures", folder):
         from ecg_lightning.runs.figures import draw_split
 
         figures |= draw_split(
             phase,
-            predictions.get("val"),
-            split,
-            np.array([thresholds[name] for name in split.classes]) if "val" not in predictions else np.empty(0),
+            choices,
+            predictions[phase],
             signal_of=_signals_of(datamodule, phase) if datamodule else None,
             sampling_rate=datamodule.sampling_rate if datamodule else 0,
         )

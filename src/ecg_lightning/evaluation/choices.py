@@ -1,0 +1,222 @@
+"""Everything that a model's validation fold chooses: temperature, thresholds, Platt lines and conformal bounds.
+
+This is the only place where they are fitted. Each one is fitted when it is first read, and once: an epoch of a training
+reads the thresholds alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ecg_lightning.evaluation.calibration import fit_platt, fit_temperature, probabilities
+from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.evaluation.thresholds import f1_thresholds
+from ecg_lightning.evaluation.uncertainty import Bounds, conformal_bounds
+
+Floats = npt.NDArray[np.float64]
+
+RAW, CALIBRATED = "raw", "calibrated"
+LINKS = ("sigmoid", "softmax")
+TEMPERATURES = (0.01, 100.0)
+"""Bounds of a temperature that is read from a file; `calibration.fit_temperature` returns e⁻³ to e³."""
+_LARGEST = 1e12
+"""Bound of a Platt line's slope and offset that are read from a file."""
+
+
+class Decided(NamedTuple):
+    """Probabilities of a split, and thresholds on them.
+
+    Attributes:
+        probabilities_NC: (N, C).
+        thresholds_C: a class is positive from its threshold on.
+    """
+
+    probabilities_NC: Floats
+    thresholds_C: Floats
+
+    @property
+    def decisions(self) -> npt.NDArray[np.bool_]:
+        """(N, C): which classes reach their threshold."""
+        return self.probabilities_NC >= self.thresholds_C
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What the validation fold chose for one model.
+
+    Attributes:
+        classes: names of the C classes.
+        link: from logits to probabilities, see `calibration.probabilities`.
+        n_records: of the validation fold; None where only a checkpoint's thresholds are known.
+        validation: predictions of the fold; None where the choices were read from a file.
+    """
+
+    classes: tuple[str, ...]
+    link: str
+    n_records: int | None
+    validation: Predictions | None = field(default=None, repr=False)
+
+    @classmethod
+    def fit(cls, validation: Predictions) -> Choices:
+        """Choose on the predictions of a model's validation fold."""
+        return cls(validation.classes, validation.link, len(validation.ecg_ids), validation)
+
+    @classmethod
+    def of_thresholds(cls, classes: tuple[str, ...], link: str, raw_thresholds: Floats) -> Choices:
+        """Return the choices of a checkpoint that holds thresholds alone: nothing is calibrated with them."""
+        found = cls(classes, link, None)
+        found.__dict__["raw_thresholds"] = raw_thresholds
+        return found
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], classes: tuple[str, ...]) -> Choices:
+        """Return the choices that `as_dict` wrote, perhaps into a stranger's file.
+
+        Args:
+            values: of `as_dict`.
+            classes: those that it must name, in this order.
+
+        Raises:
+            ValueError: it holds something else.
+        """
+        link, n_records, temperature = (values.get(name) for name in ("link", "n_records", "temperature"))
+        if link not in LINKS:
+            raise ValueError(f"link is {link!r:.40}")
+        if type(n_records) is not int or n_records < 1:
+            raise ValueError(f"n_records is {n_records!r:.40}")
+        found = cls(classes, link, n_records)
+        thresholds = _table(values, "thresholds")
+        parts: dict[str, Any] = {  # in place of the fits
+            "temperature": float(_numbers([temperature], 1, *TEMPERATURES, "temperature")[0]),
+            "raw_thresholds": _column(thresholds, RAW, classes, 0, 1),
+            "thresholds": _column(thresholds, CALIBRATED, classes, 0, 1),
+            "bounds": Bounds(*_pairs(values, "conformal", classes, 0, 1).T),
+            "platt_lines": _pairs(values, "platt", classes, -_LARGEST, _LARGEST) if link == "sigmoid" else None,
+        }
+        found.__dict__.update(parts)
+        return found
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether a validation fold is known, and with it everything but the thresholds on raw probabilities."""
+        return self.n_records is not None
+
+    @cached_property
+    def temperature(self) -> float:
+        """It divides the logits before the link."""
+        val = self._fold
+        return fit_temperature(val.logits_NC, val.targets_NC, val.link)
+
+    @cached_property
+    def raw_thresholds(self) -> Floats:
+        """(C,) thresholds on raw probabilities: those of the logits as they are."""
+        return f1_thresholds(self._fold.probabilities(), self._fold.targets_NC)
+
+    @cached_property
+    def thresholds(self) -> Floats:
+        """(C,) thresholds on calibrated probabilities: those of the logits divided by the temperature."""
+        return f1_thresholds(self._fold.probabilities(self.temperature), self._fold.targets_NC)
+
+    @cached_property
+    def platt_lines(self) -> Floats | None:
+        """(C, 2) slope and offset of each class's logits; None of a softmax, whose classes are not independent."""
+        if self.link != "sigmoid":
+            return None
+        return np.stack(fit_platt(self._fold.logits_NC, self._fold.targets_NC), axis=1)
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Bounds of conformal sets on calibrated probabilities."""
+        return conformal_bounds(self._fold.probabilities(self.temperature), self._fold.targets_NC)
+
+    @property
+    def _fold(self) -> Predictions:
+        assert self.validation is not None, "a checkpoint that holds thresholds alone is not calibrated"
+        return self.validation
+
+    def apply(self, split: Predictions) -> Decided:
+        """Return the calibrated probabilities of a split and their thresholds; without a validation fold the raw ones.
+
+        Args:
+            split: of the same model. It may be the validation fold itself, whose scores are then optimistic.
+        """
+        if not self.is_calibrated:
+            return self.apply_raw(split)
+        return Decided(split.probabilities(self.temperature), self.thresholds)
+
+    def apply_raw(self, split: Predictions) -> Decided:
+        """Return the raw probabilities of a split, and the thresholds on them."""
+        return Decided(split.probabilities(), self.raw_thresholds)
+
+    def calibrated(self, split: Predictions) -> dict[str, Floats]:
+        """Return the (N, C) probabilities of a split by way of calibration: `none`, `temperature` and `platt`."""
+        ways = {"none": split.probabilities()}
+        if not self.is_calibrated:
+            return ways
+        ways["temperature"] = split.probabilities(self.temperature)
+        if self.platt_lines is not None:
+            slopes_C, offsets_C = self.platt_lines.T
+            ways["platt"] = probabilities(split.logits_NC * slopes_C + offsets_C)
+        return ways
+
+    def is_fitted_on(self, split: Predictions) -> bool:
+        """Whether a split is the validation fold itself."""
+        return self.validation is not None and np.array_equal(self.validation.ecg_ids, split.ecg_ids)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON and checkpoints; of a checkpoint's thresholds, these alone."""
+        raw = {"thresholds": {RAW: self._by_class(self.raw_thresholds)}}
+        if not self.is_calibrated:
+            return raw
+        lines = {} if self.platt_lines is None else {"platt": self._by_class(self.platt_lines)}
+        return {
+            "link": self.link,
+            "n_records": self.n_records,
+            "temperature": self.temperature,
+            "thresholds": {**raw["thresholds"], CALIBRATED: self._by_class(self.thresholds)},
+            "conformal": self._by_class(np.stack(self.bounds, axis=1)),
+            **lines,
+        }
+
+    def _by_class(self, values_C: Floats) -> dict[str, Any]:
+        return dict(zip(self.classes, values_C.tolist(), strict=True))
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = values.get(name)
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{name} is {found!r:.40}")
+    return found
+
+
+def _column(values: Mapping[str, Any], name: str, classes: tuple[str, ...], low: float, high: float) -> Floats:
+    """(C,) of a table by class."""
+    return _numbers(_by_name(values, name, classes), len(classes), low, high, name)
+
+
+def _pairs(values: Mapping[str, Any], name: str, classes: tuple[str, ...], low: float, high: float) -> Floats:
+    """(C, 2) of a table by class."""
+    rows = _by_name(values, name, classes)
+    if not all(isinstance(row, list | tuple) and len(row) == 2 for row in rows):
+        raise ValueError(f"{name} does not hold two numbers for each class")
+    numbers = _numbers([number for row in rows for number in row], 2 * len(classes), low, high, name)
+    return numbers.reshape(-1, 2)
+
+
+def _by_name(values: Mapping[str, Any], name: str, classes: tuple[str, ...]) -> list[Any]:
+    table = _table(values, name)
+    if set(table) != set(classes):
+        raise ValueError(f"{name} is of the classes {', '.join(map(str, table)):.100}")
+    return [table[one] for one in classes]
+
+
+def _numbers(values: list[Any], n: int, low: float, high: float, name: str) -> Floats:
+    if len(values) != n or not all(type(value) in (int, float) and low <= value <= high for value in values):
+        raise ValueError(f"{name} is {values!r:.60}, not {n} numbers from {low:g} to {high:g}")
+    return np.array(values, dtype=np.float64)
