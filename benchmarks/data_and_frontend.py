@@ -21,7 +21,7 @@ from torchvision import transforms
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import RecordReader
-from ecg_lightning.frontend import MatrixFrontend
+from ecg_lightning.frontend.frontend import MatrixFrontend
 
 
 def reading(root: Path, names: list[str]) -> list[dict[str, object]]:

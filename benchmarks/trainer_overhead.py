@@ -26,7 +26,7 @@ from ecg_lightning.building import build_loggers
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
-from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.frontend.frontend import SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.optimization import make_optimizer, make_scheduler
 from ecg_lightning.trainer import make_trainer

@@ -10,8 +10,8 @@ from sklearn.metrics import f1_score
 from ecg_lightning.compression import measurement
 from ecg_lightning.compression.comparison import Decided, compare, verdict
 from ecg_lightning.compression.measurement import slower_than
+from ecg_lightning.compression.schema import LatencyConfig
 from ecg_lightning.compression.variant import Variant
-from ecg_lightning.config import LatencyConfig
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.headline import macro_intervals

@@ -27,7 +27,7 @@ from ecg_lightning.composition_errors import explain
 from ecg_lightning.config import SCHEMAS
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.folds import fold_groups
-from ecg_lightning.frontend import Frontend
+from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.quoting import quote_paths
 from ecg_lightning.runs.sweep import SweepReport
 from ecg_lightning.validation import RENAMED_EXPERIMENTS, check_experiment

@@ -9,7 +9,7 @@ from tiny import TINY
 
 from ecg_lightning.compression.distill import Distill
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import MatrixFrontend, SignalFrontend
+from ecg_lightning.frontend.frontend import MatrixFrontend, SignalFrontend
 
 SIGNAL_STUDENTS = ["resnet1d", "resnet1d_wang", "xresnet1d18", "inception1d", "lstm", "s4d", "vit1d"]
 STUDENTS = ["vit", "deit", "effnetv2", "convnext", "resnet18d", "repvgg_a0", *SIGNAL_STUDENTS]

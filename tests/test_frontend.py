@@ -7,8 +7,8 @@ from torchvision.transforms.v2.functional import resize
 from ecg_lightning.building import build_frontend
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import Augmentation, Frontend, MatrixFrontend, SignalFrontend
-from ecg_lightning.frontend.augmentation import DOWER_C3
+from ecg_lightning.frontend.augmentation import DOWER_C3, Augmentation
+from ecg_lightning.frontend.frontend import Frontend, MatrixFrontend, SignalFrontend
 from ecg_lightning.frontend.matrix import MatrixImage
 from ecg_lightning.frontend.strips import StripsImage
 

@@ -19,16 +19,17 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 
-from ecg_lightning.config import TrainerConfig, did_you_mean, image_size
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
-from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import Augmentation, Frontend
+from ecg_lightning.errors import ConfigError, did_you_mean
+from ecg_lightning.frontend.augmentation import Augmentation
+from ecg_lightning.frontend.frontend import Frontend, image_size
 from ecg_lightning.frontend.strips import strips_size
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.training_schema import TrainerConfig
 
 log = logging.getLogger(__name__)
 

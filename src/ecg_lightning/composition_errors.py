@@ -23,7 +23,7 @@ from omegaconf.errors import (
 )
 
 from ecg_lightning import config
-from ecg_lightning.errors import UserError
+from ecg_lightning.errors import UserError, did_you_mean
 from ecg_lightning.quoting import quoted
 from ecg_lightning.safe_composition import ConfigFileError
 
@@ -165,7 +165,7 @@ def _explain_missing(error: MissingConfigException) -> str:
         return f"{named or 'the configuration'}: there is no such file in the configuration's folders"
     options = list(error.options)
     family = next((names for begin, names in _FAMILIES.items() if group == "model" and option.startswith(begin)), None)
-    meant = f" Did you mean {family}?" if family else config.did_you_mean(option, options)
+    meant = f" Did you mean {family}?" if family else did_you_mean(option, options)
     return f"{group}={option}: allowed are {', '.join(options)}.{meant}"
 
 
@@ -207,7 +207,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
     group = key.split(".")[0]
     if "/" in key:
         groups = sorted(str(path.relative_to(config.config_dir())) for path in _folders())
-        return f"{key}: there is no such group; known are {', '.join(groups)}.{config.did_you_mean(key, groups)}"
+        return f"{key}: there is no such group; known are {', '.join(groups)}.{did_you_mean(key, groups)}"
     if where == "hydra.sweeper" and name in _OF_A_SEARCH:
         return f"{key}: only a search by Optuna has this key. Add hydra/sweeper=optuna, or choose an hparams_search"
     if program == "compress" and group in _TRAINING_ALONE:
@@ -221,7 +221,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
     if key.startswith("compression.stages."):
         return (
             f"{key}: the chosen compression has no such stage, or the stage has no such key; python compress.py "
-            f"compression=NAME --cfg job shows them.{config.did_you_mean(name, known)}"
+            f"compression=NAME --cfg job shows them.{did_you_mean(name, known)}"
         )
     if having := [one for one in _options_with(group, key.removeprefix(f"{group}.")) if where == group]:
         return f"{key}: the chosen {group} has no such key; these options have it: {', '.join(having)}"

@@ -19,10 +19,12 @@ from ecg_lightning.checkpoints import check_classes, data_option, members_of, re
 from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
+from ecg_lightning.compression.schema import LatencyConfig
 from ecg_lightning.compression.stage import CompressionStage, build_stage
 from ecg_lightning.compression.variant import Evaluation, Variant, stages_of
-from ecg_lightning.config import DataConfig, LatencyConfig, plain
+from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions

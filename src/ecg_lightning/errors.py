@@ -1,6 +1,8 @@
 """Errors that a user can act on: each message names the file or key, the value, the reason and the way out."""
 
+import difflib
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from ecg_lightning.text import printable
@@ -85,6 +87,12 @@ class RefusedExit(SystemExit):
     def __init__(self, error: UserError) -> None:
         super().__init__(error.exit_code)
         self.error = error
+
+
+def did_you_mean(wrong: str, known: Sequence[str]) -> str:
+    """Return ` Did you mean …?` with the nearest known name, or nothing."""
+    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -9,8 +9,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import DictConfig
 from torch import nn
 
-from ecg_lightning.config import did_you_mean
-from ecg_lightning.errors import ConfigError, HardwareUnavailableError
+from ecg_lightning.errors import ConfigError, HardwareUnavailableError, did_you_mean
 from ecg_lightning.processor import default_threads, describe_processor, processor_has_bf16
 
 

@@ -12,22 +12,16 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ecg_lightning.config import (
-    N_LEADS,
-    SCHEMAS,
-    DataConfig,
-    ModelConfig,
-    StripsConfig,
-    TrainerConfig,
-    did_you_mean,
-    plain,
-)
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.config import SCHEMAS, plain
+from ecg_lightning.data.schema import DataConfig
+from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.folds import fold_groups
+from ecg_lightning.frontend.schema import N_LEADS, StripsConfig
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.models.schema import NetworkConfig, TeachingConfig
+from ecg_lightning.training_schema import TrainerConfig
 
-_TAUGHT = ("alpha", "temperature", "hard_share", "teacher_sees")
-"""Settings of a model that rule what its teacher gives."""
+_TAUGHT = tuple(entry.name for entry in dataclasses.fields(TeachingConfig))
 
 _LARGEST = 2**63 - 1
 
@@ -176,7 +170,7 @@ def _check_schedule(cfg: DictConfig) -> None:
 def _check_idle(cfg: DictConfig) -> None:
     """Refuse settings of a model that nothing brings into force, or that leave parts of a record out."""
     for key in _TAUGHT if cfg.model.teacher is None else ():
-        if (value := cfg.model[key]) != getattr(ModelConfig, key):
+        if (value := cfg.model[key]) != getattr(NetworkConfig, key):
             raise ConfigError(f"model.{key}={value} only applies with a teacher. Set model.teacher=FILE, or remove it")
     window_s, stride_s = cfg.model.get("window_s"), cfg.model.get("stride_s")
     if window_s and stride_s and stride_s > window_s:
@@ -209,7 +203,7 @@ def _check_stages(cfg: DictConfig) -> None:
 
 def _check_student(stage: str, student: DictConfig) -> None:
     """Refuse settings of a student that its stage overrules: its teacher and its schedule are the stage's own."""
-    idle = {name: getattr(ModelConfig, name) for name in ("teacher", *_TAUGHT)}
+    idle = {name: getattr(NetworkConfig, name) for name in ("teacher", *_TAUGHT)}
     for part, default, used in (
         ("optimizer", OptimizerConfig(), ("weight_decay",)),
         ("scheduler", SchedulerConfig(), ()),

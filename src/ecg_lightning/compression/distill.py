@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ecg_lightning.building import build_classifier, resolve
 from ecg_lightning.compression.stage import CompressionStage, StageContext
-from ecg_lightning.config import FrontendConfig, MatrixConfig
-from ecg_lightning.frontend import Frontend, SignalFrontend
+from ecg_lightning.frontend.frontend import Frontend, SignalFrontend
+from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.distillation import Distillation

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 
 from ecg_lightning.compression.bf16 import BF16
+from ecg_lightning.compression.schema import LatencyConfig
 from ecg_lightning.compression.variant import Variant, to_millivolts
-from ecg_lightning.config import LatencyConfig
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.deployment.latency import measure, peak_memory_mib
 from ecg_lightning.deployment.runtime import CUDA_SUFFIXES

@@ -12,8 +12,7 @@ from torch.nn.utils.prune import L1Unstructured
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.compression.stage import CompressionStage, StageContext
-from ecg_lightning.config import did_you_mean
-from ecg_lightning.errors import ConfigError, UnsupportedModelError
+from ecg_lightning.errors import ConfigError, UnsupportedModelError, did_you_mean
 from ecg_lightning.models.classifier import ECGClassifier
 
 _LAYERS: dict[str, type[nn.Module]] = {"conv": nn.Conv2d, "linear": nn.Linear}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,16 @@ from ecg_lightning.frontend.matrix import MatrixImage
 from ecg_lightning.frontend.strips import StripsImage
 
 NORMALIZATIONS = ("lead", "global", "fixed")
+
+
+def image_size(size: Any, multiple: int = 1) -> tuple[int, int]:
+    """(height, width) in pixels from `frontend.size`, each moved to the nearest multiple (half goes up)."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return _nearest(height, multiple), _nearest(width, multiple)
+
+
+def _nearest(pixels: int, multiple: int) -> int:
+    return max(multiple, (2 * pixels + multiple) // (2 * multiple) * multiple)
 
 
 class Frontend(nn.Module):

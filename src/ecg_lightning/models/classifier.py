@@ -16,7 +16,7 @@ from ecg_lightning.errors import ConfigError, TrainingDivergedError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.predictions import predictions_of
-from ecg_lightning.frontend import Frontend
+from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import Loss, make_loss
 from ecg_lightning.models.mixup import mix

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from timm.utils.model import reparameterize_model
 from torch import nn
 
-from ecg_lightning.frontend import ImageFrontend
+from ecg_lightning.frontend.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
 

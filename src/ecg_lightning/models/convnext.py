@@ -8,7 +8,7 @@ from typing import Unpack
 from timm.models.convnext import checkpoint_filter_fn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import ImageFrontend
+from ecg_lightning.frontend.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
 

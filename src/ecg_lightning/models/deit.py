@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.evaluation.metrics import superclass_metrics
-from ecg_lightning.frontend import ImageFrontend
+from ecg_lightning.frontend.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import create_timm_network, load_file
 

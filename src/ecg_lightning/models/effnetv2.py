@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import EfficientNet, EfficientNet_V2_S_Weights
 from torchvision.models.efficientnet import FusedMBConv, FusedMBConvConfig, MBConvConfig
 
-from ecg_lightning.frontend import ImageFrontend
+from ecg_lightning.frontend.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import State, load_file, load_published
 

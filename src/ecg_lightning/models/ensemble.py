@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.frontend.frontend import SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.windows import Windows, logit_of_mean
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from ecg_lightning.setting import setting
 
 
 @dataclass
 class OptimizerConfig:
     """Optimizer, see `optimization.make_optimizer`."""
 
-    name: str = field(default="adamw", metadata={"choices": ("adamw", "adam", "sgd")})
-    lr: float = field(default=5e-4, metadata={"above": 0.0})
-    weight_decay: float = field(default=0.05, metadata={"min": 0.0})
-    beta2: float = field(default=0.999, metadata={"min": 0.0, "max": 0.9999})  # Adam's mean of squared gradients
-    decay_norms: bool = False  # and biases
+    name: str = setting("adamw", "optimizer", choices=("adamw", "adam", "sgd"))
+    lr: float = setting(5e-4, "learning rate", above=0.0)
+    weight_decay: float = setting(0.05, "weight decay, which AdamW and SGD keep off biases and norms", min=0.0)
+    beta2: float = setting(0.999, "decay of Adam's mean of squared gradients", min=0.0, max=0.9999)
+    decay_norms: bool = setting(False, "whether biases and norms decay, too")
 
 
 @dataclass
 class SchedulerConfig:
     """Learning rate over the steps of the whole fit, see `optimization.make_scheduler`."""
 
-    name: str = field(default="cosine", metadata={"choices": ("cosine", "one_cycle", "constant")})
-    warmup: float = field(default=0.1, metadata={"min": 0.0, "max": 1.0})  # fraction of all steps
-    final: float = field(default=0.01, metadata={"min": 0.0, "max": 1.0})  # last rate, as a fraction of lr
-    cycles: int = field(default=1, metadata={"min": 1})  # cosines one after the other, each from lr down
+    name: str = setting("cosine", "shape of the schedule", choices=("cosine", "one_cycle", "constant"))
+    warmup: float = setting(0.1, "share of all steps in which the rate rises", min=0.0, max=1.0)
+    final: float = setting(0.01, "last rate of a cosine, as a share of lr", min=0.0, max=1.0)
+    cycles: int = setting(1, "number of cosines, one after the other, each from lr down", min=1)

@@ -11,7 +11,7 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.frontend.frontend import SignalFrontend
 from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe, convolution
 
 

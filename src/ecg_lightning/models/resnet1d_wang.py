@@ -7,7 +7,7 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
-from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.frontend.frontend import SignalFrontend
 from ecg_lightning.models.resnet1d import Block
 from ecg_lightning.models.signal_classifier import (
     ConcatPoolHead,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from ecg_lightning.frontend import SignalFrontend
+from ecg_lightning.frontend.frontend import SignalFrontend
 from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe
 
 _STEP_RANGE = (1e-3, 1e-1)

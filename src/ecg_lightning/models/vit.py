@@ -7,7 +7,7 @@ from typing import Unpack
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend import ImageFrontend
+from ecg_lightning.frontend.frontend import ImageFrontend
 from ecg_lightning.models.classifier import ECGClassifier, Recipe
 from ecg_lightning.models.weights import load_file
 

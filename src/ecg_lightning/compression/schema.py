@@ -1,0 +1,172 @@
+"""Settings of the compression stages and of what follows each of them, without PyTorch."""
+
+# ruff: noqa: RUF009  # `setting` is a field, whose default is copied
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from ecg_lightning.setting import setting
+from ecg_lightning.training_schema import MONITORED
+
+_BACKENDS = ("fbgemm", "x86")
+
+
+@dataclass
+class StageConfig:
+    """Any option of the group `stage`."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class TrainedStageConfig(StageConfig):
+    """A stage that fine-tunes."""
+
+    epochs: int | None = setting(None, "epochs of the fine-tuning; null: compression.fine_tune.epochs", min=0)
+    lr: float | None = setting(None, "learning rate; null: compression.fine_tune.lr", above=0.0)
+
+
+@dataclass
+class BF16Config(StageConfig):
+    """bfloat16 with 16-bit weights, see `compression.bf16`."""
+
+    _target_: str = "ecg_lightning.compression.bf16.BF16"
+
+
+@dataclass
+class PruneL1Config(TrainedStageConfig):
+    """The smallest weights become zero, see `compression.prune_l1`."""
+
+    _target_: str = "ecg_lightning.compression.prune_l1.PruneL1"
+    amount: float = setting(0.7, "share of the weights that become zero", min=0.0, max=0.999)
+    layers: list[str] = setting(["conv", "linear"], "kinds of layers: conv, linear, or both")
+    scope: str = setting(
+        "layer", "layer: each layer alike; global: the smallest weights of all layers", choices=("layer", "global")
+    )
+    amounts: dict[str, float] = setting({}, "other shares, by the beginning of a layer's name; the longest counts")
+    steps: int = setting(1, "times to prune and fine-tune, by the cubic schedule", min=1)
+
+
+@dataclass
+class PruneStructuredConfig(TrainedStageConfig):
+    """Whole channels are removed, see `compression.prune_structured`."""
+
+    _target_: str = "ecg_lightning.compression.prune_structured.PruneStructured"
+    amount: float = setting(0.5, "share of the channels that are removed", min=0.0, max=0.95)
+    # As many bf16 values as a row of AMX's tiles or two AVX-512 vectors hold.
+    round_to: int = setting(32, "multiple that the channels left are rounded to", min=1)
+    scope: str = setting(
+        "layer", "layer: each layer alike; global: layers of a kind ranked together", choices=("layer", "global")
+    )
+    steps: int = setting(1, "times to prune and fine-tune, by the cubic schedule", min=1)
+
+
+@dataclass
+class ActSwapConfig(TrainedStageConfig):
+    """SiLU and GELU become piecewise linear, see `compression.act_swap`."""
+
+    _target_: str = "ecg_lightning.compression.act_swap.ActSwap"
+    activation: str = setting("relu6", "what replaces SiLU and GELU", choices=("relu", "relu6", "hardswish"))
+
+
+@dataclass
+class DistillConfig(TrainedStageConfig):
+    """A student learns from the model and replaces it, see `compression.distill`."""
+
+    _target_: str = "ecg_lightning.compression.distill.Distill"
+    student: Any = setting(MISSING, "settings of a model; +schema/model@compression.stages.NAME.student=NETWORK")
+    epochs: int | None = setting(30, "epochs of the student's training, which starts from nothing", min=0)
+    lr: float | None = setting(1e-3, "learning rate of the student's training", above=0.0)
+    alpha: float = setting(0.5, "weight of the labels; the rest is the teacher's", min=0.0, max=1.0)
+    temperature: float = setting(1.0, "divisor of both logits; above 1 it softens", above=0.0)
+
+
+@dataclass
+class PTQConfig(StageConfig):
+    """int8 without training, by NNCF and ONNX Runtime, see `compression.ptq`."""
+
+    _target_: str = "ecg_lightning.compression.ptq.PTQ"
+    n_calibration: int = setting(300, "training records that give the ranges", min=1)
+
+
+@dataclass
+class QATConfig(TrainedStageConfig):
+    """Quantization-aware training for OpenVINO, see `compression.qat`."""
+
+    _target_: str = "ecg_lightning.compression.qat.QAT"
+    tool: str = setting(
+        "auto",
+        "auto: nncf for linear layers and smooth activations, else pt2e",
+        choices=("auto", "pt2e", "nncf"),
+    )
+    n_calibration: int = setting(128, "training records that give the first ranges", min=1)
+
+
+@dataclass
+class FxQATConfig(TrainedStageConfig):
+    """Quantization-aware training by PyTorch, see `compression.fx`."""
+
+    _target_: str = "ecg_lightning.compression.fx.FxQAT"
+    backend: str = setting("fbgemm", "PyTorch's int8 kernels", choices=_BACKENDS)
+
+
+@dataclass
+class FxStaticConfig(StageConfig):
+    """Static int8 without training, by PyTorch, see `compression.fx`."""
+
+    _target_: str = "ecg_lightning.compression.fx.FxStatic"
+    backend: str = setting("fbgemm", "PyTorch's int8 kernels", choices=_BACKENDS)
+    n_calibration: int = setting(300, "training records that give the ranges", min=1)
+    ranges: str = setting(
+        "average",
+        "activations' ranges: average of the batches' extremes, or a histogram",
+        choices=("average", "histogram"),
+    )
+
+
+@dataclass
+class FxDynamicConfig(StageConfig):
+    """Dynamic int8 of the linear layers, by PyTorch, see `compression.fx`."""
+
+    _target_: str = "ecg_lightning.compression.fx.FxDynamic"
+    backend: str = setting("fbgemm", "PyTorch's int8 kernels", choices=_BACKENDS)
+
+
+@dataclass
+class FineTuneConfig:
+    """The training inside a stage; a stage's own `epochs` and `lr` come first."""
+
+    epochs: int = setting(5, "epochs; 0 measures the stage without training", min=0)
+    lr: float = setting(1e-4, "learning rate", above=0.0)
+    weight_decay: float = setting(0.01, "weight decay", min=0.0)
+    warmup: float = setting(0.1, "share of the steps in which the rate rises", min=0.0, max=1.0)
+    alpha: float = setting(0.5, "weight of the labels; the rest is the uncompressed model's", min=0.0, max=1.0)
+    temperature: float = setting(1.0, "divisor of both logits; above 1 it softens", above=0.0)
+    # F1 at 0.5 would choose by calibration, which is redone after the stage anyway.
+    monitor: str = setting("val/auroc_macro", "metric that chooses the start or the best epoch", choices=MONITORED)
+
+
+@dataclass
+class LatencyConfig:
+    """How latency is measured, see `deployment.latency`."""
+
+    batches: list[int] = setting([1, 32], "numbers of records at a time; 1 must be among them")
+    rounds: int = setting(10, "rounds of all variants, one after the other", min=1)
+    warmup: int = setting(3, "runs before the first round", min=0)
+    min_round_s: float = setting(0.05, "seconds that a round lasts at least", min=0.0)
+
+
+@dataclass
+class CompressionConfig:
+    """The stages that follow the training, in order and by name, and how each result is measured."""
+
+    stages: dict[str, Any] = setting({}, "the stages by name, in order; compression=NAME brings them")
+    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    margin: float = setting(0.01, "macro F1 that a variant may lose and still be non-inferior", min=0.0, max=1.0)
+    n_resamples: int = setting(1000, "resamples of the bootstrap", min=100)
+    deploy: bool = setting(True, "whether the model and each stage's result are exported, timed and scored")
+    pt2: bool = setting(False, "whether PyTorch's own .pt2 files are written, too")
+    latency: LatencyConfig = field(default_factory=LatencyConfig)

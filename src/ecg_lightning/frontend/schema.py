@@ -1,0 +1,69 @@
+"""Settings of the front ends, without PyTorch."""
+
+# ruff: noqa: RUF009  # `setting` is a field, whose default is copied
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ecg_lightning.setting import setting
+
+N_LEADS = 12
+
+
+@dataclass
+class AugmentationConfig:
+    """Changes of the signal while training, drawn anew for every record; 0 turns each off."""
+
+    axis_deg: float = setting(
+        0.0, "standard deviation of a rotation of the heart vector, in degrees", min=0.0, max=180.0
+    )
+    tempo: float = setting(0.0, "standard deviation of the tempo, as log₂ (0.1: 7 % faster)", min=0.0, max=1.0)
+    amplitude: float = setting(
+        0.0, "standard deviation of a record's gain, as log₂ (0.1: ±7 %); half as much a lead", min=0.0
+    )
+    noise_mv: float = setting(0.0, "largest standard deviation of white noise, in mV", min=0.0)
+    wander_mv: float = setting(0.0, "largest amplitude of a 0.05 to 0.7 Hz baseline wander, in mV", min=0.0)
+    lead_dropout: float = setting(0.0, "probability of a lead being zero; one lead stays at least", min=0.0, max=1.0)
+    time_shift: float = setting(0.0, "largest shift to either side, as a share of the length", min=0.0, max=1.0)
+
+
+@dataclass
+class FrontendConfig:
+    """The normalised signal, see `frontend.signal`; also what every front end shares."""
+
+    gives: ClassVar[str] = "signal"
+    """What a network gets: `image` or `signal`."""
+
+    _target_: str = "ecg_lightning.frontend.frontend.SignalFrontend"
+    normalization: str = setting(
+        "lead",
+        "lead or global: mean and deviation of the training folds; fixed: mean and std below",
+        choices=("lead", "global", "fixed"),
+    )
+    mean: float = setting(0.0, "what is subtracted with normalization=fixed, in mV")
+    std: float = setting(1.0, "divisor with normalization=fixed, in mV", above=0.0)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+
+@dataclass
+class MatrixConfig(FrontendConfig):
+    """The signal matrix as an image, see `frontend.matrix`."""
+
+    gives: ClassVar[str] = "image"
+
+    _target_: str = "ecg_lightning.frontend.frontend.MatrixFrontend"
+    size: Any = setting([64, 512], "pixels of the image: one number, or [height,width]")
+    rows: str = setting("leads", "what the image's rows are", choices=("leads", "time"))
+    channels: int = setting(1, "1, or 3 equal ones for networks made for RGB", choices=(1, 3))
+
+
+@dataclass
+class StripsConfig(FrontendConfig):
+    """Each lead in a band of rows of its own, see `frontend.strips`."""
+
+    gives: ClassVar[str] = "image"
+
+    _target_: str = "ecg_lightning.frontend.frontend.StripsFrontend"
+    size: Any = setting(None, "[height,width] in pixels; null: bands as high as a patch, and 32 patches long")
+    channels: int = setting(1, "1, or 3 equal ones for networks made for RGB", choices=(1, 3))

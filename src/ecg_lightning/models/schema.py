@@ -1,0 +1,252 @@
+"""Settings of the architectures, without PyTorch."""
+
+# ruff: noqa: RUF009  # `setting` is a field, whose default is copied
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from omegaconf import MISSING
+
+from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.setting import setting
+
+_DROPPED = {"min": 0.0, "max": 0.99}
+_PATCHES = {"min": 0.0, "max": 0.9}
+_SECONDS = {"above": 0.0, "max": 10.0}  # a record has ten
+_AT_LEAST_1 = {"min": 1}
+
+
+@dataclass
+class ModelConfig:
+    """Any option of the group `model`."""
+
+    takes: ClassVar[str] = "image"
+    """What its front end must give: `image` or `signal`."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class TeachingConfig:
+    """What the teacher gives, see `models.distillation`; without a teacher these settings have no effect."""
+
+    alpha: float = setting(0.5, "weight of the labels; the rest is the teacher's", min=0.0, max=1.0)
+    temperature: float = setting(
+        1.0, "divisor of the teacher's and the student's logits in the soft loss; above 1 it softens", above=0.0
+    )
+    hard_share: float = setting(0.0, "share of the teacher's part that learns its decisions", min=0.0, max=1.0)
+    teacher_sees: str = setting(
+        "augmented",
+        "augmented: the student's signals in each step; record: each record once, before the training",
+        choices=("augmented", "record"),
+    )
+
+
+@dataclass
+class NetworkConfig(TeachingConfig, ModelConfig):
+    """What every network that is trained shares."""
+
+    pretrained: bool = setting(False, "whether to start from published ImageNet weights")
+    weights: str | None = setting(None, "FILE: a checkpoint or a file of weights to start from")
+    teacher: Any = setting(None, "FILE, or folders of cross-validations, [DIR,DIR]: a teacher to learn from")
+    dropout: float = setting(0.0, "dropout before the classifier", **_DROPPED)
+    drop_path: float = setting(0.0, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
+    loss: str = setting(
+        "bce", "loss of the labels, see `losses.make_loss`", choices=("bce", "asymmetric", "argmax_cross_entropy")
+    )
+    label_smoothing: float = setting(0.0, "how far the labels are moved to one half", min=0.0, max=0.9)
+    class_weights: bool = setting(False, "whether positives weigh as many times as negatives are more frequent")
+    mixup: float = setting(0.0, "α of mixup; 0: none", min=0.0)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+
+
+@dataclass
+class ViTConfig(NetworkConfig):
+    """Vision transformer on an image, see `models.vit`."""
+
+    _target_: str = "ecg_lightning.models.vit.ViT"
+    dropout: float = setting(0.1, "dropout of tokens and in the MLPs", **_DROPPED)
+    patch_size: int = setting(8, "pixels of a square patch's side", **_AT_LEAST_1)
+    dim: int = setting(256, "width of a token", **_AT_LEAST_1)
+    depth: int = setting(6, "number of blocks", **_AT_LEAST_1)
+    heads: int = setting(4, "number of attention heads", **_AT_LEAST_1)
+    mlp_dim: int = setting(1024, "width of the hidden layer of a block's MLP", **_AT_LEAST_1)
+    attention_dropout: float = setting(
+        0.0, "dropout of attention weights; above 0 it costs the fast attention kernel", **_DROPPED
+    )
+    patch_drop: float = setting(0.0, "share of the patches that a training step leaves out", **_PATCHES)
+
+
+@dataclass
+class DeiTConfig(NetworkConfig):
+    """DeiT with a distillation token and head, see `models.deit`."""
+
+    _target_: str = "ecg_lightning.models.deit.DeiT"
+    dropout: float = setting(0.0, "dropout of tokens and in the MLPs", **_DROPPED)
+    drop_path: float = setting(0.1, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
+    variant: str = setting("tiny", "published size", choices=("tiny", "small", "base"))
+    patch_size: int = setting(16, "pixels of a square patch's side", **_AT_LEAST_1)
+    dim: int | None = setting(None, "width of a token; null: the variant's", **_AT_LEAST_1)
+    depth: int | None = setting(None, "number of blocks; null: the variant's", **_AT_LEAST_1)
+    heads: int | None = setting(None, "number of attention heads; null: the variant's", **_AT_LEAST_1)
+    attention_dropout: float = setting(
+        0.0, "dropout of attention weights; above 0 it costs the fast attention kernel", **_DROPPED
+    )
+    patch_drop: float = setting(0.0, "share of the patches that a training step leaves out", **_PATCHES)
+
+
+@dataclass
+class EffNetV2Config(NetworkConfig):
+    """EfficientNetV2-S, see `models.effnetv2`."""
+
+    _target_: str = "ecg_lightning.models.effnetv2.EffNetV2"
+    dropout: float = setting(0.2, "dropout before the classifier", **_DROPPED)
+    drop_path: float = setting(0.2, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
+    width: float = setting(1.0, "factor on the channels, rounded to 8; 1: the published network", above=0.0)
+    depth: float = setting(1.0, "factor on a stage's layers, rounded up; 1: the published network", above=0.0)
+
+
+@dataclass
+class ConvNeXtConfig(NetworkConfig):
+    """ConvNeXt-Tiny, see `models.convnext`."""
+
+    _target_: str = "ecg_lightning.models.convnext.ConvNeXt"
+    drop_path: float = setting(0.1, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
+    channels: list[int] = setting([96, 192, 384, 768], "width of each of the four stages")
+    blocks: list[int] = setting([3, 3, 9, 3], "number of blocks of each stage")
+
+
+@dataclass
+class ConvNetConfig(NetworkConfig):
+    """3 × 3 convolutions and ReLU, see `models.convnet`."""
+
+    _target_: str = "ecg_lightning.models.convnet.ConvNet"
+    variant: str = setting(
+        "resnet18d", "published network", choices=("resnet10t", "resnet18d", "resnet18", "repvgg_a0")
+    )
+    width: float = setting(1.0, "factor on the channels, rounded to 8; 1: the published network", above=0.0)
+
+
+@dataclass
+class SignalNetworkConfig(NetworkConfig):
+    """What every one-dimensional network shares."""
+
+    takes: ClassVar[str] = "signal"
+
+    window_s: float | None = setting(None, "seconds that the network sees at a time; null: the record", **_SECONDS)
+    stride_s: float | None = setting(None, "seconds from one window to the next; null: half a window", **_SECONDS)
+    aggregate: str = setting("mean", "how the windows' probabilities are combined", choices=("mean", "max"))
+
+
+@dataclass
+class ResNet1dConfig(SignalNetworkConfig):
+    """Small residual network on the signal, see `models.resnet1d`."""
+
+    _target_: str = "ecg_lightning.models.resnet1d.ResNet1d"
+    channels: list[int] = setting([32, 64, 128, 256], "width of each stage; each stage but the first halves the length")
+    blocks: list[int] = setting([1, 1, 1, 1], "number of blocks of each stage")
+    kernel_size: int = setting(7, "samples that a convolution spans, odd", **_AT_LEAST_1)
+
+
+@dataclass
+class ResNet1dWangConfig(SignalNetworkConfig):
+    """resnet1d_wang of the PTB-XL benchmark, see `models.resnet1d_wang`."""
+
+    _target_: str = "ecg_lightning.models.resnet1d_wang.ResNet1dWang"
+    dropout: float = setting(0.5, "dropout before the head's last layer; half as much before its first", **_DROPPED)
+    channels: int = setting(128, "width of every layer", **_AT_LEAST_1)
+    blocks: list[int] = setting([1, 1, 1], "number of blocks of each stage; each stage but the first halves the length")
+    kernel_sizes: list[int] = setting([5, 3], "samples that a block's two convolutions span, odd")
+
+
+@dataclass
+class XResNet1dConfig(SignalNetworkConfig):
+    """xresnet1d of the PTB-XL benchmark, see `models.xresnet1d`."""
+
+    _target_: str = "ecg_lightning.models.xresnet1d.XResNet1d"
+    dropout: float = setting(0.5, "dropout before the head's last layer; half as much before its first", **_DROPPED)
+    variant: str = setting("101", "number of layers", choices=("18", "34", "50", "101"))
+    width: float = setting(1.0, "factor on the channels", above=0.0)
+    kernel_size: int = setting(5, "samples that a convolution spans, odd", **_AT_LEAST_1)
+
+
+@dataclass
+class Inception1dConfig(SignalNetworkConfig):
+    """InceptionTime of the PTB-XL benchmark, see `models.inception1d`."""
+
+    _target_: str = "ecg_lightning.models.inception1d.Inception1d"
+    dropout: float = setting(0.5, "dropout before the head's last layer; half as much before its first", **_DROPPED)
+    filters: int = setting(32, "width of each of a block's four branches", **_AT_LEAST_1)
+    bottleneck: int = setting(32, "number of channels that the long convolutions see", **_AT_LEAST_1)
+    depth: int = setting(6, "number of blocks, a multiple of 3, because a shortcut spans three", min=3)
+    kernel_sizes: list[int] = setting([39, 19, 9], "samples that the long convolutions span, odd")
+
+
+@dataclass
+class LSTMConfig(SignalNetworkConfig):
+    """LSTM of the PTB-XL benchmark, see `models.lstm`."""
+
+    _target_: str = "ecg_lightning.models.lstm.LSTM"
+    dropout: float = setting(0.5, "dropout before the head's last layer; half as much before its first", **_DROPPED)
+    drop_path: float = setting(0.0, "always 0, because an LSTM has no shortcut", min=0.0, max=0.0)
+    hidden: int = setting(256, "width of each direction", **_AT_LEAST_1)
+    depth: int = setting(2, "number of layers", **_AT_LEAST_1)
+    bidirectional: bool = setting(False, "whether a second direction reads backwards")
+    ends: str = setting(
+        "each", "state besides mean and maximum: each direction's end, or the last sample", choices=("each", "last")
+    )
+
+
+@dataclass
+class S4DConfig(SignalNetworkConfig):
+    """Bidirectional diagonal state spaces, see `models.s4d`."""
+
+    _target_: str = "ecg_lightning.models.s4d.S4D"
+    dropout: float = setting(0.2, "dropout of whole channels after each block's state space", **_DROPPED)
+    channels: int = setting(256, "width of every block", **_AT_LEAST_1)
+    depth: int = setting(4, "number of blocks", **_AT_LEAST_1)
+    states: int = setting(8, "number of complex states of each channel and direction", **_AT_LEAST_1)
+
+
+@dataclass
+class ViT1dConfig(SignalNetworkConfig):
+    """Vision transformer on the signal, see `models.vit1d`."""
+
+    _target_: str = "ecg_lightning.models.vit1d.ViT1d"
+    dropout: float = setting(0.0, "dropout of tokens and in the MLPs", **_DROPPED)
+    patch_samples: int = setting(20, "samples of a patch", **_AT_LEAST_1)
+    patch_leads: int = setting(12, "leads of a patch", choices=(1, 2, 3, 4, 6, 12))
+    dim: int = setting(256, "width of a token", **_AT_LEAST_1)
+    depth: int = setting(6, "number of blocks", **_AT_LEAST_1)
+    heads: int = setting(4, "number of attention heads", **_AT_LEAST_1)
+    mlp_ratio: float = setting(4.0, "width of the hidden layer of a block's MLP, in widths of a token", above=0.0)
+    stem: int = setting(0, "number of convolutions of stride 2 over all leads before the patches", min=0, max=4)
+    patch_drop: float = setting(0.0, "share of the patches that a training step leaves out", **_PATCHES)
+
+
+@dataclass
+class EnsembleConfig(NetworkConfig):
+    """Average of trained models, see `models.ensemble`."""
+
+    takes: ClassVar[str] = "signal"
+
+    # Nothing is trained, and the members are the weights.
+    pretrained: bool = setting(False, "always false", choices=(False,))
+    dropout: float = setting(0.0, "always 0", min=0.0, max=0.0)
+    drop_path: float = setting(0.0, "always 0", min=0.0, max=0.0)
+    label_smoothing: float = setting(0.0, "always 0", min=0.0, max=0.0)
+    class_weights: bool = setting(False, "always false", choices=(False,))
+    mixup: float = setting(0.0, "always 0", min=0.0, max=0.0)
+    loss: str = setting("bce", "always bce", choices=("bce",))
+
+    _target_: str = "ecg_lightning.models.ensemble.Ensemble"
+    members: list[str] = setting([], "the checkpoints to average, [FILE,FILE]")
+    mc_dropout: int = setting(0, "passes of each member with its dropout on; 0: one pass without", min=0)
+    stride_s: float | None = setting(
+        None, "seconds from one window to the next; null: as each member was trained", **_SECONDS
+    )
+    aggregate: str | None = setting(
+        None, "how the windows' probabilities are combined; null: as each member was trained", choices=("mean", "max")
+    )
