@@ -22,7 +22,7 @@ from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage, build_stage
 from ecg_lightning.compression.variant import Variant, stages_of
 from ecg_lightning.config import DataConfig, LatencyConfig, plain
-from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
@@ -197,7 +197,7 @@ def of_the_checkpoint(own: Mapping[str, Any], asked: Mapping[str, Any], what: st
     log.info("reading the data from %s, as %s says", datamodule.root, what)
     if isinstance(datamodule, SyntheticPTBXLDataModule):
         try:
-            is_there = datamodule.is_written()
+            is_there = datamodule.source.is_written()
         except DataError:  # something else is there
             is_there = False
         if not is_there:
@@ -213,7 +213,7 @@ def _compress(
     cfg: DictConfig,
     device: Mapping[str, Any],
     checkpoint: Path,
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     stages: Mapping[str, CompressionStage],
     result: RunResult,
 ) -> RunResult:
@@ -313,7 +313,7 @@ def _predictions(variant: Variant, pipeline: Pipeline) -> dict[str, Predictions]
     }
 
 
-def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, settings: DictConfig) -> dict[str, Any]:
+def _row(variant: Variant, baseline: Variant, datamodule: ECGDataModule, settings: DictConfig) -> dict[str, Any]:
     """A variant as `result.json` holds it."""
     dataset, differences = datamodule.datasets["test"], {}
     for one, evaluation in variant.evaluations.items():

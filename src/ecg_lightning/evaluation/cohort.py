@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ecg_lightning.data.source import Cohort
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats
 from ecg_lightning.evaluation.decisions import decide, macro_scores
@@ -20,10 +20,8 @@ from ecg_lightning.evaluation.subgroups import subgroups
 def describe(
     val: Predictions | None,
     split: Predictions,
-    root: Path,
+    table: Cohort,
     train_folds: Sequence[int],
-    task: str,
-    label_rule: str,
     n_resamples: int = 1000,
     thresholds_C: Floats | None = None,
     held_out: Sequence[Sequence[int]] = (),
@@ -33,10 +31,8 @@ def describe(
     Args:
         val: of the validation fold; None where it was not predicted. The floor has no F1 then.
         split: of the same model.
-        root: its PTB-XL folder, whose table knows the records.
+        table: the data set's table, which knows the records.
         train_folds: of the model; of a cross-validation all of them.
-        task: one of `labels.TASKS`.
-        label_rule: of the labels.
         n_resamples: of the bootstrap by patient.
         thresholds_C: see `decisions.decide`.
         held_out: groups of the training folds that a cross-validation held out, whose records are `val` and `split`.
@@ -45,14 +41,14 @@ def describe(
         `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`.
 
     Raises:
-        DataError: the table cannot be used, or does not know a record.
+        DataError: the table has no ages and sexes, or does not know a record.
     """
-    groups = subgroups(decide(val, split, thresholds_C), split, root, n_resamples)
+    groups = subgroups(decide(val, split, thresholds_C), split, table, n_resamples)
     found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
     if held_out:
-        floor_val = [floor := age_and_sex_held_out(split, root, train_folds, held_out, task, label_rule)]
+        floor_val = [floor := age_and_sex_held_out(split, table, train_folds, held_out)]
     else:
-        *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], root, train_folds, task, label_rule)
+        *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], table, train_folds)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     never_C = np.ones(len(split.classes))
     decided = decide(floor_val[0] if floor_val else None, floor, never_C)
