@@ -14,6 +14,7 @@ from test_sweep import start
 from tiny import TINY
 
 from ecg_lightning import cross_validation, training
+from ecg_lightning.data.ptbxl_source import PTBXLSource
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
@@ -65,9 +66,10 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     assert result.evaluation["val"]["subgroups"]
     assert result.evaluation["val"]["age_and_sex"]["auroc"][0] == found["age_and_sex"]["auroc"][0]
     _, held_out = read_run(tmp_path, "val")
-    floor = age_and_sex_held_out(held_out, synthetic_root, [4, 5, 6, 7], [[7], [4, 5]], "superdiagnostic", "benchmark")
+    table = PTBXLSource(synthetic_root).cohort()
+    floor = age_and_sex_held_out(held_out, table, [4, 5, 6, 7], [[7], [4, 5]])
     fold_7 = read_predictions(tmp_path / "fold7" / "predictions.csv")["val"]
-    (alone,) = age_and_sex_alone([fold_7], synthetic_root, [4, 5, 6], "superdiagnostic", "benchmark")
+    (alone,) = age_and_sex_alone([fold_7], table, [4, 5, 6])
     assert np.allclose(floor.logits_NC[np.isin(floor.ecg_ids, fold_7.ecg_ids)], alone.logits_NC)
     decided = Choices.fit(floor).apply(floor)
     scores = macro_scores(decided, floor.targets_NC, np.ones((1, len(floor.ecg_ids))))

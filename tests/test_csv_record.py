@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from recordings import EIGHT, MODEL, NO_UNITS, UNNAMED, heartbeats, rows
 
+from ecg_lightning.data.recordings.records import read_record
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError
 
 TIME = np.arange(1000) / 100

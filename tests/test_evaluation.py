@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
 from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.data.ptbxl_source import PTBXLSource
 from ecg_lightning.errors import DataError, UserError
 from ecg_lightning.evaluation import bootstrap, paired, report
 from ecg_lightning.evaluation.choices import Choices
@@ -567,7 +568,7 @@ def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):
     ids, truth = table["ecg_id"].to_numpy(), np.zeros((len(table), 5), dtype=bool)
     truth[sick, SUPERCLASSES.index("MI")] = truth[~sick, SUPERCLASSES.index("NORM")] = True
     one = Predictions(SUPERCLASSES, "sigmoid", ids, ids, truth, np.zeros(truth.shape))
-    (floor,) = age_and_sex_alone([one], tmp_path, range(1, 9), "superdiagnostic", "benchmark")
+    (floor,) = age_and_sex_alone([one], PTBXLSource(tmp_path).cohort(), range(1, 9))
     train = table["strat_fold"] <= 8
     features = np.stack([table["age"].clip(upper=90) / 100, table["sex"]], axis=1)
     known = LogisticRegression(C=np.inf, tol=1e-8).fit(features[train], sick[train])
@@ -576,7 +577,7 @@ def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):
     assert np.allclose(floor.logits_NC[:, SUPERCLASSES.index("NORM")], -expected, atol=1e-2)
     assert (floor.logits_NC[:, SUPERCLASSES.index("HYP")] < -5).all()  # nobody has it
     with pytest.raises(DataError, match="no labelled record of the training folds"):
-        age_and_sex_alone([one], tmp_path, [], "superdiagnostic", "benchmark")
+        age_and_sex_alone([one], PTBXLSource(tmp_path).cohort(), [])
 
 
 def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
@@ -602,11 +603,14 @@ def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
         (("evaluate", tmp_path), "predictions.csv is not there"),
         (("evaluate", run, "--split", "train"), "--split train: allowed are test, val"),
         (("compare", run, tmp_path / "none"), "none is not there. Name the folder of a run"),
-        (("evaluate", run, "--root", tmp_path), "ptbxl_database.csv is not there"),
+        (
+            ("evaluate", run, "--root", tmp_path),
+            "is not a PTB-XL folder: ptbxl_database.csv and scp_statements.csv are missing",
+        ),
         (("evaluate", run, "--reliability", tmp_path / "none" / "a.png"), "is not there. Create it"),
         (("evaluate", unreadable), "config.yaml cannot be read"),
         (("evaluate", of_nothing), "does not name the run's data"),
-        (("evaluate", run, "--root", synthetic_root), "has no record 5001. Name the PTB-XL folder of this run"),
+        (("evaluate", run, "--root", synthetic_root), "has no record 5001. Name the data folder of this run"),
         (("evaluate", no_config, "--root", tmp_path), "config.yaml lacks data.root or data.train_folds"),
     ):
         done = _call(*arguments)
@@ -625,7 +629,11 @@ def test_small_groups_stay_silent(tmp_path, synthetic_root):
     table["age"], table["device"] = 50.0, "A"
     table[["baseline_drift", "static_noise", "burst_noise", "electrodes_problems"]] = np.nan
     table.to_csv(tmp_path / "ptbxl_database.csv", index=False)
-    groups = {(group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, tmp_path, 100)}
+    (tmp_path / "scp_statements.csv").write_bytes((synthetic_root / "scp_statements.csv").read_bytes())
+    groups = {
+        (group.by, group.name): group
+        for group in subgroups(Choices.fit(one).apply(one), one, PTBXLSource(tmp_path).cohort(), 100)
+    }
     men, women = groups["sex", "male"], groups["sex", "female"]
     assert (men.n_records, men.classes, men.f1, men.auroc) == (10, (), None, None)
     assert women.n_records == len(ids) - 10
@@ -635,7 +643,7 @@ def test_small_groups_stay_silent(tmp_path, synthetic_root):
     assert (men.common, women.common) == ((), women.classes)  # men, of whom no class counts, silence no other
 
 
-def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
+def test_groups_are_told_apart_as_the_table_codes_them(tmp_path, synthetic_root):
     n = 400
     ids = np.arange(1, n + 1)
     truth = np.tile(np.array([[True, False], [False, True]]), (n // 2, 1))
@@ -646,7 +654,7 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
         "ecg_id": ids,
         "patient_id": ids,
         "strat_fold": 9,
-        "scp_codes": "{}",
+        "scp_codes": "{'NORM': 100.0}",
         "filename_lr": [f"records100/{one}" for one in ids],
         "filename_hr": [f"records500/{one}" for one in ids],
         "age": [*[39.0, 40.0, 64.0, 65.0, 79.0, 80.0, 300.0, np.nan], *[50.0] * (n - 8)],
@@ -658,10 +666,14 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
         "electrodes_problems": None,
     }
     pd.DataFrame(columns).to_csv(tmp_path / "ptbxl_database.csv", index=False)
+    (tmp_path / "scp_statements.csv").write_bytes((synthetic_root / "scp_statements.csv").read_bytes())
     pd.DataFrame({"ecg_id": ids, "origin_100hz": np.where(ids <= 100, "native", "derived")}).to_csv(
         tmp_path / "PROVENANCE.csv", index=False
     )
-    groups = {(group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, tmp_path, 100)}
+    groups = {
+        (group.by, group.name): group
+        for group in subgroups(Choices.fit(one).apply(one), one, PTBXLSource(tmp_path).cohort(), 100)
+    }
     counted = {key: group.n_records for key, group in groups.items()}
     assert counted["age", "under 40"] == 1
     assert counted["age", "40–64"] == 2 + n - 8
@@ -673,7 +685,10 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path):
     assert (men.positives, women.positives) == ({"A": 120, "B": 20}, {"A": 80, "B": 80})
     assert men.classes == women.classes == men.common == ("A", "B")  # twenty are enough
     one.targets_NC[one.ecg_ids == 202, 1] = False
-    groups = {(group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, tmp_path, 100)}
+    groups = {
+        (group.by, group.name): group
+        for group in subgroups(Choices.fit(one).apply(one), one, PTBXLSource(tmp_path).cohort(), 100)
+    }
     men, women = groups["sex", "male"], groups["sex", "female"]
     assert (men.classes, women.classes) == (("A",), ("A", "B"))  # nineteen are not
     assert men.common == women.common == ("A",)

@@ -5,9 +5,9 @@ import pytest
 import scipy.signal
 from recordings import MODEL, UNNAMED, digital, heartbeats, limb_leads, rows, write_wfdb
 
+from ecg_lightning.data.recordings.peaks import find_peaks
+from ecg_lightning.data.recordings.records import read_record
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.deployment.recordings.peaks import find_peaks
-from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError
 
 TIME = np.arange(1000) / 100

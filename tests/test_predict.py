@@ -18,13 +18,13 @@ from recordings import MODEL, UNNAMED, digital, heartbeats, rows, write_wfdb
 from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
+from ecg_lightning.data.recordings.records import read_record
+from ecg_lightning.data.recordings.search import find_recordings
+from ecg_lightning.data.recordings.window import Window
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.metadata import read_metadata, write_metadata
 from ecg_lightning.deployment.predictor import Predictor, predict_records
-from ecg_lightning.deployment.recordings.search import find_recordings
-from ecg_lightning.deployment.recordings.window import Window
-from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError, ModelFileError
 from ecg_lightning.evaluation.calibration import probabilities
 

@@ -8,11 +8,11 @@ import wfdb
 from recordings import EIGHT, MODEL, digital, edit, heartbeats, write_wfdb
 from scipy.io import savemat
 
+from ecg_lightning.data.recordings import wfdb_record
+from ecg_lightning.data.recordings.records import read_record
+from ecg_lightning.data.recordings.wfdb_header import parse_header
+from ecg_lightning.data.recordings.wfdb_signals import FORMATS
 from ecg_lightning.data.wfdb import LEADS
-from ecg_lightning.deployment.recordings import wfdb_record
-from ecg_lightning.deployment.recordings.wfdb_header import parse_header
-from ecg_lightning.deployment.recordings.wfdb_signals import FORMATS
-from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError
 
 TIME = np.arange(1000) / 100

@@ -19,7 +19,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.frontend.augmentation import Augmentation
@@ -102,9 +102,9 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
     return found
 
 
-def build_datamodule(config: Mapping[str, Any], seed: int) -> PTBXLDataModule:
+def build_datamodule(config: Mapping[str, Any], seed: int) -> ECGDataModule:
     """The data module of a `data` node."""
-    return build(config, PTBXLDataModule, "data", seed=seed)
+    return build(config, ECGDataModule, "data", seed=seed)
 
 
 def build_classifier(

@@ -16,7 +16,7 @@ from ecg_lightning.building import build, build_classifier
 from ecg_lightning.checkpoint_description import KEYS, check_description, check_state
 from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.models.classifier import ECGClassifier
@@ -26,7 +26,7 @@ from ecg_lightning.models.structure import Restorable, plain_classifier
 _FORMAT = 1
 
 
-def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
+def describe(cfg: DictConfig, datamodule: ECGDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
     """What a checkpoint of this run must hold to be built again: plain values only."""
     model = plain(cfg.model)
     if "members" in model:  # comparisons know them by their files, from wherever they are made
@@ -51,7 +51,7 @@ def describe(cfg: DictConfig, datamodule: PTBXLDataModule, choices: Mapping[str,
     }
 
 
-def check_classes(what: str, described: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
+def check_classes(what: str, described: Mapping[str, Any], datamodule: ECGDataModule) -> None:
     """Refuse a checkpoint whose classes are not those of the data.
 
     Args:

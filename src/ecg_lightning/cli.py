@@ -182,6 +182,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict the classes of ECG recordings with a trained model. Research use only, not for diagnosis."""
+    from ecg_lightning.data.recordings.search import find_recordings
     from ecg_lightning.deployment.example import EXAMPLE_MODEL, EXAMPLE_RECORDS
     from ecg_lightning.deployment.predictor import Predictor, predict_records
     from ecg_lightning.deployment.printing import (
@@ -190,7 +191,6 @@ def predict(
         predictions_as_text,
         refusals_as_lines,
     )
-    from ecg_lightning.deployment.recordings.search import find_recordings
     from ecg_lightning.disk import write_whole
 
     try:

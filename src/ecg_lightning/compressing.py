@@ -23,7 +23,7 @@ from ecg_lightning.compression.schema import LatencyConfig
 from ecg_lightning.compression.stage import CompressionStage, build_stage
 from ecg_lightning.compression.variant import Evaluation, Variant, stages_of
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
@@ -199,7 +199,7 @@ def of_the_checkpoint(own: Mapping[str, Any], asked: Mapping[str, Any], what: st
     log.info("reading the data from %s, as %s says", datamodule.root, what)
     if isinstance(datamodule, SyntheticPTBXLDataModule):
         try:
-            is_there = datamodule.is_written()
+            is_there = datamodule.source.is_written()
         except DataError:  # something else is there
             is_there = False
         if not is_there:
@@ -215,7 +215,7 @@ def _compress(
     cfg: DictConfig,
     device: Mapping[str, Any],
     checkpoint: Path,
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     stages: Mapping[str, CompressionStage],
     result: RunResult,
 ) -> RunResult:
@@ -308,7 +308,7 @@ def _without_scores(result: RunResult) -> RunResult:
     return result
 
 
-def _row(variant: Variant, baseline: Variant, datamodule: PTBXLDataModule, settings: DictConfig) -> dict[str, Any]:
+def _row(variant: Variant, baseline: Variant, datamodule: ECGDataModule, settings: DictConfig) -> dict[str, Any]:
     """A variant as `result.json` holds it."""
     dataset, differences = datamodule.datasets["test"], {}
     for one, evaluation in variant.evaluations.items():

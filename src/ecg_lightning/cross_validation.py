@@ -73,10 +73,9 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
     chosen = Choices.fit(held_out)
     evaluated, left_out = report.evaluate(chosen, held_out).as_dict(), []
-    table = {name: cfg.data[name] for name in ("train_folds", "task", "label_rule")}
     try:
-        root = build_datamodule(plain(cfg.data), cfg.seed).root
-        evaluated |= cohort.describe(chosen, held_out, root, **table, held_out=groups)
+        table = build_datamodule(plain(cfg.data), cfg.seed).source.cohort()
+        evaluated |= cohort.describe(chosen, held_out, table, cfg.data.train_folds, held_out=groups)
     except DataError as error:  # a table without ages, say: no reason to lose the trainings
         left_out.append(f"subgroups are left out: {error}")
     result.evaluation = {"val": evaluated}

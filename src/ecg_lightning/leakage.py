@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.checkpoints import data_option
-from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
+from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
 from ecg_lightning.data.identity import dataset_name, synthetic_name
 from ecg_lightning.errors import ConfigError, DataError
 
@@ -60,12 +60,12 @@ def _name_of_folder(root: str) -> str | None:
         return None
 
 
-def is_other_data(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> bool:
+def is_other_data(described: Mapping[str, Any], datamodule: ECGDataModule) -> bool:
     """Return whether a checkpoint is known to be of another data set than this run's."""
     return _is_other(dataset_of(described), datamodule)
 
 
-def check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
+def check_taught(what: str, taught: Mapping[str, Any], datamodule: ECGDataModule) -> None:
     """Refuse a teacher or member of another label task, or one that has seen folds which this run holds out."""
     for name in TASK_KEYS:
         if taught[name] != (own := getattr(datamodule, name)):
@@ -76,7 +76,7 @@ def check_taught(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModu
     check_unseen(what, taught, datamodule)
 
 
-def check_unseen(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModule) -> None:
+def check_unseen(what: str, taught: Mapping[str, Any], datamodule: ECGDataModule) -> None:
     """Refuse a checkpoint that saw folds which this run holds out, or was chosen by those that it tests on."""
     check_held_out(taught, datamodule, what)
     tested = {*datamodule.folds["test"]}
@@ -88,7 +88,7 @@ def check_unseen(what: str, taught: Mapping[str, Any], datamodule: PTBXLDataModu
             )
 
 
-def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, what: str) -> None:
+def check_held_out(described: Mapping[str, Any], datamodule: ECGDataModule, what: str) -> None:
     """Refuse a checkpoint that was trained on folds which this run chooses and scores by.
 
     Args:
@@ -112,7 +112,7 @@ def check_held_out(described: Mapping[str, Any], datamodule: PTBXLDataModule, wh
         )
 
 
-def fold_notes(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> list[str]:
+def fold_notes(described: Mapping[str, Any], datamodule: ECGDataModule) -> list[str]:
     """Return what an evaluation on folds that the checkpoint has seen must say."""
     tested = {*datamodule.folds["test"]}
     seen = {
@@ -136,12 +136,12 @@ def _seen(described: Mapping[str, Any]) -> list[Seen]:
     return [_own(described), *described.get("learned_from", [])]
 
 
-def _seen_here(described: Mapping[str, Any], datamodule: PTBXLDataModule) -> Iterator[Seen]:
+def _seen_here(described: Mapping[str, Any], datamodule: ECGDataModule) -> Iterator[Seen]:
     """What a checkpoint has seen of this run's data set, or of one that cannot be told from it."""
     return (seen for seen in _seen(described) if not _is_other(seen.get("dataset"), datamodule))
 
 
-def _is_other(name: str | None, datamodule: PTBXLDataModule) -> bool:
+def _is_other(name: str | None, datamodule: ECGDataModule) -> bool:
     return name is not None and name != datamodule.dataset
 
 

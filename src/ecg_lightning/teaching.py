@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.folds import fold_groups, folder_name
@@ -17,7 +17,7 @@ from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs.results import read_config
 
 
-def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGClassifier | HeldOutTeacher:
+def load_teacher(model: Mapping[str, Any], datamodule: ECGDataModule) -> ECGClassifier | HeldOutTeacher:
     """The teacher that a `model` node names.
 
     Args:
@@ -51,7 +51,7 @@ def load_teacher(model: Mapping[str, Any], datamodule: PTBXLDataModule) -> ECGCl
     return teacher
 
 
-def _held_out(folder: Path, datamodule: PTBXLDataModule) -> tuple[Predictions, dict[str, Any]]:
+def _held_out(folder: Path, datamodule: ECGDataModule) -> tuple[Predictions, dict[str, Any]]:
     """What the models of a cross-validation said of the folds that they were trained without; and what they saw."""
     what = f"model.teacher={folder}"
     config = read_config(folder)

@@ -29,7 +29,7 @@ from ecg_lightning.checkpoints import (
     save_classifier,
 )
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
+from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
@@ -162,7 +162,7 @@ def _fit(
     device: Mapping[str, Any],
     loggers: list[Logger],
     classifier: ECGClassifier,
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     resume: Resume | None,
     result: RunResult,
 ) -> tuple[int, LearningCurves]:
@@ -211,7 +211,7 @@ def _fit(
 
 
 def _validate(
-    cfg: DictConfig, evaluator: L.Trainer, classifier: ECGClassifier, datamodule: PTBXLDataModule, result: RunResult
+    cfg: DictConfig, evaluator: L.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, result: RunResult
 ) -> None:
     """Score the validation folds, and keep what they choose in the checkpoint."""
     checkpoint = Path(cfg.paths.output_dir) / "checkpoints" / "best.ckpt"
@@ -229,7 +229,7 @@ def _test(
     cfg: DictConfig,
     evaluator: L.Trainer,
     classifier: ECGClassifier,
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     result: RunResult,
     *,
     is_new: bool,
@@ -307,7 +307,7 @@ def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:
 
 
 def _choose_threads(
-    cfg: DictConfig, classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str, result: RunResult
+    cfg: DictConfig, classifier: ECGClassifier, datamodule: ECGDataModule, precision: str, result: RunResult
 ) -> float | None:
     """Use the faster number of threads, and keep it in the result and the checkpoints, unless the user set one.
 
@@ -337,7 +337,7 @@ def _note_lengths(earlier: list[int], max_epochs: int, classifier: ECGClassifier
 
 def _prepare_training(
     cfg: DictConfig, precision: str, choices: Mapping[str, str], resume: Resume | None
-) -> tuple[ECGClassifier, PTBXLDataModule]:
+) -> tuple[ECGClassifier, ECGDataModule]:
     """Model built, data checked and read, normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
     teacher = load_teacher(plain(cfg.model), datamodule) if cfg.model.teacher else None
@@ -396,7 +396,7 @@ def _refuse_without_effect(overrides: Sequence[str]) -> None:
             )
 
 
-def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, PTBXLDataModule]:
+def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, ECGDataModule]:
     """A checkpoint's classifier, and the test split of its own kind: its sampling rate and label rule."""
     classifier = load_classifier(cfg.ckpt_path)
     datamodule = build_datamodule(of_its_task(plain(cfg.data), classifier.description), cfg.seed)
@@ -413,7 +413,7 @@ def of_its_task(settings: dict[str, Any], described: Mapping[str, Any]) -> dict[
     return settings | {name: described[name] for name in TASK_KEYS}
 
 
-def _predictions(classifier: ECGClassifier, datamodule: PTBXLDataModule) -> dict[str, Predictions]:
+def _predictions(classifier: ECGClassifier, datamodule: ECGDataModule) -> dict[str, Predictions]:
     """What was predicted of the validation and test records, which are read in the table's order."""
     splits = {}
     for split, scored in classifier.scored.items():
@@ -429,7 +429,7 @@ def evaluate_predictions(
     choices: Choices,
     predictions: Mapping[str, Predictions],
     train_folds: Sequence[int],
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     result: RunResult,
 ) -> dict[str, Any]:
     """By split, all that `ecg-lightning evaluate` says.
@@ -449,7 +449,7 @@ def _evaluated(
     choices: Choices,
     predictions: Mapping[str, Predictions],
     train_folds: Sequence[int],
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     result: RunResult,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
@@ -457,7 +457,10 @@ def _evaluated(
         found[split] = report.evaluate(choices, one).as_dict()
         try:
             found[split] |= cohort.describe(
-                choices, one, datamodule.root, train_folds, datamodule.task, datamodule.label_rule
+                choices,
+                one,
+                datamodule.source.cohort(),
+                train_folds,
             )
         except DataError as error:  # a table without ages, say: no reason to lose the training's result
             result.notes.append(f"{split}: subgroups are left out: {error}")
@@ -520,7 +523,7 @@ def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:
     return nested_metrics(found)
 
 
-def describe_data(datamodule: PTBXLDataModule) -> dict[str, Any]:
+def describe_data(datamodule: ECGDataModule) -> dict[str, Any]:
     """Which records a run had, as `result.json` holds it."""
     counts = {f"n_{split}": len(dataset) for split, dataset in datamodule.datasets.items()}
     names = ("dataset", "root_hash", "version", "task", "label_rule", "n_left_out")

@@ -12,15 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecg_lightning.data.ptbxl import (
-    Records,
-    check_learnable,
-    check_patients,
-    check_root,
-    read_ptbxl,
-    read_tables,
-    version_of,
-)
+from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.data.ptbxl import check_root, read_ptbxl, read_tables, version_of
+from ecg_lightning.data.source import Records
+from ecg_lightning.data.splits import check_learnable, check_patients
 from ecg_lightning.errors import DataError
 
 EditTable = Callable[[Path, Callable[[pd.DataFrame], object]], None]
@@ -322,11 +317,11 @@ def test_every_record_missing_its_header(ptbxl: Path) -> None:
 )
 def test_targets_that_teach_nothing(targets: np.ndarray, occur: str) -> None:
     with pytest.raises(DataError, match=rf"the {len(targets)} training records .*\(classes: {occur}\)"):
-        check_learnable(targets)
+        check_learnable(targets, SUPERCLASSES, "ptbxl_database.csv")
 
 
 def test_targets_that_teach_something() -> None:
-    check_learnable(np.eye(5, dtype=np.uint8)[[3, 0]])
+    check_learnable(np.eye(5, dtype=np.uint8)[[3, 0]], SUPERCLASSES, "")
 
 
 def test_patient_in_two_splits() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from ecg_lightning.deployment.records import read_record
+from ecg_lightning.data.recordings.records import read_record
 from fuzz.good_files import LEADS, N_SAMPLES, RATE, Signals, ecg
 from fuzz.lanes import Target, WrongAnswerError
 from fuzz.mutation import damaged_bytes, damaged_text

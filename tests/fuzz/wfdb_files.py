@@ -13,8 +13,8 @@ import wfdb
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
+from ecg_lightning.data.recordings.records import read_record
 from ecg_lightning.data.wfdb import RecordError, RecordReader
-from ecg_lightning.deployment.records import read_record
 from ecg_lightning.errors import DataError
 from fuzz.good_files import LEADS, N_SAMPLES, RATE, Signals, checksum, ecg, ptbxl_folder
 from fuzz.lanes import Target, WrongAnswerError

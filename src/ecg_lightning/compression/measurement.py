@@ -11,7 +11,7 @@ import numpy as np
 from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.schema import LatencyConfig
 from ecg_lightning.compression.variant import Variant, to_millivolts
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.deployment.latency import measure, peak_memory_mib
 from ecg_lightning.deployment.runtime import CUDA_SUFFIXES
 from ecg_lightning.deployment.runtimes import open_runtime
@@ -27,7 +27,7 @@ _APART = 0.25
 
 
 def measure_variants(
-    variants: Sequence[Variant], datamodule: PTBXLDataModule, settings: LatencyConfig, threads: int
+    variants: Sequence[Variant], datamodule: ECGDataModule, settings: LatencyConfig, threads: int
 ) -> None:
     """Fill the variants' `runtimes`: one row for each deployment, batch and number of threads.
 

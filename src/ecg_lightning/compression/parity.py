@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.calibration import probabilities
 from ecg_lightning.models.classifier import ECGClassifier
@@ -27,13 +27,13 @@ _CONSTANT = 0.005
 _OF_RARE_CLASSES = 0.5
 
 
-def reference_signals(datamodule: PTBXLDataModule) -> torch.Tensor:
+def reference_signals(datamodule: ECGDataModule) -> torch.Tensor:
     """(N, 12, T) int16 signals of the first validation records."""
     dataset = datamodule.datasets["val"]
     return dataset.__getitems__(range(min(N_RECORDS, len(dataset)))).signals
 
 
-def reference_probabilities(classifier: ECGClassifier, datamodule: PTBXLDataModule, link: str) -> Array:
+def reference_probabilities(classifier: ECGClassifier, datamodule: ECGDataModule, link: str) -> Array:
     """(N, C) probabilities of these records in PyTorch."""
     with torch.inference_mode():
         batches = [
@@ -43,7 +43,7 @@ def reference_probabilities(classifier: ECGClassifier, datamodule: PTBXLDataModu
     return probabilities(torch.cat(batches).numpy(), link=link)
 
 
-def differences(reference_NC: Array, found_NC: Array, datamodule: PTBXLDataModule) -> dict[str, float]:
+def differences(reference_NC: Array, found_NC: Array, datamodule: ECGDataModule) -> dict[str, float]:
     """Largest and mean difference of the probabilities, and the difference of macro F1 at 0.5."""
     difference = np.abs(found_NC - reference_NC)
     targets = datamodule.datasets["val"].targets[: len(reference_NC)].numpy().astype(bool)

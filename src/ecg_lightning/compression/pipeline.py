@@ -19,7 +19,7 @@ from ecg_lightning.compression.stage import CompressionStage, StageContext, buil
 from ecg_lightning.compression.stage_fit import StageFit
 from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.deployment.checksum import sha256_of
 from ecg_lightning.leakage import is_other_data, learned_from
 from ecg_lightning.long_steps import long_step
@@ -40,9 +40,7 @@ class Pipeline:
         datamodule: with its splits loaded.
     """
 
-    def __init__(
-        self, cfg: DictConfig, device: Mapping[str, Any], checkpoint: Path, datamodule: PTBXLDataModule
-    ) -> None:
+    def __init__(self, cfg: DictConfig, device: Mapping[str, Any], checkpoint: Path, datamodule: ECGDataModule) -> None:
         self.cfg = cfg
         self.device = device
         self.datamodule = datamodule

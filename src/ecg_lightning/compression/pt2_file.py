@@ -9,7 +9,7 @@ import torch
 
 from ecg_lightning.compression.parity import agree, differences, disagreement, reference_signals
 from ecg_lightning.compression.variant import Array, Variant, describe_file, to_millivolts
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.export import DeployedNetwork, export_pt2
@@ -25,7 +25,7 @@ def add_pt2(
     variant: Variant,
     classifier: ECGClassifier,
     folder: Path,
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     reference_NC: Array,
     checkpoint_sha256: str,
 ) -> None:

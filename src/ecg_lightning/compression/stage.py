@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ecg_lightning.building import build
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.models.classifier import ECGClassifier
@@ -62,7 +62,7 @@ class StageContext:
         notes: what a reader of the figures must know; a stage appends.
     """
 
-    datamodule: PTBXLDataModule
+    datamodule: ECGDataModule
     accelerator: str
     uncompressed: ECGClassifier
     fit: Fit

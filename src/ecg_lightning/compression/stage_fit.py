@@ -19,7 +19,7 @@ from ecg_lightning.building import build_loggers
 from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.hardware import to_channels_last
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
@@ -52,7 +52,7 @@ class StageFit:
         self,
         cfg: DictConfig,
         device: Mapping[str, Any],
-        datamodule: PTBXLDataModule,
+        datamodule: ECGDataModule,
         teacher: ECGClassifier,
         folder: Path,
         keep_zeros: bool = False,

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecg_lightning.checkpoints import data_option, save_classifier
 from ecg_lightning.compression.parity import agree, differences, disagreement
 from ecg_lightning.compression.stage import CompressionStage, StageContext
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.deployment import Deployment
@@ -180,7 +180,7 @@ def _checked(deployment: Deployment) -> Deployment:
 def evaluate(
     variant: Variant,
     classifier: ECGClassifier,
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     threads: int,
     reference_NC: Array,
     n_resamples: int,
@@ -247,7 +247,7 @@ def _remove_unused(before: Sequence[Deployment], after: Sequence[Deployment]) ->
                 file.unlink(missing_ok=True)
 
 
-def run_over(runtime: Runtime, datamodule: PTBXLDataModule, split: str) -> Array:
+def run_over(runtime: Runtime, datamodule: ECGDataModule, split: str) -> Array:
     """(N, C) logits of a split's records, through a runtime."""
     dataset = datamodule.datasets[split]
     batches = [

@@ -1,4 +1,4 @@
-"""The signal cache: every verified record of one PTB-XL folder and rate, as one int16 array on disk.
+"""The signal cache: every verified record of one folder and rate, as one int16 array on disk.
 
 Layout: `<cache>/<folder name>-<hash of its path>/<rate>hz/` holds `signals-<key>.npy` (N, 12, T) in units of 1 µV
 and `index-<key>.json`. The key changes with any source file's size, time or mode, so a changed source is read anew.
@@ -18,11 +18,12 @@ import os
 import tempfile
 import time
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import filelock
 import numpy as np
@@ -41,7 +42,13 @@ _WITHOUT_DIGEST = 1  # the format of versions up to 0.1
 _MAX_INDEX_BYTES = 2**30
 _CHUNK = 512  # records hashed at a time
 _MAX_REASON = 200  # characters; a file name may be long
-_MISSING = "missing"
+_MAX_NOTES = 50
+MISSING = "missing"
+"""The stamp of a record whose files are not there."""
+
+REFUSED = "refused"
+"""The stamp of a record whose files may not be read; reading it gives the reason."""
+
 _DTYPE = "<i2"
 _CHOSEN_BY = "data.cache_dir=DIR, in Python with PTBXLDataModule(..., cache_dir=DIR)"
 
@@ -56,6 +63,7 @@ class SignalCache:
         missing: record indices whose files are not there.
         bad: record index → reason, for the records that were refused.
         content_hash: SHA-256 over the signals' checksum and the records' names.
+        notes: what was converted when the records were read, and in how many of them.
     """
 
     signals_NCT: npt.NDArray[np.int16]
@@ -63,6 +71,71 @@ class SignalCache:
     missing: list[int]
     bad: dict[int, str]
     content_hash: str
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+class CachedReader(Protocol):
+    """Reads the records of one data set into the cache.
+
+    Attributes:
+        n_samples: samples a lead.
+        settings: what changes the signals that it reads, beside the rate; a part of the cache's key.
+        folder: name of the cache's folder below that of the data set.
+    """
+
+    n_samples: int
+    settings: str
+    folder: str
+
+    def stamp(self, root: Path, record: str) -> str:
+        """Return what changes with a record's files; `MISSING` where they are not there, `REFUSED` if unreadable."""
+
+    def read_into(self, root: Path, record: str, out_CT: npt.NDArray[np.int16]) -> Sequence[str]:
+        """Read a record in units of 1 µV, and return what was converted.
+
+        Raises:
+            RecordError, OSError: it cannot be used.
+        """
+
+
+class PTBXLReader:
+    """Reads PTB-XL's records, see `wfdb.RecordReader`.
+
+    Args:
+        sampling_rate: Hz.
+    """
+
+    settings = ""
+
+    def __init__(self, sampling_rate: int) -> None:
+        self.n_samples = DURATION_S * sampling_rate
+        self.folder = f"{sampling_rate}hz"
+        self._reader = RecordReader(sampling_rate)
+
+    def stamp(self, root: Path, record: str) -> str:
+        """See `CachedReader.stamp`."""
+        try:
+            path = record_path(root, record)
+        except RecordError:
+            return REFUSED  # `read_into` names the reason
+        return stamp_of([path + suffix for suffix in (".hea", ".dat")])
+
+    def read_into(self, root: Path, record: str, out_CT: npt.NDArray[np.int16]) -> Sequence[str]:
+        """See `CachedReader.read_into`."""
+        self._reader.read_into(record_path(root, record), out_CT)
+        return ()
+
+
+def stamp_of(paths: Sequence[str]) -> str:
+    """Return sizes, times and modes of files; `MISSING` where one is not there, `REFUSED` where one may not be seen."""
+    try:
+        files = [os.stat(path) for path in paths]  # noqa: PTH116 - 44,000 of them
+    except (FileNotFoundError, NotADirectoryError):
+        return MISSING
+    except OSError:
+        return REFUSED
+    # The mode, so that a record that was refused for lack of permission is read once it may be.
+    return " ".join(f"{file.st_size} {file.st_mtime_ns} {file.st_mode}" for file in files)
 
 
 def default_cache_dir() -> Path:
@@ -76,19 +149,23 @@ class _DamagedError(Exception):
     """A fault in the cache's files; the message names it."""
 
 
-def open_cache(root: Path, records: Sequence[str], sampling_rate: int, cache_dir: Path) -> SignalCache:
-    """Open the cache of `records` (names relative to `root`, without suffix), reading them first where needed.
+def open_cache(
+    root: Path, records: Sequence[str], sampling_rate: int, cache_dir: Path, reader: CachedReader | None = None
+) -> SignalCache:
+    """Open the cache of `records` (names relative to `root`), reading them first where needed.
 
     Concurrent processes build it once: the first one builds, the others wait and open the same file. A cache that was
-    damaged, or has no digest, is built anew. At least one record must be there.
+    damaged, or has no digest, is built anew. At least one record must be there. The records are PTB-XL's unless a
+    reader of others is given.
 
     Raises:
         DataError: the cache folder cannot be written.
     """
-    stamps = [_stamp(root, record) for record in records]
+    reader = reader or PTBXLReader(sampling_rate)
+    stamps = [reader.stamp(root, record) for record in records]
     resolved = root.resolve()
-    folder = cache_dir / f"{resolved.name}-{_digest([str(resolved)])[:8]}" / f"{sampling_rate}hz"
-    wanted = _Wanted(folder, list(records), stamps, sampling_rate)
+    folder = cache_dir / f"{resolved.name}-{_digest([str(resolved)])[:8]}" / reader.folder
+    wanted = _Wanted(folder, list(records), stamps, sampling_rate, reader)
     try:
         return _open(wanted)
     except (_DamagedError, FileNotFoundError):
@@ -129,19 +206,22 @@ class _Wanted:
     Attributes:
         folder: of its files.
         records: names, relative to the root.
-        stamps: of each record's files, see `_stamp`.
+        stamps: of each record's files, see `CachedReader.stamp`.
         rate: sampling rate in Hz.
+        reader: of the records.
     """
 
     folder: Path
     records: list[str]
     stamps: list[str]
     rate: int
+    reader: CachedReader
 
     def key_in(self, version: int) -> str:
         """Return the part of the file names that changes with the sources, for a format of the cache."""
         sources = (f"{record} {stamp}" for record, stamp in zip(self.records, self.stamps, strict=True))
-        return _digest([str(version), str(self.rate), *sources])[:16]
+        settings = [self.reader.settings] if self.reader.settings else []
+        return _digest([str(version), str(self.rate), *settings, *sources])[:16]
 
     @cached_property
     def key(self) -> str:
@@ -151,12 +231,12 @@ class _Wanted:
     @cached_property
     def present(self) -> list[int]:
         """Indices of the records whose files are there, in the order of the signals' rows."""
-        return [index for index, stamp in enumerate(self.stamps) if stamp != _MISSING]
+        return [index for index, stamp in enumerate(self.stamps) if stamp != MISSING]
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(N, 12, T) of the signals."""
-        return len(self.present), len(LEADS), DURATION_S * self.rate
+        return len(self.present), len(LEADS), self.reader.n_samples
 
     @property
     def signals(self) -> Path:
@@ -168,9 +248,9 @@ class _Wanted:
         """The file of the index."""
         return self.folder / f"index-{self.key}.json"
 
-    def content(self, bad: dict[str, str], crc32: int) -> dict[str, Any]:
+    def content(self, bad: dict[str, str], crc32: int, notes: dict[str, int]) -> dict[str, Any]:
         """Return what the index must say."""
-        return {
+        return ({"notes": notes} if notes else {}) | {
             "format": _FORMAT,
             "sampling_rate": self.rate,
             "key": self.key,
@@ -181,28 +261,13 @@ class _Wanted:
         }
 
 
-def _stamp(root: Path, record: str) -> str:
-    try:
-        path = record_path(root, record)
-    except RecordError:
-        return "refused"  # _build names the reason
-    try:
-        files = [os.stat(path + suffix) for suffix in (".hea", ".dat")]  # noqa: PTH116 - 44,000 of them
-    except (FileNotFoundError, NotADirectoryError):
-        return _MISSING
-    except OSError:
-        return "refused"
-    # The mode, so that a record that was refused for lack of permission is read once it may be.
-    return " ".join(f"{file.st_size} {file.st_mtime_ns} {file.st_mode}" for file in files)
-
-
 def _build(root: Path, wanted: _Wanted) -> None:
     """Read and verify every present record into a temporary file, then give it its name; the index comes last."""
     present, rate, folder = wanted.present, wanted.rate, wanted.folder
     log.info("reading and verifying %d records at %d Hz from %s (once; cached in %s)", len(present), rate, root, folder)
     started = time.perf_counter()
-    reader = RecordReader(rate)
     bad: dict[str, str] = {}
+    notes: Counter[str] = Counter()
     temporary = [_temporary(folder, prefix) for prefix in (".signals-", ".index-")]
     try:
         signals_NCT = np.lib.format.open_memmap(temporary[0], mode="w+", dtype=_DTYPE, shape=wanted.shape)
@@ -213,10 +278,10 @@ def _build(root: Path, wanted: _Wanted) -> None:
                 reported = time.perf_counter()
                 log.info("%d of %d records have been read", row, len(present))
             try:
-                reader.read_into(record_path(root, wanted.records[index]), signals_NCT[row])
+                notes.update({*wanted.reader.read_into(root, wanted.records[index], signals_NCT[row])})
             except (RecordError, OSError) as error:  # its row stays, and is never looked at
                 bad[str(index)] = str(getattr(error, "strerror", None) or error)[:_MAX_REASON]
-        temporary[1].write_text(_sealed(wanted.content(bad, _crc32(signals_NCT))))
+        temporary[1].write_text(_sealed(wanted.content(bad, _crc32(signals_NCT), dict(notes.most_common(_MAX_NOTES)))))
         signals_NCT.flush()
         del signals_NCT
         for source, target in zip(temporary, (wanted.signals, wanted.index), strict=True):
@@ -256,7 +321,8 @@ def _open(wanted: _Wanted) -> SignalCache:
         text = read_regular(wanted.index, _MAX_INDEX_BYTES).decode()
         index = json.loads(text)
         bad, crc32 = index["bad"], index["crc32"]
-        sealed = _sealed(wanted.content(bad, crc32))
+        notes = index.get("notes", {})
+        sealed = _sealed(wanted.content(bad, crc32, notes))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -275,9 +341,10 @@ def _open(wanted: _Wanted) -> SignalCache:
     return SignalCache(
         signals_NCT=signals,
         row_of={record: row for row, record in enumerate(wanted.present) if record not in reasons},
-        missing=[index for index, stamp in enumerate(wanted.stamps) if stamp == _MISSING],
+        missing=[index for index, stamp in enumerate(wanted.stamps) if stamp == MISSING],
         bad=reasons,
         content_hash=index["content_hash"],
+        notes=notes,
     )
 
 

@@ -1,10 +1,8 @@
-"""PTB-XL as a LightningDataModule: whole batches of int16 signals, nothing computed per sample."""
+"""A data set as a LightningDataModule: whole batches of int16 signals, nothing computed per sample."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,25 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from ecg_lightning import stopping
-from ecg_lightning.data.cache import default_cache_dir
-from ecg_lightning.data.identity import N_PTBXL, PTBXL, dataset_name, synthetic_name
 from ecg_lightning.data.labels import LABEL_RULES, SPLITS, TASKS
-from ecg_lightning.data.ptbxl import (
-    FILENAME_COLUMN,
-    Records,
-    check_learnable,
-    check_patients,
-    check_root,
-    check_scorable,
-    read_classes,
-    read_ptbxl,
-)
-from ecg_lightning.data.synthetic import is_written, write_synthetic_ptbxl
-from ecg_lightning.data.wfdb import DURATION_S
+from ecg_lightning.data.ptbxl import FILENAME_COLUMN
+from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
+from ecg_lightning.data.source import ECGSource, Records
+from ecg_lightning.data.splits import check_learnable, check_patients, check_scorable
 from ecg_lightning.errors import ConfigError, DataError
-from ecg_lightning.long_steps import long_step
-
-log = logging.getLogger(__name__)
 
 TASK_KEYS = ("sampling_rate", "label_rule", "task")
 """Settings of the data that make a checkpoint's task what it is."""
@@ -137,68 +122,35 @@ class EpochInOrder(SequentialSampler):
     set_epoch = EpochShuffle.set_epoch
 
 
-class PTBXLDataModule(L.LightningDataModule):
-    """PTB-XL's official folds: 1–8 for training, 9 for validation, 10 for the test.
-
-    Example:
-        >>> from ecg_lightning import PTBXLDataModule
-        >>> data = PTBXLDataModule("PTBXL", sampling_rate=100, batch_size=32)
-        >>> data.setup("fit")
-        >>> batch = next(iter(data.train_dataloader()))
-        >>> print(data, batch.signals.shape, batch.targets.shape)  # int16 (32, 12, 1000) in µV; (32, 5) labels
+class ECGDataModule(L.LightningDataModule):
+    """The splits of a data set, as batches.
 
     Args:
-        root: PTB-XL's own folder; it is only read.
-        sampling_rate: 100 or 500 Hz.
+        source: the data set.
         batch_size: records a batch, for each device.
-        label_rule: `benchmark` (likelihood ignored), `ge50` or `eq100`.
-        task: one of `labels.TASKS`.
         train_folds: folds of the training split.
         val_folds: folds of the validation split.
         test_folds: folds of the test split.
-        keep_unlabelled: keep records without a superclass, as all-zero targets.
-        on_bad_record: `error` or `skip`.
-        cache_dir: folder of the signal cache; the user's cache folder by default.
         num_workers: loader processes; 0 is fastest here, since a batch costs 0.1 ms.
         seed: of the training order.
     """
 
     def __init__(
         self,
-        root: str | Path,
-        sampling_rate: int = 100,
+        source: ECGSource,
         batch_size: int = 32,
-        label_rule: str = "benchmark",
-        task: str = "superdiagnostic",
         train_folds: Sequence[int] = SPLITS["train"],
         val_folds: Sequence[int] = SPLITS["val"],
         test_folds: Sequence[int] = SPLITS["test"],
-        keep_unlabelled: bool = False,
-        on_bad_record: str = "error",
-        cache_dir: str | Path | None = None,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("sampling_rate", sampling_rate, tuple(FILENAME_COLUMN)),
-            ("label_rule", label_rule, tuple(LABEL_RULES)),
-            ("task", task, tuple(TASKS)),
-            ("on_bad_record", on_bad_record, ("error", "skip")),
-        ):
-            if value not in allowed:
-                raise ConfigError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed))}")
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size}: must be at least 1")
-        self.root = Path(root).expanduser()
-        self.sampling_rate = sampling_rate
+        self.source = source
         self.batch_size = batch_size
-        self.label_rule = label_rule
-        self.task = task
         self.folds = {"train": tuple(train_folds), "val": tuple(val_folds), "test": tuple(test_folds)}
-        self.keep_unlabelled = keep_unlabelled
-        self.on_bad_record = on_bad_record
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.num_workers = num_workers
         self.seed = seed
         self.datasets: dict[str, SignalDataset] = {}
@@ -213,23 +165,40 @@ class PTBXLDataModule(L.LightningDataModule):
 
     __str__ = __repr__
 
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the targets' columns."""
-        if self.task != "superdiagnostic":  # whose classes are known without the folder
-            self._prepare()
-        return read_classes(self.root, self.task)
+    @property
+    def root(self) -> Path:
+        """The data set's folder."""
+        return self.source.root
 
-    @cached_property
-    def dataset(self) -> str:
-        """The data set's name, see `identity.dataset_name`."""
-        check_root(self.root)
-        return dataset_name(self.root)
+    @property
+    def sampling_rate(self) -> int:
+        """Hz of the signals."""
+        return self.source.sampling_rate
 
     @property
     def n_samples(self) -> int:
         """Samples a lead."""
-        return DURATION_S * self.sampling_rate
+        return self.source.n_samples
+
+    @property
+    def task(self) -> str:
+        """Name of the label task."""
+        return self.source.task
+
+    @property
+    def label_rule(self) -> str:
+        """Name of the rule by which labels are made."""
+        return self.source.label_rule
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the targets' columns."""
+        return self.source.classes
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name, within which folds are compared."""
+        return self.source.name
 
     @property
     def n_left_out(self) -> int:
@@ -242,20 +211,9 @@ class PTBXLDataModule(L.LightningDataModule):
         Raises:
             DataError: the folder, a table, a record, a split or its labels cannot be used.
         """
-        self._prepare()
+        self.source.prepare()
         wanted = {split: self.folds[split] for split in splits}
-        records = read_ptbxl(
-            self.root,
-            sampling_rate=self.sampling_rate,
-            label_rule=self.label_rule,
-            task=self.task,
-            folds=sorted({fold for folds in wanted.values() for fold in folds}),
-            keep_unlabelled=self.keep_unlabelled,
-            on_bad_record=self.on_bad_record,
-            cache_dir=self.cache_dir,
-        )
-        if self.root_hash is None:
-            self._log_part(len(records.cache.row_of))
+        records = self.source.read(sorted({fold for folds in wanted.values() for fold in folds}))
         for split, folds in wanted.items():
             chosen = np.isin(records.folds, folds)
             if not chosen.any():
@@ -271,17 +229,10 @@ class PTBXLDataModule(L.LightningDataModule):
             np.repeat(np.arange(len(loaded)), [len(dataset) for dataset in loaded]),
         )
         if "train" in wanted:
-            check_learnable(records.targets[np.isin(records.folds, wanted["train"])], self.classes)
+            targets = records.targets[np.isin(records.folds, wanted["train"])]
+            check_learnable(targets, self.classes, self.source.tables)
         self.root_hash, self.version = records.root_hash, records.version
         self._left_out |= records.left_out
-
-    def _log_part(self, n_records: int) -> None:
-        """Say that PTB-XL is not complete here: files may be missing, or rows of the table."""
-        if self.dataset == PTBXL and n_records < N_PTBXL:
-            log.info("%s holds %s of the %s records of PTB-XL", self.root, f"{n_records:,}", f"{N_PTBXL:,}")
-
-    def _prepare(self) -> None:
-        """Nothing: the folder is the user's."""
 
     def setup(self, stage: str | None = None) -> None:
         """Lightning's hook: load what the stage needs and is not loaded yet; without a stage, all."""
@@ -335,7 +286,62 @@ class PTBXLDataModule(L.LightningDataModule):
         )
 
 
-class SyntheticPTBXLDataModule(PTBXLDataModule):
+class PTBXLDataModule(ECGDataModule):
+    """PTB-XL's official folds: 1–8 for training, 9 for validation, 10 for the test.
+
+    Example:
+        >>> from ecg_lightning import PTBXLDataModule
+        >>> data = PTBXLDataModule("PTBXL", sampling_rate=100, batch_size=32)
+        >>> data.setup("fit")
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> print(data, batch.signals.shape, batch.targets.shape)  # int16 (32, 12, 1000) in µV; (32, 5) labels
+
+    Args:
+        root: PTB-XL's own folder; it is only read.
+        sampling_rate: 100 or 500 Hz.
+        batch_size: records a batch, for each device.
+        label_rule: `benchmark` (likelihood ignored), `ge50` or `eq100`.
+        task: one of `labels.TASKS`.
+        train_folds: folds of the training split.
+        val_folds: folds of the validation split.
+        test_folds: folds of the test split.
+        keep_unlabelled: keep records without a superclass, as all-zero targets.
+        on_bad_record: `error` or `skip`.
+        cache_dir: folder of the signal cache; the user's cache folder by default.
+        num_workers: loader processes; 0 is fastest here, since a batch costs 0.1 ms.
+        seed: of the training order.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sampling_rate: int = 100,
+        batch_size: int = 32,
+        label_rule: str = "benchmark",
+        task: str = "superdiagnostic",
+        train_folds: Sequence[int] = SPLITS["train"],
+        val_folds: Sequence[int] = SPLITS["val"],
+        test_folds: Sequence[int] = SPLITS["test"],
+        keep_unlabelled: bool = False,
+        on_bad_record: str = "error",
+        cache_dir: str | Path | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        _check_choices(sampling_rate=sampling_rate, label_rule=label_rule, task=task, on_bad_record=on_bad_record)
+        source = PTBXLSource(
+            Path(root).expanduser(),
+            sampling_rate,
+            label_rule,
+            task,
+            keep_unlabelled,
+            on_bad_record,
+            _expanded(cache_dir),
+        )
+        super().__init__(source, batch_size, train_folds, val_folds, test_folds, num_workers, seed)
+
+
+class SyntheticPTBXLDataModule(ECGDataModule):
     """The embedded default: a PTB-XL-shaped folder from a physiological model, read as real data is.
 
     For trying and testing the framework: its scores have no medical meaning.
@@ -344,40 +350,59 @@ class SyntheticPTBXLDataModule(PTBXLDataModule):
         root: the folder to write to; under the cache folder by default. A folder made by others is refused.
         n_records: how many records.
         data_seed: of the records; the same seed gives the same bytes.
-        **settings: as for `PTBXLDataModule`.
+        sampling_rate: as for `PTBXLDataModule`, and so are all others.
     """
 
+    source: SyntheticSource
+
     def __init__(
-        self, root: str | Path | None = None, n_records: int = 2000, data_seed: int = 0, **settings: object
+        self,
+        root: str | Path | None = None,
+        n_records: int = 2000,
+        data_seed: int = 0,
+        sampling_rate: int = 100,
+        batch_size: int = 32,
+        label_rule: str = "benchmark",
+        task: str = "superdiagnostic",
+        train_folds: Sequence[int] = SPLITS["train"],
+        val_folds: Sequence[int] = SPLITS["val"],
+        test_folds: Sequence[int] = SPLITS["test"],
+        keep_unlabelled: bool = False,
+        on_bad_record: str = "error",
+        cache_dir: str | Path | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
     ) -> None:
-        rate = settings.get("sampling_rate", 100)
-        cache_dir = Path(str(settings.get("cache_dir") or default_cache_dir())).expanduser()
-        super().__init__(
-            root or cache_dir / "synthetic" / f"{n_records}-records-seed{data_seed}-{rate}hz",
-            **settings,  # type: ignore[arg-type]  # checked by PTBXLDataModule's own signature
+        _check_choices(sampling_rate=sampling_rate, label_rule=label_rule, task=task, on_bad_record=on_bad_record)
+        source = SyntheticSource(
+            _expanded(root),
+            n_records,
+            data_seed,
+            sampling_rate,
+            label_rule,
+            task,
+            keep_unlabelled,
+            on_bad_record,
+            _expanded(cache_dir),
         )
-        self.n_records = n_records
-        self.data_seed = data_seed
+        super().__init__(source, batch_size, train_folds, val_folds, test_folds, num_workers, seed)
 
-    @property
-    def dataset(self) -> str:  # known before the folder is written
-        """The data set's name."""
-        return synthetic_name(self.data_seed)
 
-    def is_written(self) -> bool:
-        """Return whether the folder holds these very records, so that nothing would be written.
+def _expanded(path: str | Path | None) -> Path | None:
+    return Path(path).expanduser() if path else None
 
-        Raises:
-            DataError: it holds something else.
-        """
-        return is_written(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
-    def _prepare(self) -> None:
-        """Write the folder where it is not there yet; it is then read as PTB-XL."""
-        if self.is_written():
-            return
-        with long_step(log, f"writing {self.n_records:,} synthetic records to {self.root}"):
-            write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
+def _check_choices(**settings: object) -> None:
+    """Refuse settings of a PTB-XL folder that there are not."""
+    allowed = {
+        "sampling_rate": tuple(FILENAME_COLUMN),
+        "label_rule": tuple(LABEL_RULES),
+        "task": tuple(TASKS),
+        "on_bad_record": ("error", "skip"),
+    }
+    for name, value in settings.items():
+        if value not in allowed[name]:
+            raise ConfigError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed[name]))}")
 
 
 def _already_a_batch(batch: Any) -> Any:

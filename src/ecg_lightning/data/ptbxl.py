@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 
 from ecg_lightning.data.cache import SignalCache, default_cache_dir, open_cache
 from ecg_lightning.data.labels import SUPERCLASSES, label_targets, read_database, read_statements, task_classes
+from ecg_lightning.data.source import Records
 from ecg_lightning.errors import DataError
 from ecg_lightning.text import printable
 
@@ -34,33 +34,6 @@ _NAMED = 120  # characters of a file name in a message
 
 VERSIONS = {21837: "1.0.1", 21801: "1.0.2", 21799: "1.0.3"}
 """Number of records in each PTB-XL version (PhysioNet's pages)."""
-
-
-@dataclass(frozen=True)
-class Records:
-    """The usable records of a PTB-XL folder.
-
-    Attributes:
-        ecg_ids: (N,) PTB-XL's record numbers; not contiguous.
-        patient_ids: (N,) patients; one patient may have several records.
-        folds: (N,) `strat_fold`, 1 to 10.
-        targets: uint8 (N, C) multi-hot, in the order of `labels.task_classes`.
-        rows: (N,) each record's row in the cache.
-        cache: the signals.
-        root_hash: SHA-256 over both tables and all signals of the folder, whichever folds are used.
-        version: PTB-XL's version, see `version_of`, or `synthetic`.
-        left_out: by fold, the records that are missing or bad and were skipped.
-    """
-
-    ecg_ids: npt.NDArray[np.int64]
-    patient_ids: npt.NDArray[np.int64]
-    folds: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.uint8]
-    rows: npt.NDArray[np.int64]
-    cache: SignalCache
-    root_hash: str
-    version: str
-    left_out: dict[int, int]
 
 
 def read_ptbxl(
@@ -189,61 +162,6 @@ def read_tables(
             "version"
         )
     return table, targets
-
-
-def check_learnable(targets: npt.NDArray[np.uint8], classes: Sequence[str] = SUPERCLASSES) -> None:
-    """Refuse training targets, (N, C), that teach nothing.
-
-    Raises:
-        DataError: fewer than two classes occur, or every record has the same ones.
-    """
-    present = [name for name, count in zip(classes, targets.sum(axis=0), strict=True) if count]
-    if len(present) < 2 or len(np.unique(targets, axis=0)) < 2:
-        raise DataError(
-            f"the {len(targets):,} training records all have the same labels, or a single class (classes: "
-            f"{', '.join(present) or 'none'}), so nothing can be learned. Check ptbxl_database.csv, "
-            "scp_statements.csv and the chosen folds"
-        )
-
-
-def check_scorable(targets: npt.NDArray[np.uint8], split: str, classes: Sequence[str] = SUPERCLASSES) -> None:
-    """Refuse a split's targets, (N, C), that no score can be computed from; say which classes are absent.
-
-    Raises:
-        DataError: no record has any class.
-    """
-    counts = targets.sum(axis=0)
-    if not counts.any():
-        raise DataError(
-            f"none of the {len(targets):,} {split} records has a class, so nothing can be scored. Choose other "
-            f"folds with data.{split}_folds=[…]"
-        )
-    if absent := [name for name, count in zip(classes, counts, strict=True) if not count]:
-        log.warning(
-            "no %s record has the class %s, so macro means of this split average %d classes",
-            split,
-            ", ".join(absent),
-            len(classes) - len(absent),
-        )
-
-
-def check_patients(patient_ids: npt.NDArray[np.int64], split_of: npt.NDArray[np.int64]) -> None:
-    """Refuse splits that share a patient.
-
-    Args:
-        patient_ids: (N,) patients.
-        split_of: (N,) the split of each record, as a number.
-
-    Raises:
-        DataError: a patient stands in two splits.
-    """
-    pairs = np.unique(np.stack([patient_ids, split_of]), axis=1)
-    patients, seen = np.unique(pairs[0], return_counts=True)
-    if (shared := patients[seen > 1]).size:
-        raise DataError(
-            f"{len(shared)} patients occur in two splits (first: patient {shared[0]}), so scores would be "
-            "optimistic. Choose disjoint folds, or restore strat_fold from PTB-XL"
-        )
 
 
 def version_of(n_records: int) -> str:

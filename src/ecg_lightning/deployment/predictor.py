@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.data.recordings.records import Recording, read_array, read_record
+from ecg_lightning.data.recordings.search import find_recordings
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.example import EXAMPLE_MODEL
 from ecg_lightning.deployment.memory_limit import limited_memory
 from ecg_lightning.deployment.metadata import read_metadata
-from ecg_lightning.deployment.recordings.search import find_recordings
-from ecg_lightning.deployment.records import Recording, read_array, read_record
 from ecg_lightning.deployment.runtime import SUFFIXES, Floats, Runtime, files_of
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ecg_lightning.data.source import Cohort
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
@@ -20,10 +20,8 @@ from ecg_lightning.evaluation.subgroups import subgroups
 def describe(
     choices: Choices,
     split: Predictions,
-    root: Path,
+    table: Cohort,
     train_folds: Sequence[int],
-    task: str,
-    label_rule: str,
     n_resamples: int = 1000,
     held_out: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
@@ -32,10 +30,8 @@ def describe(
     Args:
         choices: of the model. Where its validation fold was not predicted, the floor has no F1.
         split: of the same model.
-        root: its PTB-XL folder, whose table knows the records.
+        table: the data set's table, which knows the records.
         train_folds: of the model; of a cross-validation all of them.
-        task: one of `labels.TASKS`.
-        label_rule: of the labels.
         n_resamples: of the bootstrap by patient.
         held_out: groups of the training folds that a cross-validation held out, whose records are the split's.
 
@@ -43,15 +39,15 @@ def describe(
         `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`.
 
     Raises:
-        DataError: the table cannot be used, or does not know a record.
+        DataError: the table has no ages and sexes, or does not know a record.
     """
-    groups = subgroups(choices.apply(split), split, root, n_resamples)
+    groups = subgroups(choices.apply(split), split, table, n_resamples)
     found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
     if held_out:
-        floor_val = [floor := age_and_sex_held_out(split, root, train_folds, held_out, task, label_rule)]
+        floor_val = [floor := age_and_sex_held_out(split, table, train_folds, held_out)]
     else:
         val = choices.validation
-        *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], root, train_folds, task, label_rule)
+        *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], table, train_folds)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     never_C = np.ones(len(split.classes))
     floor_choices = (

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecg_lightning.data.labels import read_database, read_table
+from ecg_lightning.data.labels import read_table
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.calibration import logit, probabilities
@@ -210,18 +210,3 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
         )
         for split, part in table.groupby("split", sort=False)
     }
-
-
-def read_table_of(splits: Sequence[Predictions], root: Path) -> pd.DataFrame:
-    """PTB-XL's table of records, indexed by `ecg_id`, which knows those that were predicted.
-
-    Raises:
-        DataError: the table cannot be used, or does not know a record.
-    """
-    table = read_database(root / "ptbxl_database.csv")
-    predicted = {int(ecg_id) for split in splits for ecg_id in split.ecg_ids}
-    if unknown := sorted(predicted - set(table.index)):
-        raise DataError(
-            f"{root}/ptbxl_database.csv has no record {unknown[0]}. Name the PTB-XL folder of this run with --root"
-        )
-    return table

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from ecg_lightning.data.labels import read_table
+from ecg_lightning.data.source import Cohort
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.choices import Decided
 from ecg_lightning.evaluation.headline import macro_scores
-from ecg_lightning.evaluation.predictions import Predictions, read_table_of
+from ecg_lightning.evaluation.predictions import Predictions
 
 Flags = npt.NDArray[np.bool_]
 
 MIN_POSITIVES = 20
 """A class with fewer positive records in a group is left out of its scores."""
 
-_SEX = {0: "male", 1: "female"}  # PTB-XL's coding (Wagner et al. 2020, table 2)
+_SEX = {0: "male", 1: "female"}
 _AGES = {"under 40": (0, 40), "40–64": (40, 65), "65–79": (65, 80), "80 and over": (80, np.inf)}
-_NOISE = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")
 
 
 @dataclass(frozen=True)
@@ -57,21 +55,20 @@ class Subgroup:
     auroc_common: Interval | None
 
 
-def subgroups(decided: Decided, split: Predictions, root: Path, n_resamples: int = 1000) -> list[Subgroup]:
+def subgroups(decided: Decided, split: Predictions, cohort: Cohort, n_resamples: int = 1000) -> list[Subgroup]:
     """Score every group of a split, with the calibration and the thresholds of the whole.
 
     Args:
         decided: of the split.
         split: what was predicted.
-        root: the PTB-XL folder, whose table knows the records.
+        cohort: the table that knows the records.
         n_resamples: of the bootstrap by patient.
 
     Raises:
-        DataError: the table cannot be used, or does not know a record.
+        DataError: the table does not know a record.
     """
-    rows = read_table_of([split], root).loc[split.ecg_ids]
     kinds: dict[str, list[tuple[str, Flags]]] = {}
-    for by, name, chosen_N in _groups(rows, root):
+    for by, name, chosen_N in _groups(cohort, cohort.rows_of(split.ecg_ids)):
         kinds.setdefault(by, []).append((name, chosen_N))
     found = []
     for by, groups in kinds.items():
@@ -120,27 +117,16 @@ def _scores(
     return bootstrap.interval(f1_R), bootstrap.interval(auroc_R)
 
 
-def _groups(rows: pd.DataFrame, root: Path) -> Iterator[tuple[str, str, Flags]]:
+def _groups(cohort: Cohort, rows_N: npt.NDArray[np.int64]) -> Iterator[tuple[str, str, Flags]]:
     """What records are grouped by, each group's name, and its (N,) members."""
-    if "sex" in rows:
+    if cohort.sexes is not None:
         for code, name in _SEX.items():
-            yield "sex", name, (rows["sex"] == code).to_numpy()
-    if "age" in rows:
-        age = pd.to_numeric(rows["age"], errors="coerce")  # 300 stands for more than 89
+            yield "sex", name, cohort.sexes[rows_N] == code
+    if cohort.ages is not None:
+        ages_N = cohort.ages[rows_N]
         for name, (least, below) in _AGES.items():
-            yield "age", name, ((age >= least) & (age < below)).to_numpy()
-    if "device" in rows:
-        devices = rows["device"].fillna("not given").astype(str).str.split().str.join(" ")
-        for name in devices.value_counts().index:
-            yield "device", str(name), (devices == name).to_numpy()
-    if set(_NOISE) <= set(rows):
-        flagged = (
-            rows[list(_NOISE)].astype("string").fillna("").apply(lambda column: column.str.strip() != "").any(axis=1)
-        )
-        for name, chosen in (("flagged", flagged), ("clean", ~flagged)):
-            yield "noise", name, chosen.to_numpy()
-    if (provenance := root / "PROVENANCE.csv").is_file():  # a subset whose 100 Hz records are partly made from 500 Hz
-        table = read_table(provenance, ("ecg_id", "origin_100hz"), "the origin of each record of this subset")
-        origins = table.drop_duplicates("ecg_id").set_index("ecg_id")["origin_100hz"].reindex(rows.index)
-        for name in origins.dropna().unique():
-            yield "origin", str(name), (origins == name).to_numpy()
+            yield "age", name, (ages_N >= least) & (ages_N < below)
+    for by, grouping in cohort.groups.items():
+        values_N = grouping.values[rows_N]
+        for name in grouping.names or [name for name, _ in Counter(values_N.tolist()).most_common() if name]:
+            yield by, name, values_N == name

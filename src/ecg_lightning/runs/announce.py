@@ -8,7 +8,7 @@ import math
 import torch
 from omegaconf import DictConfig
 
-from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.results import clock
@@ -23,7 +23,7 @@ _LONG_S = 600.0  # from which advice is worth its line
 def announce(
     cfg: DictConfig,
     classifier: ECGClassifier,
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     precision: str,
     first_epoch: int = 0,
     seconds_per_record: float | None = None,
@@ -63,7 +63,7 @@ def announce(
         log.info("an epoch will take about %s%s%s", clock(seconds), in_all, advice)
 
 
-def records_of_an_epoch(cfg: DictConfig, datamodule: PTBXLDataModule) -> float:
+def records_of_an_epoch(cfg: DictConfig, datamodule: ECGDataModule) -> float:
     """Return the records of an epoch that is trained and validated, within `trainer.limit_*`.
 
     A validation record counts a third, since it has no backward pass.
@@ -96,7 +96,7 @@ def _advice(cfg: DictConfig, classifier: ECGClassifier, seconds: float) -> str:
     return f"; to shorten it, use {', or '.join(ways)}" if ways else ""
 
 
-def data_name(datamodule: PTBXLDataModule) -> str:
+def data_name(datamodule: ECGDataModule) -> str:
     """Return the name of the data in words, with the version of a whole PTB-XL."""
     if datamodule.version == "synthetic":
         return "synthetic data"
@@ -105,7 +105,7 @@ def data_name(datamodule: PTBXLDataModule) -> str:
     return "a part of PTB-XL" if datamodule.version == "unknown" else f"PTB-XL {datamodule.version}"
 
 
-def announce_synthetic(datamodule: PTBXLDataModule) -> None:
+def announce_synthetic(datamodule: ECGDataModule) -> None:
     """Say so where the data has no medical meaning."""
     if isinstance(datamodule, SyntheticPTBXLDataModule):
         log.warning(

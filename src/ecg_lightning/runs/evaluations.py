@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ecg_lightning.data.sources import open_source
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.choices import Choices
@@ -135,15 +136,15 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         **report.evaluate(choices, scored, n_resamples).as_dict(),
     }
     try:
-        table, groups = root or Path(config["data"]["root"]), fold_groups(config.get("cross_validation") or ())
-        train_folds = config["data"]["train_folds"]
+        source = open_source({**config["data"], "task": task, "label_rule": label_rule}, root)
+        groups, train_folds = fold_groups(config.get("cross_validation") or ()), config["data"]["train_folds"]
     except (KeyError, TypeError):
         reason = f"{run}/config.yaml lacks data.root or data.train_folds"
         if root:
             raise DataError(f"{reason}; run the model again") from None
         return found | {"left_out": reason}
     try:
-        found |= cohort.describe(choices, scored, table, train_folds, task, label_rule, n_resamples, groups)
+        found |= cohort.describe(choices, scored, source.cohort(), train_folds, n_resamples, groups)
     except DataError as error:
         if root:
             raise

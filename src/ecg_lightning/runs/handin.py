@@ -30,7 +30,7 @@ from ecg_lightning.text import explain_error
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ecg_lightning.data.datamodule import PTBXLDataModule
+    from ecg_lightning.data.datamodule import ECGDataModule
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _FILE_NAMES = {"reliability": "calibration"}
 def draw_headline(
     predictions: Mapping[str, Predictions],
     choices: Choices,
-    datamodule: PTBXLDataModule | None,
+    datamodule: ECGDataModule | None,
     folder: Path,
 ) -> dict[str, Figure]:
     """Draw the figures of the headline split; none, with a warning, where drawing fails.
@@ -148,7 +148,7 @@ def _drawn_section(tag: str, figure: Figure) -> Section:
     return Section(name, name.replace("_", " "), figure=figure)
 
 
-def _signals_of(datamodule: PTBXLDataModule, phase: str) -> Callable[[int], npt.NDArray[np.float32]]:
+def _signals_of(datamodule: ECGDataModule, phase: str) -> Callable[[int], npt.NDArray[np.float32]]:
     dataset = datamodule.datasets[phase]
 
     def signal_of(index: int) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from ecg_lightning.data.datamodule import ECGBatch, PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGBatch, ECGDataModule
 from ecg_lightning.models.classifier import ECGClassifier
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _WORTH_IT = 0.9
 
 
 def choose_threads(
-    classifier: ECGClassifier, datamodule: PTBXLDataModule, precision: str, n_records: float
+    classifier: ECGClassifier, datamodule: ECGDataModule, precision: str, n_records: float
 ) -> tuple[int, float | None]:
     """Set the faster number of threads for this training: one, or as many as are set now.
 
@@ -65,7 +65,7 @@ def choose_threads(
 
 def measure_step(
     classifier: ECGClassifier,
-    datamodule: PTBXLDataModule,
+    datamodule: ECGDataModule,
     precision: str,
     n_records: float,
     threads: Sequence[int] = (),

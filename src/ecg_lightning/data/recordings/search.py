@@ -6,7 +6,7 @@ import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ecg_lightning.deployment.recordings import csv_record, wfdb_record
+from ecg_lightning.data.recordings import csv_record, wfdb_record
 from ecg_lightning.errors import DataError
 
 _WITHOUT_RATE = (*csv_record.SUFFIXES, ".npy")

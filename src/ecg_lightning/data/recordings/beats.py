@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.deployment.recordings.peaks import find_peaks
-from ecg_lightning.deployment.recordings.window import Floats
+from ecg_lightning.data.recordings.peaks import find_peaks
+from ecg_lightning.data.recordings.window import Floats
 
 RATE_HZ = 100  # at which the signals are looked at
 _BAND_HZ = (5.0, 15.0)

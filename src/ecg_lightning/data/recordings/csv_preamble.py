@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ecg_lightning.data.recordings.voltage import millivolts
 from ecg_lightning.data.wfdb import RecordError
-from ecg_lightning.deployment.recordings.voltage import millivolts
 
 _LONGEST = 200  # characters that are searched
 _SEPARATOR = r"[\s:=,;|]+"

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.input_file import open_regular
-from ecg_lightning.deployment.recordings.lead_names import complete, find_leads, say
-from ecg_lightning.deployment.recordings.mat_file import HEADER_BYTES, check_mat
-from ecg_lightning.deployment.recordings.voltage import as_written, millivolts
-from ecg_lightning.deployment.recordings.wfdb_header import (
+from ecg_lightning.data.recordings.input_file import open_regular
+from ecg_lightning.data.recordings.lead_names import complete, find_leads, say
+from ecg_lightning.data.recordings.mat_file import HEADER_BYTES, check_mat
+from ecg_lightning.data.recordings.voltage import as_written, millivolts
+from ecg_lightning.data.recordings.wfdb_header import (
     MAX_HEADER_BYTES,
     Calibration,
     Header,
@@ -22,8 +21,9 @@ from ecg_lightning.deployment.recordings.wfdb_header import (
     calibrate,
     parse_header,
 )
-from ecg_lightning.deployment.recordings.wfdb_signals import FORMATS, Format, Integers
-from ecg_lightning.deployment.recordings.window import Floats, Reading, Window
+from ecg_lightning.data.recordings.wfdb_signals import FORMATS, Format, Integers
+from ecg_lightning.data.recordings.window import Floats, Reading, Window
+from ecg_lightning.data.wfdb import LEADS, RecordError
 
 SUFFIXES = (".hea", ".dat", ".mat")
 _NEARLY_ALL = 0.75  # of the leads; where more of them differ, each was scaled by itself

@@ -13,10 +13,10 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.data.recordings.beats import RATE_HZ, find_beats
+from ecg_lightning.data.recordings.lead_names import STANDARD_ORDER, say
+from ecg_lightning.data.recordings.window import Floats, Window
 from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.beats import RATE_HZ, find_beats
-from ecg_lightning.deployment.recordings.lead_names import STANDARD_ORDER, say
-from ecg_lightning.deployment.recordings.window import Floats, Window
 
 Booleans = npt.NDArray[np.bool_]
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ecg_lightning.data.recordings.csv_preamble import Preamble, read_statements
+from ecg_lightning.data.recordings.lead_names import split_units, standard_name
+from ecg_lightning.data.recordings.voltage import millivolts
 from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.csv_preamble import Preamble, read_statements
-from ecg_lightning.deployment.recordings.lead_names import split_units, standard_name
-from ecg_lightning.deployment.recordings.voltage import millivolts
 
 MISSING = ("", "-", "--", "?", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>")
 # A semicolon may also stand between columns, behind a first one that is empty.

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.data.recordings.lead_names import complete, find_leads
+from ecg_lightning.data.recordings.voltage import ask_units, millivolts
+from ecg_lightning.data.recordings.window import Reading, Window
 from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.lead_names import complete, find_leads
-from ecg_lightning.deployment.recordings.voltage import ask_units, millivolts
-from ecg_lightning.deployment.recordings.window import Reading, Window
 
 
 def read_array(

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.data.recordings import array_record, csv_record
+from ecg_lightning.data.recordings.csv_record import read_csv
+from ecg_lightning.data.recordings.lead_names import STANDARD_ORDER
+from ecg_lightning.data.recordings.npy_record import read_npy
+from ecg_lightning.data.recordings.plausibility import check_plausible
+from ecg_lightning.data.recordings.voltage import ask_units
+from ecg_lightning.data.recordings.wfdb_record import read_wfdb
+from ecg_lightning.data.recordings.window import Reading, Window
 from ecg_lightning.data.wfdb import RecordError
-from ecg_lightning.deployment.recordings import array_record, csv_record
-from ecg_lightning.deployment.recordings.csv_record import read_csv
-from ecg_lightning.deployment.recordings.lead_names import STANDARD_ORDER
-from ecg_lightning.deployment.recordings.npy_record import read_npy
-from ecg_lightning.deployment.recordings.plausibility import check_plausible
-from ecg_lightning.deployment.recordings.voltage import ask_units
-from ecg_lightning.deployment.recordings.wfdb_record import read_wfdb
-from ecg_lightning.deployment.recordings.window import Reading, Window
 from ecg_lightning.errors import DataError
 from ecg_lightning.text import printable
 

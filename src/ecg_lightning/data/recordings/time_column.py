@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ecg_lightning.data.recordings.csv_cells import parse_numbers
+from ecg_lightning.data.recordings.csv_dialect import Table
 from ecg_lightning.data.wfdb import RecordError
-from ecg_lightning.deployment.recordings.csv_cells import parse_numbers
-from ecg_lightning.deployment.recordings.csv_dialect import Table
 
 _PER_SECOND = {
     1.0: {"s", "sec", "secs", "second", "seconds", "sekunde", "sekunden"},

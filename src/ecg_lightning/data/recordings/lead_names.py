@@ -6,9 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+from ecg_lightning.data.recordings.voltage import millivolts
+from ecg_lightning.data.recordings.window import Floats
 from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.voltage import millivolts
-from ecg_lightning.deployment.recordings.window import Floats
 
 # Six limb leads come from three electrodes, so two of them determine the others (Einthoven, Goldberger).
 _FROM_I_AND_II = {

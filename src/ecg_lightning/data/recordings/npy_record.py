@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ecg_lightning.data.recordings.input_file import open_regular
+from ecg_lightning.data.recordings.window import Reading, Window
 from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.input_file import open_regular
-from ecg_lightning.deployment.recordings.window import Reading, Window
 
 _MAX_HEADER_BYTES = 10_000
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ecg_lightning.data.recordings.csv_dialect import MISSING, Dialect
+from ecg_lightning.data.recordings.window import Floats
 from ecg_lightning.data.wfdb import RecordError
-from ecg_lightning.deployment.recordings.csv_dialect import MISSING, Dialect
-from ecg_lightning.deployment.recordings.window import Floats
 
 _MAX_COLUMNS = 256
 _LONG_CELL = 64  # characters

@@ -11,14 +11,14 @@ from typing import TextIO
 
 import numpy as np
 
+from ecg_lightning.data.recordings.csv_cells import first_word, parse_numbers, read_columns
+from ecg_lightning.data.recordings.csv_dialect import Dialect, Table, understand
+from ecg_lightning.data.recordings.input_file import open_regular
+from ecg_lightning.data.recordings.lead_names import LEAD_SETS, complete, find_leads, say, spell
+from ecg_lightning.data.recordings.time_column import check_time, read_rate
+from ecg_lightning.data.recordings.voltage import as_written, ask_units, millivolts
+from ecg_lightning.data.recordings.window import Floats, Reading, Window
 from ecg_lightning.data.wfdb import LEADS, RecordError
-from ecg_lightning.deployment.recordings.csv_cells import first_word, parse_numbers, read_columns
-from ecg_lightning.deployment.recordings.csv_dialect import Dialect, Table, understand
-from ecg_lightning.deployment.recordings.input_file import open_regular
-from ecg_lightning.deployment.recordings.lead_names import LEAD_SETS, complete, find_leads, say, spell
-from ecg_lightning.deployment.recordings.time_column import check_time, read_rate
-from ecg_lightning.deployment.recordings.voltage import as_written, ask_units, millivolts
-from ecg_lightning.deployment.recordings.window import Floats, Reading, Window
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 _MAX_BYTES = 50_000_000

@@ -1,0 +1,186 @@
+"""PTB-XL as a source, and the synthetic records that are written in its layout."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ecg_lightning.data.cache import default_cache_dir
+from ecg_lightning.data.identity import N_PTBXL, PTBXL, dataset_name, synthetic_name
+from ecg_lightning.data.labels import read_table
+from ecg_lightning.data.ptbxl import TABLES, check_root, read_classes, read_ptbxl, read_tables
+from ecg_lightning.data.source import Cohort, ECGSource, Grouping, Records
+from ecg_lightning.data.synthetic import is_written, write_synthetic_ptbxl
+from ecg_lightning.data.wfdb import DURATION_S
+from ecg_lightning.long_steps import long_step
+
+log = logging.getLogger(__name__)
+
+_NOISE = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")
+_PROVENANCE = "PROVENANCE.csv"
+"""The table of a subset whose 100 Hz records are partly made from 500 Hz."""
+
+
+class PTBXLSource(ECGSource):
+    """PTB-XL's own folder, 1.0.1 to 1.0.3, whole or in part.
+
+    Args:
+        root: the folder that holds `ptbxl_database.csv`; it is only read.
+        sampling_rate: 100 or 500 Hz.
+        label_rule: one of `labels.LABEL_RULES`.
+        task: one of `labels.TASKS`.
+        keep_unlabelled: keep records without a class of the task, as all-zero targets.
+        on_bad_record: `error` or `skip`.
+        cache_dir: folder of the signal cache; the user's cache folder by default.
+    """
+
+    tables = " and ".join(TABLES)
+    licence = "trained on PTB-XL, CC BY 4.0 (Wagner et al. 2020, doi 10.13026/kfzx-aw45)"
+
+    def __init__(
+        self,
+        root: Path,
+        sampling_rate: int = 100,
+        label_rule: str = "benchmark",
+        task: str = "superdiagnostic",
+        keep_unlabelled: bool = False,
+        on_bad_record: str = "error",
+        cache_dir: Path | None = None,
+    ) -> None:
+        self.root = root
+        self.sampling_rate = sampling_rate
+        self.n_samples = DURATION_S * sampling_rate
+        self.label_rule = label_rule
+        self.task = task
+        self.keep_unlabelled = keep_unlabelled
+        self.on_bad_record = on_bad_record
+        self.cache_dir = cache_dir or default_cache_dir()
+        self._was_read = False
+
+    @cached_property
+    def name(self) -> str:
+        """The data set's name, see `identity.dataset_name`."""
+        check_root(self.root)
+        return dataset_name(self.root)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of the task."""
+        if self.task != "superdiagnostic":  # whose classes are known without the folder
+            self.prepare()
+        return read_classes(self.root, self.task)
+
+    def read(self, folds: Sequence[int]) -> Records:
+        """Read the records of some folds, see `ptbxl.read_ptbxl`."""
+        records = read_ptbxl(
+            self.root,
+            sampling_rate=self.sampling_rate,
+            label_rule=self.label_rule,
+            task=self.task,
+            folds=folds,
+            keep_unlabelled=self.keep_unlabelled,
+            on_bad_record=self.on_bad_record,
+            cache_dir=self.cache_dir,
+        )
+        if not self._was_read and self.name == PTBXL and (n_records := len(records.cache.row_of)) < N_PTBXL:
+            log.info("%s holds %s of the %s records of PTB-XL", self.root, f"{n_records:,}", f"{N_PTBXL:,}")
+        self._was_read = True
+        return records
+
+    def cohort(self) -> Cohort:
+        """Return the folder's table, with the columns that PTB-XL's records are grouped by."""
+        table, targets = read_tables(self.root, self.label_rule, self.task)
+        known = {name: table[name].to_numpy(np.float64) for name in ("age", "sex") if name in table}
+        return Cohort(
+            str(self.root / TABLES[0]),
+            table.index.to_numpy(np.int64),
+            table["strat_fold"].to_numpy(np.int64),
+            self.classes,
+            targets,
+            known.get("age"),
+            known.get("sex"),
+            _groupings(table, self.root),
+        )
+
+
+class SyntheticSource(PTBXLSource):
+    """Records of a physiological model in PTB-XL's layout, without medical meaning.
+
+    Args:
+        root: the folder to write to; under the cache folder by default. A folder made by others is refused.
+        n_records: how many records.
+        data_seed: of the records; the same seed gives the same bytes.
+        sampling_rate: 100 or 500 Hz.
+        label_rule: see `PTBXLSource`.
+        task: see `PTBXLSource`.
+        keep_unlabelled: see `PTBXLSource`.
+        on_bad_record: see `PTBXLSource`.
+        cache_dir: see `PTBXLSource`.
+    """
+
+    licence = "trained on synthetic ECGs"
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        n_records: int = 2000,
+        data_seed: int = 0,
+        sampling_rate: int = 100,
+        label_rule: str = "benchmark",
+        task: str = "superdiagnostic",
+        keep_unlabelled: bool = False,
+        on_bad_record: str = "error",
+        cache_dir: Path | None = None,
+    ) -> None:
+        cache_dir = cache_dir or default_cache_dir()
+        own = cache_dir / "synthetic" / f"{n_records}-records-seed{data_seed}-{sampling_rate}hz"
+        super().__init__(root or own, sampling_rate, label_rule, task, keep_unlabelled, on_bad_record, cache_dir)
+        self.n_records = n_records
+        self.data_seed = data_seed
+
+    @property
+    def name(self) -> str:  # known before the folder is written
+        """The data set's name."""
+        return synthetic_name(self.data_seed)
+
+    def is_written(self) -> bool:
+        """Return whether the folder holds these very records, so that nothing would be written.
+
+        Raises:
+            DataError: it holds something else.
+        """
+        return is_written(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
+
+    def prepare(self) -> None:
+        """Write the folder where it is not there yet; it is then read as PTB-XL."""
+        if self.is_written():
+            return
+        with long_step(log, f"writing {self.n_records:,} synthetic records to {self.root}"):
+            write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
+
+
+def _groupings(table: pd.DataFrame, root: Path) -> dict[str, Grouping]:
+    """Return what PTB-XL's records can be grouped by: device, flags of noise, and the origin in a subset."""
+    found: dict[str, Grouping] = {}
+    if "device" in table:
+        devices = table["device"].fillna("not given").astype(str).str.split().str.join(" ")
+        found["device"] = Grouping(_texts(devices))
+    if set(_NOISE) <= set(table):
+        noted = table[list(_NOISE)].astype("string").fillna("").apply(lambda column: column.str.strip() != "")
+        flagged = np.where(noted.any(axis=1).to_numpy(), "flagged", "clean")
+        found["noise"] = Grouping(flagged, ("flagged", "clean"))
+    if (provenance := root / _PROVENANCE).is_file():
+        origins = read_table(provenance, ("ecg_id", "origin_100hz"), "the origin of each record of this subset")
+        of_record = origins.drop_duplicates("ecg_id").set_index("ecg_id")["origin_100hz"].reindex(table.index)
+        found["origin"] = Grouping(_texts(of_record.fillna("").astype(str)))
+    return found
+
+
+def _texts(column: pd.Series[str]) -> npt.NDArray[np.str_]:
+    return column.to_numpy(dtype=np.str_)
