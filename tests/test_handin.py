@@ -11,6 +11,7 @@ import pytest
 
 from ecg_lightning.data.labels import TASKS
 from ecg_lightning.evaluation.bootstrap import Interval
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.report import evaluate
 from ecg_lightning.reports.csv_table import to_csv
@@ -51,7 +52,7 @@ def finished(tmp_path):
         ("MI", "NORM"), "sigmoid", np.arange(40), np.arange(40), targets_NC, random.normal(size=(40, 2))
     )
     result = RunResult("ok", choices={"model": "vit"}, seed=0, overrides=["model=vit"])
-    result.evaluation = {"val": evaluate(split, split, 100).as_dict()}
+    result.evaluation = {"val": evaluate(Choices.fit(split), split, 100).as_dict()}
     result.data = {"version": "synthetic", "n_val": 40}
     result.write(tmp_path)
     return tmp_path, result, {"val": split}
