@@ -23,7 +23,7 @@ from torch import nn
 
 from ecg_lightning import hardware
 from ecg_lightning.building import build_loggers
-from ecg_lightning.config import plain
+from ecg_lightning.config import settings_of
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.frontend.frontend import SignalFrontend
@@ -64,7 +64,9 @@ def fitted(module: PTBXLDataModule, n_steps: int, folder: Path) -> float:
         f"trainer.max_epochs={EPOCHS}", f"trainer.limit_train_batches={n_steps}", "callbacks.early_stopping=null",
         "hardware.precision=32-true", f"paths.output_dir={folder}",
     )  # fmt: skip
-    trainer = make_trainer(cfg, hardware.prepare(cfg.hardware), build_loggers(plain(cfg.logger), str(folder)))
+    settings = settings_of(cfg)
+    device = hardware.prepare(settings.hardware)
+    trainer = make_trainer(settings, device, build_loggers(settings.logger, str(folder)))
     return seconds_of_fit(trainer, module)
 
 

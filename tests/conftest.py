@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import absl.logging
 import pytest
@@ -17,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ecg_lightning import config, launching, validation
+from ecg_lightning.config import CompressConfig, TrainConfig
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
 config.register()
@@ -69,23 +71,23 @@ def ptbxl_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def configure() -> Callable[..., DictConfig]:
+def configure() -> Callable[..., TrainConfig]:
     """Compose `conf/train.yaml` with overrides, as the command line does, and check it."""
     return _composer("train", validation.validate)
 
 
 @pytest.fixture(scope="session")
-def configure_compression() -> Callable[..., DictConfig]:
+def configure_compression() -> Callable[..., CompressConfig]:
     """The same for `conf/compress.yaml`."""
     return _composer("compress", validation.validate_compression)
 
 
-def _composer(root: str, validate: Callable[[DictConfig], None]) -> Callable[..., DictConfig]:
-    def make(*overrides: str, output_dir: Path | str = "unused") -> DictConfig:
+def _composer(root: str, validate: Callable[[DictConfig], None]) -> Callable[..., Any]:
+    def make(*overrides: str, output_dir: Path | str = "unused") -> Any:
         with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
             cfg = compose(root, overrides=[*overrides, f"paths.output_dir={output_dir}"])
         validate(cfg)
-        return cfg
+        return config.settings_of(cfg)
 
     return make
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import asdict
 
 import torch
-from omegaconf import OmegaConf
 from tiny import TINY
 
 from ecg_lightning.building import build_classifier
@@ -67,7 +67,7 @@ class PlainFit:
 @functools.cache
 def describe_tiny(configure, model, *overrides):
     cfg = configure(f"model={model}", *TINY.get(model, []), *overrides)
-    nodes = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("model", "frontend")}
+    nodes = {name: asdict(getattr(cfg, name)) for name in ("model", "frontend")}
     return {**nodes, "choices": {"model": model}, "n_samples": 1000, "seed": 0, "classes": list("ABCDE"), "stages": []}
 
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from stages import ToyRecords
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
@@ -19,6 +18,7 @@ from ecg_lightning.compression import fx, parity, stage_fit, variant
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.variant import to_millivolts
+from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, Metadata, parse, read_metadata
 from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
@@ -433,9 +433,8 @@ def test_pt2_files_of_pt2e_need_torchao_alone(compress):
 
 def test_a_stage_chooses_its_epoch_by_its_own_metric(configure, configure_compression, tmp_path):
     """Not by the training's, F1 at 0.5, which would choose by a calibration that is redone after the stage."""
-    for cfg in (configure("compression=prune"), configure_compression("ckpt_path=unused.ckpt", "compression=prune")):
-        OmegaConf.set_readonly(cfg, True)  # as Hydra does
-        own = stage_fit.StageFit(cfg, {}, None, None, tmp_path)._configuration(3)
+    for whole in (configure("compression=prune"), configure_compression("ckpt_path=unused.ckpt", "compression=prune")):
+        own = stage_fit.StageFit(whole, {}, None, None, tmp_path)._settings_of(3)
         assert own.monitor == own.callbacks.early_stopping.monitor == "val/auroc_macro"
         assert own.trainer.max_epochs == 3
         assert own.paths.output_dir == str(tmp_path)
@@ -610,13 +609,13 @@ def test_another_folder_keeps_the_folds_of_the_checkpoint(compress, checkpoint, 
     """data=ptbxl brings PTB-XL's own; with them a fold that chose the checkpoint could become its test fold."""
     description = read_checkpoint(checkpoint("vit")[0])["ecg_lightning"]
     own = {"train_folds": [1, 2], "val_folds": [3], "test_folds": [4, 5], "batch_size": 8}
-    cfg = OmegaConf.create({"data": {**description["data"], **own}})
-    asked = OmegaConf.create({"data": description["data"] | {"root": "elsewhere"}})
-    found = compressing._data_settings(asked, description | {"data": cfg.data})
+    known = description | {"data": {**description["data"], **own}}
+    asked = SimpleNamespace(data=DataConfig(**description["data"] | {"root": "elsewhere"}))
+    found = compressing._data_settings(asked, known)
     assert found["root"] == "elsewhere"
     assert {name: found[name] for name in own} == own
     asked.data.test_folds = [7]
-    named = compressing._data_settings(asked, description | {"data": cfg.data})
+    named = compressing._data_settings(asked, known)
     assert named["test_folds"] == [7]
     assert named["val_folds"] == [3]
 

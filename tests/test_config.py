@@ -66,7 +66,7 @@ def test_every_option_composes_and_is_valid(configure, option, tmp_path):
             (tmp_path / table).touch()
         overrides.append(f"data.root={tmp_path}")
     cfg = configure(*overrides)
-    targets = re.findall(r"_target_: (\S+)", OmegaConf.to_yaml(cfg))
+    targets = re.findall(r"_target_: (\S+)", OmegaConf.to_yaml(OmegaConf.structured(cfg)))
     assert all(resolve(target, object, option) for target in targets)
 
 
@@ -266,7 +266,7 @@ def test_networks_that_bfloat16_leads_astray_train_in_fp32(configure, model, pre
 
 def test_a_mapping_turns_on_what_is_off(configure):
     cfg = configure("callbacks=none", "callbacks.early_stopping={patience: 3}", "monitor=val/auroc_macro")
-    assert dict(cfg.callbacks.early_stopping) == {
+    assert vars(cfg.callbacks.early_stopping) == {
         "monitor": "val/auroc_macro", "mode": "max", "patience": 3, "min_delta": 0.0,
     }  # fmt: skip
 
@@ -353,7 +353,7 @@ FROZEN_KEYS = [
 
 @pytest.mark.parametrize("model", sorted(TINY))
 def test_the_keys_that_users_type_stay(configure, model):
-    cfg = configure(f"model={model}")
+    cfg = OmegaConf.structured(configure(f"model={model}"))
     missing = object()
     gone = [key for key in FROZEN_KEYS if OmegaConf.select(cfg, key, default=missing) is missing]
     assert gone == (["frontend.size"] if model in SIGNAL_MODELS else [])
@@ -376,7 +376,7 @@ def test_the_options_that_users_type_stay():
 @pytest.mark.parametrize("space", sorted((ROOT / "conf" / "hparams_search").glob("*.yaml")), ids=lambda path: path.stem)
 def test_search_spaces_are_of_keys_that_there_are(configure, space):
     model = "resnet1d_wang" if "signal" in space.stem else "deit"
-    cfg, missing = configure(f"hparams_search={space.stem}", f"model={model}"), object()
+    cfg, missing = OmegaConf.structured(configure(f"hparams_search={space.stem}", f"model={model}")), object()
     for key in OmegaConf.load(space).hydra.sweeper.params:
         assert OmegaConf.select(cfg, key, default=missing) is not missing, key
     assert not cfg.test
@@ -589,7 +589,7 @@ def test_seed_recipes_are_the_seeds(configure, name):
     assert (optimizer.name, optimizer.lr, optimizer.weight_decay, cfg.model.pretrained, stopping is not None) == recipe
     assert (cfg.frontend.normalization, cfg.frontend.mean, cfg.frontend.std) == ("fixed", 0.5, 0.5)
     assert cfg.frontend.rows == "time"
-    assert set(cfg.frontend.augmentation.values()) == {0.0}
+    assert set(vars(cfg.frontend.augmentation).values()) == {0.0}
     assert cfg.model.scheduler.name == "constant"
     assert cfg.data.batch_size == 32
     assert cfg.trainer.gradient_clip_val is None

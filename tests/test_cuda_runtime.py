@@ -1,10 +1,11 @@
 """The CUDA runtime: its arithmetic on a processor, everything else on a device."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 from deployed import assert_missing_samples_give_nan, export_tiny
-from omegaconf import OmegaConf
 from tiny import TINY
 
 from ecg_lightning.building import build_classifier
@@ -18,7 +19,7 @@ from ecg_lightning.errors import HardwareUnavailableError
 @pytest.fixture
 def classifier(configure):
     cfg = configure("model=vit", *TINY["vit"], "model.dim=64", "model.mlp_dim=128", "frontend.size=[32,64]")
-    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+    nodes = [asdict(node) for node in (cfg.model, cfg.frontend)]
     made = build_classifier(*nodes, n_samples=1000, seed=0).eval()
     folds = {"train": [1], "val": [9], "test": [10]}
     made.description = {"format": 1, "model": nodes[0], "frontend": nodes[1], "choices": {}, "seed": 0, "folds": folds}

@@ -1,9 +1,10 @@
 """Distillation: the loss, the student's front end and description, and a student that takes the teacher's place."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from stages import ToyRecords, assert_restores, build_described, describe_tiny, make_context
 from tiny import TINY
 
@@ -149,6 +150,6 @@ def test_configurations_build_their_stage(configure, name):
     from ecg_lightning.compression.stage import CompressionStage
 
     cfg = configure("model=vit", *TINY["vit"], f"compression={name}")
-    ((_, node),) = OmegaConf.to_container(cfg.compression.stages, resolve=True).items()
+    ((_, node),) = asdict(cfg.compression.stages).items()
     stage = build(node, CompressionStage, f"compression.stages.{name}")
     assert (stage.epochs, stage.lr) == ((30, 1e-3) if name == "distill" else (None, None))

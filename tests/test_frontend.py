@@ -1,6 +1,7 @@
+from dataclasses import asdict
+
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 from torchvision.transforms.v2.functional import resize
 
@@ -179,7 +180,7 @@ def test_strips_need_a_row_for_each_lead():
 @pytest.mark.parametrize(("patch", "size"), [(1, (96, 256)), (8, (96, 256)), (16, (192, 512))])
 def test_strips_are_as_high_as_patches(configure, patch, size):
     cfg = configure("model=vit", "frontend=strips", f"model.patch_size={patch}")
-    settings = OmegaConf.to_container(cfg.frontend, resolve=True)
+    settings = asdict(cfg.frontend)
     assert build_frontend(settings, n_samples=1000, patch_size=patch).image_shape == (1, *size)
 
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from omegaconf import OmegaConf
 from stages import build_described, describe_tiny
 
 from ecg_lightning.compression.pipeline import Pipeline
+from ecg_lightning.compression.schema import BF16Config
 from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import dataset_name
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
@@ -115,7 +115,7 @@ def test_a_compressed_model_remembers_the_data_of_its_fine_tuning_and_of_its_tra
     trained = checkpoint("PTB-XL")
     classifier.description = classifier.description | trained
     pipeline = SimpleNamespace(
-        cfg=OmegaConf.create({"compression": {"stages": {"x": {}}}, "data": {}}),
+        settings=SimpleNamespace(compression=SimpleNamespace(stages={"x": BF16Config()}), data=None),
         datamodule=run_on(dataset),
         trained=SimpleNamespace(description=trained),
     )

@@ -1,10 +1,10 @@
 """The contract of every architecture in `conf/model/`."""
 
 import functools
+from dataclasses import asdict
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from tiny import ROOT, SIGNAL_MODELS, TINY, build_tiny
 
@@ -128,7 +128,7 @@ _LARGE = ("convnext", "deit_base", "effnetv2")
 )
 def test_the_catalogue_is_right(configure, network):
     cfg = configure(f"model={network.name}")
-    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+    nodes = [asdict(node) for node in (cfg.model, cfg.frontend)]
     classifier = build_classifier(*nodes, n_samples=1000, seed=0)
     assert sum(parameter.numel() for parameter in classifier.network.parameters()) == network.parameters
     assert getattr(classifier.frontend, "image_shape", (12, 1000)) == network.input

@@ -1,13 +1,13 @@
 """What a recipe changes in training alone: losses, mixup, the teacher's part."""
 
 import functools
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
-from omegaconf import OmegaConf
 from stages import ToyRecords
 from tiny import SIGNAL_MODELS, TINY, build_tiny
 from torch import nn
@@ -205,7 +205,7 @@ def test_training_may_start_from_a_checkpoint_of_this_project(configure, synthet
     training.run(configure(*settings, output_dir=tmp_path / "first"))
     checkpoint = tmp_path / "first" / "checkpoints" / "best.ckpt"
     again = configure(*settings, f"model.weights={checkpoint}", output_dir=tmp_path / "again")
-    nodes = [OmegaConf.to_container(node, resolve=True) for node in (again.model, again.frontend)]
+    nodes = [asdict(node) for node in (again.model, again.frontend)]
     started, first = build_classifier(*nodes, n_samples=1000, seed=1), load_classifier(checkpoint)
     for name, value in first.network.state_dict().items():
         assert torch.equal(started.network.state_dict()[name], value), name

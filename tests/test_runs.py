@@ -59,7 +59,7 @@ def begun(configure, synthetic_root, tmp_path_factory):
 def _starter(configure, synthetic_root, monkeypatch):
     def run(output_dir, *overrides, work=training.run, mode="RUN"):
         settings = (*SETTINGS, f"data.root={synthetic_root}", *overrides)
-        cfg = configure(*settings, output_dir=output_dir)
+        cfg = OmegaConf.structured(configure(*settings, output_dir=output_dir))
         hydra = {
             "runtime": {"output_dir": str(output_dir), "choices": {"model": "resnet1d_wang", "data": "ptbxl"}},
             "mode": mode,

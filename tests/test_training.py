@@ -199,7 +199,7 @@ def test_a_run_says_first_what_it_will_do(run, configure, tmp_path, caplog):
 def test_the_estimate_counts_what_is_trained_and_validated(configure):
     def count(*overrides):
         datasets = {"train": range(100), "val": range(30)}
-        return records_of_an_epoch(configure(*overrides), SimpleNamespace(datasets=datasets, batch_size=8))
+        return records_of_an_epoch(configure(*overrides).trainer, SimpleNamespace(datasets=datasets, batch_size=8))
 
     assert count() == 110
     assert count("trainer.limit_train_batches=3", "trainer.limit_val_batches=1.0") == 34
@@ -580,13 +580,11 @@ def test_averages_that_no_checkpoint_holds_are_refused(run, tmp_path):
         run(tmp_path, f"+callbacks.extra.mine={callback}")
 
 
-def test_settings_of_the_model_do_not_reach_a_checkpoint(configure, trained, tmp_path):
-    settings = ["train=false", f"ckpt_path={trained[0]}/checkpoints/best.ckpt"]
-    cfg = configure(*settings, output_dir=tmp_path)
-    with pytest.raises(
-        ConfigError, match=r"model\.dropout=0\.5 has no effect with train=false, which evaluates the checkpoint"
-    ):
-        training.run(cfg, overrides=[*settings, "model.dropout=0.5"])
+def test_settings_of_the_model_do_not_reach_a_checkpoint(command, tmp_path):
+    (tmp_path / "best.ckpt").write_bytes(b"PK\x03\x04")
+    settings = ["train=false", f"ckpt_path={tmp_path}/best.ckpt", f"hydra.run.dir={tmp_path}/run"]
+    said = "model.dropout=0.5 has no effect with train=false, which evaluates the checkpoint"
+    assert said in command(*settings, "model.dropout=0.5").stderr
 
 
 def test_fold_10_decides_nothing(run, trained, synthetic_root, tmp_path):

@@ -1,9 +1,9 @@
 """Where the repository is, and models small enough for a test."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
 from ecg_lightning.building import build_classifier
 
@@ -40,5 +40,5 @@ def build_tiny(configure, model, *overrides, teacher=None, tiny=True, n_samples=
     torch.manual_seed(0)
     size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
     cfg = configure(f"model={model}", *(TINY[model] if tiny else []), *size, *overrides)
-    nodes = [OmegaConf.to_container(node, resolve=True) for node in (cfg.model, cfg.frontend)]
+    nodes = [asdict(node) for node in (cfg.model, cfg.frontend)]
     return build_classifier(*nodes, n_samples=n_samples, seed=0, teacher=teacher)

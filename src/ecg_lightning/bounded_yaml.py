@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import omegaconf._utils
 import yaml
+from omegaconf import OmegaConf
 
 from ecg_lightning.interpolations import check_text
 
@@ -34,6 +35,11 @@ def load(path: Path) -> Any:
     """
     with path.open(encoding="utf-8") as file:
         return yaml.load(file, Loader=_bounded_loader())  # a safe one
+
+
+def dump(values: Any) -> str:
+    """Return plain values as YAML that `load` and OmegaConf read as the same values."""
+    return OmegaConf.to_yaml(OmegaConf.create(values))
 
 
 def install() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -15,27 +15,27 @@ from ecg_lightning import __version__
 from ecg_lightning.building import build, build_classifier
 from ecg_lightning.checkpoint_description import KEYS, check_description, check_state
 from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
-from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.structure import Restorable, plain_classifier
+from ecg_lightning.training_schema import TrainingSettings
 
 _FORMAT = 1
 
 
-def describe(cfg: DictConfig, datamodule: ECGDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
+def describe(settings: TrainingSettings, datamodule: ECGDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
     """What a checkpoint of this run must hold to be built again: plain values only."""
-    model = plain(cfg.model)
+    model = asdict(settings.model)
     if "members" in model:  # comparisons know them by their files, from wherever they are made
         model["members"] = [str(Path(path).expanduser().absolute()) for path in model["members"]]
     return {
         "format": _FORMAT,
         "version": __version__,
         "model": model,
-        "frontend": plain(cfg.frontend),
+        "frontend": asdict(settings.frontend),
         "choices": {name: choices[name] for name in ("model", "frontend") if name in choices},
         "classes": list(datamodule.classes),
         "sampling_rate": datamodule.sampling_rate,
@@ -46,8 +46,8 @@ def describe(cfg: DictConfig, datamodule: ECGDataModule, choices: Mapping[str, s
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
         "dataset": datamodule.dataset,
         # A folder of real data is only read; one of synthetic data would be written, on another machine, too.
-        "data": plain(cfg.data) | ({"root": str(datamodule.root.absolute())} if cfg.data.root else {}),
-        "seed": cfg.seed,
+        "data": asdict(settings.data) | ({"root": str(datamodule.root.absolute())} if settings.data.root else {}),
+        "seed": settings.seed,
     }
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import filelock
-from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning import hardware, training
 from ecg_lightning.building import build_datamodule, build_loggers
@@ -19,10 +20,9 @@ from ecg_lightning.checkpoints import check_classes, data_option, members_of, re
 from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
-from ecg_lightning.compression.schema import LatencyConfig
+from ecg_lightning.compression.schema import CompressionConfig, CompressionSettings
 from ecg_lightning.compression.stage import CompressionStage, build_stage
 from ecg_lightning.compression.variant import Evaluation, Variant, stages_of
-from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.deployment.extras import import_extra
@@ -38,8 +38,14 @@ from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError
 from ecg_lightning.sweeps.shared import keep_refused, raise_refused, start_or_go_on
 from ecg_lightning.text import counted
 from ecg_lightning.training import begin, describe_run_host, of_its_task, write_config
+from ecg_lightning.training_schema import TrainingSettings
 
 log = logging.getLogger(__name__)
+
+
+class TrainThenCompress(CompressionSettings, TrainingSettings, Protocol):
+    """What a training that is followed by its compression needs to know."""
+
 
 _KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "batch_size")
 """Settings of a checkpoint's data that another folder (data=ptbxl data.root=DIR) does not change."""
@@ -47,11 +53,13 @@ _KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "batch_siz
 _NOT_OF_THE_TRAINING = ("compression", "paths", "hardware", "task_name")
 
 
-def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
+def run(
+    settings: CompressionSettings, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
+) -> RunResult:
     """Compress a checkpoint, as a checked configuration (`config.CompressConfig`) says.
 
     Args:
-        cfg: the composed configuration.
+        settings: the composed configuration.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
 
@@ -62,25 +70,25 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     Raises:
         UserError: something that the user can mend; before anything is trained where possible.
     """
-    device, result = begin(cfg, choices, overrides)
-    description = read_checkpoint(cfg.ckpt_path)["ecg_lightning"]
+    device, result = begin(settings.hardware, settings.seed, choices, overrides)
+    description = read_checkpoint(str(settings.ckpt_path))["ecg_lightning"]
     result.seed = description["seed"]  # the model's; its fine-tuning's is in config.yaml
-    stages = _stages(cfg)
+    stages = _stages(settings)
     if any(build_stage(node, "stage").quantizes for node in description.get("stages", [])):
         raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path} is already int8 and cannot be compressed again. Name the checkpoint that it "
-            "was made from"
+            f"ckpt_path={settings.ckpt_path} is already int8 and cannot be compressed again. Name the checkpoint that "
+            "it was made from"
         )
-    own_data = data_option(description) if "_target_" not in cfg.data else None
+    own_data = data_option(description) if not isinstance(settings.data, DataConfig) else None
     result.choices |= description["choices"] | ({"data": own_data} if own_data else {})
-    data = _data_settings(cfg, description)
-    datamodule = build_datamodule(data, cfg.seed)
-    write_config(plain(cfg) | {"data": data}, Path(cfg.paths.output_dir), result)
-    return _compress(cfg, device, Path(cfg.ckpt_path).expanduser(), datamodule, stages, result)
+    data = _data_settings(settings, description)
+    datamodule = build_datamodule(data, settings.seed)
+    write_config(asdict(settings) | {"data": data}, Path(settings.paths.output_dir), result)
+    return _compress(settings, device, Path(str(settings.ckpt_path)).expanduser(), datamodule, stages, result)
 
 
 def run_after_training(
-    cfg: DictConfig,
+    settings: TrainThenCompress,
     choices: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     shared_dir: Path | None = None,
@@ -88,7 +96,7 @@ def run_after_training(
     """Train, then compress what was trained.
 
     Args:
-        cfg: the composed configuration, `config.TrainConfig`.
+        settings: the composed configuration, `config.TrainConfig`.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
         shared_dir: in a sweep, the folder of the trainings that its cells share: what differs in its compression or
@@ -97,56 +105,55 @@ def run_after_training(
     Returns:
         The result; its score is the last variant's tuned macro F1 on the validation fold.
     """
-    if not (cfg.train and cfg.test):
+    if not (settings.train and settings.test):
         raise ConfigError("a sweep over compressions trains and scores its cells. Keep train=true and test=true")
-    device = hardware.prepare(cfg.hardware)
-    stages = _stages(cfg)
-    output_dir = Path(cfg.paths.output_dir)
+    device = hardware.prepare(settings.hardware)
+    stages = _stages(settings)
+    output_dir = Path(settings.paths.output_dir)
     if shared_dir is None:
-        result, trained = training.run(cfg, choices, overrides, result_file=TRAINING_FILE), output_dir
+        result, trained = training.run(settings, choices, overrides, result_file=TRAINING_FILE), output_dir
     else:
-        result, trained = _train_once(cfg, choices, overrides, shared_dir)
-    hardware.prepare(cfg.hardware)  # latencies are measured with all threads, whatever the training has chosen
+        result, trained = _train_once(settings, choices, overrides, shared_dir)
+    hardware.prepare(settings.hardware)  # latencies are measured with all threads, whatever the training has chosen
     own = describe_run_host(device)
     if own != result.host:
         result.notes.append(f"trained with {counted(result.host['threads'], 'thread')} in {result.host['precision']}")
     result.host = own
-    datamodule = build_datamodule(plain(cfg.data), cfg.seed)
-    return _compress(cfg, device, trained / "checkpoints" / "best.ckpt", datamodule, stages, result)
+    datamodule = build_datamodule(asdict(settings.data), settings.seed)
+    return _compress(settings, device, trained / "checkpoints" / "best.ckpt", datamodule, stages, result)
 
 
-def _stages(cfg: DictConfig) -> dict[str, CompressionStage]:
+def _stages(settings: CompressionSettings) -> dict[str, CompressionStage]:
     """The stages, each asked whether it can run here, before anything is trained."""
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):  # every variant is exported and run
         import_extra(package)
     stages: dict[str, CompressionStage] = {}
     quantized: str | None = None
-    for name, node in plain(cfg.compression.stages).items():
-        stages[name] = stage = build_stage(node, f"compression.stages.{name}")
+    for name, node in settings.compression.stages.items():
+        stages[name] = stage = build_stage(asdict(node), f"compression.stages.{name}")
         if quantized:
             raise ConfigError(
                 f"compression.stages.{name} comes after {quantized}, whose int8 network cannot be changed any more: "
                 f"put {name} before it"
             )
-        stage.check(cfg.hardware.accelerator)
+        stage.check(settings.hardware.accelerator)
         quantized = name if stage.quantizes else None
     return stages
 
 
 def _train_once(
-    cfg: DictConfig, choices: Mapping[str, str] | None, overrides: Sequence[str], shared_dir: Path
+    settings: TrainThenCompress, choices: Mapping[str, str] | None, overrides: Sequence[str], shared_dir: Path
 ) -> tuple[RunResult, Path]:
     """The training that this cell shares with others: found, or run by whichever cell comes first."""
-    content = {key: value for key, value in plain(cfg).items() if key not in _NOT_OF_THE_TRAINING}
-    content["precision"] = cfg.hardware.precision
+    content = {key: value for key, value in asdict(settings).items() if key not in _NOT_OF_THE_TRAINING}
+    content["precision"] = settings.hardware.precision
     folder = (shared_dir / hash_config(content)[:12]).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):  # held by the cell that trains, while those beside it wait
         if not (folder / TRAINING_FILE).is_file():
             raise_refused(folder)
             remove_half_written(folder)
-            own = OmegaConf.create(plain(cfg))
-            assert isinstance(own, DictConfig)
+            own = copy.deepcopy(settings)
             own.paths.output_dir, own.ckpt_path = str(folder), start_or_go_on(folder)
             try:
                 training.run(own, choices, overrides, result_file=TRAINING_FILE)
@@ -154,10 +161,10 @@ def _train_once(
                 keep_refused(folder, error)
                 raise
         else:
-            log.info("using the training of %s in %s", cfg.model._target_.rpartition(".")[2], folder)
+            log.info("using the training of %s in %s", settings.model._target_.rpartition(".")[2], folder)
         result = read_training(folder)
-    output_dir = Path(cfg.paths.output_dir)
-    write_config(plain(cfg), output_dir, result)
+    output_dir = Path(settings.paths.output_dir)
+    write_config(asdict(settings), output_dir, result)
     result.choices, result.overrides = dict(choices or {}), list(overrides)
     checkpoints = {name: path for name, path in result.artifacts.items() if name != "config"}
     result.artifacts = {"config": "config.yaml"} | {
@@ -166,18 +173,18 @@ def _train_once(
     return result, folder
 
 
-def _data_settings(cfg: DictConfig, description: Mapping[str, Any]) -> dict[str, Any]:
+def _data_settings(settings: CompressionSettings, description: Mapping[str, Any]) -> dict[str, Any]:
     """The checkpoint's own data; a setting that is not the default wins where it does not change the task."""
-    asked, own = plain(cfg.data), description.get("data")
-    if "_target_" in asked:  # data=ptbxl or data=synthetic
-        default = plain(OmegaConf.structured(DataConfig))
+    asked, own = asdict(settings.data), description.get("data")
+    if isinstance(settings.data, DataConfig):  # data=ptbxl or data=synthetic
+        default = asdict(DataConfig())
         kept = {name: value for name, value in (own or {}).items() if name in _KEPT and asked[name] == default[name]}
         return of_its_task(asked | kept, description)
     if own is None:
         raise ConfigError(
-            f"{cfg.ckpt_path} does not say which data it was trained on: name it with data=ptbxl data.root=DIR"
+            f"{settings.ckpt_path} does not say which data it was trained on: name it with data=ptbxl data.root=DIR"
         )
-    return of_the_checkpoint({**own, "cache_dir": None}, asked, f"ckpt_path={cfg.ckpt_path}")
+    return of_the_checkpoint({**own, "cache_dir": None}, asked, f"ckpt_path={settings.ckpt_path}")
 
 
 def of_the_checkpoint(own: Mapping[str, Any], asked: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -212,7 +219,7 @@ def of_the_checkpoint(own: Mapping[str, Any], asked: Mapping[str, Any], what: st
 
 
 def _compress(
-    cfg: DictConfig,
+    settings: CompressionSettings,
     device: Mapping[str, Any],
     checkpoint: Path,
     datamodule: ECGDataModule,
@@ -220,11 +227,11 @@ def _compress(
     result: RunResult,
 ) -> RunResult:
     """Apply the stages; deploy and measure the model as trained and what every stage makes of it."""
-    output_dir = Path(cfg.paths.output_dir)
+    output_dir = Path(settings.paths.output_dir)
     check_classes(f"ckpt_path={checkpoint}", read_checkpoint(checkpoint)["ecg_lightning"], datamodule)
     datamodule.load(("train", "val", "test"))
     announce_synthetic(datamodule)
-    pipeline = Pipeline(cfg, device, checkpoint, datamodule)
+    pipeline = Pipeline(settings, device, checkpoint, datamodule)
     described = pipeline.trained.description
     result.data = training.describe_data(datamodule)
     result.notes += fold_notes(described, datamodule)
@@ -240,26 +247,25 @@ def _compress(
         n_records = len(datamodule.datasets["test"])
         record_scoring(checkpoint, datamodule.folds["test"], n_records, output_dir, members_of(described))
     variants: list[Variant] = []
-    latency = LatencyConfig(**plain(cfg.compression.latency))
     try:
         for variant in pipeline.variants(stages):
             variants.append(variant)
-        measure_variants(variants, datamodule, latency, pipeline.threads)
+        measure_variants(variants, datamodule, settings.compression.latency, pipeline.threads)
     except (Exception, KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning may be behind it
         (output_dir / PREDICTIONS_FILE).unlink(missing_ok=True)  # of a training before it
         if not variants:
             raise
         if isinstance(stop, Exception) and not any(variant.runtimes for variant in variants):
             with contextlib.suppress(Exception):  # what stopped it is what is told
-                measure_variants(variants, datamodule, latency, pipeline.threads)
+                measure_variants(variants, datamodule, settings.compression.latency, pipeline.threads)
         raise UnfinishedError(_without_scores(_with_variants(result, variants, pipeline)), stop) from stop
     _with_variants(result, variants, pipeline)
     last = _scored_by(variants, result, pipeline)
     result.artifacts["pareto"] = write_pareto(
-        dataclasses.asdict(result), output_dir, build_loggers(plain(cfg.logger), str(output_dir))
+        dataclasses.asdict(result), output_dir, build_loggers(settings.logger, str(output_dir))
     )
     result.write(output_dir)
-    figures = cfg.callbacks.figures
+    figures = settings.callbacks.figures
     drawn = handin.draw_headline(last.predictions, last.choices, datamodule, output_dir) if figures else {}
     handin.leave(result, output_dir, drawn)
     return result
@@ -267,7 +273,7 @@ def _compress(
 
 def _with_variants(result: RunResult, variants: Sequence[Variant], pipeline: Pipeline) -> RunResult:
     """The result with what was made so far, and each variant's predictions beside its files."""
-    rows = [_row(variant, variants[0], pipeline.datamodule, pipeline.cfg.compression) for variant in variants]
+    rows = [_row(variant, variants[0], pipeline.datamodule, pipeline.settings.compression) for variant in variants]
     rows[0]["timing"] = result.timing or rows[0]["timing"]  # of the training
     result.variants = [row | {"checkpoint": pipeline.sha256} for row in rows]
     for variant in variants:
@@ -308,7 +314,7 @@ def _without_scores(result: RunResult) -> RunResult:
     return result
 
 
-def _row(variant: Variant, baseline: Variant, datamodule: ECGDataModule, settings: DictConfig) -> dict[str, Any]:
+def _row(variant: Variant, baseline: Variant, datamodule: ECGDataModule, settings: CompressionConfig) -> dict[str, Any]:
     """A variant as `result.json` holds it."""
     dataset, differences = datamodule.datasets["test"], {}
     for one, evaluation in variant.evaluations.items():

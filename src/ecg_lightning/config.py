@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.compression.schema import (
     ActSwapConfig,
@@ -153,6 +153,11 @@ def register() -> None:
     for group, options in SCHEMAS.items():
         for name, schema in options.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+
+
+def settings_of(cfg: DictConfig) -> Any:
+    """Return a checked configuration as `TrainConfig` or `CompressConfig`, which the rest of the program reads."""
+    return OmegaConf.to_object(cfg)
 
 
 def plain(node: Any) -> dict[str, Any]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from ecg_lightning import training
 from ecg_lightning.building import build_datamodule
-from ecg_lightning.config import plain
 from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.choices import Choices
@@ -22,6 +21,7 @@ from ecg_lightning.folds import fold_groups, folder_name
 from ecg_lightning.runs import handin
 from ecg_lightning.runs.recipes import changed_settings
 from ecg_lightning.runs.results import RunResult, read_config, read_training
+from ecg_lightning.training_schema import TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,13 @@ FOLD_FILE = "fold.json"
 """The result of one of its trainings, which is no run of its own to a sweep."""
 
 
-def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
+def run(
+    settings: TrainingSettings, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
+) -> RunResult:
     """Train once for each fold, or group of folds, of `cross_validation`, on the other training folds; score it there.
 
     Args:
-        cfg: a checked configuration, see `config.TrainConfig`; `ckpt_path=last` or `auto` goes on with it.
+        settings: checked settings, see `config.TrainConfig`; `ckpt_path=last` or `auto` goes on with it.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
 
@@ -44,13 +46,14 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     Raises:
         UserError: something that the user can mend.
     """
-    output_dir = Path(cfg.paths.output_dir)
-    groups = fold_groups(cfg.cross_validation)
-    goes_on = cfg.ckpt_path == "last" or (cfg.ckpt_path == "auto" and (output_dir / "config.yaml").is_file())
+    output_dir = Path(settings.paths.output_dir)
+    assert settings.cross_validation is not None
+    groups = fold_groups(settings.cross_validation)
+    goes_on = settings.ckpt_path == "last" or (settings.ckpt_path == "auto" and (output_dir / "config.yaml").is_file())
     if goes_on:
-        _check_same(cfg, output_dir)
+        _check_same(settings, output_dir)
     begun = RunResult()
-    training.write_config(plain(cfg) | {"ckpt_path": None}, output_dir, begun)
+    training.write_config(asdict(settings) | {"ckpt_path": None}, output_dir, begun)
     results = []
     for folds in groups:
         folder = output_dir / folder_name(folds)
@@ -59,7 +62,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
             results.append(read_training(folder, FOLD_FILE))
             continue
         log.info("cross-validation: holding out folds %s (all: %s)", folds, groups)
-        own = _without(cfg, folds, folder, goes_on)
+        own = _without(settings, folds, folder, goes_on)
         results.append(training.run(own, choices, overrides, result_file=FOLD_FILE))
     result = dataclasses.replace(results[-1], config_hash=begun.config_hash)
     scores = [one.score for one in results if one.score is not None]
@@ -74,56 +77,49 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
     chosen = Choices.fit(held_out)
     evaluated, left_out = report.evaluate(chosen, held_out).as_dict(), []
     try:
-        table = build_datamodule(plain(cfg.data), cfg.seed).source.cohort()
-        evaluated |= cohort.describe(chosen, held_out, table, cfg.data.train_folds, held_out=groups)
+        table = build_datamodule(asdict(settings.data), settings.seed).source.cohort()
+        evaluated |= cohort.describe(chosen, held_out, table, settings.data.train_folds, held_out=groups)
     except DataError as error:  # a table without ages, say: no reason to lose the trainings
         left_out.append(f"subgroups are left out: {error}")
     result.evaluation = {"val": evaluated}
-    best = cfg.scored_epoch == "best"
+    best = settings.scored_epoch == "best"
     trainings = "one training" if len(results) == 1 else f"means of {len(results)} trainings"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
-        f"cross-validation over folds {plain(cfg)['cross_validation']}: {trainings}{spread}",
+        f"cross-validation over folds {settings.cross_validation}: {trainings}{spread}",
         *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are optimistic"] * best),
         *left_out,
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
     result.write(output_dir)
-    drawn = handin.draw_headline({"val": held_out}, chosen, None, output_dir) if cfg.callbacks.figures else {}
+    drawn = handin.draw_headline({"val": held_out}, chosen, None, output_dir) if settings.callbacks.figures else {}
     handin.leave(result, output_dir, drawn)
     return result
 
 
-def _check_same(cfg: DictConfig, output_dir: Path) -> None:
+def _check_same(settings: TrainingSettings, output_dir: Path) -> None:
     """Trainings of other settings must not be pooled."""
     there = read_config(output_dir)
     if not there.get("cross_validation"):
         raise CheckpointError(
-            f"ckpt_path={cfg.ckpt_path}: {output_dir} does not hold an unfinished cross-validation. Name its "
+            f"ckpt_path={settings.ckpt_path}: {output_dir} does not hold an unfinished cross-validation. Name its "
             "folder with hydra.run.dir=DIR"
         )
-    if changed := changed_settings(there, plain(cfg)):
+    if changed := changed_settings(there, asdict(settings)):
         raise CheckpointError(
             f"{output_dir} holds a cross-validation with other settings ({', '.join(changed)}): use the settings "
             "in its config.yaml, or name another folder"
         )
 
 
-def _without(cfg: DictConfig, folds: Sequence[int], folder: Path, goes_on: bool) -> DictConfig:
+def _without(settings: TrainingSettings, folds: Sequence[int], folder: Path, goes_on: bool) -> TrainingSettings:
     """The configuration that trains without some folds and validates on them; the test folds stay untouched."""
-    settings: dict[str, Any] = plain(cfg) | {
-        "cross_validation": None,
-        "test": False,
-        "ckpt_path": "auto" if goes_on else None,
-    }
-    settings["data"] |= {
-        "train_folds": [other for other in cfg.data.train_folds if other not in folds],
-        "val_folds": list(folds),
-    }
-    settings["paths"] |= {"output_dir": str(folder)}
-    settings["callbacks"] |= {"figures": False}  # those of all held-out records together are drawn
-    own = OmegaConf.create(settings)
-    assert isinstance(own, DictConfig)
+    own = copy.deepcopy(settings)
+    own.cross_validation, own.test, own.ckpt_path = None, False, "auto" if goes_on else None
+    own.data.train_folds = [other for other in settings.data.train_folds if other not in folds]
+    own.data.val_folds = list(folds)
+    own.paths.output_dir = str(folder)
+    own.callbacks.figures = False  # those of all held-out records together are drawn
     return own
 
 

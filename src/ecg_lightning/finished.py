@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from ecg_lightning.config import plain
 from ecg_lightning.runs.recipes import changed_settings
 from ecg_lightning.runs.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, read_config, read_result
+from ecg_lightning.training_schema import TrainingSettings
 
 _MAX_EPOCHS = "trainer.max_epochs"
 
@@ -33,16 +32,16 @@ def has_checkpoints(folder: Path) -> bool:
     return any(any(folder.glob(pattern)) for pattern in ("checkpoints/last.ckpt", "fold*/checkpoints/last.ckpt"))
 
 
-def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
+def nothing_left(settings: TrainingSettings, folder: Path) -> str | None:
     """Return the sentence that a finished run needs nothing more from a command that would go on with it, else None.
 
     Args:
-        cfg: what the command asks for.
+        settings: what the command asks for.
         folder: of the run.
     """
-    if cfg.ckpt_path not in ("last", "auto") or "train" not in cfg or not is_finished(folder):
+    if settings.ckpt_path not in ("last", "auto") or not is_finished(folder):
         return None
-    there, asked = read_config(folder), plain(cfg)
+    there, asked = read_config(folder), asdict(settings)
     if there.get("train") != asked["train"] or (asked["test"] and not there.get("test")):
         return None
     changed = changed_settings(there, asked)
@@ -51,12 +50,12 @@ def nothing_left(cfg: DictConfig, folder: Path) -> str | None:
     if changed != [_MAX_EPOCHS] or asked["cross_validation"]:
         return None
     done = int((read_result(folder).get("timing") or {}).get("epochs", 0))
-    if done >= cfg.trainer.max_epochs:
+    if done >= settings.trainer.max_epochs:
         return (
             f"nothing is left to train: the run in {folder} has trained {done} epochs, and "
-            f"trainer.max_epochs={cfg.trainer.max_epochs}. To train fewer epochs, start again in another folder"
+            f"trainer.max_epochs={settings.trainer.max_epochs}. To train fewer epochs, start again in another folder"
         )
-    stopped_early = done < (there.get("trainer") or {}).get("max_epochs", 0) and not cfg.trainer.max_time
-    if stopped_early and cfg.callbacks.early_stopping is not None:
+    stopped_early = done < (there.get("trainer") or {}).get("max_epochs", 0) and not settings.trainer.max_time
+    if stopped_early and settings.callbacks.early_stopping is not None:
         return f"nothing is left to train: early stopping ended the training after epoch {done} in {folder}"
     return None

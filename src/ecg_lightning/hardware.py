@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch.strategies import StrategyRegistry
-from omegaconf import DictConfig
 from torch import nn
 
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, did_you_mean
+from ecg_lightning.hardware_schema import HardwareConfig
 from ecg_lightning.processor import default_threads, describe_processor, processor_has_bf16
 
 
-def prepare(hardware: DictConfig) -> dict[str, Any]:
+def prepare(hardware: HardwareConfig) -> dict[str, Any]:
     """Set the threads and give the Trainer's arguments.
 
     Raises:

@@ -14,13 +14,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from ecg_lightning import stopping, validation
+from ecg_lightning import config, stopping, validation
+from ecg_lightning.config import TrainConfig
 from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import (
     CheckpointError,
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 FAILED = 1
 INTERRUPTED = 130
 
-Run = Callable[[DictConfig, dict[str, str], list[str]], RunResult]
+Run = Callable[[Any, dict[str, str], list[str]], RunResult]
 Validate = Callable[[DictConfig], None]
 
 
@@ -52,7 +53,7 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate, raising: bool = False
 
     Args:
         cfg: the composed configuration.
-        run: what the job runs.
+        run: what the job runs, given its settings (`TrainConfig` or `CompressConfig`), choices and overrides.
         validate: the check of its settings.
         raising: raise what makes the job fail, as a program wants it, instead of ending the process.
 
@@ -79,11 +80,11 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate, raising: bool = False
 
 
 def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, raising: bool) -> float | None:
-    settings = HydraConfig.get()
-    in_sweep = settings.mode == RunMode.MULTIRUN
+    hydra = HydraConfig.get()
+    in_sweep = hydra.mode == RunMode.MULTIRUN
     groups = ("data", "frontend", "model", "compression", "hardware", "experiment")
-    choices = {name: str(settings.runtime.choices[name]) for name in groups if settings.runtime.choices.get(name)}
-    overrides = list(settings.overrides.task)
+    choices = {name: str(hydra.runtime.choices[name]) for name in groups if hydra.runtime.choices.get(name)}
+    overrides = list(hydra.overrides.task)
     if cfg.ckpt_path not in ("last", "auto") and (is_finished(output_dir) or has_checkpoints(output_dir)):
         go_on = ", or resume the run with ckpt_path=auto" if "train" in cfg else ""
         occupied = f"{output_dir} already holds a run. Name another folder with hydra.run.dir=DIR{go_on}"
@@ -100,13 +101,13 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
                 new_name,
             )
         validate(cfg)
-        if sentence := nothing_left(cfg, output_dir):
+        settings = config.settings_of(cfg)
+        if isinstance(settings, TrainConfig) and (sentence := nothing_left(settings, output_dir)):
             log.info("%s", sentence)
             score: float | None = read_result(output_dir).get("score")
             return score
-        OmegaConf.set_readonly(cfg, True)
         try:
-            result = run(cfg, choices, overrides)
+            result = run(settings, choices, overrides)
         except UnfinishedError as unfinished:
             failure = dataclasses.replace(unfinished.result, status="failed")
             raise unfinished.cause from None
@@ -137,7 +138,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
     if not (in_sweep or raising):
         from ecg_lightning.runs.sweep_table import report_run
 
-        report_run(Path(cfg.paths.output_dir))
+        report_run(output_dir)
     return result.score
 
 

@@ -139,34 +139,36 @@ def _own_logging() -> Iterator[None]:
 
 
 def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
-    def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
-        check_named_files(cfg)
+    def run(settings: config.TrainConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+        check_named_files(settings)
+        if not settings.train:
+            validation.check_without_effect(overrides)
         _load_libraries("ecg_lightning.training")
-        if cfg.cross_validation:
+        if settings.cross_validation:
             from ecg_lightning.cross_validation import run
 
-            return run(cfg, choices, overrides)
-        settings = HydraConfig.get()
-        in_sweep = settings.mode == RunMode.MULTIRUN
-        if cfg.compression.deploy:
+            return run(settings, choices, overrides)
+        hydra = HydraConfig.get()
+        in_sweep = hydra.mode == RunMode.MULTIRUN
+        if settings.compression.deploy:
             from ecg_lightning.compressing import run_after_training
 
-            shared = Path(settings.sweep.dir) / "trainings" if in_sweep else None
-            return run_after_training(cfg, choices, overrides, shared)
+            shared = Path(hydra.sweep.dir) / "trainings" if in_sweep else None
+            return run_after_training(settings, choices, overrides, shared)
         from ecg_lightning.training import run  # seconds of imports: only when a job really runs
 
-        return run(cfg, choices, overrides)
+        return run(settings, choices, overrides)
 
     return run_job(cfg, run, validation.validate, raising)
 
 
 def _compress_job(cfg: DictConfig, raising: bool = False) -> float | None:
-    def run(cfg: DictConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
-        check_named_files(cfg)
+    def run(settings: config.CompressConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+        check_named_files(settings)
         _load_libraries("ecg_lightning.compressing")
         from ecg_lightning.compressing import run
 
-        return run(cfg, choices, overrides)
+        return run(settings, choices, overrides)
 
     return run_job(cfg, run, validation.validate_compression, raising)
 

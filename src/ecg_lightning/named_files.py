@@ -6,40 +6,40 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
-
 from ecg_lightning.errors import CheckpointError, ConfigError
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 
 
-def check_named_files(cfg: DictConfig) -> None:
+def check_named_files(settings: Any) -> None:
     """Refuse checkpoints and weights that are not there, or that begin as no such file does.
+
+    Args:
+        settings: a `TrainConfig` or a `CompressConfig`, or the configuration node that becomes one.
 
     Raises:
         ConfigError: `model=ensemble` has no members.
         CheckpointError: names the key, the file and what is wrong with it.
     """
-    model: Any = cfg.get("model") or {}
-    is_trained = cfg.get("train", False)
-    if is_trained and "members" in model and not model.members:
+    is_trained = getattr(settings, "train", False)
+    if is_trained and hasattr(settings.model, "members") and not settings.model.members:
         raise ConfigError(
             "model=ensemble without model.members: name the checkpoints that it averages, as in "
             "model.members=[RUN1/checkpoints/best.ckpt,RUN2/checkpoints/best.ckpt]"
         )
-    for key, value in _named(cfg, is_trained):
+    for key, value in _named(settings, is_trained):
         _check(key, value)
 
 
-def _named(cfg: DictConfig, is_trained: bool) -> Iterator[tuple[str, str]]:
-    if cfg.ckpt_path not in (None, "last", "auto"):
-        yield "ckpt_path", str(cfg.ckpt_path)
+def _named(settings: Any, is_trained: bool) -> Iterator[tuple[str, str]]:
+    if settings.ckpt_path not in (None, "last", "auto"):
+        yield "ckpt_path", str(settings.ckpt_path)
     if not is_trained:
         return
     for name in ("weights", "teacher", "members"):
-        value: Any = cfg.model.get(name)
-        for one in value if isinstance(value, ListConfig) else [value]:
+        value: Any = getattr(settings.model, name, None)
+        for one in [value] if value is None or isinstance(value, str) else value:
             if one is not None:
                 yield f"model.{name}", str(one)
 

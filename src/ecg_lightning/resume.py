@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.checkpoints import read_checkpoint
-from ecg_lightning.config import SCHEMAS, plain
+from ecg_lightning.config import SCHEMAS
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.leakage import dataset_of
-from ecg_lightning.runs.equality import flat
+from ecg_lightning.runs.equality import flat, value_at
 from ecg_lightning.runs.results import read_config
 from ecg_lightning.text import as_yaml
+from ecg_lightning.training_schema import TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -187,8 +187,8 @@ def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
 
 def _training_beside(path: Path) -> dict[str, Any]:
     """Return a training's settings from its run's `config.yaml`, for checkpoints of versions without them."""
-    config = OmegaConf.create(read_config(path.absolute().parents[1]))
-    found = {key: _value(config, key) for key in _COMPARED if OmegaConf.select(config, key) is not None}
+    config = read_config(path.absolute().parents[1])
+    found = {key: value for key in _COMPARED if (value := value_at(config, key)) is not None}
     if found.get("hardware.precision") == "auto":  # which says little of what it was there
         del found["hardware.precision"]
     return found
@@ -202,26 +202,22 @@ def _place(loops: Mapping[str, Any]) -> Place:
     )
 
 
-def training_settings(cfg: DictConfig, precision: str) -> dict[str, Any]:
+def training_settings(settings: TrainingSettings, precision: str) -> dict[str, Any]:
     """Return what a checkpoint must know of its training to be gone on with, by dotted keys.
 
     Args:
-        cfg: the run's configuration.
+        settings: the run's configuration.
         precision: the one that `auto` stands for here.
     """
-    settings = {key: _value(cfg, key) for key in _COMPARED}
-    return settings | {"hardware.precision": precision, "threads": torch.get_num_threads()}
-
-
-def _value(cfg: Any, key: str) -> Any:
-    value = OmegaConf.select(cfg, key)
-    return plain(value) if OmegaConf.is_config(value) else value
+    values = asdict(settings)
+    found = {key: value_at(values, key) for key in _COMPARED}
+    return found | {"hardware.precision": precision, "threads": torch.get_num_threads()}
 
 
 def _defaults(group: str, target: str) -> dict[str, Any]:
     """Return the default settings of an option."""
-    schemas = [OmegaConf.structured(schema) for schema in SCHEMAS[group].values()]
-    return next((plain(schema) for schema in schemas if schema._target_ == target), {})
+    schemas: list[Any] = [schema() for schema in SCHEMAS[group].values()]
+    return next((asdict(schema) for schema in schemas if schema._target_ == target), {})
 
 
 def _with_defaults(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,14 +19,13 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
-from omegaconf import DictConfig
 
 from ecg_lightning.building import build_callbacks, check_trainer_arguments
 from ecg_lightning.checkpoint_io import AtomicCheckpointIO
-from ecg_lightning.config import plain
 from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.learning_curves import LearningCurves
 from ecg_lightning.runs.progress import ProgressLine
+from ecg_lightning.training_schema import FitSettings
 
 T = TypeVar("T")
 
@@ -38,24 +38,24 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 
 
 def make_trainer(
-    cfg: DictConfig, device: Mapping[str, Any], loggers: list[Logger], callbacks: Sequence[Callback] = ()
+    settings: FitSettings, device: Mapping[str, Any], loggers: list[Logger], callbacks: Sequence[Callback] = ()
 ) -> L.Trainer:
     """The trainer that fits: checkpoints, early stopping, progress, and what the user added.
 
     Args:
-        cfg: the run's configuration.
+        settings: the run's configuration.
         device: what `hardware.prepare` gave.
         loggers: what `building.build_loggers` gave.
         callbacks: more of them.
     """
-    output_dir = Path(cfg.paths.output_dir)
+    output_dir = Path(settings.paths.output_dir)
     return L.Trainer(
         **device,
-        **{name: value for name, value in plain(cfg.trainer).items() if name not in _BUILT},
-        **check_trainer_arguments(plain(cfg.trainer.extra)),
-        callbacks=[*_callbacks(cfg, output_dir, logged=bool(loggers)), *callbacks],
+        **{name: value for name, value in asdict(settings.trainer).items() if name not in _BUILT},
+        **check_trainer_arguments(settings.trainer.extra),
+        callbacks=[*_callbacks(settings, output_dir, logged=bool(loggers)), *callbacks],
         logger=loggers,
-        profiler=_PROFILERS[cfg.trainer.profiler](output_dir, "profile") if cfg.trainer.profiler else None,
+        profiler=_PROFILERS[settings.trainer.profiler](output_dir, "profile") if settings.trainer.profiler else None,
         # In SLURM's own environment Lightning would answer signals itself, and requeue the job.
         plugins=[AtomicCheckpointIO(), LightningEnvironment()],
         default_root_dir=output_dir,
@@ -64,14 +64,16 @@ def make_trainer(
     )
 
 
-def make_evaluator(cfg: DictConfig, device: Mapping[str, Any]) -> L.Trainer:
+def make_evaluator(settings: FitSettings, device: Mapping[str, Any]) -> L.Trainer:
     """A trainer without loggers, so that the best checkpoint's scores do not become points of the training curves.
 
     Args:
-        cfg: the run's configuration.
+        settings: the run's configuration.
         device: what `hardware.prepare` gave.
     """
-    limits = {name: cfg.trainer[name] for name in ("limit_val_batches", "limit_test_batches", "fast_dev_run")}
+    limits = {
+        name: getattr(settings.trainer, name) for name in ("limit_val_batches", "limit_test_batches", "fast_dev_run")
+    }
     return L.Trainer(
         **device,
         **limits,
@@ -88,7 +90,7 @@ def callbacks_of(trainer: L.Trainer, kind: type[T]) -> list[T]:
     return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
-def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback]:
+def _callbacks(settings: FitSettings, output_dir: Path, logged: bool) -> list[Callback]:
     """Best and last checkpoint, early stopping, guard, progress, and what the user added."""
     common: dict[str, Any] = {
         "dirpath": output_dir / "checkpoints",
@@ -96,28 +98,28 @@ def _callbacks(cfg: DictConfig, output_dir: Path, logged: bool) -> list[Callback
         "enable_version_counter": False,
     }
     every_epoch = {"every_n_epochs": 1, "save_on_train_epoch_end": True, **common}  # validated or not
-    scored = {"monitor": cfg.monitor, **common} if cfg.scored_epoch == "best" else every_epoch
+    scored = {"monitor": settings.monitor, **common} if settings.scored_epoch == "best" else every_epoch
     callbacks: list[Callback] = [
         ModelCheckpoint(filename="best", mode="max", **scored),  # by its mode Lightning tells it from the other one
         # A second one: `save_last` of the first lags behind until the metric improves.
         ModelCheckpoint(filename="last", **every_epoch),
-        *_snapshots(cfg, every_epoch),
+        *_snapshots(settings, every_epoch),
         ProgressLine(),
         LearningCurves(),
-        Timer(cfg.trainer.max_time),  # its clock travels in the checkpoints
+        Timer(settings.trainer.max_time),  # its clock travels in the checkpoints
     ]
-    if cfg.callbacks.early_stopping is not None:
-        callbacks.append(EarlyStopping(**plain(cfg.callbacks.early_stopping)))
-    if cfg.callbacks.collapse_guard:
+    if settings.callbacks.early_stopping is not None:
+        callbacks.append(EarlyStopping(**asdict(settings.callbacks.early_stopping)))
+    if settings.callbacks.collapse_guard:
         callbacks.append(CollapseGuard())
     if logged:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
-    return callbacks + build_callbacks(plain(cfg.callbacks.extra), output_dir)
+    return callbacks + build_callbacks(settings.callbacks.extra, output_dir)
 
 
-def _snapshots(cfg: DictConfig, every_epoch: Mapping[str, Any]) -> list[Callback]:
+def _snapshots(settings: FitSettings, every_epoch: Mapping[str, Any]) -> list[Callback]:
     """Members of a snapshot ensemble, named by their step (Huang et al. 2017, arXiv 1704.00109)."""
-    if not cfg.callbacks.snapshots:
+    if not settings.callbacks.snapshots:
         return []
-    every = {"every_n_epochs": cfg.trainer.max_epochs // cfg.callbacks.snapshots, "save_top_k": -1}
+    every = {"every_n_epochs": settings.trainer.max_epochs // settings.callbacks.snapshots, "save_top_k": -1}
     return [ModelCheckpoint(filename="snapshot{step:06d}", **{**every_epoch, **every})]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
 
-from ecg_lightning import hardware, stopping
+from ecg_lightning import bounded_yaml, hardware, stopping
 from ecg_lightning.building import build_classifier, build_datamodule, build_loggers
 from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import (
@@ -28,7 +27,6 @@ from ecg_lightning.checkpoints import (
     read_checkpoint,
     save_classifier,
 )
-from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError
@@ -37,9 +35,11 @@ from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.headline import macro_intervals
 from ecg_lightning.evaluation.metrics import nested_metrics
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, predictions_of, write_predictions
+from ecg_lightning.hardware_schema import HardwareConfig
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.schema import EnsembleConfig, NetworkConfig
 from ecg_lightning.resume import Place, Resume, find_resume, training_settings
 from ecg_lightning.run_lock import remove_half_written
 from ecg_lightning.runs import handin, tensorboard
@@ -54,6 +54,7 @@ from ecg_lightning.runs.step_time import choose_threads
 from ecg_lightning.runs.stop_guard import StopGuard
 from ecg_lightning.teaching import load_teacher
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
+from ecg_lightning.training_schema import TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def _refusals_explained() -> Iterator[None]:
 
 @_refusals_explained()
 def run(
-    cfg: DictConfig,
+    settings: TrainingSettings,
     choices: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     result_file: str = RESULT_FILE,
@@ -84,7 +85,7 @@ def run(
     """Train and test, or only test, what a checked configuration describes.
 
     Args:
-        cfg: the composed configuration, see `config.TrainConfig`.
+        settings: checked settings, see `config.TrainConfig`.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
         result_file: its name.
@@ -95,42 +96,44 @@ def run(
     Raises:
         UserError: something that the user can mend; before anything is trained where possible.
     """
-    output_dir = Path(cfg.paths.output_dir)
+    output_dir = Path(settings.paths.output_dir)
     remove_half_written(output_dir)
-    device, result = begin(cfg, choices, overrides)
-    if not cfg.train:
-        _refuse_without_effect(overrides)
-    resume = find_resume(cfg.ckpt_path, output_dir) if cfg.train else None
+    device, result = begin(settings.hardware, settings.seed, choices, overrides)
+    resume = find_resume(settings.ckpt_path, output_dir) if settings.train else None
     if resume:
-        _use_threads(cfg, resume, result)
+        _use_threads(settings, resume, result)
     precision = device["precision"]
     classifier, datamodule = (
-        _prepare_training(cfg, precision, result.choices, resume) if cfg.train else _prepare_evaluation(cfg)
+        _prepare_training(settings, precision, result.choices, resume)
+        if settings.train
+        else _prepare_evaluation(settings)
     )
     if resume:
-        _note_lengths(resume.earlier_lengths(cfg.trainer.max_epochs), cfg.trainer.max_epochs, classifier, result)
+        _note_lengths(
+            resume.earlier_lengths(settings.trainer.max_epochs), settings.trainer.max_epochs, classifier, result
+        )
     result.data = describe_data(datamodule)
-    if not cfg.train:  # what is evaluated is the checkpoint's, whatever the command line says
+    if not settings.train:  # what is evaluated is the checkpoint's, whatever the command line says
         result.choices |= classifier.description["choices"]
         result.seed = classifier.description["seed"]
         result.notes = fold_notes(classifier.description, datamodule)
         for note in result.notes:
             log.warning("%s", note)
-    result.notes += _limits(cfg)
-    write_config(_resolved(cfg, classifier), output_dir, result)
-    if cfg.hardware.channels_last:
+    result.notes += _limits(settings)
+    write_config(_resolved(settings, classifier), output_dir, result)
+    if settings.hardware.channels_last:
         hardware.to_channels_last(classifier.network)
-    if cfg.hardware.compile:
+    if settings.hardware.compile:
         classifier.compile_network()
 
-    loggers = build_loggers(plain(cfg.logger), str(output_dir))
-    evaluator = make_evaluator(cfg, device)
+    loggers = build_loggers(settings.logger, str(output_dir))
+    evaluator = make_evaluator(settings, device)
     n_steps, curves = 0, LearningCurves()
-    if cfg.train:
-        n_steps, curves = _fit(cfg, device, loggers, classifier, datamodule, resume, result)
-        _validate(cfg, evaluator, classifier, datamodule, result)
-    if cfg.test:
-        _test(cfg, evaluator, classifier, datamodule, result, is_new=cfg.train and resume is None)
+    if settings.train:
+        n_steps, curves = _fit(settings, device, loggers, classifier, datamodule, resume, result)
+        _validate(settings, evaluator, classifier, datamodule, result)
+    if settings.test:
+        _test(settings, evaluator, classifier, datamodule, result, is_new=settings.train and resume is None)
     predictions = _predictions(classifier, datamodule)
     chosen = classifier.choices
     assert chosen is not None  # from its validation, or from its checkpoint
@@ -140,10 +143,10 @@ def run(
     train_folds = classifier.description["folds"]["train"]
     result.evaluation = evaluate_predictions(chosen, predictions, train_folds, datamodule, result)
     figures = {}
-    if cfg.callbacks.figures:
+    if settings.callbacks.figures:
         with long_step(log, "drawing the figures"):
             figures = handin.draw_headline(predictions, chosen, datamodule, output_dir)
-    if cfg.train:
+    if settings.train:
         shown = {handin.headline(predictions): figures} if figures else {}
         tensorboard.log_final(loggers, n_steps, result, predictions, shown)
     # What was evaluated, where trainer.limit_* leaves records out.
@@ -152,13 +155,13 @@ def run(
     result.variants = [_baseline(classifier, result)]
     result.artifacts = _artifacts(output_dir)
     result.write(output_dir, result_file)
-    learned = learning_section(curves.epochs, result.timing.get("best_epoch"), with_figure=cfg.callbacks.figures)
+    learned = learning_section(curves.epochs, result.timing.get("best_epoch"), with_figure=settings.callbacks.figures)
     handin.leave(result, output_dir, figures, [learned] if curves.epochs else [], result_file)
     return result
 
 
 def _fit(
-    cfg: DictConfig,
+    settings: TrainingSettings,
     device: Mapping[str, Any],
     loggers: list[Logger],
     classifier: ECGClassifier,
@@ -171,23 +174,23 @@ def _fit(
     Returns:
         The number of optimizer steps, and the losses and scores of the epochs.
     """
-    guard = StopGuard(Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt")
-    is_longer = resume and (resume.max_epochs is None or resume.max_epochs < cfg.trainer.max_epochs)
+    guard = StopGuard(Path(settings.paths.output_dir) / "checkpoints" / "last.ckpt")
+    is_longer = resume and (resume.max_epochs is None or resume.max_epochs < settings.trainer.max_epochs)
     longer = [LongerSchedule(resume.max_epochs)] if resume and is_longer else []
-    trainer = make_trainer(cfg, device, loggers, [*longer, guard])
+    trainer = make_trainer(settings, device, loggers, [*longer, guard])
     precision, step_s = device["precision"], None
     if resume is None:
-        step_s = _choose_threads(cfg, classifier, datamodule, precision, result)
+        step_s = _choose_threads(settings, classifier, datamodule, precision, result)
     classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
     announce(
-        cfg,
+        settings,
         classifier,
         datamodule,
         precision,
         resume.place.epoch if resume else 0,
         seconds_per_record=None if classifier.distillation else step_s,
     )
-    tensorboard.log_hyperparameters(loggers, cfg, result.choices, result.host)
+    tensorboard.log_hyperparameters(loggers, settings, result.choices, result.host)
     if not classifier.trainable:
         return 0, LearningCurves()
     datamodule.start_at(*(resume.place if resume else Place()))
@@ -203,18 +206,22 @@ def _fit(
     result.timing = _timing(trainer, datamodule.batch_size)
     if classifier.distillation:
         result.timing["teacher_s"] = classifier.distillation.prepared_in_s
-    if not cfg.trainer.fast_dev_run:  # which writes no checkpoint
-        _back_to_best(classifier, Path(cfg.paths.output_dir), result)
+    if not settings.trainer.fast_dev_run:  # which writes no checkpoint
+        _back_to_best(classifier, Path(settings.paths.output_dir), result)
     best_epoch = result.timing.get("best_epoch")
     result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
     return trainer.global_step, callbacks_of(trainer, LearningCurves)[0]
 
 
 def _validate(
-    cfg: DictConfig, evaluator: L.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, result: RunResult
+    settings: TrainingSettings,
+    evaluator: L.Trainer,
+    classifier: ECGClassifier,
+    datamodule: ECGDataModule,
+    result: RunResult,
 ) -> None:
     """Score the validation folds, and keep what they choose in the checkpoint."""
-    checkpoint = Path(cfg.paths.output_dir) / "checkpoints" / "best.ckpt"
+    checkpoint = Path(settings.paths.output_dir) / "checkpoints" / "best.ckpt"
     evaluator.validate(classifier, datamodule=datamodule, verbose=False)
     if classifier.trainable:
         _keep_choices(classifier, checkpoint)
@@ -222,11 +229,11 @@ def _validate(
         assert classifier.choices is not None
         save_classifier(classifier, checkpoint, classifier.choices)
     result.metrics["val"] = _metrics(evaluator, "val")
-    result.score = float(evaluator.callback_metrics[cfg.monitor])
+    result.score = float(evaluator.callback_metrics[settings.monitor])
 
 
 def _test(
-    cfg: DictConfig,
+    settings: TrainingSettings,
     evaluator: L.Trainer,
     classifier: ECGClassifier,
     datamodule: ECGDataModule,
@@ -239,24 +246,24 @@ def _test(
     log.info("scoring the test folds %s with the chosen checkpoint", list(folds))
     evaluator.test(classifier, datamodule=datamodule, verbose=False)
     result.metrics["test"] = _metrics(evaluator, "test")
-    output_dir = Path(cfg.paths.output_dir)
-    scored = output_dir / "checkpoints" / "best.ckpt" if cfg.train else Path(cfg.ckpt_path).expanduser()
+    output_dir = Path(settings.paths.output_dir)
+    scored = output_dir / "checkpoints" / "best.ckpt" if settings.train else Path(str(settings.ckpt_path)).expanduser()
     if scored.is_file():  # trainer.fast_dev_run writes none
         n_records, members = len(classifier.scored["test"].targets), members_of(classifier.description)
         record_scoring(scored, folds, n_records, output_dir, members, is_new=is_new)
 
 
 def begin(
-    cfg: DictConfig, choices: Mapping[str, str] | None, overrides: Sequence[str]
+    hardware_settings: HardwareConfig, seed: int, choices: Mapping[str, str] | None, overrides: Sequence[str]
 ) -> tuple[dict[str, Any], RunResult]:
     """The device, prepared, what `hardware.prepare` gives; and a result that knows where and from what it comes."""
-    device = hardware.prepare(cfg.hardware)
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    device = hardware.prepare(hardware_settings)
+    L.seed_everything(seed, workers=True, verbose=False)
     return device, RunResult(
         status="ok",
         choices=dict(choices or {}),
         overrides=list(overrides),
-        seed=cfg.seed,
+        seed=seed,
         git=git_revision(),
         versions=package_versions(),
         host=describe_run_host(device),
@@ -268,19 +275,19 @@ def describe_run_host(device: Mapping[str, Any]) -> dict[str, Any]:
     return hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]}
 
 
-def write_config(settings: dict[str, Any], output_dir: Path, result: RunResult) -> None:
+def write_config(values: dict[str, Any], output_dir: Path, result: RunResult) -> None:
     """Write `config.yaml` and Hydra's files into the run's folder, and the configuration's hash into the result."""
     write_put_off()
-    result.config_hash = hash_config(settings)
-    write_whole(output_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
+    result.config_hash = hash_config(values)
+    write_whole(output_dir / "config.yaml", bounded_yaml.dump(values))
 
 
-def _limits(cfg: DictConfig) -> list[str]:
+def _limits(settings: TrainingSettings) -> list[str]:
     """Return a note for each setting that leaves a part of the records out, so that no table hides it."""
-    if cfg.trainer.fast_dev_run:
+    if settings.trainer.fast_dev_run:
         return ["trainer.fast_dev_run: the program was tested on a few batches, so the scores mean nothing"]
     names = ("overfit_batches", *(f"limit_{phase}_batches" for phase in ("train", "val", "test")))
-    limits = {name: cfg.trainer[name] for name in names}
+    limits = {name: getattr(settings.trainer, name) for name in names}
     return [
         f"trainer.{name}={value}: only a part of the records was used"
         for name, value in limits.items()
@@ -288,14 +295,14 @@ def _limits(cfg: DictConfig) -> list[str]:
     ]
 
 
-def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:
+def _use_threads(settings: TrainingSettings, resume: Resume, result: RunResult) -> None:
     """Go on with as many threads as the training had begun with: sums are rounded by their order."""
     there = resume.threads
     if there is None or there == torch.get_num_threads():
         return
-    if cfg.hardware.threads:
+    if settings.hardware.threads:
         note = (
-            f"the training was resumed with hardware.threads={cfg.hardware.threads} instead of {there}, so its "
+            f"the training was resumed with hardware.threads={settings.hardware.threads} instead of {there}, so its "
             "result may differ in the last digits from an uninterrupted training"
         )
         result.notes.append(note)
@@ -307,18 +314,18 @@ def _use_threads(cfg: DictConfig, resume: Resume, result: RunResult) -> None:
 
 
 def _choose_threads(
-    cfg: DictConfig, classifier: ECGClassifier, datamodule: ECGDataModule, precision: str, result: RunResult
+    settings: TrainingSettings, classifier: ECGClassifier, datamodule: ECGDataModule, precision: str, result: RunResult
 ) -> float | None:
     """Use the faster number of threads, and keep it in the result and the checkpoints, unless the user set one.
 
     Returns:
         Seconds that a step takes for one record, without a teacher; None where nothing was measured.
     """
-    given = cfg.hardware.threads or cfg.hardware.accelerator != "cpu" or cfg.trainer.fast_dev_run
+    given = settings.hardware.threads or settings.hardware.accelerator != "cpu" or settings.trainer.fast_dev_run
     # A compiled network is compiled for each number of threads anew, which takes longer than it gains.
-    if given or cfg.hardware.compile or not classifier.trainable:
+    if given or settings.hardware.compile or not classifier.trainable:
         return None
-    n_records = records_of_an_epoch(cfg, datamodule) * cfg.trainer.max_epochs
+    n_records = records_of_an_epoch(settings.trainer, datamodule) * settings.trainer.max_epochs
     threads, step_s = choose_threads(classifier, datamodule, precision, n_records)
     result.host["threads"] = classifier.description["training"]["threads"] = threads
     return step_s
@@ -336,30 +343,34 @@ def _note_lengths(earlier: list[int], max_epochs: int, classifier: ECGClassifier
 
 
 def _prepare_training(
-    cfg: DictConfig, precision: str, choices: Mapping[str, str], resume: Resume | None
+    settings: TrainingSettings, precision: str, choices: Mapping[str, str], resume: Resume | None
 ) -> tuple[ECGClassifier, ECGDataModule]:
     """Model built, data checked and read, normalisation fitted, before anything is trained."""
-    datamodule = build_datamodule(plain(cfg.data), cfg.seed)
-    teacher = load_teacher(plain(cfg.model), datamodule) if cfg.model.teacher else None
-    weights = described_in(cfg.model.weights) if cfg.model.weights else None
+    datamodule = build_datamodule(asdict(settings.data), settings.seed)
+    network = settings.model if isinstance(settings.model, NetworkConfig) else NetworkConfig()
+    teacher = load_teacher(asdict(network), datamodule) if network.teacher else None
+    weights = described_in(network.weights) if network.weights else None
     if weights:
-        check_unseen(f"model.weights={cfg.model.weights}", weights, datamodule)
-    named = [Path(path).expanduser().resolve() for path in cfg.model.get("members", ())]
+        check_unseen(f"model.weights={network.weights}", weights, datamodule)
+    members_named = settings.model.members if isinstance(settings.model, EnsembleConfig) else []
+    named = [Path(path).expanduser().resolve() for path in members_named]
     if again := [path for path in dict.fromkeys(named) if named.count(path) > 1]:
         raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times. Name each member once")
-    members = [load_classifier(path) for path in cfg.model.get("members", ())]
-    for path, member in zip(cfg.model.get("members", ()), members, strict=True):
+    members = [load_classifier(path) for path in members_named]
+    for path, member in zip(members_named, members, strict=True):
         check_taught(f"model.members={path}", member.description, datamodule)
     classifier = build_classifier(
-        plain(cfg.model),
-        plain(cfg.frontend),
+        asdict(settings.model),
+        asdict(settings.frontend),
         n_samples=datamodule.n_samples,
-        seed=cfg.seed,
+        seed=settings.seed,
         classes=datamodule.classes,
         teacher=teacher,
         members=members,
     )
-    classifier.description = describe(cfg, datamodule, choices) | {"training": training_settings(cfg, precision)}
+    classifier.description = describe(settings, datamodule, choices) | {
+        "training": training_settings(settings, precision)
+    }
     if members:  # whose files a checkpoint must not need
         classifier.description["members"] = [member.description for member in members]
     sources = [*members, *([teacher] if teacher else [])]
@@ -369,48 +380,33 @@ def _prepare_training(
     )
     if resume:
         resume.check_fits(classifier.description)
-    datamodule.load(("train", "val", "test") if cfg.test else ("train", "val"))
+    datamodule.load(("train", "val", "test") if settings.test else ("train", "val"))
     records = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
     if resume:
         resume.check_records(records)
-        resume.announce(cfg.trainer.max_epochs)
+        resume.announce(settings.trainer.max_epochs)
     classifier.description["training"] |= records
     classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
     classifier.loss.balance(datamodule.datasets["train"].targets)
     return classifier, datamodule
 
 
-def _refuse_without_effect(overrides: Sequence[str]) -> None:
-    """What is evaluated is a checkpoint's model, with the thresholds of its own windows and front end."""
-    for override in overrides:
-        if re.match(r"[+~]*(model|frontend)[./=]", override):
-            recut = ""
-            if re.search("stride_s|aggregate", override):
-                recut = (
-                    ". To test with other windows, use model=ensemble model.members=[FILE] model.stride_s=0.5 "
-                    "model.aggregate=mean, which also chooses new thresholds"
-                )
-            raise ConfigError(
-                f"{override} has no effect with train=false, which evaluates the checkpoint's model and front "
-                f"end. Remove it{recut}"
-            )
-
-
-def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, ECGDataModule]:
+def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGClassifier, ECGDataModule]:
     """A checkpoint's classifier, and the test split of its own kind: its sampling rate and label rule."""
-    classifier = load_classifier(cfg.ckpt_path)
-    datamodule = build_datamodule(of_its_task(plain(cfg.data), classifier.description), cfg.seed)
-    check_classes(f"ckpt_path={cfg.ckpt_path}", classifier.description, datamodule)
+    assert settings.ckpt_path is not None
+    classifier = load_classifier(settings.ckpt_path)
+    datamodule = build_datamodule(of_its_task(asdict(settings.data), classifier.description), settings.seed)
+    check_classes(f"ckpt_path={settings.ckpt_path}", classifier.description, datamodule)
     datamodule.load(("test",))
     return classifier, datamodule
 
 
-def of_its_task(settings: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+def of_its_task(data: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
     """Data settings with the sampling rate, task and label rule that a checkpoint was trained with."""
     for name in TASK_KEYS:
-        if settings[name] != described[name]:
+        if data[name] != described[name]:
             log.info("data.%s=%s is set by the checkpoint", name, described[name])
-    return settings | {name: described[name] for name in TASK_KEYS}
+    return data | {name: described[name] for name in TASK_KEYS}
 
 
 def _predictions(classifier: ECGClassifier, datamodule: ECGDataModule) -> dict[str, Predictions]:
@@ -510,9 +506,9 @@ def _keep_choices(classifier: ECGClassifier, path: Path) -> None:
     save_checkpoint(checkpoint, path)
 
 
-def _resolved(cfg: DictConfig, classifier: ECGClassifier) -> dict[str, Any]:
+def _resolved(settings: TrainingSettings, classifier: ECGClassifier) -> dict[str, Any]:
     """The configuration with the model and the front end that really run."""
-    return plain(cfg) | {name: classifier.description[name] for name in ("model", "frontend")}
+    return asdict(settings) | {name: classifier.description[name] for name in ("model", "frontend")}
 
 
 def _metrics(trainer: L.Trainer, phase: str) -> dict[str, Any]:

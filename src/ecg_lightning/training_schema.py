@@ -3,11 +3,15 @@
 # ruff: noqa: RUF009  # `setting` is a field, whose default is copied
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Protocol
 
 from omegaconf import MISSING
 
+from ecg_lightning.data.schema import DataConfig
+from ecg_lightning.frontend.schema import FrontendConfig
+from ecg_lightning.hardware_schema import HardwareConfig
+from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.setting import setting
 
 MONITORED = ("val/f1_macro", "val/f1_macro_tuned", "val/auroc_macro", "val/accuracy")
@@ -61,3 +65,43 @@ class PathsConfig:
     """Folders of a run."""
 
     output_dir: str = setting(MISSING, "the run's folder; set it with hydra.run.dir=DIR")
+
+
+class FitSettings(Protocol):
+    """What every fit needs to know: where it runs and how long, what it keeps and what it logs."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    monitor: str
+    scored_epoch: str
+    hardware: HardwareConfig
+    trainer: TrainerConfig
+    callbacks: CallbacksConfig
+    logger: dict[str, Any]
+    paths: PathsConfig
+
+
+class TrainingSettings(FitSettings, Protocol):
+    """What a training and its evaluation need to know; `config.TrainConfig` has it."""
+
+    train: bool
+    test: bool
+    ckpt_path: str | None
+    seed: int
+    cross_validation: list[Any] | None
+    data: DataConfig
+    frontend: FrontendConfig
+    model: ModelConfig
+
+
+@dataclass
+class Fit:
+    """The settings of one fit."""
+
+    monitor: str
+    scored_epoch: str
+    hardware: HardwareConfig
+    trainer: TrainerConfig
+    callbacks: CallbacksConfig
+    logger: dict[str, Any]
+    paths: PathsConfig

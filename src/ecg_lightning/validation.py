@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -95,6 +95,29 @@ def check_experiment(for_model: str | None, choices: Mapping[str, str]) -> None:
             f"`experiment={choices.get('experiment')}` configures `model={for_model}` and cannot be combined with "
             f"`model={model}`. Drop `model=`, or choose another experiment"
         )
+
+
+def check_without_effect(overrides: Sequence[str]) -> None:
+    """Refuse settings of the model where a checkpoint's is evaluated, with its own windows, front end and thresholds.
+
+    Args:
+        overrides: the command line's settings.
+
+    Raises:
+        ConfigError: one of them would have no effect.
+    """
+    for override in overrides:
+        if re.match(r"[+~]*(model|frontend)[./=]", override):
+            recut = ""
+            if re.search("stride_s|aggregate", override):
+                recut = (
+                    ". To test with other windows, use model=ensemble model.members=[FILE] model.stride_s=0.5 "
+                    "model.aggregate=mean, which also chooses new thresholds"
+                )
+            raise ConfigError(
+                f"{override} has no effect with train=false, which evaluates the checkpoint's model and front "
+                f"end. Remove it{recut}"
+            )
 
 
 def validate_compression(cfg: DictConfig) -> None:

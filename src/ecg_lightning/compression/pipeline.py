@@ -5,21 +5,22 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
 from ecg_lightning.checkpoints import data_option, load_classifier
 from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.parity import reference_probabilities
 from ecg_lightning.compression.pt2_file import add_pt2
+from ecg_lightning.compression.schema import CompressionSettings
 from ecg_lightning.compression.stage import CompressionStage, StageContext, build_stage
 from ecg_lightning.compression.stage_fit import StageFit
 from ecg_lightning.compression.variant import Variant, deploy, describe_files, evaluate
-from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import ECGDataModule
+from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.deployment.checksum import sha256_of
 from ecg_lightning.leakage import is_other_data, learned_from
 from ecg_lightning.long_steps import long_step
@@ -34,20 +35,22 @@ class Pipeline:
     """Makes the variants of one checkpoint.
 
     Args:
-        cfg: the run's configuration.
+        settings: the run's configuration.
         device: what `hardware.prepare` gave.
         checkpoint: of the model as trained.
         datamodule: with its splits loaded.
     """
 
-    def __init__(self, cfg: DictConfig, device: Mapping[str, Any], checkpoint: Path, datamodule: ECGDataModule) -> None:
-        self.cfg = cfg
+    def __init__(
+        self, settings: CompressionSettings, device: Mapping[str, Any], checkpoint: Path, datamodule: ECGDataModule
+    ) -> None:
+        self.settings = settings
         self.device = device
         self.datamodule = datamodule
         self.trained = load_classifier(checkpoint)
         self.sha256 = sha256_of(checkpoint)
         self.threads = torch.get_num_threads()
-        self.folder = Path(cfg.paths.output_dir)
+        self.folder = Path(settings.paths.output_dir)
 
     def variants(self, stages: Mapping[str, CompressionStage]) -> Iterator[Variant]:
         """The model as trained, as `baseline`, and then what every stage makes of the one before it."""
@@ -57,9 +60,14 @@ class Pipeline:
         for name, stage in {"baseline": None, **stages}.items():
             pruned = (pruned or (stage is not None and stage.zeroes)) and not isinstance(stage, Distill)
             fit = StageFit(
-                self.cfg, self.device, self.datamodule, self.trained, self.folder / "stages" / name, keep_zeros=pruned
+                self.settings,
+                self.device,
+                self.datamodule,
+                self.trained,
+                self.folder / "stages" / name,
+                keep_zeros=pruned,
             )
-            context = StageContext(self.datamodule, self.cfg.hardware.accelerator, self.trained, fit, fit.notes)
+            context = StageContext(self.datamodule, self.settings.hardware.accelerator, self.trained, fit, fit.notes)
             torch.set_num_threads(self.threads)  # a runtime may have changed it
             if stage is not None:
                 classifier = self._apply(name, stage, classifier, context)
@@ -75,7 +83,7 @@ class Pipeline:
         classifier = plain_classifier(stage.apply(classifier, context))
         described = classifier.description
         described.pop("chosen", None)  # they are of the model before this stage
-        node = plain(self.cfg.compression.stages[name]) | stage.found
+        node = asdict(self.settings.compression.stages[name]) | stage.found
         described["stages"] = [*described.get("stages", []), node]
         folds = {split: list(folds) for split, folds in self.datamodule.folds.items()}
         trained = self.trained.description
@@ -84,7 +92,9 @@ class Pipeline:
         described["folds"] = folds | {"train": sorted({*before, *folds["train"]})}
         described["dataset"] = self.datamodule.dataset
         if data_option(described) != "ptbxl":  # whose licence stays, whatever followed
-            described["data"] = plain(self.cfg.data) if "_target_" in self.cfg.data else described.get("data", {})
+            described["data"] = (
+                asdict(data) if isinstance(data := self.settings.data, DataConfig) else described.get("data", {})
+            )
         return classifier
 
     def _finish(
@@ -102,8 +112,10 @@ class Pipeline:
         reference = reference_probabilities(classifier, self.datamodule, classifier.link)
         n_records = sum(len(self.datamodule.datasets[split]) for split in ("val", "test"))
         with long_step(log, f"scoring the files of {name} on {n_records:,} records"):
-            evaluate(variant, classifier, self.datamodule, self.threads, reference, self.cfg.compression.n_resamples)
+            evaluate(
+                variant, classifier, self.datamodule, self.threads, reference, self.settings.compression.n_resamples
+            )
         describe_files(variant, classifier, self.sha256)
-        if self.cfg.compression.pt2:
+        if self.settings.compression.pt2:
             add_pt2(variant, classifier, folder, self.datamodule, reference, self.sha256)
         return variant

@@ -3,13 +3,14 @@
 # ruff: noqa: RUF009  # `setting` is a field, whose default is copied
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import Field, dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from omegaconf import MISSING
 
+from ecg_lightning.hardware_schema import HardwareConfig
 from ecg_lightning.setting import setting
-from ecg_lightning.training_schema import MONITORED
+from ecg_lightning.training_schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
 
 _BACKENDS = ("fbgemm", "x86")
 
@@ -170,3 +171,20 @@ class CompressionConfig:
     deploy: bool = setting(True, "whether the model and each stage's result are exported, timed and scored")
     pt2: bool = setting(False, "whether PyTorch's own .pt2 files are written, too")
     latency: LatencyConfig = field(default_factory=LatencyConfig)
+
+
+class CompressionSettings(Protocol):
+    """What a compression needs to know; `config.CompressConfig` has it, and `config.TrainConfig` after a training."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    seed: int
+    monitor: str
+    ckpt_path: str | None
+    data: Any
+    compression: CompressionConfig
+    hardware: HardwareConfig
+    trainer: TrainerConfig
+    callbacks: CallbacksConfig
+    logger: dict[str, Any]
+    paths: PathsConfig

@@ -7,18 +7,18 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
-from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.building import build_loggers
 from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.compression.masks import KeepZeros
-from ecg_lightning.config import plain
+from ecg_lightning.compression.schema import CompressionSettings
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.hardware import to_channels_last
 from ecg_lightning.models.classifier import ECGClassifier
@@ -27,6 +27,7 @@ from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 from ecg_lightning.runs.announce import records_of_an_epoch
 from ecg_lightning.runs.step_time import choose_threads
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
+from ecg_lightning.training_schema import Fit, PathsConfig
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class StageFit:
         notes: what a reader of the figures must know.
 
     Args:
-        cfg: the run's configuration.
+        settings: the run's configuration.
         device: what `hardware.prepare` gave.
         datamodule: with its splits loaded.
         teacher: the uncompressed model.
@@ -50,20 +51,20 @@ class StageFit:
 
     def __init__(
         self,
-        cfg: DictConfig,
+        settings: CompressionSettings,
         device: Mapping[str, Any],
         datamodule: ECGDataModule,
         teacher: ECGClassifier,
         folder: Path,
         keep_zeros: bool = False,
     ) -> None:
-        self.cfg = cfg
+        self.settings = settings
         self.device = device
         self.datamodule = datamodule
         self.teacher = teacher
         self.folder = folder
         self.keep_zeros = keep_zeros
-        self.epochs: int = cfg.compression.fine_tune.epochs
+        self.epochs: int = settings.compression.fine_tune.epochs
         self.timing = {"fit_s": 0.0, "epochs": 0.0}
         self.notes: list[str] = []
         self._threads: int | None = None  # not chosen yet
@@ -77,27 +78,27 @@ class StageFit:
         callbacks: Sequence[Callback] = (),
     ) -> ECGClassifier:
         """See `stage.Fit`."""
-        settings = self.cfg.compression.fine_tune
+        fine_tune = self.settings.compression.fine_tune
         epochs = self.epochs if epochs is None else epochs
         if epochs == 0:
             return classifier.eval()
         own_teacher = classifier.distillation
         # A student's training is its own recipe's.
-        decay = classifier.optimizer_config.weight_decay if own_teacher else settings.weight_decay
-        classifier.optimizer_config = OptimizerConfig("adamw", lr or settings.lr, decay)
-        classifier.scheduler_config = SchedulerConfig("cosine", settings.warmup)
-        if own_teacher is None and settings.alpha < 1:
-            classifier.distillation = Distillation(copy.deepcopy(self.teacher), settings.alpha, settings.temperature)
-        if self.cfg.hardware.channels_last:  # of FX's training graphs it makes more than of any other
+        decay = classifier.optimizer_config.weight_decay if own_teacher else fine_tune.weight_decay
+        classifier.optimizer_config = OptimizerConfig("adamw", lr or fine_tune.lr, decay)
+        classifier.scheduler_config = SchedulerConfig("cosine", fine_tune.warmup)
+        if own_teacher is None and fine_tune.alpha < 1:
+            classifier.distillation = Distillation(copy.deepcopy(self.teacher), fine_tune.alpha, fine_tune.temperature)
+        if self.settings.hardware.channels_last:  # of FX's training graphs it makes more than of any other
             teacher = classifier.distillation.teacher if classifier.distillation else None
             for one in (classifier, teacher):
                 if isinstance(one, ECGClassifier):
                     to_channels_last(one.network)
-        cfg = self._configuration(epochs)
+        own = self._settings_of(epochs)
         device = dict(self.device) | ({"precision": precision} if precision else {})
-        loggers = build_loggers(plain(cfg.logger), str(self.folder))
+        loggers = build_loggers(own.logger, str(self.folder))
         keeping = [KeepZeros()] if self.keep_zeros else []
-        trainer = make_trainer(cfg, device, loggers, [*keeping, *callbacks])
+        trainer = make_trainer(own, device, loggers, [*keeping, *callbacks])
         with self._faster_threads(classifier, device["precision"], epochs):
             before, start = self._score(classifier), copy.deepcopy(classifier.state_dict())
             classifier.train()  # Lightning leaves modules in the mode that it finds them in
@@ -109,7 +110,7 @@ class StageFit:
             classifier.load_state_dict(start if before > after else read_checkpoint(best)["state_dict"])
             if before > after:
                 kept = 0
-                scores = f"{settings.monitor} {before:.3f} at the start, {after:.3f} after the best epoch"
+                scores = f"{fine_tune.monitor} {before:.3f} at the start, {after:.3f} after the best epoch"
                 self._note(f"fine-tuning did not improve the network ({scores}), so its weights from before were kept")
         shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
         classifier.distillation = own_teacher
@@ -124,12 +125,12 @@ class StageFit:
     @contextmanager
     def _faster_threads(self, classifier: ECGClassifier, precision: str, epochs: int) -> Iterator[None]:
         """Train with the faster number of threads, as `train.py` does; files are scored and timed with those before."""
-        before, hardware = torch.get_num_threads(), self.cfg.hardware
-        if hardware.threads or hardware.accelerator != "cpu" or self.cfg.trainer.fast_dev_run:
+        before, hardware = torch.get_num_threads(), self.settings.hardware
+        if hardware.threads or hardware.accelerator != "cpu" or self.settings.trainer.fast_dev_run:
             yield
             return
         if self._threads is None:
-            n_records = records_of_an_epoch(self.cfg, self.datamodule) * epochs
+            n_records = records_of_an_epoch(self.settings.trainer, self.datamodule) * epochs
             self._threads, _ = choose_threads(classifier, self.datamodule, precision, n_records)
         torch.set_num_threads(self._threads)
         try:
@@ -139,24 +140,28 @@ class StageFit:
 
     def _score(self, classifier: ECGClassifier) -> float:
         """The monitored metric before the fit."""
-        evaluator = make_evaluator(self.cfg, self.device)
+        evaluator = make_evaluator(self._settings_of(self.epochs), self.device)
         evaluator.validate(classifier, datamodule=self.datamodule, verbose=False)
-        return float(evaluator.callback_metrics[self.cfg.compression.fine_tune.monitor])
+        return float(evaluator.callback_metrics[self.settings.compression.fine_tune.monitor])
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
         log.info(text)
 
-    def _configuration(self, epochs: int) -> DictConfig:
-        own = copy.deepcopy(self.cfg)
-        OmegaConf.set_readonly(own, False)  # as Hydra gives it
-        own.monitor = own.compression.fine_tune.monitor  # early stopping refers to it
-        cfg = OmegaConf.create(plain(own))
-        assert isinstance(cfg, DictConfig)
-        cfg.paths.output_dir = str(self.folder)
-        cfg.trainer.max_epochs = epochs
-        cfg.scored_epoch = "best"
-        return cfg
+    def _settings_of(self, epochs: int) -> Fit:
+        whole, monitor = self.settings, self.settings.compression.fine_tune.monitor
+        callbacks = copy.deepcopy(whole.callbacks)
+        if callbacks.early_stopping and callbacks.early_stopping.monitor == whole.monitor:
+            callbacks.early_stopping.monitor = monitor
+        return Fit(
+            monitor=monitor,
+            scored_epoch="best",
+            hardware=whole.hardware,
+            trainer=replace(whole.trainer, max_epochs=epochs),
+            callbacks=callbacks,
+            logger=whole.logger,
+            paths=PathsConfig(str(self.folder)),
+        )
 
 
 def _best_score(trainer: L.Trainer) -> float:

@@ -6,7 +6,6 @@ import logging
 import math
 
 import torch
-from omegaconf import DictConfig
 
 from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import PTBXL
@@ -14,6 +13,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.results import clock
 from ecg_lightning.runs.step_time import measure_step
 from ecg_lightning.text import counted
+from ecg_lightning.training_schema import TrainerConfig, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _LONG_S = 600.0  # from which advice is worth its line
 
 
 def announce(
-    cfg: DictConfig,
+    settings: TrainingSettings,
     classifier: ECGClassifier,
     datamodule: ECGDataModule,
     precision: str,
@@ -31,7 +31,7 @@ def announce(
     """Log the data and the model, and an upper bound of the training time from a few measured steps.
 
     Args:
-        cfg: the run's configuration.
+        settings: the run's configuration.
         classifier: to be trained, its teacher prepared.
         datamodule: with its splits loaded.
         precision: of the training.
@@ -52,24 +52,29 @@ def announce(
         data_name(datamodule),
         counts,
     )
-    n_epochs = cfg.trainer.max_epochs - first_epoch
-    if classifier.trainable and cfg.hardware.accelerator == "cpu" and not cfg.trainer.fast_dev_run and n_epochs > 0:
-        records = records_of_an_epoch(cfg, datamodule)
+    n_epochs = settings.trainer.max_epochs - first_epoch
+    if (
+        classifier.trainable
+        and settings.hardware.accelerator == "cpu"
+        and not settings.trainer.fast_dev_run
+        and n_epochs > 0
+    ):
+        records = records_of_an_epoch(settings.trainer, datamodule)
         if seconds_per_record is None:
             (seconds_per_record,) = measure_step(classifier, datamodule, precision, records * n_epochs)
         seconds = seconds_per_record * records
         in_all = f", and all {n_epochs} epochs at most about {clock(seconds * n_epochs)}" if n_epochs > 1 else ""
-        advice = _advice(cfg, classifier, seconds * n_epochs)
+        advice = _advice(settings, classifier, seconds * n_epochs)
         log.info("an epoch will take about %s%s%s", clock(seconds), in_all, advice)
 
 
-def records_of_an_epoch(cfg: DictConfig, datamodule: ECGDataModule) -> float:
+def records_of_an_epoch(trainer: TrainerConfig, datamodule: ECGDataModule) -> float:
     """Return the records of an epoch that is trained and validated, within `trainer.limit_*`.
 
     A validation record counts a third, since it has no backward pass.
     """
     n_train, n_val = (len(datamodule.datasets[split]) for split in ("train", "val"))
-    size, trainer = datamodule.batch_size, cfg.trainer
+    size = datamodule.batch_size
     limits = (trainer.overfit_batches or trainer.limit_train_batches, trainer.limit_val_batches)
     trained, validated = (
         min(n, size * _limited(math.ceil(n / size), limit)) for n, limit in zip((n_train, n_val), limits, strict=True)
@@ -84,14 +89,14 @@ def _limited(n_batches: int, limit: float | None) -> float:
     return min(n_batches, limit) if isinstance(limit, int) else limit * n_batches
 
 
-def _advice(cfg: DictConfig, classifier: ECGClassifier, seconds: float) -> str:
+def _advice(settings: TrainingSettings, classifier: ECGClassifier, seconds: float) -> str:
     """Return what would shorten a long training, and is not set yet."""
     if seconds < _LONG_S:
         return ""
     ways = [
         *([] if classifier.description.get("choices", {}).get("experiment") else ["experiment=demo"]),
-        *(["a smaller frontend.size"] if "size" in cfg.frontend else []),
-        *(["fewer trainer.max_epochs"] if cfg.trainer.max_epochs > 1 else []),
+        *(["a smaller frontend.size"] if hasattr(settings.frontend, "size") else []),
+        *(["fewer trainer.max_epochs"] if settings.trainer.max_epochs > 1 else []),
     ]
     return f"; to shorten it, use {', or '.join(ways)}" if ways else ""
 

@@ -76,3 +76,11 @@ def without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") ->
         for name, value in config.items()
         if f"{prefix}{name}" not in keys
     }
+
+
+def value_at(settings: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a dotted key; None where a part of the key is missing."""
+    value: Any = settings
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from omegaconf import DictConfig
 
 from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.runs.results import RunResult
+from ecg_lightning.training_schema import TrainingSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,27 +20,34 @@ _FINAL = ("f1_macro", "auroc_macro")
 
 
 def log_hyperparameters(
-    loggers: Sequence[Logger], cfg: DictConfig, choices: Mapping[str, str], host: Mapping[str, Any]
+    loggers: Sequence[Logger], settings: TrainingSettings, choices: Mapping[str, str], host: Mapping[str, Any]
 ) -> None:
     """Open the HParams row of this run: a few settings, and scores that are filled in at the end."""
-    phases = ["val", *(["test"] if cfg.test else [])]
+    phases = ["val", *(["test"] if settings.test else [])]
     unknown = {f"final/{phase}_{name}": float("nan") for phase in phases for name in _FINAL}
-    settings = {
+    network = settings.model if isinstance(settings.model, NetworkConfig) else None
+    values = {
         **{name: choices[name] for name in ("model",) if name in choices},
-        "lr": cfg.model.optimizer.lr,
-        "seed": cfg.seed,
+        **({"lr": network.optimizer.lr} if network else {}),
+        "seed": settings.seed,
         **{name: choices[name] for name in ("data", "frontend", "compression", "hardware") if name in choices},
-        "batch_size": cfg.data.batch_size,
-        "sampling_rate": cfg.data.sampling_rate,
-        "image_size": str(cfg.frontend.get("size", "")),
-        "optimizer": cfg.model.optimizer.name,
-        "weight_decay": cfg.model.optimizer.weight_decay,
-        "dropout": cfg.model.dropout,
-        "max_epochs": cfg.trainer.max_epochs,
+        "batch_size": settings.data.batch_size,
+        "sampling_rate": settings.data.sampling_rate,
+        "image_size": str(getattr(settings.frontend, "size", "")),
+        **(
+            {
+                "optimizer": network.optimizer.name,
+                "weight_decay": network.optimizer.weight_decay,
+                "dropout": network.dropout,
+            }
+            if network
+            else {}
+        ),
+        "max_epochs": settings.trainer.max_epochs,
         "precision": host["precision"],
     }
     for logger in _tensorboards(loggers):
-        logger.log_hyperparams(settings, metrics=unknown)
+        logger.log_hyperparams(values, metrics=unknown)
 
 
 def log_final(
