@@ -11,6 +11,7 @@ import pytest
 
 from ecg_lightning.data.labels import TASKS
 from ecg_lightning.evaluation.bootstrap import Interval
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.report import evaluate
 from ecg_lightning.reports.csv_table import to_csv
@@ -51,7 +52,7 @@ def finished(tmp_path):
         ("MI", "NORM"), "sigmoid", np.arange(40), np.arange(40), targets_NC, random.normal(size=(40, 2))
     )
     result = RunResult("ok", choices={"model": "vit"}, seed=0, overrides=["model=vit"])
-    result.evaluation = {"val": evaluate(split, split, 100).as_dict()}
+    result.evaluation = {"val": evaluate(Choices.fit(split), split, 100).as_dict()}
     result.data = {"version": "synthetic", "n_val": 40}
     result.write(tmp_path)
     return tmp_path, result, {"val": split}
@@ -59,7 +60,7 @@ def finished(tmp_path):
 
 def test_a_run_without_a_data_module_leaves_its_curves(finished):
     folder, result, predictions = finished
-    handin.leave(result, folder, handin.draw_headline(predictions, {}, None, folder))
+    handin.leave(result, folder, handin.draw_headline(predictions, Choices.fit(predictions["val"]), None, folder))
     written = json.loads((folder / "result.json").read_text())["artifacts"]
     assert written.keys() == {
         "tables/per_class", "figures/roc", "figures/pr", "figures/calibration", "figures/confusion", "model_card",
