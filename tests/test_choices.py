@@ -73,9 +73,10 @@ def test_choices_survive_being_written(link):
 def test_thresholds_alone_calibrate_nothing():
     bare, split = Choices.of_thresholds(("A", "B", "C"), "sigmoid", np.array([0.2, 0.3, 0.4])), _predictions()
     assert np.array_equal(bare.apply(split).probabilities_NC, split.probabilities())
-    assert bare.as_dict() == {"thresholds": {"raw": {"A": 0.2, "B": 0.3, "C": 0.4}}}
+    assert bare.as_dict() == {"link": "sigmoid", "thresholds": {"raw": {"A": 0.2, "B": 0.3, "C": 0.4}}}
+    assert Choices.from_dict(bare.as_dict(), bare.classes).as_dict() == bare.as_dict()
     found = report.evaluate(bare, split, 20)
-    assert (found.calibration.keys(), found.chosen, found.conformal) == ({"none"}, {}, {})
+    assert (found.probabilities, found.calibration.keys(), found.conformal) == ("raw", {"none"}, {})
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ from ecg_lightning.errors import (
     TrainingDivergedError,
     UnsupportedModelError,
 )
-from ecg_lightning.evaluation import report
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.hardware import has_bf16
@@ -127,8 +126,8 @@ def check(result, folder, name):
     assert baseline["delta"] is None
     for one in made:
         assert one["delta"]["verdict"] in ("non-inferior", "inferior", "inconclusive")
-        low, high = one["delta"]["ci95"]["f1_macro"]
-        assert low <= one["delta"]["f1_macro"] <= high
+        low, high = one["delta"]["ci95"]["f1_macro_tuned"]
+        assert low <= one["delta"]["f1_macro_tuned"] <= high
         scores = one["metrics"]["test"]
         assert scores["ci95"]["f1_macro_tuned"][0] <= scores["f1_macro_tuned"] <= scores["ci95"]["f1_macro_tuned"][1]
     for one in result.variants:
@@ -237,7 +236,7 @@ def test_variants_are_evaluated_and_compared_like_runs(pruned):
     baseline, variant = (folder / "variants" / name for name in ("baseline", "prune"))
     _, row = evaluations.compare_runs([baseline, variant], "test", 100)
     delta = result.variants[1]["delta"]
-    assert row["f1_change"].value == pytest.approx(delta["f1_macro"])
+    assert row["f1_change"].value == pytest.approx(delta["f1_macro_tuned"])
     assert row["auroc_change"].value == pytest.approx(delta["auroc_macro"])
     for run in (variant, folder):  # the last variant's are the run's
         found = evaluations.evaluate_run(run, "test", None, 100)
@@ -255,10 +254,16 @@ def test_files_describe_themselves_and_give_what_was_scored(pruned):
     (variant,) = result.variants[1:]
     file = folder / "variants" / "prune" / "model.onnx"
     described = read_metadata(file)
-    assert described.thresholds == pytest.approx(variant["thresholds"])
+    own, in_checkpoint = variant["chosen"], read_checkpoint(file.with_suffix(".ckpt"))["ecg_lightning"]
+    assert in_checkpoint["chosen"].keys() == own.keys()  # of what PyTorch predicts
+    assert in_checkpoint["chosen"]["temperature"] == in_checkpoint["deployed"]["temperature"]
+    assert described.thresholds == pytest.approx([*own["thresholds"]["calibrated"].values()])
+    assert described.output_thresholds == pytest.approx([*own["thresholds"]["raw"].values()])
+    assert (described.temperature, described.n_validation) == (own["temperature"], own["n_records"])
+    assert np.allclose(described.platt, [*own["platt"].values()])
+    assert own != result.variants[0]["chosen"]  # each variant has its own
     predicted = read_predictions(file.parent / "predictions.csv")
-    chosen = report.evaluate(Choices.fit(predicted["val"]), predicted["test"], 100).chosen["conformal"]
-    assert np.allclose(described.conformal, [*chosen.values()])
+    assert np.allclose(described.conformal, np.stack(Choices.fit(predicted["val"]).bounds, axis=1))
     assert described.compression == ("PruneL1",)
     assert described.model == "deit"
     sums = (folder / "variants" / "prune" / "model.onnx.sha256").read_text().split()
@@ -306,7 +311,7 @@ def test_what_was_finished_before_ctrl_c_is_kept(compress, monkeypatch):
     assert result.variants[0]["metrics"]["test"]["f1_macro_tuned"] > 0
     assert "baseline/model.onnx" in result.artifacts
     # The uncompressed model's scores are not those of what was asked for.
-    assert (result.score, result.metrics, result.evaluation, result.thresholds) == (None, {}, {}, {})
+    assert (result.score, result.metrics, result.evaluation, result.chosen) == (None, {}, {}, {})
 
 
 def test_a_stage_that_fails_after_the_training_leaves_no_finished_run(configure, synthetic_root, tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def finished(tmp_path):
 
 def test_a_run_without_a_data_module_leaves_its_curves(finished):
     folder, result, predictions = finished
-    handin.leave(result, folder, handin.draw_headline(predictions, {}, None, folder))
+    handin.leave(result, folder, handin.draw_headline(predictions, Choices.fit(predictions["val"]), None, folder))
     written = json.loads((folder / "result.json").read_text())["artifacts"]
     assert written.keys() == {
         "tables/per_class", "figures/roc", "figures/pr", "figures/calibration", "figures/confusion", "model_card",

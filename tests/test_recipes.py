@@ -231,7 +231,10 @@ def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tm
     assert result.timing["teacher_s"] > 0
     heads = [result.metrics["test"][f"auroc_macro_{head}"] for head in ("class_head", "distillation_head")]
     assert all(0 < score < 1 for score in heads)
-    deit, datamodule = load_classifier(tmp_path / "deit" / "checkpoints" / "best.ckpt"), build_datamodule(asdict(cfg.data), 0)
+    deit, datamodule = (
+        load_classifier(tmp_path / "deit" / "checkpoints" / "best.ckpt"),
+        build_datamodule(asdict(cfg.data), 0),
+    )
     datamodule.load(("test",))
     (batch,) = datamodule.test_dataloader()
     with torch.inference_mode():

@@ -68,6 +68,9 @@ def trained(run, tmp_path_factory):
     return folder, run(folder, "trainer.max_epochs=3", "callbacks.figures=true")
 
 
+CHOSEN = {"link", "n_records", "temperature", "thresholds", "conformal", "platt"}
+
+
 def evaluated_macro(written):
     return written["evaluation"]["test"]["scores"]["macro"]["auroc"]
 
@@ -76,10 +79,10 @@ def test_a_run_leaves_what_the_schema_says(trained):
     folder, result = trained
     written = json.loads((folder / "result.json").read_text())
     assert written["status"] == "ok"
-    assert written["schema"] == 1
+    assert written["schema"] == 2
     assert set(written) >= {
         "status", "reason", "choices", "seed", "config_hash", "git", "versions", "host", "data", "metrics",
-        "thresholds", "score", "variants", "timing", "artifacts",
+        "chosen", "score", "variants", "timing", "artifacts",
     }  # fmt: skip
     described = {"root_hash", "dataset", "version", "task", "label_rule", "n_left_out"}
     assert written["data"].keys() == {*described, "n_train", "n_val", "n_test"}
@@ -89,6 +92,7 @@ def test_a_run_leaves_what_the_schema_says(trained):
             low, high = metrics["ci95"][name]
             assert low <= metrics[name] <= high
         evaluated = written["evaluation"][split]
+        assert (metrics["probabilities"], evaluated["probabilities"]) == ("raw", "calibrated")
         assert evaluated["n_records"] == written["data"][f"n_{split}"]
         assert evaluated["scores"]["macro"]["auroc"][0] == pytest.approx(metrics["auroc_macro"])
         assert {group["by"] for group in evaluated["subgroups"]} >= {"sex", "age", "device"}
@@ -97,6 +101,9 @@ def test_a_run_leaves_what_the_schema_says(trained):
         assert {"f1_macro", "f1_macro_tuned", "auroc_macro", "accuracy", "accuracy_subset"} <= metrics.keys()
         assert set(metrics["per_class"]) == {"CD", "HYP", "MI", "NORM", "STTC"}
     assert written["score"] == pytest.approx(written["metrics"]["val"]["f1_macro"])
+    chosen = written["chosen"]
+    assert (chosen.keys(), chosen["n_records"]) == (CHOSEN, written["data"]["n_val"])
+    assert read_checkpoint(folder / "checkpoints" / "best.ckpt")["ecg_lightning"]["chosen"] == chosen
     (baseline,) = written["variants"]
     assert baseline["name"] == "baseline"
     assert baseline["size"]["parameters"] == sum(
@@ -142,7 +149,7 @@ def test_checkpoints_describe_themselves_and_hold_plain_values_and_thresholds(tr
         assert not torch.equal(checkpoint["state_dict"]["thresholds"], torch.full((5,), 0.5).double())
     classifier = load_classifier(folder / "checkpoints" / "best.ckpt")
     assert dict(zip(classifier.classes, classifier.thresholds.tolist(), strict=True)) == pytest.approx(
-        result.thresholds
+        result.chosen["thresholds"]["raw"]
     )
     assert not classifier.training
 
@@ -485,13 +492,24 @@ def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained,
         model="convnext",
     )
     assert evaluated.metrics["test"] == trained[1].metrics["test"]
-    assert evaluated.thresholds == trained[1].thresholds
+    assert evaluated.chosen == trained[1].chosen  # the checkpoint holds them
     found = evaluations.evaluate_run(tmp_path / "out", "test", None, 100)
-    for scores in (evaluated.evaluation["test"], found):  # without a validation fold: nothing is calibrated
+    for scores in (evaluated.evaluation["test"], found):
+        for part in ("scores", "calibration"):
+            assert scores[part].keys() == trained[1].evaluation["test"][part].keys()
         assert scores["scores"]["macro"]["f1"][0] == pytest.approx(evaluated.metrics["test"]["f1_macro_tuned"])
-        assert scores["conformal"] == {}
-        assert scores["calibration"].keys() == {"none"}
+        assert scores["conformal"].keys() == set(evaluated.chosen["conformal"])
     assert found["left_out"]  # the floor needs records of the training folds
+    earlier = read_checkpoint(checkpoint)  # held thresholds alone
+    del earlier["ecg_lightning"]["chosen"]
+    save_checkpoint(earlier, tmp_path / "earlier.ckpt")
+    bare = run(tmp_path / "bare", "train=false", f"ckpt_path={tmp_path / 'earlier.ckpt'}", f"data.root={root}")
+    assert bare.metrics["test"] == evaluated.metrics["test"]
+    assert bare.chosen["thresholds"] == {"raw": evaluated.chosen["thresholds"]["raw"]}
+    assert any("holds no temperature and no conformal sets" in note for note in bare.notes)
+    for scores in (bare.evaluation["test"], evaluations.evaluate_run(tmp_path / "bare", "test", None, 100)):
+        assert (scores["probabilities"], scores["conformal"], scores["calibration"].keys()) == ("raw", {}, {"none"})
+        assert scores["scores"]["macro"]["f1"][0] == pytest.approx(bare.metrics["test"]["f1_macro_tuned"])
     with pytest.raises(DataError, match="holds no predictions of the split val"):
         evaluations.compare_runs([tmp_path / "out", trained[0]], "test", 100)
     assert evaluated.data["label_rule"] == "benchmark"
@@ -512,10 +530,11 @@ def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained,
 def test_the_best_checkpoint_holds_the_thresholds_that_its_weights_were_scored_with(run, settings, tmp_path):
     """Not those of weights before they were averaged, nor of the last epoch that happened to be validated."""
     result = run(tmp_path / "run", "trainer.max_epochs=3", *settings)
-    assert set(result.thresholds.values()) != {0.5}
+    raw = result.chosen["thresholds"]["raw"]
+    assert set(raw.values()) != {0.5}
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     state = read_checkpoint(checkpoint)["state_dict"]
-    assert state["thresholds"].tolist() == list(result.thresholds.values())
+    assert state["thresholds"].tolist() == list(raw.values())
     again = run(tmp_path / "again", "train=false", f"ckpt_path={checkpoint}")
     for name in ("f1_macro", "f1_macro_tuned", "auroc_macro"):
         assert again.metrics["test"][name] == pytest.approx(result.metrics["test"][name], abs=1e-6)
@@ -600,11 +619,8 @@ def test_fold_10_decides_nothing(run, trained, synthetic_root, tmp_path):
     )
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert (result.score, result.metrics["val"]) == (trained[1].score, trained[1].metrics["val"])
-    assert result.thresholds == trained[1].thresholds
-    for split in ("val", "test"):
-        chosen = result.evaluation[split]["chosen"]
-        assert chosen.keys() == {"temperature", "thresholds", "conformal", "platt"}
-        assert chosen == trained[1].evaluation[split]["chosen"]
+    assert result.chosen == trained[1].chosen
+    assert result.chosen.keys() == CHOSEN
     assert result.metrics["test"] != trained[1].metrics["test"]
 
 

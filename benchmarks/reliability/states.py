@@ -10,7 +10,7 @@ import torch
 from reliability.programs import read_json
 
 _OF_A_CHECKPOINT = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers")
-_OF_A_RESULT = ("status", "metrics", "thresholds", "score", "evaluation")
+_OF_A_RESULT = ("status", "metrics", "chosen", "score", "evaluation")
 
 
 def difference(found: Path, expected: Path) -> str | None:

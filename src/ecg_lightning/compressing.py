@@ -299,7 +299,7 @@ def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipelin
     write_predictions(pipeline.folder / PREDICTIONS_FILE, predicted)
     result.score = last.metrics["val"]["f1_macro_tuned"]
     result.metrics = last.metrics
-    result.thresholds = dict(zip(pipeline.datamodule.classes, last.choices.thresholds.tolist(), strict=True))
+    result.chosen = last.choices.as_dict()
     train_folds = pipeline.trained.description["folds"]["train"]
     result.evaluation = training.evaluate_predictions(last.choices, predicted, train_folds, pipeline.datamodule, result)
     if stages := variants[1:]:
@@ -309,7 +309,7 @@ def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipelin
 
 def _without_scores(result: RunResult) -> RunResult:
     """Of a compression that did not come to its end: the model that it started from must not stand for it."""
-    result.score, result.metrics, result.thresholds, result.evaluation = None, {}, {}, {}
+    result.score, result.metrics, result.chosen, result.evaluation = None, {}, {}, {}
     result.artifacts.pop("predictions", None)
     return result
 
@@ -330,8 +330,7 @@ def _row(variant: Variant, baseline: Variant, datamodule: ECGDataModule, setting
         "runtime": variant.own.runtime,
         "precision": variant.own.precision,
         "metrics": variant.evaluation.metrics,
-        "thresholds": variant.evaluation.choices.thresholds.tolist(),
-        "temperature": variant.evaluation.choices.temperature,
+        "chosen": variant.evaluation.choices.as_dict(),
         "delta": differences.get(variant.own.runs_in),
         "size": variant.size,
         "slower_than": slower_than(variant, baseline),

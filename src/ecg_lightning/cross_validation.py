@@ -71,7 +71,7 @@ def run(
     result.timing = _means([one.timing for one in results])
     result.data["n_train"] = round(mean(one.data["n_train"] for one in results))
     result.data["n_val"] = sum(one.data["n_val"] for one in results)
-    result.thresholds, result.variants, result.artifacts = {}, [], {"predictions": PREDICTIONS_FILE}
+    result.variants, result.artifacts = [], {"predictions": PREDICTIONS_FILE}
     held_out = pooled([read_predictions(output_dir / folder_name(folds) / PREDICTIONS_FILE)["val"] for folds in groups])
     write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
     chosen = Choices.fit(held_out)
@@ -81,7 +81,7 @@ def run(
         evaluated |= cohort.describe(chosen, held_out, table, settings.data.train_folds, held_out=groups)
     except DataError as error:  # a table without ages, say: no reason to lose the trainings
         left_out.append(f"subgroups are left out: {error}")
-    result.evaluation = {"val": evaluated}
+    result.chosen, result.evaluation = chosen.as_dict(), {"val": evaluated}
     best = settings.scored_epoch == "best"
     trainings = "one training" if len(results) == 1 else f"means of {len(results)} trainings"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""

@@ -40,6 +40,7 @@ from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learne
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EnsembleConfig, NetworkConfig
+from ecg_lightning.models.structure import measure_network
 from ecg_lightning.resume import Place, Resume, find_resume, training_settings
 from ecg_lightning.run_lock import remove_half_written
 from ecg_lightning.runs import handin, tensorboard
@@ -57,6 +58,11 @@ from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
 from ecg_lightning.training_schema import TrainingSettings
 
 log = logging.getLogger(__name__)
+
+_NOT_CALIBRATED = (
+    "the checkpoint holds no temperature and no conformal sets of a validation fold, so raw probabilities are scored, "
+    "with the checkpoint's thresholds"
+)
 
 
 @contextmanager
@@ -139,7 +145,9 @@ def run(
     assert chosen is not None  # from its validation, or from its checkpoint
     for split, one in predictions.items():
         result.metrics[split]["ci95"] = macro_intervals(chosen.apply_raw(one), one.targets_NC, one.patient_ids)
-    result.thresholds = dict(zip(classifier.classes, chosen.raw_thresholds.tolist(), strict=True))
+    result.chosen = chosen.as_dict()
+    if not chosen.is_calibrated:
+        result.notes.append(_NOT_CALIBRATED)
     train_folds = classifier.description["folds"]["train"]
     result.evaluation = evaluate_predictions(chosen, predictions, train_folds, datamodule, result)
     figures = {}
@@ -528,14 +536,7 @@ def describe_data(datamodule: ECGDataModule) -> dict[str, Any]:
 
 def _baseline(classifier: ECGClassifier, result: RunResult) -> dict[str, Any]:
     """The uncompressed model, as the first variant."""
-    parameters = list(classifier.network.parameters())
-    n_parameters = sum(parameter.numel() for parameter in parameters)
-    size = {
-        "bytes": sum(value.numel() * value.element_size() for value in classifier.network.state_dict().values()),
-        "compressed_bytes": None,
-        "nonzero_fraction": sum(int(parameter.count_nonzero()) for parameter in parameters) / n_parameters,
-        "parameters": n_parameters,
-    }
+    size = measure_network(classifier.network)  # no file is deployed yet, so it has no bytes
     return {"name": "baseline", "stage": None, "metrics": result.metrics, "delta": None, "size": size, "runtimes": []}
 
 

@@ -19,6 +19,7 @@ from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, 
 from ecg_lightning.reports.terminal import print_sections
 from ecg_lightning.runs.evaluation_tables import comparison_sections, evaluation_sections
 from ecg_lightning.runs.evaluations import compare_runs, evaluate_run
+from ecg_lightning.runs.result_schema import upgraded
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_result
 from ecg_lightning.text import printable
 from fuzz.lanes import Target, WrongAnswerError
@@ -59,7 +60,7 @@ def _write_run(folder: Path, seed: int) -> Path:
         data={"task": "superdiagnostic", "label_rule": "benchmark", "version": "synthetic", **counts},
         metrics={split: {"f1_macro": 0.5, "auroc_macro": 0.5} for split in splits},
         evaluation={split: {"positives": positives} for split in splits},
-        thresholds=dict.fromkeys(_CLASSES, 0.5),
+        chosen={"link": "sigmoid", "thresholds": {"raw": dict.fromkeys(_CLASSES, 0.5)}},
         score=0.5,
         timing={"fit_s": 1.0, "epochs": 1},
         artifacts={"predictions": PREDICTIONS_FILE},
@@ -79,7 +80,7 @@ def _predictions(random: np.random.Generator, first: int, n_records: int = 24) -
 def _check_result(reference: Path, run: Path, predictions: str, content: bytes) -> None:
     (run / RESULT_FILE).write_bytes(content)
     (run / PREDICTIONS_FILE).write_text(predictions)
-    found, said = read_result(run), _escaped(json.loads(content))
+    found, said = read_result(run), _escaped(upgraded(json.loads(content)))
     for name, value in said.items():
         if json.dumps(found[name]) != json.dumps(value):
             raise WrongAnswerError(f"result.json: {name} is {found[name]!r:.60}, it says {value!r:.60}")

@@ -28,15 +28,19 @@ def compare(
         n_resamples: of the bootstrap.
 
     Returns:
-        `f1_macro` (thresholds of the validation fold), `auroc_macro`, `ci95` of both, and the `verdict`.
+        Changes of `f1_macro_tuned` (at each model's own thresholds) and `auroc_macro`, `ci95` of both, and the
+        `verdict`.
     """
     targets, weights = _resampled(dataset, n_resamples)
     (f1, auroc), (f1_before, auroc_before) = (macro_scores(one, targets, weights) for one in (variant, baseline))
     f1_change, auroc_change = bootstrap.interval(f1 - f1_before), bootstrap.interval(auroc - auroc_before)
     return {
-        "f1_macro": f1_change.value,
+        "f1_macro_tuned": f1_change.value,
         "auroc_macro": auroc_change.value,
-        "ci95": {"f1_macro": [f1_change.low, f1_change.high], "auroc_macro": [auroc_change.low, auroc_change.high]},
+        "ci95": {
+            "f1_macro_tuned": [f1_change.low, f1_change.high],
+            "auroc_macro": [auroc_change.low, auroc_change.high],
+        },
         "margin": margin,
         "verdict": verdict(f1_change, margin),
     }

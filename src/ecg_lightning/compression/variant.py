@@ -40,6 +40,7 @@ from ecg_lightning.evaluation.metrics import nested_metrics, superclass_metrics
 from ecg_lightning.evaluation.predictions import Predictions, predictions_of
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
+from ecg_lightning.models.structure import measure_network
 from ecg_lightning.processor import processor_has_int8
 
 log = logging.getLogger(__name__)
@@ -70,8 +71,8 @@ class Evaluation:
 
     @property
     def decided(self) -> Decided:
-        """Calibrated probabilities of the test fold, and their thresholds."""
-        return self.choices.apply(self.predictions["test"])
+        """Raw probabilities of the test fold, and the thresholds on them."""
+        return self.choices.apply_raw(self.predictions["test"])
 
 
 @dataclass
@@ -147,13 +148,11 @@ def deploy(
         raise UnsupportedModelError(f"{name}: no runtime on this machine runs it in its intended precision ({reasons})")
     if stage is None or not stage.quantizes:
         network = reparameterize(classifier.network)  # as it is exported
-        counts = {
-            "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "macs": count_macs(network, next(context.network_inputs(classifier, 1))),
-        }
+        example = next(context.network_inputs(classifier, 1))
+        counts = measure_network(classifier.network) | {"macs": count_macs(network, example)}
     else:  # as many as before: a quantized network hides them
         assert before is not None
-        counts = {key: before.size[key] for key in ("parameters", "macs")}
+        counts = measure_network(classifier.network) | {name: before.size[name] for name in ("parameters", "macs")}
     return Variant(name, type(stage).__name__ if stage else None, deployments, counts, notes=context.notes)
 
 
@@ -262,12 +261,6 @@ def to_millivolts(signals_BCT: torch.Tensor) -> npt.NDArray[np.float32]:
     return np.asarray(signals_BCT.numpy() * np.float32(MILLIVOLTS_PER_UNIT), dtype=np.float32)
 
 
-def nonzero_fraction(network: nn.Module) -> float:
-    """The share of a network's weights that is not zero."""
-    weights = [*_weights(network)]
-    return sum(int(weight.count_nonzero()) for weight in weights) / max(1, sum(weight.numel() for weight in weights))
-
-
 def count_macs(network: nn.Module, example: torch.Tensor) -> int | None:
     """Multiply–accumulates of a network for one record: convolutions, linear layers, attention products and LSTMs.
 
@@ -298,21 +291,11 @@ def _fused_lstm_flops(
     return 2 * inputs[0] * inputs[1] * (math.prod(weight) + math.prod(recurrent))
 
 
-def _weights(network: nn.Module) -> list[torch.Tensor]:
-    """Its parameters; of an int8 network the integers."""
-    kept: list[torch.Tensor] = [parameter.detach() for parameter in network.parameters()]
-    for module in network.modules():
-        weight = getattr(module, "weight", None)
-        if callable(weight):  # quantized modules of torch.ao hold it packed
-            kept.append(weight().int_repr())
-    return kept + [buffer for buffer in network.buffers() if buffer.dtype == torch.int8]
-
-
 def _score(predictions: dict[str, Predictions], n_resamples: int) -> Evaluation:
     choices = Choices.fit(predictions["val"])
     metrics: dict[str, dict[str, Any]] = {}
     for split, one in predictions.items():
-        decided, raw_NC = choices.apply(one), one.probabilities()
+        decided = choices.apply_raw(one)
         flat = superclass_metrics(
             torch.from_numpy(decided.probabilities_NC),
             torch.from_numpy(one.targets_NC),
@@ -320,11 +303,11 @@ def _score(predictions: dict[str, Predictions], n_resamples: int) -> Evaluation:
             torch.from_numpy(decided.thresholds_C),
         )
         metrics[split] = nested_metrics(flat) | {
-            "ece": expected_calibration_error(decided.probabilities_NC, one.targets_NC),
-            "ece_uncalibrated": expected_calibration_error(raw_NC, one.targets_NC),
+            "ece_raw": expected_calibration_error(decided.probabilities_NC, one.targets_NC),
+            "ece_calibrated": expected_calibration_error(choices.apply(one).probabilities_NC, one.targets_NC),
         }
     test = predictions["test"]
-    metrics["test"]["ci95"] = macro_intervals(choices.apply(test), test.targets_NC, test.patient_ids, n_resamples)
+    metrics["test"]["ci95"] = macro_intervals(choices.apply_raw(test), test.targets_NC, test.patient_ids, n_resamples)
     return Evaluation(choices, metrics, predictions)
 
 
@@ -350,7 +333,7 @@ def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha25
             write_metadata(path, about)
         write_checksum(path)
     assert variant.own.path is not None
-    variant.size |= {**sizes_of(variant.own.path), "nonzero_fraction": nonzero_fraction(classifier.network)}
+    variant.size |= sizes_of(variant.own.path)
 
 
 def describe_file(

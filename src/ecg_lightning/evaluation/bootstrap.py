@@ -8,6 +8,7 @@ all resamples at once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,10 +32,14 @@ def patient_weights(patient_ids_N: npt.NDArray[np.int64], n_resamples: int = 100
         (R + 1, N) weights; the first row is the sample itself, all ones.
     """
     patients, patient_of_record = np.unique(patient_ids_N, return_inverse=True)
-    n_patients = len(patients)
+    return _draws(len(patients), n_resamples, seed)[:, patient_of_record].astype(np.float64)
+
+
+@lru_cache(maxsize=2)  # a split and one of its groups: drawing takes longer than any score
+def _draws(n_patients: int, n_resamples: int, seed: int) -> npt.NDArray[np.int32]:
+    """(R + 1, P) how often each patient is drawn; the first row is all ones."""
     draws = np.random.default_rng(seed).multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_resamples)
-    whole = np.ones((1, n_patients), dtype=draws.dtype)
-    return np.concatenate([whole, draws])[:, patient_of_record].astype(np.float64)
+    return np.concatenate([np.ones((1, n_patients)), draws]).astype(np.int32)
 
 
 def f1_macro(decisions_NC: npt.NDArray[np.bool_], targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> Floats:

@@ -80,7 +80,7 @@ class Choices:
 
         Args:
             values: of `as_dict`.
-            classes: those that it must name, in this order.
+            classes: that it must name; their order is kept.
 
         Raises:
             ValueError: it holds something else.
@@ -88,10 +88,12 @@ class Choices:
         link, n_records, temperature = (values.get(name) for name in ("link", "n_records", "temperature"))
         if link not in LINKS:
             raise ValueError(f"link is {link!r:.40}")
+        thresholds = _table(values, "thresholds")
+        if "n_records" not in values:
+            return cls.of_thresholds(classes, link, _column(thresholds, RAW, classes, 0, 1))
         if type(n_records) is not int or n_records < 1:
             raise ValueError(f"n_records is {n_records!r:.40}")
         found = cls(classes, link, n_records)
-        thresholds = _table(values, "thresholds")
         parts: dict[str, Any] = {  # in place of the fits
             "temperature": float(_numbers([temperature], 1, *TEMPERATURES, "temperature")[0]),
             "raw_thresholds": _column(thresholds, RAW, classes, 0, 1),
@@ -171,15 +173,17 @@ class Choices:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON and checkpoints; of a checkpoint's thresholds, these alone."""
-        raw = {"thresholds": {RAW: self._by_class(self.raw_thresholds)}}
         if not self.is_calibrated:
-            return raw
+            return {"link": self.link, "thresholds": {RAW: self._by_class(self.raw_thresholds)}}
         lines = {} if self.platt_lines is None else {"platt": self._by_class(self.platt_lines)}
         return {
             "link": self.link,
             "n_records": self.n_records,
             "temperature": self.temperature,
-            "thresholds": {**raw["thresholds"], CALIBRATED: self._by_class(self.thresholds)},
+            "thresholds": {
+                RAW: self._by_class(self.raw_thresholds),
+                CALIBRATED: self._by_class(self.thresholds),
+            },
             "conformal": self._by_class(np.stack(self.bounds, axis=1)),
             **lines,
         }

@@ -41,8 +41,6 @@ def describe(
     Raises:
         DataError: the table has no ages and sexes, or does not know a record.
     """
-    groups = subgroups(choices.apply(split), split, table, n_resamples)
-    found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
     if held_out:
         floor_val = [floor := age_and_sex_held_out(split, table, train_folds, held_out)]
     else:
@@ -55,4 +53,8 @@ def describe(
     )
     scores = macro_scores(floor_choices.apply(floor), split.targets_NC, weights_RN)
     f1, auroc = (bootstrap.interval(one) for one in scores)
-    return found | {"age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)}}
+    groups = subgroups(choices.apply(split), split, table, n_resamples)
+    return {
+        "subgroups": [asdict(group) for group in groups],
+        "age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)},
+    }

@@ -18,6 +18,8 @@ from torchmetrics.functional.classification import (
     multilabel_f1_score,
 )
 
+from ecg_lightning.evaluation.choices import RAW
+
 
 def superclass_metrics(
     probabilities_NC: Tensor, targets_NC: Tensor, classes: Sequence[str], thresholds_C: Tensor
@@ -117,11 +119,14 @@ def _mean(values: Tensor) -> float:
 
 
 def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
-    """`{"f1_macro": …, "f1/NORM": …}` → the schema's layout, with `per_class` and an empty `ci95`."""
+    """Arrange `{"f1_macro": …, "f1/NORM": …}` as `result.json` does, with `per_class` and an empty `ci95`.
+
+    All of them are scores of raw probabilities; those of calibrated ones are in `evaluation`.
+    """
     nested: dict[str, Any] = {name: value for name, value in flat.items() if "/" not in name}
     per_class: dict[str, dict[str, float]] = {}
     for name, value in flat.items():
         if "/" in name:
             metric, _, superclass = name.partition("/")
             per_class.setdefault(superclass, {})[metric] = value
-    return {**nested, "per_class": per_class, "ci95": None}
+    return {"probabilities": RAW, **nested, "per_class": per_class, "ci95": None}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats, Interval
@@ -136,7 +136,7 @@ def _with_seeds(patients: Interval, recipes: Sequence[Floats]) -> Interval:
         return patients
     squares = sum(float((scores_S - scores_S.mean()) @ (scores_S - scores_S.mean())) for scores_S in spread)
     error = math.sqrt(squares / degrees * sum(1 / len(scores_SR) for scores_SR in recipes))
-    seeds = float(stats.t.ppf(0.975, degrees)) * error
+    seeds = float(stdtrit(degrees, 0.975)) * error
     value, low, high = patients
     return Interval(value, value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds))
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats, Interval
 from ecg_lightning.evaluation.calibration import brier_scores, expected_calibration_errors
-from ecg_lightning.evaluation.choices import Choices, Decided
+from ecg_lightning.evaluation.choices import CALIBRATED, RAW, Choices, Decided
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import (
     RETAINED,
@@ -33,15 +33,13 @@ class Report:
     """Scores of one split.
 
     Attributes:
+        probabilities: that were scored: `calibrated`, with thresholds on them, or `raw` without a validation fold.
         n_records: in it.
         n_patients: in it.
         positives: records of each class.
         scores: interval of each of `METRICS`, by class and `macro`.
         calibration: expected calibration error, of each class, too, and Brier score, by `none`, `temperature` and
             `platt`.
-        chosen: what the validation fold chose, for calibrated probabilities: `temperature`, by class the `thresholds`
-            on probabilities of that temperature, `conformal`, from which of these on the class belongs to a record's
-            set and up to which its absence does, and `platt`, slope and offset of its logits; none without that fold.
         baselines: macro F1 of calling every class, and none, for every record.
         conformal: measured coverage of each class's sets, which may miss `uncertainty.ALPHA`; none of the validation
             fold, which makes them.
@@ -51,12 +49,12 @@ class Report:
             thresholds and, of an ensemble, the `agreement` of its members.
     """
 
+    probabilities: str
     n_records: int
     n_patients: int
     positives: dict[str, int]
     scores: dict[str, dict[str, Interval]]
     calibration: dict[str, dict[str, Any]]
-    chosen: dict[str, Any]
     baselines: dict[str, float]
     conformal: dict[str, Coverage]
     absent: dict[str, float]
@@ -99,12 +97,12 @@ def evaluate(choices: Choices, split: Predictions, n_resamples: int = 1000) -> R
             zip(split.classes, coverage(sets, split.targets_NC, split.patient_ids, weights_RN), strict=True)
         )
     return Report(
+        probabilities=CALIBRATED if choices.is_calibrated else RAW,
         n_records=len(split.targets_NC),
         n_patients=len(np.unique(split.patient_ids)),
         positives=dict(zip(split.classes, split.targets_NC.sum(axis=0).tolist(), strict=True)),
         scores=scores,
         calibration=calibration_errors(choices, split, weights_RN),
-        chosen=_chosen(choices),
         baselines={
             "every class": float(bootstrap.f1_macro(every, split.targets_NC, whole)[0]),
             "no class": float(bootstrap.f1_macro(~every, split.targets_NC, whole)[0]),
@@ -128,14 +126,6 @@ def _abstentions(
     if split.spreads_NC is not None:
         certainties["agreement"] = agreement_certainty(split.spreads_NC)
     return {name: abstain(decided, split.targets_NC, one, weights_RN, kept) for name, one in certainties.items()}
-
-
-def _chosen(choices: Choices) -> dict[str, Any]:
-    if not choices.is_calibrated:
-        return {}
-    values = choices.as_dict()
-    chosen = {"temperature": values["temperature"], "thresholds": values["thresholds"]["calibrated"]}
-    return chosen | {name: values[name] for name in ("conformal", "platt") if name in values}
 
 
 def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> dict[str, Floats]:

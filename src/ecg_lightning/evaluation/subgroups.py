@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from ecg_lightning.data.source import Cohort
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.choices import Decided
-from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import Predictions
 
 Flags = npt.NDArray[np.bool_]
@@ -77,8 +76,7 @@ def subgroups(decided: Decided, split: Predictions, cohort: Cohort, n_resamples:
         for (name, chosen_N), counts_C in zip(groups, counts, strict=True):
             positives_C = split.targets_NC[chosen_N].sum(axis=0).tolist()
             shared_C = common_C & counts_C
-            scores = _scores(decided, split, chosen_N, counts_C, n_resamples)
-            alike = np.array_equal(shared_C, counts_C)
+            scores = _scores(decided, split, chosen_N, (counts_C, shared_C), n_resamples)
             found.append(
                 Subgroup(
                     by,
@@ -86,9 +84,9 @@ def subgroups(decided: Decided, split: Predictions, cohort: Cohort, n_resamples:
                     int(chosen_N.sum()),
                     dict(zip(split.classes, positives_C, strict=True)),
                     _names(split, counts_C),
-                    *scores,
+                    *scores[0],
                     _names(split, shared_C),
-                    *(scores if alike else _scores(decided, split, chosen_N, shared_C, n_resamples)),
+                    *scores[1],
                 )
             )
     return found
@@ -106,15 +104,25 @@ def _names(split: Predictions, chosen_C: Flags) -> tuple[str, ...]:
 
 
 def _scores(
-    decided: Decided, split: Predictions, chosen_N: Flags, classes_C: Flags, n_resamples: int
-) -> tuple[Interval | None, Interval | None]:
-    """Macro F1 and AUROC of some records over some classes; None of no class."""
-    if not classes_C.any():
-        return None, None
+    decided: Decided, split: Predictions, chosen_N: Flags, kinds: Sequence[Flags], n_resamples: int
+) -> list[tuple[Interval | None, Interval | None]]:
+    """Return macro F1 and AUROC of some records over each kind of classes, the first kind holding all; None of none."""
+    widest_C = kinds[0]
+    if not widest_C.any():
+        return [(None, None)] * len(kinds)
     weights_RN = bootstrap.patient_weights(split.patient_ids[chosen_N], n_resamples)
-    part = Decided(decided.probabilities_NC[chosen_N][:, classes_C], decided.thresholds_C[classes_C])
-    f1_R, auroc_R = macro_scores(part, split.targets_NC[chosen_N][:, classes_C], weights_RN)
-    return bootstrap.interval(f1_R), bootstrap.interval(auroc_R)
+    targets_NC = split.targets_NC[chosen_N][:, widest_C]
+    f1_RC = bootstrap.rates(decided.decisions[chosen_N][:, widest_C], targets_NC, weights_RN)["f1"]
+    auroc_RC = bootstrap.auroc(decided.probabilities_NC[chosen_N][:, widest_C], targets_NC, weights_RN)
+    found: list[tuple[Interval | None, Interval | None]] = []
+    for classes_C in kinds:
+        if classes_C.any():
+            columns = classes_C[widest_C]
+            f1, auroc = (bootstrap.interval(bootstrap.macro(scores_RC[:, columns])) for scores_RC in (f1_RC, auroc_RC))
+            found.append((f1, auroc))
+        else:
+            found.append((None, None))
+    return found
 
 
 def _groups(cohort: Cohort, rows_N: npt.NDArray[np.int64]) -> Iterator[tuple[str, str, Flags]]:

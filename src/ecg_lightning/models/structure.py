@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.convnet import reparameterize
 
 
 class Restorable:
@@ -45,3 +48,27 @@ def replace_module(network: torch.nn.Module, name: str, new: torch.nn.Module) ->
     """Put a module in the place of the one called `name` (dotted)."""
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, new)
+
+
+def measure_network(network: nn.Module) -> dict[str, Any]:
+    """Count the `parameters` of a network as it is deployed, and the share of its weights that is not zero.
+
+    An int8 network hides its parameters: they are counted before it is quantized.
+    """
+    merged = reparameterize(network)
+    weights = _weights(merged)
+    n_nonzero = sum(int(weight.count_nonzero()) for weight in weights)
+    return {
+        "parameters": sum(parameter.numel() for parameter in merged.parameters()),
+        "nonzero_fraction": n_nonzero / max(1, sum(weight.numel() for weight in weights)),
+    }
+
+
+def _weights(network: nn.Module) -> list[Tensor]:
+    """Return the parameters of a network; of an int8 network the integers."""
+    kept: list[Tensor] = [parameter.detach() for parameter in network.parameters()]
+    for module in network.modules():
+        weight = getattr(module, "weight", None)
+        if callable(weight):  # quantized modules of torch.ao hold it packed
+            kept.append(weight().int_repr())
+    return kept + [buffer for buffer in network.buffers() if buffer.dtype == torch.int8]

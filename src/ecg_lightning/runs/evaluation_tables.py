@@ -25,7 +25,7 @@ def evaluation_sections(found: Mapping[str, Any]) -> list[Section]:
     """Return the sections of `evaluations.evaluate_run`."""
     sections = [
         *score_sections(found, f"{found['run']}, {found['split']}"),
-        *([_thresholds_section(found)] if found["chosen"] else []),
+        *([_thresholds_section(found)] if "conformal" in found["chosen"] else []),
         calibration_section(found),
         *([conformal_section(found)] if found["conformal"] else []),
         abstention_section(found),
@@ -288,7 +288,7 @@ def _remarks(found: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"Macro means leave out a class in resamples that hold no positive or no negative record of it: {often}."
         )
-    if found["chosen"] and not found["conformal"]:
+    if "conformal" in found["chosen"] and not found["conformal"]:
         notes.append(
             "Coverage is not reported, because the conformal sets were fitted on these records. Use --split test."
         )
@@ -315,7 +315,7 @@ def _thresholds_section(found: Mapping[str, Any]) -> Section:
     chosen = found["chosen"]
     rows: list[list[Cell]] = [
         [name, threshold, *chosen["conformal"].get(name, (None, None))]
-        for name, threshold in chosen["thresholds"].items()
+        for name, threshold in chosen["thresholds"]["calibrated"].items()
     ]
     columns = (
         Column("class", "class"),

@@ -133,6 +133,7 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
             one.get("train") and one.get("scored_epoch", "best") == "best"
             for one in map(read_config, trainings_of(run))
         ),
+        "chosen": choices.as_dict(),
         **report.evaluate(choices, scored, n_resamples).as_dict(),
     }
     try:
@@ -200,11 +201,10 @@ def _choices(folder: Path, val: Predictions | None, scored: Predictions) -> Choi
     """
     if val is not None:
         return Choices.fit(val)
-    thresholds = read_result(folder)["thresholds"]
-    if absent := [name for name in scored.classes if name not in thresholds]:
-        raise DataError(f"{folder}/{RESULT_FILE} has no threshold for {', '.join(absent)}; run the model again")
-    thresholds_C = np.array([thresholds[name] for name in scored.classes])
-    return Choices.of_thresholds(scored.classes, scored.link, thresholds_C)
+    try:
+        return Choices.from_dict({"link": scored.link, **read_result(folder)["chosen"]}, scored.classes)
+    except ValueError as error:
+        raise DataError(f"{folder}/{RESULT_FILE}: chosen: {error}; run the model again") from None
 
 
 def _run_of(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""One run's result, as `result.json` holds it (schema 1)."""
+"""One run's result, as `result.json` holds it (schema 2)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ecg_lightning import bounded_yaml
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 from ecg_lightning.runs.equality import in_effect
+from ecg_lightning.runs.result_schema import SCHEMA, upgraded
 from ecg_lightning.text import printable
 
 RESULT_FILE = "result.json"
@@ -54,9 +55,10 @@ class RunResult:
         versions: of the packages that figures depend on.
         host: the machine.
         data: name of the data set, root hash, label rule and number of records of each split.
-        metrics: by split; `ci95` holds 95 % intervals of `f1_macro_tuned` and `auroc_macro`, by patient.
-        evaluation: by split, what `evaluation.report` and `evaluation.cohort` say of it.
-        thresholds: by class, from the validation folds alone.
+        metrics: by split, of raw probabilities; `ci95` holds 95 % intervals of `f1_macro_tuned` and `auroc_macro`, by
+            patient.
+        evaluation: by split, what `evaluation.report` and `evaluation.cohort` say of it, of calibrated probabilities.
+        chosen: what the validation folds alone chose, see `choices.Choices.as_dict`.
         score: the monitored value of the epoch that is scored; a sweep's objective.
         variants: the model as trained (`baseline`), and what compression made of it.
         earlier_lengths: epochs that the training was to have before it was made longer, each time.
@@ -81,14 +83,14 @@ class RunResult:
     data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
-    thresholds: dict[str, float] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
     score: float | None = None
     variants: list[dict[str, Any]] = field(default_factory=list)
     earlier_lengths: list[int] = field(default_factory=list)
     timing: dict[str, float] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    schema: int = 1
+    schema: int = SCHEMA
 
     def __repr__(self) -> str:
         test = self.metrics.get("test") or {}
@@ -137,7 +139,7 @@ def _read_checked(path: Path) -> dict[str, Any]:
     read: Any = json.loads(_text_of(path))
     if not isinstance(read, dict):
         raise ValueError("it is not a table of fields")
-    found: dict[str, Any] = _printable({**dataclasses.asdict(RunResult()), **read})
+    found: dict[str, Any] = _printable({**dataclasses.asdict(RunResult()), **upgraded(read)})
     for name, kind in get_type_hints(RunResult).items():
         if not _is_of(found[name], kind):
             raise ValueError(f"{name} holds {found[name]!r:.60}")
