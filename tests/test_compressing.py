@@ -12,7 +12,7 @@ import torch
 from stages import ToyRecords
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
-from ecg_lightning import compressing, training
+from ecg_lightning import compressing
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.compression import fx, parity, stage_fit, variant
 from ecg_lightning.compression.prune_l1 import PruneL1
@@ -36,6 +36,7 @@ from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import evaluations
 from ecg_lightning.runs.results import UnfinishedError
+from ecg_lightning.training import run as training
 
 COMPRESSIONS = sorted({path.stem for path in (ROOT / "conf" / "compression").glob("*.yaml")} - {"off"})
 QUICK = [

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from ecg_lightning import cross_validation, training
+from ecg_lightning import cross_validation
 from ecg_lightning.building import build_datamodule
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.errors import ConfigError
@@ -18,6 +18,7 @@ from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.teaching import load_teacher
+from ecg_lightning.training import run as training
 
 LAST = ["scored_epoch=last", "callbacks.early_stopping=null"]
 

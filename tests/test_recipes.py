@@ -12,7 +12,6 @@ from stages import ToyRecords
 from tiny import SIGNAL_MODELS, TINY, build_tiny
 from torch import nn
 
-from ecg_lightning import training
 from ecg_lightning.building import build_classifier, build_datamodule
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.errors import ConfigError
@@ -21,6 +20,7 @@ from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import make_loss
 from ecg_lightning.models.mixup import mix
 from ecg_lightning.runs.equality import differing
+from ecg_lightning.training import run as training
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.5, -3.0], [-0.2, 0.4]])
 TARGETS = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])

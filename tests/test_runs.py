@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from tiny import ROOT
 
-from ecg_lightning import hardware, job, launching, stopping, training, validation
+from ecg_lightning import hardware, job, launching, stopping, validation
 from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import described_in, read_checkpoint
 from ecg_lightning.disk import is_full, leave_full_disks_to_the_main_thread
@@ -31,6 +31,7 @@ from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs.recipes import by_recipe
 from ecg_lightning.runs.results import RunResult, read_result
+from ecg_lightning.training import run as training
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
 

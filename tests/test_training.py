@@ -19,7 +19,6 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import TINY, build_tiny
 
-from ecg_lightning import training
 from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import PTBXLDataModule
@@ -42,6 +41,7 @@ from ecg_lightning.runs.announce import records_of_an_epoch
 from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.evaluation_tables import evaluation_sections
 from ecg_lightning.runs.progress import ProgressLine
+from ecg_lightning.training import run as training
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
 

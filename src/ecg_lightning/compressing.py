@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import filelock
 
-from ecg_lightning import hardware, training
+from ecg_lightning import hardware
 from ecg_lightning.building import build_datamodule, build_loggers
 from ecg_lightning.checkpoints import check_classes, data_option, members_of, read_checkpoint
 from ecg_lightning.compression.comparison import compare
@@ -37,7 +37,10 @@ from ecg_lightning.runs.pareto import write_pareto
 from ecg_lightning.runs.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
 from ecg_lightning.sweeps.shared import keep_refused, raise_refused, start_or_go_on
 from ecg_lightning.text import counted
-from ecg_lightning.training import begin, describe_run_host, of_its_task, write_config
+from ecg_lightning.training.preparing import of_its_task
+from ecg_lightning.training.provenance import begin, describe_data, describe_run_host, write_config
+from ecg_lightning.training.run import run as train
+from ecg_lightning.training.scoring import evaluate_predictions
 from ecg_lightning.training_schema import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -111,7 +114,7 @@ def run_after_training(
     stages = _stages(settings)
     output_dir = Path(settings.paths.output_dir)
     if shared_dir is None:
-        result, trained = training.run(settings, choices, overrides, result_file=TRAINING_FILE), output_dir
+        result, trained = train(settings, choices, overrides, result_file=TRAINING_FILE), output_dir
     else:
         result, trained = _train_once(settings, choices, overrides, shared_dir)
     hardware.prepare(settings.hardware)  # latencies are measured with all threads, whatever the training has chosen
@@ -156,7 +159,7 @@ def _train_once(
             own = copy.deepcopy(settings)
             own.paths.output_dir, own.ckpt_path = str(folder), start_or_go_on(folder)
             try:
-                training.run(own, choices, overrides, result_file=TRAINING_FILE)
+                train(own, choices, overrides, result_file=TRAINING_FILE)
             except UserError as error:  # which it would be in every other cell, too
                 keep_refused(folder, error)
                 raise
@@ -233,7 +236,7 @@ def _compress(
     announce_synthetic(datamodule)
     pipeline = Pipeline(settings, device, checkpoint, datamodule)
     described = pipeline.trained.description
-    result.data = training.describe_data(datamodule)
+    result.data = describe_data(datamodule)
     result.notes += fold_notes(described, datamodule)
     if described["model"].get("mc_dropout"):
         raise UnsupportedModelError(
@@ -301,7 +304,7 @@ def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipelin
     result.metrics = last.metrics
     result.chosen = last.choices.as_dict()
     train_folds = pipeline.trained.description["folds"]["train"]
-    result.evaluation = training.evaluate_predictions(last.choices, predicted, train_folds, pipeline.datamodule, result)
+    result.evaluation = evaluate_predictions(last.choices, predicted, train_folds, pipeline.datamodule, result)
     if stages := variants[1:]:
         result.timing = {key: sum(one.fine_tuning[key] for one in stages) for key in ("fit_s", "epochs")}
     return last

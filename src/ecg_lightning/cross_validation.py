@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ecg_lightning import training
 from ecg_lightning.building import build_datamodule
 from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report
@@ -21,6 +20,8 @@ from ecg_lightning.folds import fold_groups, folder_name
 from ecg_lightning.runs import handin
 from ecg_lightning.runs.recipes import changed_settings
 from ecg_lightning.runs.results import RunResult, read_config, read_training
+from ecg_lightning.training.provenance import write_config
+from ecg_lightning.training.run import run as train
 from ecg_lightning.training_schema import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def run(
     if goes_on:
         _check_same(settings, output_dir)
     begun = RunResult()
-    training.write_config(asdict(settings) | {"ckpt_path": None}, output_dir, begun)
+    write_config(asdict(settings) | {"ckpt_path": None}, output_dir, begun)
     results = []
     for folds in groups:
         folder = output_dir / folder_name(folds)
@@ -63,7 +64,7 @@ def run(
             continue
         log.info("cross-validation: holding out folds %s (all: %s)", folds, groups)
         own = _without(settings, folds, folder, goes_on)
-        results.append(training.run(own, choices, overrides, result_file=FOLD_FILE))
+        results.append(train(own, choices, overrides, result_file=FOLD_FILE))
     result = dataclasses.replace(results[-1], config_hash=begun.config_hash)
     scores = [one.score for one in results if one.score is not None]
     result.score = mean(scores) if scores else None

@@ -143,7 +143,7 @@ def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
         check_named_files(settings)
         if not settings.train:
             validation.check_without_effect(overrides)
-        _load_libraries("ecg_lightning.training")
+        _load_libraries("ecg_lightning.training.run")
         if settings.cross_validation:
             from ecg_lightning.cross_validation import run
 
@@ -155,7 +155,7 @@ def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
 
             shared = Path(hydra.sweep.dir) / "trainings" if in_sweep else None
             return run_after_training(settings, choices, overrides, shared)
-        from ecg_lightning.training import run  # seconds of imports: only when a job really runs
+        from ecg_lightning.training.run import run  # seconds of imports: only when a job really runs
 
         return run(settings, choices, overrides)
 

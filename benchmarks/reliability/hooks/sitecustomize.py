@@ -54,7 +54,7 @@ _FAULTS = {
     "segmentation fault": _segfault,
     "hang": lambda: time.sleep(36_000),
 }
-_AFTER_IMPORT = {"torch.optim.optimizer": _count_steps, "ecg_lightning.training": _make_cell_fail}
+_AFTER_IMPORT = {"torch.optim.optimizer": _count_steps, "ecg_lightning.training.run": _make_cell_fail}
 
 
 class _Watcher(importlib.abc.MetaPathFinder):

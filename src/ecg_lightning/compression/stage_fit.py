@@ -25,7 +25,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 from ecg_lightning.runs.announce import records_of_an_epoch
-from ecg_lightning.runs.step_time import choose_threads
+from ecg_lightning.runs.step_time import choose_threads, may_choose
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
 from ecg_lightning.training_schema import Fit, PathsConfig
 
@@ -125,8 +125,8 @@ class StageFit:
     @contextmanager
     def _faster_threads(self, classifier: ECGClassifier, precision: str, epochs: int) -> Iterator[None]:
         """Train with the faster number of threads, as `train.py` does; files are scored and timed with those before."""
-        before, hardware = torch.get_num_threads(), self.settings.hardware
-        if hardware.threads or hardware.accelerator != "cpu" or self.settings.trainer.fast_dev_run:
+        before = torch.get_num_threads()
+        if not may_choose(self._settings_of(epochs)):
             yield
             return
         if self._threads is None:

@@ -14,6 +14,7 @@ import torch
 
 from ecg_lightning.data.datamodule import ECGBatch, ECGDataModule
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.training_schema import FitSettings
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,16 @@ _MAX_ROUNDS = 8
 _CLEARLY = 2.0
 _WORTH_IT = 0.9
 """More threads are used where a step takes at most this share of its time on one: they cost the machine more."""
+
+
+def may_choose(settings: FitSettings) -> bool:
+    """Return whether the number of threads of a fit is left to be chosen.
+
+    A compiled network is compiled for each number of threads anew, which takes longer than it gains.
+    """
+    hardware = settings.hardware
+    given = hardware.threads or hardware.accelerator != "cpu" or hardware.compile
+    return not (given or settings.trainer.fast_dev_run)
 
 
 def choose_threads(

@@ -11,7 +11,7 @@ with contextlib.suppress(Exception):
     import torch.utils.tensorboard
 
     import ecg_lightning.launching
-    import ecg_lightning.training
+    import ecg_lightning.training.run
 
     __all__ = ["ecg_lightning", "torch"]
 

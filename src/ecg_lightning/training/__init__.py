@@ -1,0 +1,1 @@
+"""One training run: prepare, fit, score, describe."""

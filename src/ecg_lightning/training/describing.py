@@ -1,0 +1,75 @@
+"""What a run leaves at its end: predictions, figures, tables, TensorBoard's last points and `result.json`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from ecg_lightning.long_steps import long_step
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.structure import measure_network
+from ecg_lightning.runs import handin, tensorboard
+from ecg_lightning.runs.learning_curves import learning_section
+from ecg_lightning.runs.results import RunResult
+from ecg_lightning.training.fitting import Fitted
+from ecg_lightning.training.preparing import Prepared
+from ecg_lightning.training_schema import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+
+def describe(
+    settings: TrainingSettings,
+    prepared: Prepared,
+    predictions: Mapping[str, Predictions],
+    fitted: Fitted,
+    loggers: list[Logger],
+    result: RunResult,
+    result_file: str,
+) -> None:
+    """Write the result, and what is handed in with it.
+
+    Args:
+        settings: of the run.
+        prepared: device, model and data.
+        predictions: by split.
+        fitted: steps and epochs of the training; an evaluation has none.
+        loggers: of the curves.
+        result: is told its files.
+        result_file: its name.
+
+    Raises:
+        DiskFullError: it does not fit.
+    """
+    output_dir, classifier = Path(settings.paths.output_dir), prepared.classifier
+    assert classifier.choices is not None
+    figures = {}
+    if settings.callbacks.figures:
+        with long_step(log, "drawing the figures"):
+            figures = handin.draw_headline(predictions, classifier.choices, prepared.datamodule, output_dir)
+    if settings.train:
+        shown = {handin.headline(predictions): figures} if figures else {}
+        tensorboard.log_final(loggers, fitted.n_steps, result, predictions, shown)
+    write_predictions(output_dir / PREDICTIONS_FILE, predictions)
+    result.variants = [_baseline(classifier, result)]
+    result.artifacts = _artifacts(output_dir)
+    result.write(output_dir, result_file)
+    learned = learning_section(fitted.epochs, result.timing.get("best_epoch"), with_figure=settings.callbacks.figures)
+    handin.leave(result, output_dir, figures, [learned] if fitted.epochs else [], result_file)
+
+
+def _baseline(classifier: ECGClassifier, result: RunResult) -> dict[str, Any]:
+    """Return the uncompressed model as the first variant."""
+    size = measure_network(classifier.network)  # no file is deployed yet, so it has no bytes
+    return {"name": "baseline", "stage": None, "metrics": result.metrics, "delta": None, "size": size, "runtimes": []}
+
+
+def _artifacts(output_dir: Path) -> dict[str, str]:
+    found = {name: output_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")}
+    found |= {"config": output_dir / "config.yaml", "predictions": output_dir / PREDICTIONS_FILE}
+    return {name: str(path.relative_to(output_dir)) for name, path in found.items() if path.is_file()}

@@ -1,0 +1,139 @@
+"""The fit: started or resumed, with the faster number of threads, and back to the epoch that is scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import Logger
+
+from ecg_lightning import stopping
+from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.data.datamodule import ECGDataModule
+from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.resume import Place
+from ecg_lightning.runs import tensorboard
+from ecg_lightning.runs.announce import announce, records_of_an_epoch
+from ecg_lightning.runs.callbacks import CollapseGuard
+from ecg_lightning.runs.learning_curves import LearningCurves
+from ecg_lightning.runs.longer_schedule import LongerSchedule
+from ecg_lightning.runs.results import RunResult
+from ecg_lightning.runs.step_time import choose_threads, may_choose
+from ecg_lightning.runs.stop_guard import StopGuard
+from ecg_lightning.trainer import callbacks_of, make_trainer
+from ecg_lightning.training.preparing import Prepared
+from ecg_lightning.training_schema import TrainingSettings
+
+
+@dataclass
+class Fitted:
+    """What a fit leaves besides the weights.
+
+    Attributes:
+        n_steps: optimizer steps.
+        epochs: losses and scores of the epochs, see `LearningCurves`.
+    """
+
+    n_steps: int = 0
+    epochs: dict[int, dict[str, float]] = field(default_factory=dict)
+
+
+def fit(settings: TrainingSettings, prepared: Prepared, loggers: list[Logger], result: RunResult) -> Fitted:
+    """Train, and go back to the epoch that is scored.
+
+    Args:
+        settings: of the run.
+        prepared: device, model and data.
+        loggers: of the curves.
+        result: is told times and notes.
+
+    Raises:
+        CheckpointError: the training cannot be gone on with.
+        ConfigError: the training ended before an epoch was finished.
+    """
+    device, resume = prepared.device, prepared.resume
+    classifier, datamodule = prepared.classifier, prepared.datamodule
+    guard = StopGuard(Path(settings.paths.output_dir) / "checkpoints" / "last.ckpt")
+    is_longer = resume and (resume.max_epochs is None or resume.max_epochs < settings.trainer.max_epochs)
+    longer = [LongerSchedule(resume.max_epochs)] if resume and is_longer else []
+    trainer = make_trainer(settings, device, loggers, [*longer, guard])
+    precision, step_s = device["precision"], None
+    if resume is None:
+        step_s = _choose_threads(settings, classifier, datamodule, precision, result)
+    classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
+    announce(
+        settings,
+        classifier,
+        datamodule,
+        precision,
+        resume.place.epoch if resume else 0,
+        seconds_per_record=None if classifier.distillation else step_s,
+    )
+    tensorboard.log_hyperparameters(loggers, settings, result.choices, result.host)
+    if not classifier.trainable:
+        return Fitted()
+    datamodule.start_at(*(resume.place if resume else Place()))
+    with stopping.held():  # the guard stops it where nothing is lost
+        try:
+            path = str(resume.path) if resume else None
+            trainer.fit(classifier, datamodule=datamodule, ckpt_path=path, weights_only=True)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if resume is None or guard.has_started:
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{resume.path} cannot be resumed: {reason}. Use another checkpoint") from error
+    result.timing = _timing(trainer, datamodule.batch_size)
+    if classifier.distillation:
+        result.timing["teacher_s"] = classifier.distillation.prepared_in_s
+    if not settings.trainer.fast_dev_run:  # which writes no checkpoint
+        _back_to_best(classifier, Path(settings.paths.output_dir), result)
+    best_epoch = result.timing.get("best_epoch")
+    result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
+    return Fitted(trainer.global_step, callbacks_of(trainer, LearningCurves)[0].epochs)
+
+
+def _choose_threads(
+    settings: TrainingSettings, classifier: ECGClassifier, datamodule: ECGDataModule, precision: str, result: RunResult
+) -> float | None:
+    """Use the faster number of threads, and keep it in the result and the checkpoints, unless the user set one.
+
+    Returns:
+        Seconds that a step takes for one record, without a teacher; None where nothing was measured.
+    """
+    if not (may_choose(settings) and classifier.trainable):
+        return None
+    n_records = records_of_an_epoch(settings.trainer, datamodule) * settings.trainer.max_epochs
+    threads, step_s = choose_threads(classifier, datamodule, precision, n_records)
+    result.host["threads"] = classifier.description["training"]["threads"] = threads
+    return step_s
+
+
+def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
+    """Return the times of the whole fit, the parts before a resumption included."""
+    timer = callbacks_of(trainer, Timer)[0]
+    timing = {"fit_s": timer.time_elapsed(), "epochs": trainer.current_epoch}
+    if timing["fit_s"]:
+        n_batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        timing["samples_per_s"] = n_batches * batch_size / timing["fit_s"]
+    return timing
+
+
+def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult) -> None:
+    """Fill the classifier from the best checkpoint: the one that is evaluated, compressed and scored."""
+    path = output_dir / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        raise ConfigError(
+            "training ended before an epoch was finished, so there is no checkpoint to score. Allow more "
+            "trainer.max_time, or more trainer.max_epochs than the resumed checkpoint has"
+        )
+    checkpoint = read_checkpoint(path)
+    classifier.load_state_dict(checkpoint["state_dict"])
+    result.timing["best_epoch"] = checkpoint["epoch"] + 1
+    if checkpoint.get("averaging_state", {}).get("n_averaged", 2) <= 1:
+        result.notes.append(
+            f"the scored epoch {checkpoint['epoch'] + 1} ended before the averaging began, so its weights are not "
+            "averaged. Set scored_epoch=last"
+        )

@@ -1,0 +1,181 @@
+"""Before a training or an evaluation: the data read, the model built, and refused what can be refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecg_lightning import hardware
+from ecg_lightning.building import build_classifier, build_datamodule
+from ecg_lightning.checkpoints import check_classes, describe, described_in, load_classifier
+from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.schema import EnsembleConfig, NetworkConfig
+from ecg_lightning.resume import Resume, find_resume, training_settings
+from ecg_lightning.runs.results import RunResult
+from ecg_lightning.teaching import load_teacher
+from ecg_lightning.training.provenance import describe_data, limits, resolved, write_config
+from ecg_lightning.training_schema import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Prepared:
+    """What a run works on.
+
+    Attributes:
+        device: arguments of Lightning's Trainer, see `hardware.prepare`.
+        classifier: to be trained or scored.
+        datamodule: with its splits loaded.
+        resume: where the training goes on; None where it starts anew, and in an evaluation.
+    """
+
+    device: dict[str, Any]
+    classifier: ECGClassifier
+    datamodule: ECGDataModule
+    resume: Resume | None
+
+
+def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResult) -> Prepared:
+    """Read the data, build the model, and write the configuration once it is known to fit the run's folder.
+
+    Args:
+        settings: of the run.
+        device: see `hardware.prepare`.
+        result: is told the data, and what a reader must know of the settings.
+
+    Raises:
+        UserError: something that the user can mend.
+    """
+    output_dir, max_epochs = Path(settings.paths.output_dir), settings.trainer.max_epochs
+    resume = find_resume(settings.ckpt_path, output_dir) if settings.train else None
+    if resume:
+        _use_threads(settings, resume, result)
+    if settings.train:
+        classifier, datamodule = _prepare_training(settings, device["precision"], result.choices, resume)
+    else:
+        classifier, datamodule = _prepare_evaluation(settings)
+        _take_over(classifier, datamodule, result)
+    if resume:
+        _note_lengths(resume.earlier_lengths(max_epochs), max_epochs, classifier, result)
+    result.data = describe_data(datamodule)
+    result.notes += limits(settings)
+    write_config(resolved(settings, classifier), output_dir, result)
+    if settings.hardware.channels_last:
+        hardware.to_channels_last(classifier.network)
+    if settings.hardware.compile:
+        classifier.compile_network()
+    return Prepared(device, classifier, datamodule, resume)
+
+
+def _use_threads(settings: TrainingSettings, resume: Resume, result: RunResult) -> None:
+    """Go on with as many threads as the training had begun with: sums are rounded by their order."""
+    there = resume.threads
+    if there is None or there == torch.get_num_threads():
+        return
+    if settings.hardware.threads:
+        note = (
+            f"the training was resumed with hardware.threads={settings.hardware.threads} instead of {there}, so its "
+            "result may differ in the last digits from an uninterrupted training"
+        )
+        result.notes.append(note)
+        log.warning("%s", note)
+    else:
+        log.info("the training resumes with %d threads, as it began", there)
+        torch.set_num_threads(there)
+        result.host["threads"] = there
+
+
+def _note_lengths(earlier: list[int], max_epochs: int, classifier: ECGClassifier, result: RunResult) -> None:
+    """Write down that a training was made longer, where it was: in its checkpoints and its result."""
+    classifier.description["training"]["earlier_lengths"] = result.earlier_lengths = earlier
+    if earlier:
+        lengths = ", then ".join(str(length) for length in (*earlier, max_epochs))
+        result.notes.append(
+            f"the training was extended ({lengths} epochs). Its learning rate differs from a training of "
+            f"{max_epochs} epochs from the start, so compare treats the two as different recipes"
+        )
+
+
+def _take_over(classifier: ECGClassifier, datamodule: ECGDataModule, result: RunResult) -> None:
+    """Make the checkpoint's choices and seed the result's: it is evaluated, whatever the command line says."""
+    result.choices |= classifier.description["choices"]
+    result.seed = classifier.description["seed"]
+    result.notes = fold_notes(classifier.description, datamodule)
+    for text in result.notes:
+        log.warning("%s", text)
+
+
+def _prepare_training(
+    settings: TrainingSettings, precision: str, choices: Mapping[str, str], resume: Resume | None
+) -> tuple[ECGClassifier, ECGDataModule]:
+    """Build the model, check and read the data, and fit the normalisation, before anything is trained."""
+    datamodule = build_datamodule(asdict(settings.data), settings.seed)
+    network = settings.model if isinstance(settings.model, NetworkConfig) else NetworkConfig()
+    teacher = load_teacher(asdict(network), datamodule) if network.teacher else None
+    weights = described_in(network.weights) if network.weights else None
+    if weights:
+        check_unseen(f"model.weights={network.weights}", weights, datamodule)
+    members_named = settings.model.members if isinstance(settings.model, EnsembleConfig) else []
+    named = [Path(path).expanduser().resolve() for path in members_named]
+    if again := [path for path in dict.fromkeys(named) if named.count(path) > 1]:
+        raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times. Name each member once")
+    members = [load_classifier(path) for path in members_named]
+    for path, member in zip(members_named, members, strict=True):
+        check_taught(f"model.members={path}", member.description, datamodule)
+    classifier = build_classifier(
+        asdict(settings.model),
+        asdict(settings.frontend),
+        n_samples=datamodule.n_samples,
+        seed=settings.seed,
+        classes=datamodule.classes,
+        teacher=teacher,
+        members=members,
+    )
+    classifier.description = describe(settings, datamodule, choices) | {
+        "training": training_settings(settings, precision)
+    }
+    if members:  # whose files a checkpoint must not need
+        classifier.description["members"] = [member.description for member in members]
+    sources = [*members, *([teacher] if teacher else [])]
+    begun = resume.description.get("learned_from", []) if resume else []  # from weights that are named no more
+    classifier.description["learned_from"] = learned_from(
+        [*(source.description for source in sources), *([weights] if weights else [])], begun
+    )
+    if resume:
+        resume.check_fits(classifier.description)
+    datamodule.load(("train", "val", "test") if settings.test else ("train", "val"))
+    records = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
+    if resume:
+        resume.check_records(records)
+        resume.announce(settings.trainer.max_epochs)
+    classifier.description["training"] |= records
+    classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
+    classifier.loss.balance(datamodule.datasets["train"].targets)
+    return classifier, datamodule
+
+
+def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGClassifier, ECGDataModule]:
+    """Return a checkpoint's classifier, and the test split at its own sampling rate and label rule."""
+    assert settings.ckpt_path is not None
+    classifier = load_classifier(settings.ckpt_path)
+    datamodule = build_datamodule(of_its_task(asdict(settings.data), classifier.description), settings.seed)
+    check_classes(f"ckpt_path={settings.ckpt_path}", classifier.description, datamodule)
+    datamodule.load(("test",))
+    return classifier, datamodule
+
+
+def of_its_task(data: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data settings with the sampling rate, task and label rule that a checkpoint was trained with."""
+    for name in TASK_KEYS:
+        if data[name] != described[name]:
+            log.info("data.%s=%s is set by the checkpoint", name, described[name])
+    return data | {name: described[name] for name in TASK_KEYS}

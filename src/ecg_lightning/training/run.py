@@ -1,0 +1,68 @@
+"""One training run: prepare, fit, score, describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from ecg_lightning.building import build_loggers
+from ecg_lightning.errors import ConfigError
+from ecg_lightning.run_lock import remove_half_written
+from ecg_lightning.runs.results import RESULT_FILE, RunResult
+from ecg_lightning.training.describing import describe
+from ecg_lightning.training.fitting import Fitted, fit
+from ecg_lightning.training.preparing import prepare
+from ecg_lightning.training.provenance import begin
+from ecg_lightning.training.scoring import score
+from ecg_lightning.training_schema import TrainingSettings
+
+
+@contextmanager
+def _refusals_explained() -> Iterator[None]:
+    """What Lightning refuses is a setting that the user can mend."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"Lightning's Trainer refuses these settings: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            "batch normalization cannot train on one value per channel. Set data.batch_size to at least 2, or a "
+            "larger frontend.size"
+        ) from None
+
+
+@_refusals_explained()
+def run(
+    settings: TrainingSettings,
+    choices: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+    result_file: str = RESULT_FILE,
+) -> RunResult:
+    """Train and test, or only test, what a checked configuration describes.
+
+    Args:
+        settings: checked settings, see `config.TrainConfig`.
+        choices: option chosen in each config group, for the result.
+        overrides: the command line's settings, for the result.
+        result_file: its name.
+
+    Returns:
+        The result, also written to `paths.output_dir`; its score is the monitored value of the epoch that is scored.
+
+    Raises:
+        UserError: something that the user can mend; before anything is trained where possible.
+    """
+    output_dir = Path(settings.paths.output_dir)
+    remove_half_written(output_dir)
+    device, result = begin(settings.hardware, settings.seed, choices, overrides)
+    prepared = prepare(settings, device, result)
+    loggers = build_loggers(settings.logger, str(output_dir))
+    fitted = fit(settings, prepared, loggers, result) if settings.train else Fitted()
+    predictions = score(settings, prepared, result)
+    describe(settings, prepared, predictions, fitted, loggers, result, result_file)
+    return result
