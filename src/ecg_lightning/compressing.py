@@ -71,7 +71,7 @@ def run(cfg: DictConfig, choices: Mapping[str, str] | None = None, overrides: Se
             f"ckpt_path={cfg.ckpt_path} is already int8 and cannot be compressed again. Name the checkpoint that it "
             "was made from"
         )
-    own_data = data_option(description) if "_target_" not in cfg.data else None
+    own_data = data_option(description) if "kind" not in cfg.data else None
     result.choices |= description["choices"] | ({"data": own_data} if own_data else {})
     data = _data_settings(cfg, description)
     datamodule = build_datamodule(data, cfg.seed)
@@ -154,7 +154,7 @@ def _train_once(
                 keep_refused(folder, error)
                 raise
         else:
-            log.info("using the training of %s in %s", cfg.model._target_.rpartition(".")[2], folder)
+            log.info("using the training of %s in %s", cfg.model.kind, folder)
         result = read_training(folder)
     output_dir = Path(cfg.paths.output_dir)
     write_config(plain(cfg), output_dir, result)
@@ -169,7 +169,7 @@ def _train_once(
 def _data_settings(cfg: DictConfig, description: Mapping[str, Any]) -> dict[str, Any]:
     """The checkpoint's own data; a setting that is not the default wins where it does not change the task."""
     asked, own = plain(cfg.data), description.get("data")
-    if "_target_" in asked:  # data=ptbxl or data=synthetic
+    if "kind" in asked:  # data=ptbxl or data=synthetic
         default = plain(OmegaConf.structured(DataConfig))
         kept = {name: value for name, value in (own or {}).items() if name in _KEPT and asked[name] == default[name]}
         return of_its_task(asked | kept, description)

@@ -339,8 +339,8 @@ def _prepare_training(
 ) -> tuple[ECGClassifier, PTBXLDataModule]:
     """Model built, data checked and read, normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(plain(cfg.data), cfg.seed)
-    teacher = load_teacher(plain(cfg.model), datamodule) if cfg.model.teacher else None
-    weights = described_in(cfg.model.weights) if cfg.model.weights else None
+    teacher = load_teacher(plain(cfg.model), datamodule) if cfg.model.get("teacher") else None
+    weights = described_in(cfg.model.weights) if cfg.model.get("weights") else None
     if weights:
         check_unseen(f"model.weights={cfg.model.weights}", weights, datamodule)
     named = [Path(path).expanduser().resolve() for path in cfg.model.get("members", ())]

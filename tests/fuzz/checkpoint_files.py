@@ -58,7 +58,7 @@ def _checkpoint() -> dict[str, Any]:
         "label_rule": "benchmark",
         "task": "superdiagnostic",
         "folds": {"train": [1, 2], "val": [9], "test": [10]},
-        "data": {"_target_": "ecg_lightning.data.datamodule.PTBXLDataModule"},
+        "data": {"kind": "ptbxl"},
         "learned_from": [],
         "seed": 0,
     }

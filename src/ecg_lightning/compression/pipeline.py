@@ -85,7 +85,7 @@ class Pipeline:
         described["folds"] = folds | {"train": sorted({*before, *folds["train"]})}
         described["dataset"] = self.datamodule.dataset
         if data_option(described) != "ptbxl":  # whose licence stays, whatever followed
-            described["data"] = plain(self.cfg.data) if "_target_" in self.cfg.data else described.get("data", {})
+            described["data"] = plain(self.cfg.data) if "kind" in self.cfg.data else described.get("data", {})
         return classifier
 
     def _finish(

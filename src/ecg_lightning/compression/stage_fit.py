@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from ecg_lightning.hardware import to_channels_last
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.models.schema import TeachingConfig
 from ecg_lightning.runs.announce import records_of_an_epoch
 from ecg_lightning.runs.step_time import choose_threads
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
@@ -83,11 +85,16 @@ class StageFit:
             return classifier.eval()
         own_teacher = classifier.distillation
         # A student's training is its own recipe's.
-        decay = classifier.optimizer_config.weight_decay if own_teacher else settings.weight_decay
-        classifier.optimizer_config = OptimizerConfig("adamw", lr or settings.lr, decay)
-        classifier.scheduler_config = SchedulerConfig("cosine", settings.warmup)
+        decay = classifier.settings.optimizer.weight_decay if own_teacher else settings.weight_decay
+        classifier.settings = dataclasses.replace(
+            classifier.settings,
+            optimizer=OptimizerConfig("adamw", lr or settings.lr, decay),
+            scheduler=SchedulerConfig("cosine", settings.warmup),
+        )
         if own_teacher is None and settings.alpha < 1:
-            classifier.distillation = Distillation(copy.deepcopy(self.teacher), settings.alpha, settings.temperature)
+            classifier.distillation = Distillation(
+                copy.deepcopy(self.teacher), TeachingConfig(settings.alpha, settings.temperature)
+            )
         if self.cfg.hardware.channels_last:  # of FX's training graphs it makes more than of any other
             teacher = classifier.distillation.teacher if classifier.distillation else None
             for one in (classifier, teacher):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.runs.results import RunResult
@@ -26,15 +26,15 @@ def log_hyperparameters(
     unknown = {f"final/{phase}_{name}": float("nan") for phase in phases for name in _FINAL}
     settings = {
         **{name: choices[name] for name in ("model",) if name in choices},
-        "lr": cfg.model.optimizer.lr,
+        "lr": OmegaConf.select(cfg, "model.optimizer.lr", default=""),
         "seed": cfg.seed,
         **{name: choices[name] for name in ("data", "frontend", "compression", "hardware") if name in choices},
         "batch_size": cfg.data.batch_size,
         "sampling_rate": cfg.data.sampling_rate,
         "image_size": str(cfg.frontend.get("size", "")),
-        "optimizer": cfg.model.optimizer.name,
-        "weight_decay": cfg.model.optimizer.weight_decay,
-        "dropout": cfg.model.dropout,
+        "optimizer": OmegaConf.select(cfg, "model.optimizer.name", default=""),
+        "weight_decay": OmegaConf.select(cfg, "model.optimizer.weight_decay", default=""),
+        "dropout": OmegaConf.select(cfg, "model.dropout", default=""),
         "max_epochs": cfg.trainer.max_epochs,
         "precision": host["precision"],
     }
