@@ -28,6 +28,7 @@ from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.prune_structured import PruneStructured
 from ecg_lightning.compression.qat import QAT
+from ecg_lightning.compression.schema import ActSwapConfig, BF16Config, PruneL1Config, PruneStructuredConfig, QATConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.config import plain
 from ecg_lightning.deployment.deployment import Deployment
@@ -105,26 +106,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--models", nargs="*", default=["effnetv2", "convnext", "deit", "vit"])
     arguments = parser.parse_args()
-    half = PruneStructured(amount=0.5, round_to=32)
+    half = PruneStructured(PruneStructuredConfig(amount=0.5, round_to=32))
     ways: dict[str, list[tuple[str, list[CompressionStage]]]] = {
         model: [
             ("", []),
-            ("QAT", [QAT()]),
-            ("ReLU6 QAT", [ActSwap("relu6"), QAT()]),
+            ("QAT", [QAT(QATConfig())]),
+            ("ReLU6 QAT", [ActSwap(ActSwapConfig(activation="relu6")), QAT(QATConfig())]),
             ("structured 50 %", [half]),
-            ("L1 70 %", [PruneL1(0.7)]),
-            ("L1 70 % QAT", [PruneL1(0.7), QAT()]),
+            ("L1 70 %", [PruneL1(PruneL1Config(amount=0.7))]),
+            ("L1 70 % QAT", [PruneL1(PruneL1Config(amount=0.7)), QAT(QATConfig())]),
         ]
         for model in arguments.models
     }
-    ways["resnet18d"] = [("student", []), ("student, structured 50 % QAT", [half, QAT()])]
+    ways["resnet18d"] = [("student", []), ("student, structured 50 % QAT", [half, QAT(QATConfig())])]
     ways["effnetv2"] = [
         *ways.get("effnetv2", [("", [])]),
-        ("ReLU6, structured 50 % QAT", [ActSwap("relu6"), half, QAT()]),
+        ("ReLU6, structured 50 % QAT", [ActSwap(ActSwapConfig(activation="relu6")), half, QAT(QATConfig())]),
     ]
     if has_bf16("cpu"):
         for model in ways:
-            ways[model].insert(1, ("16 bits", [BF16()]))
+            ways[model].insert(1, ("16 bits", [BF16(BF16Config())]))
     with tempfile.TemporaryDirectory() as name:
         files = [
             file

@@ -21,7 +21,8 @@ from torchvision import transforms
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import RecordReader
-from ecg_lightning.frontend.frontend import MatrixFrontend
+from ecg_lightning.frontend.matrix import MatrixFrontend
+from ecg_lightning.frontend.schema import MatrixConfig
 
 
 def reading(root: Path, names: list[str]) -> list[dict[str, object]]:
@@ -103,9 +104,8 @@ def frontend() -> list[dict[str, object]]:
             ]
         )
         normalise = transforms.Normalize([0.5] * channels, [0.5] * channels)
-        module = MatrixFrontend(
-            n_samples=1000, size=size, rows="time", channels=channels, normalization="fixed", mean=0.5, std=0.5
-        ).eval()
+        settings = MatrixConfig(size=size, rows="time", channels=channels, normalization="fixed", mean=0.5, std=0.5)
+        module = MatrixFrontend(settings, 1000).eval()
 
         def per_sample(to_image=to_image, normalise=normalise):
             return torch.stack([normalise(to_image(matrix)).float() for matrix in matrices])

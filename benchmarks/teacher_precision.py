@@ -18,6 +18,7 @@ from ecg_lightning.building import build_datamodule
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.config import plain
 from ecg_lightning.models.distillation import Distillation
+from ecg_lightning.models.schema import TeachingConfig
 
 N_RECORDS = 512
 
@@ -34,7 +35,7 @@ def main() -> None:
     records = Subset(datamodule.datasets["train"], range(N_RECORDS))
     rows = []
     for path in asked.teachers:
-        distillation = Distillation(load_classifier(path), teacher_sees="record")
+        distillation = Distillation(load_classifier(path), TeachingConfig(teacher_sees="record"))
 
         def taught(bf16: bool, of: Distillation = distillation) -> torch.Tensor:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):

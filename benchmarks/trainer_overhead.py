@@ -26,22 +26,25 @@ from ecg_lightning.building import build_loggers
 from ecg_lightning.config import settings_of
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
-from ecg_lightning.frontend.frontend import SignalFrontend
+from ecg_lightning.frontend.schema import FrontendConfig
+from ecg_lightning.frontend.signal import SignalFrontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.optimization import make_optimizer, make_scheduler
+from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.trainer import make_trainer
 
 EPOCHS = 6
 
 
 def tiny() -> ECGClassifier:
-    return ECGClassifier(SignalFrontend(), nn.Sequential(nn.AvgPool1d(50), nn.Flatten(), nn.Linear(240, 5)))
+    network = nn.Sequential(nn.AvgPool1d(50), nn.Flatten(), nn.Linear(240, 5))
+    return ECGClassifier(SignalFrontend(FrontendConfig(), 1000), NetworkConfig(), network=network)
 
 
 def bare(module: PTBXLDataModule, n_steps: int, folder: Path) -> float:
     classifier = tiny()
-    optimizer = make_optimizer(classifier, classifier.optimizer_config)
-    scheduler = make_scheduler(optimizer, classifier.scheduler_config, EPOCHS * n_steps)
+    optimizer = make_optimizer(classifier, classifier.settings.optimizer)
+    scheduler = make_scheduler(optimizer, classifier.settings.scheduler, EPOCHS * n_steps)
     started = time.process_time()
     for _ in range(EPOCHS):
         classifier.train()

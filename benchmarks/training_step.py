@@ -52,7 +52,7 @@ def source(model: str, size: str, batch: ECGBatch, *changes: str) -> Callable[[]
 def ours(model: str, size: str, batch: ECGBatch, bf16: bool, *changes: str) -> Callable[[], None]:
     classifier = build(model, f"frontend.size={size}", *changes)
     classifier.network.to(memory_format=torch.channels_last)
-    return step(classifier, make_optimizer(classifier, classifier.optimizer_config), batch, bf16)
+    return step(classifier, make_optimizer(classifier, classifier.settings.optimizer), batch, bf16)
 
 
 class Conv1d(nn.Module):
@@ -86,7 +86,7 @@ def build(model: str, *overrides: str) -> ECGClassifier:
 def ours_signal(model: str, batch: ECGBatch, bf16: bool) -> Callable[[], None]:
     classifier = build(model, "experiment=benchmark")
     classifier.network.to(memory_format=torch.channels_last)
-    return step(classifier, make_optimizer(classifier, classifier.optimizer_config), batch, bf16)
+    return step(classifier, make_optimizer(classifier, classifier.settings.optimizer), batch, bf16)
 
 
 def step(

@@ -75,7 +75,7 @@ def build_described(description, members=()):
     """As a checkpoint's model is built."""
     torch.manual_seed(0)
     classifier = build_classifier(
-        {**description["model"], "pretrained": False, "weights": None},
+        {name: value for name, value in description["model"].items() if name not in ("pretrained", "weights")},
         description["frontend"],
         n_samples=description["n_samples"],
         seed=description["seed"],

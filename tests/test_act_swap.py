@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ecg_lightning.compression.act_swap import ActSwap, swap_activations
+from ecg_lightning.compression.schema import ActSwapConfig
 
 SMOOTH = ["vit", "deit", "effnetv2", "convnext"]
 
@@ -39,7 +40,7 @@ def test_no_smooth_activation_runs_any_more(make, model, activation):
     uncompressed, classifier = make(model), make(model)
     assert _operators(classifier) & {"aten::silu", "aten::gelu", "aten::silu_"}
     context = make_context(uncompressed)
-    stage = ActSwap(activation, epochs=1, lr=1e-4)
+    stage = ActSwap(ActSwapConfig(activation=activation, epochs=1, lr=1e-4))
     compressed = stage.apply(classifier, context)
     ran = _operators(compressed)
     assert not any("silu" in name or "gelu" in name for name in ran)

@@ -175,8 +175,10 @@ def test_a_compressed_archive_is_refused(tmp_path):
         ("members", [{"classes": 1}]),
         ("stages", [1]),
         ("data", {"_target_": 5}),
+        ("data", {"kind": 5}),
         ("training", {"trainer.max_epochs": "many"}),
         ("model", {"_target_": "x", "depth": 10**12}),
+        ("model", {"kind": "vit", "depth": 10**12}),
         ("model", None),
     ],
 )

@@ -17,6 +17,7 @@ from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.compression import fx, parity, stage_fit, variant
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
+from ecg_lightning.compression.schema import FxQATConfig
 from ecg_lightning.compression.variant import to_millivolts
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.deployment.checksum import check_checksum
@@ -550,7 +551,7 @@ def test_ranges_come_from_training_records_alone(make_small, prepare):
     network, inputs = make_small
     if prepare == "fx":
         with fx._explained(network):
-            prepared = fx.FxQAT()._prepare(fx._traced(network), inputs, ())
+            prepared = fx.FxQAT(FxQATConfig())._prepare(fx._traced(network), inputs, ())
         observers = fx.Observers()
     else:
         prepared = prepare_pt2e(network, inputs)

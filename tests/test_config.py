@@ -2,15 +2,14 @@
 
 import ast
 import dataclasses
-import inspect
 import os
-import pkgutil
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args, get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -22,13 +21,14 @@ from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning import launching
-from ecg_lightning.building import build, resolve
+from ecg_lightning.building import build, build_frontend, resolve
 from ecg_lightning.composition_errors import explain
-from ecg_lightning.config import SCHEMAS
+from ecg_lightning.config import SCHEMAS, CompressConfig, TrainConfig
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.quoting import quote_paths
+from ecg_lightning.registry import _FORMER, renamed, schema_of, targets_of
 from ecg_lightning.runs.sweep import SweepReport
 from ecg_lightning.validation import RENAMED_EXPERIMENTS, check_experiment
 
@@ -66,7 +66,8 @@ def test_every_option_composes_and_is_valid(configure, option, tmp_path):
             (tmp_path / table).touch()
         overrides.append(f"data.root={tmp_path}")
     cfg = configure(*overrides)
-    targets = re.findall(r"_target_: (\S+)", OmegaConf.to_yaml(OmegaConf.structured(cfg)))
+    text = OmegaConf.to_yaml(OmegaConf.structured(cfg))
+    targets = {*re.findall(r"_target_: (\S+)", text), *targets_of({*re.findall(r" kind: (\S+)", text)})}
     assert all(resolve(target, object, option) for target in targets)
 
 
@@ -116,14 +117,16 @@ REFUSED = {
         "model.window_s=2",
         "Set model.stride_s to at most",
     ],
-    "model=ensemble model.loss=argmax_cross_entropy": ["model.loss=argmax_cross_entropy", "allowed are bce"],
+    "model=ensemble model.loss=argmax_cross_entropy": ["model.loss: the chosen model has no such key", "have it: vit"],
     "model=resnet1d_wang model.scheduler.warmup=1": ["model.scheduler.warmup=1", "below 1"],
     "callbacks.early_stopping.monitor=val/loss": [
         "monitor=val/loss with mode=max",
         "callbacks.early_stopping.mode=min",
     ],
     "callbacks.early_stopping.mode=min": ["monitor=val/f1_macro with mode=min", "callbacks.early_stopping.mode=max"],
-    "model=ensemble model.teacher=x.ckpt": ["model.teacher=x.ckpt", "is not trained"],
+    "model=ensemble model.teacher=x.ckpt": ["model.teacher: the chosen model has no such key", "have it: vit, deit"],
+    "model=ensemble model.weights=w.pth": ["model.weights: the chosen model has no such key", "have it: vit, deit"],
+    "model.kind=deit model=vit": ["model.kind=deit: allowed are vit"],
     "monitor=val/los": ["monitor=val/los", "val/f1_macro"],
     "trainer.limit_val_batches=0": ["trainer.limit_val_batches=0", "at least 1 batch"],
     "+model.foo=1": ["model.foo: there is no such key"],
@@ -619,30 +622,90 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("schema", [one for group in ("model", "frontend") for one in SCHEMAS[group].values()])
-def test_a_schema_has_its_constructors_defaults(schema):
-    """An old checkpoint that lacks a setting is built with the one and compared with the other."""
-    target = pkgutil.resolve_name(schema._target_)
-    defaults = {}
-    for kind in target.__mro__:
-        for name, parameter in inspect.signature(vars(kind).get("__init__", object)).parameters.items():
-            defaults.setdefault(name, parameter.default)
-    for entry in dataclasses.fields(schema):
-        ours, theirs = getattr(schema(), entry.name), defaults.get(entry.name, inspect.Parameter.empty)
-        if theirs is not inspect.Parameter.empty and not dataclasses.is_dataclass(ours):
-            assert ours == (list(theirs) if isinstance(theirs, tuple) else theirs), entry.name
-
-
 @pytest.mark.parametrize("target", TARGETS)
 def test_only_our_classes_are_built(target):
     with pytest.raises(ConfigError, match="frontend"):
         build({"_target_": target}, Frontend, "frontend")
+    for key in ("kind", "_target_"):
+        with pytest.raises(ConfigError, match=r"frontend\.kind=.*known are signal, matrix, strips"):
+            build_frontend({key: target}, n_samples=1000)
 
 
 def test_unknown_settings_of_a_class_are_refused():
-    node = {"_target_": "ecg_lightning.frontend.frontend.SignalFrontend", "n_samples": 1000, "colour": "red"}
-    with pytest.raises(ConfigError, match="colour"):
-        build(node, Frontend, "frontend")
+    with pytest.raises(ConfigError, match=r"frontend\.colour: there is no such key"):
+        build_frontend({"kind": "signal", "colour": "red"}, n_samples=1000)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"std": "1"}, "frontend.std=1: this value is of the wrong type"),
+        ({"std": 0}, "frontend.std=0: must be greater than 0.0"),
+        ({"augmentation": {"tempo": True}}, "frontend.augmentation.tempo=True: this value is of the wrong type"),
+        ({"normalization": "lea"}, "frontend.normalization=lea: allowed are lead, global, fixed. Did you mean lead?"),
+    ],
+)
+def test_values_of_a_strangers_checkpoint_are_checked(settings, said):
+    with pytest.raises(ConfigError) as caught:
+        build_frontend({"kind": "signal", **settings}, n_samples=1000)
+    assert str(caught.value) == said
+
+
+def _repeated(node, default, key=""):
+    """Yield the keys of a file's content that have their schema's default."""
+    for name, value in node.items():
+        own = getattr(default, name, None)
+        if isinstance(value, dict) and value:
+            yield from _repeated(value, own, f"{key}.{name}")
+        elif value is not None and hasattr(default, name) and own == value:  # null says that something is off
+            yield f"{key}.{name}"
+
+
+@pytest.mark.parametrize("group", ["model", "frontend", "data", "hardware", "trainer", "callbacks", "compression"])
+def test_no_option_repeats_a_default_of_its_schema(group):
+    """Such a default would be written down twice."""
+    for path in (CONF / group).rglob("*.yaml"):
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        bases = [one for one in content.pop("defaults", []) if one != "_self_"]
+        default = getattr(TrainConfig(), group)
+        for named in (named for one in bases for named in (one if isinstance(one, dict) else [one])):
+            if named.startswith(f"/schema/{group}/"):
+                default = SCHEMAS[group][named.split("@")[0].rpartition("/")[2]]()
+        if path.parent.name != group:
+            default = getattr(default, path.parent.name, None)
+        is_whole = all(not isinstance(one, str) or one.startswith("/") for one in bases)  # no option above it
+        assert not ([*_repeated(content, default)] if is_whole else []), path
+
+
+SCHEMA_ROOTS = [TrainConfig, CompressConfig, *(one for options in SCHEMAS.values() for one in options.values())]
+
+
+def _settings(schema):
+    hints = get_type_hints(schema)
+    for entry in dataclasses.fields(schema):
+        nested = [one for one in (hints[entry.name], *get_args(hints[entry.name])) if dataclasses.is_dataclass(one)]
+        if not entry.metadata:
+            assert nested, f"{schema.__name__}.{entry.name} is no setting()"
+        yield from (inner for one in nested for inner in _settings(one))
+        yield schema, entry
+
+
+@pytest.mark.parametrize("schema", SCHEMA_ROOTS)
+def test_each_setting_is_explained_in_one_line(schema):
+    for owner, entry in _settings(schema):
+        told = entry.metadata.get("help", "")
+        if entry.metadata:
+            assert 0 < len(told) <= 100, (owner.__name__, entry.name)
+            assert "\n" not in told
+
+
+@pytest.mark.parametrize("former", [*_FORMER])
+def test_a_component_is_built_by_the_class_path_of_an_earlier_version(former):
+    """Of which `registry` knows the name, and the class that it names today."""
+    group = former.split(".")[1].removesuffix("s").replace("compression", "stage")
+    schema = schema_of(group, {"_target_": former}, group)
+    assert resolve(schema.target, object, group).__name__ == former.rpartition(".")[2]
+    assert renamed({"a": [{"_target_": former}]}) == {"a": [{"kind": schema.kind}]}
 
 
 MAY_KNOW_HYDRA = {

@@ -9,8 +9,11 @@ from stages import ToyRecords, assert_restores, build_described, describe_tiny, 
 from tiny import TINY
 
 from ecg_lightning.compression.distill import Distill
+from ecg_lightning.compression.schema import DistillConfig
+from ecg_lightning.compression.stage import build_stage
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.frontend import MatrixFrontend, SignalFrontend
+from ecg_lightning.frontend.matrix import MatrixFrontend
+from ecg_lightning.frontend.signal import SignalFrontend
 
 SIGNAL_STUDENTS = ["resnet1d", "resnet1d_wang", "xresnet1d18", "inception1d", "lstm", "s4d", "vit1d"]
 STUDENTS = ["vit", "deit", "effnetv2", "convnext", "resnet18d", "repvgg_a0", *SIGNAL_STUDENTS]
@@ -35,7 +38,7 @@ def teacher(describe):
 
 
 def _stage(describe, model, **settings):
-    return Distill(describe(model)["model"], **settings)
+    return Distill(DistillConfig(student=describe(model)["model"], **settings))
 
 
 @pytest.mark.parametrize("model", STUDENTS)
@@ -62,7 +65,7 @@ def test_the_front_end_is_the_teachers_or_like_it(describe, teacher):
         assert type(student.frontend) is kind
         assert own["augmentation"] == teachers["augmentation"]
         assert own["normalization"] == teachers["normalization"]
-        assert vars(student.frontend.augmentation)["amplitude"] == teachers["augmentation"]["amplitude"]
+        assert student.frontend.augmentation.settings.amplitude == teachers["augmentation"]["amplitude"]
     assert student.description["choices"] == {"model": "resnet1d", "frontend": "signal"}
     taught = build_described(student.description)
     back = _stage(describe, "resnet18d", epochs=0).apply(taught, make_context(taught))
@@ -141,15 +144,12 @@ def test_branches_that_only_training_needs_are_merged(describe, teacher):
 
 def test_a_student_is_a_model_of_this_project():
     with pytest.raises(ConfigError, match=r"distill\.student"):
-        Distill({"_target_": "os.system"})
+        Distill(DistillConfig(student={"kind": "os.system"}))
 
 
 @pytest.mark.parametrize("name", ["prune", "prune_structured", "act_swap", "distill"])
 def test_configurations_build_their_stage(configure, name):
-    from ecg_lightning.building import build
-    from ecg_lightning.compression.stage import CompressionStage
-
     cfg = configure("model=vit", *TINY["vit"], f"compression={name}")
-    ((_, node),) = asdict(cfg.compression.stages).items()
-    stage = build(node, CompressionStage, f"compression.stages.{name}")
-    assert (stage.epochs, stage.lr) == ((30, 1e-3) if name == "distill" else (None, None))
+    ((_, node),) = cfg.compression.stages.items()
+    settings = build_stage(asdict(node), f"compression.stages.{name}").settings
+    assert (settings.epochs, settings.lr) == ((30, 1e-3) if name == "distill" else (None, None))

@@ -227,3 +227,14 @@ def test_every_python_example_runs(page, products, synthetic_root, command, tmp_
     for number, example in enumerate(blocks(page, "python")):
         code = filled(example, products, command, synthetic_root, tmp_path)
         exec(compile(code, f"{page.name}, example {number + 1}", "exec"), {})
+
+
+def test_the_generated_tables_of_the_reference_are_up_to_date(monkeypatch):
+    """Else run: python tools/reference_pages.py."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import reference_pages
+
+    pages = {page: page.read_text(encoding="utf-8") for page in reference_pages.FOLDER.glob("*.md")}
+    assert sum(text.count("<!-- generated: ") for text in pages.values()) == len(reference_pages.PARTS)
+    for page, text in pages.items():
+        assert reference_pages.written(page) == text, page

@@ -93,8 +93,6 @@ def test_members_that_do_not_fit_are_refused(run, members, tmp_path):
         )  # fmt: skip
     with pytest.raises(ConfigError, match="reads the signal in mV"):  # each member normalises
         run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "frontend=signal")
-    with pytest.raises(ConfigError, match=r"model\.weights=w\.pth: an ensemble uses the weights of its members"):
-        run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "model.weights=w.pth")
     with pytest.raises(ConfigError, match=r"trained with data\.label_rule=benchmark, but this run has ge50"):
         run(tmp_path, "ensemble", f"model.members=[{members[0]}]", "data.label_rule=ge50")
 

@@ -9,8 +9,10 @@ from ecg_lightning.building import build_frontend
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend.augmentation import DOWER_C3, Augmentation
-from ecg_lightning.frontend.frontend import Frontend, MatrixFrontend, SignalFrontend
-from ecg_lightning.frontend.matrix import MatrixImage
+from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.frontend.matrix import MatrixFrontend, MatrixImage
+from ecg_lightning.frontend.schema import AugmentationConfig, FrontendConfig, MatrixConfig
+from ecg_lightning.frontend.signal import SignalFrontend
 from ecg_lightning.frontend.strips import StripsImage
 
 STRONG = {"amplitude": 0.3, "noise_mv": 0.1, "wander_mv": 0.3, "lead_dropout": 0.3, "time_shift": 0.2}
@@ -34,19 +36,19 @@ def test_three_channels_are_equal():
 
 
 def test_seed_normalisation_works_on_millivolts():
-    frontend = SignalFrontend(1000, normalization="fixed", mean=0.5, std=0.5)
+    frontend = SignalFrontend(FrontendConfig(normalization="fixed", mean=0.5, std=0.5), 1000)
     signals = torch.tensor([[[1500, 500, -500]]], dtype=torch.int16)
     assert torch.allclose(frontend(signals), torch.tensor([[[2.0, 0.0, -2.0]]]))
 
 
 def test_integers_and_millivolts_give_the_same_image():
-    frontend = MatrixFrontend(n_samples=1000, size=(32, 64)).eval()
+    frontend = MatrixFrontend(MatrixConfig(size=[32, 64]), 1000).eval()
     signals = torch.randint(-2000, 2000, (2, 12, 1000), dtype=torch.int16)
     assert torch.allclose(frontend(signals), frontend(signals.float() / 1000), atol=1e-6)
 
 
 def test_frontend_is_float32_under_autocast():
-    frontend = MatrixFrontend(n_samples=1000, size=(32, 64)).eval()
+    frontend = MatrixFrontend(MatrixConfig(size=[32, 64]), 1000).eval()
     signals = torch.randn(2, 12, 1000)
     with torch.autocast("cpu", torch.bfloat16):
         image = frontend(signals)
@@ -60,7 +62,7 @@ def test_frontend_is_float32_under_autocast():
 )
 def test_size_moves_to_the_nearest_multiple_and_says_so(asked, patch, given, caplog):
     node = {
-        "_target_": "ecg_lightning.frontend.frontend.MatrixFrontend",
+        "kind": "matrix",
         "size": asked,
         "augmentation": dict.fromkeys(STRONG, 0.0),
     }
@@ -72,29 +74,29 @@ def test_size_moves_to_the_nearest_multiple_and_says_so(asked, patch, given, cap
 
 
 def test_augmentation_changes_only_training_and_never_all_leads():
-    augmentation = Augmentation(**STRONG)
+    augmentation = Augmentation(AugmentationConfig(**STRONG))
     signals = torch.randn(64, 12, 1000)
     augmented = augmentation.train()(signals)
     assert augmented.shape == signals.shape
     assert torch.isfinite(augmented).all()
     assert not torch.allclose(augmented, signals)
     assert torch.equal(augmentation.eval()(signals), signals)
-    dropped = Augmentation(lead_dropout=1.0).train()(signals)
+    dropped = Augmentation(AugmentationConfig(lead_dropout=1.0)).train()(signals)
     assert (dropped.abs().sum(dim=2) > 0).sum(dim=1).eq(1).all()
 
 
 def test_each_augmentation_does_what_its_name_says():
     signals = torch.ones(16, 12, 1000)
-    louder = Augmentation(amplitude=0.2).train()(signals)
+    louder = Augmentation(AugmentationConfig(amplitude=0.2)).train()(signals)
     assert torch.allclose(louder, louder[..., :1].expand_as(louder))
-    noisy = Augmentation(noise_mv=0.1).train()(signals) - 1
+    noisy = Augmentation(AugmentationConfig(noise_mv=0.1)).train()(signals) - 1
     assert noisy.mean().abs() < 0.01
     assert 0 < noisy.std() < 0.11
-    wandering = Augmentation(wander_mv=0.2).train()(signals) - 1
+    wandering = Augmentation(AugmentationConfig(wander_mv=0.2)).train()(signals) - 1
     assert wandering.abs().max() <= 0.2
     assert (wandering.diff(dim=2).abs().max() < 0.2 * 2 * torch.pi * 0.7 * 10 / 999 * 1.01).item()
     ramp = torch.arange(1.0, 1001.0).expand(16, 12, 1000)
-    shifted = Augmentation(time_shift=0.1).train()(ramp)
+    shifted = Augmentation(AugmentationConfig(time_shift=0.1)).train()(ramp)
     steps = shifted.diff(dim=2)
     inside = (shifted[..., 1:] > 0) & (shifted[..., :-1] > 0)
     assert steps[inside].eq(1).all()
@@ -109,7 +111,7 @@ def test_the_heart_vector_turns_and_what_is_no_vector_stays():
     vectors = torch.randn(16, 3, 1000, generator=random)
     noise = torch.randn(16, 12, 1000, generator=random)
     beside = noise - to_leads @ to_vector @ noise  # no vector draws it
-    turned = Augmentation(axis_deg=20).train()(to_leads @ vectors + beside)
+    turned = Augmentation(AugmentationConfig(axis_deg=20)).train()(to_leads @ vectors + beside)
     assert torch.allclose(turned - to_leads @ to_vector @ turned, beside, atol=1e-4)
     found = to_vector @ turned
     assert torch.allclose(found.norm(dim=1), vectors.norm(dim=1), atol=1e-4)
@@ -124,7 +126,7 @@ def test_the_heart_vector_turns_and_what_is_no_vector_stays():
 
 def test_tempo_stretches_time_about_the_middle():
     ramp = torch.arange(1.0, 1001.0).expand(64, 12, 1000)
-    stretched = Augmentation(tempo=0.1).train()(ramp)
+    stretched = Augmentation(AugmentationConfig(tempo=0.1)).train()(ramp)
     tempo = stretched.diff(dim=2)[:, 0, 500]
     assert 0.03 < tempo.log2().std() < 0.2
     middle = 500.5
@@ -138,11 +140,11 @@ def test_global_and_lead_statistics_take_their_own_shapes():
     per_lead = torch.arange(12.0)[:, None], torch.ones(12, 1) * 2
     overall = torch.tensor([[3.0]]), torch.tensor([[4.0]])
     for normalization, expected in (("lead", per_lead), ("global", overall)):
-        frontend = Frontend(nn.Identity(), normalization=normalization)
+        frontend = Frontend(FrontendConfig(normalization=normalization), nn.Identity())
         frontend.fit_normalization(lambda lead: per_lead if lead else overall)
         assert torch.equal(frontend.mean, expected[0])
         assert torch.equal(frontend.std, expected[1])
-    fixed = Frontend(nn.Identity(), normalization="fixed", mean=0.5, std=0.25)
+    fixed = Frontend(FrontendConfig(normalization="fixed", mean=0.5, std=0.25), nn.Identity())
     fixed.fit_normalization(lambda lead: per_lead)
     assert fixed.mean.item() == 0.5
 

@@ -22,10 +22,11 @@ from ecg_lightning.leakage import (
     is_other_data,
     learned_from,
 )
+from ecg_lightning.registry import renamed
 
 TASK = {"sampling_rate": 100, "label_rule": "benchmark", "task": "superdiagnostic"}
 FOLDS = {"train": [*range(1, 9)], "val": [9], "test": [10]}
-TARGETS = {name: f"ecg_lightning.data.{name}DataModule" for name in ("PTBXL", "SyntheticPTBXL")}
+TARGETS = {name: f"ecg_lightning.data.datamodule.{name}DataModule" for name in ("PTBXL", "SyntheticPTBXL")}
 
 
 def run_on(dataset, train=(1, 2, 3), val=(4,), test=(5,)):
@@ -38,7 +39,7 @@ def checkpoint(dataset="PTB-XL", folds=FOLDS, **more):
 
 def old_checkpoint(target, **settings):
     """As revision 6647fd0 described one: without the name of its data set."""
-    data = {"_target_": TARGETS[target], **settings}
+    data = renamed({"_target_": TARGETS[target], **settings})
     return {"folds": FOLDS, "data": data, **TASK}
 
 

@@ -16,6 +16,7 @@ from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.lstm import LSTMNetwork
 from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer, make_scheduler
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.models.schema import LSTMConfig
 
 # An ensemble is made of others: tests/test_ensemble.py.
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "ensemble")
@@ -396,7 +397,7 @@ def test_networks_of_the_benchmark_have_its_parameters(make, model, stem, featur
 def test_where_an_lstm_that_reads_backwards_ends(ends, backward_sees_all):
     """The benchmark's code takes it at the last sample, of which it has seen that one alone."""
     torch.manual_seed(0)
-    network = LSTMNetwork(12, 5, hidden=8, depth=1, bidirectional=True, dropout=0.0, ends=ends).eval()
+    network = LSTMNetwork(LSTMConfig(hidden=8, depth=1, bidirectional=True, dropout=0.0, ends=ends), 12, 5).eval()
     seen = []
     network.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     signals = torch.randn(1, 12, 50)
@@ -421,7 +422,7 @@ class TestOptimization:
         """Adam with a second beta of 0.99, decay of everything, He's weights in every product."""
         for model in ("resnet1d_wang", "lstm"):
             classifier = make(model, "experiment=benchmark")
-            optimizer = make_optimizer(classifier, classifier.optimizer_config)
+            optimizer = make_optimizer(classifier, classifier.settings.optimizer)
             assert all(group["betas"] == (0.9, 0.99) for group in optimizer.param_groups)
             decayed = sum(len(group["params"]) for group in optimizer.param_groups if group["weight_decay"] == 0.01)
             assert decayed == len(list(classifier.parameters()))

@@ -15,6 +15,7 @@ from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.prune_l1 import PruneL1, prunable_weights
 from ecg_lightning.compression.prune_structured import PruneStructured, round_width, rounding_unit
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
+from ecg_lightning.compression.schema import ActSwapConfig, PruneL1Config, PruneStructuredConfig
 from ecg_lightning.errors import ConfigError, UnsupportedModelError
 from ecg_lightning.models.ensemble import EnsembleNetwork
 
@@ -22,6 +23,14 @@ MODELS = sorted(set(TINY) - {"deit_base"})
 # A recurrent layer's channels stay, its head's alone go; a state space's cannot be followed.
 CHANNELS = [model for model in MODELS if not model.startswith("lstm") and model != "s4d"]
 IMAGE = ["frontend.size=[32,64]"]
+
+
+def _l1(**settings):
+    return PruneL1(PruneL1Config(**settings))
+
+
+def _structured(**settings):
+    return PruneStructured(PruneStructuredConfig(**settings))
 
 
 @pytest.fixture
@@ -76,7 +85,7 @@ class TestPruneL1:
         classifier = make(model)
         heads = {name: head.weight.detach().clone() for name, head in find_heads(classifier.network, 5).items()}
         context = make_context(make(model))
-        stage = PruneL1(0.7, scope=scope, epochs=1)
+        stage = _l1(amount=0.7, scope=scope, epochs=1)
         compressed = stage.apply(classifier, context)
         weights = list(_weights(compressed).values())
         each = weights if scope == "layer" else [torch.cat([weight.flatten() for weight in weights])]
@@ -91,7 +100,7 @@ class TestPruneL1:
     def test_the_smallest_go(self, make):
         classifier = make("effnetv2")
         before = {name: weight.detach().clone() for name, weight in _weights(classifier).items()}
-        PruneL1(0.5, epochs=0).apply(classifier, make_context(classifier))
+        _l1(amount=0.5, epochs=0).apply(classifier, make_context(classifier))
         for name, weight in _weights(classifier).items():
             kept = weight != 0
             assert torch.equal(weight[kept], before[name][kept])
@@ -103,12 +112,12 @@ class TestPruneL1:
         context = make_context(classifier)
         with torch.no_grad():
             classifier.network.blocks[1].mlp.fc1.weight.mul_(1e-6)
-        PruneL1(0.7, scope="global", epochs=0).apply(classifier, context)
+        _l1(amount=0.7, scope="global", epochs=0).apply(classifier, context)
         assert "1 layers are entirely zero, such as blocks.1.mlp.fc1" in context.notes[1]
 
     def test_only_the_chosen_layers(self, make):
         classifier = make("vit")
-        PruneL1(0.5, layers=["conv"], epochs=0).apply(classifier, make_context(classifier))
+        _l1(amount=0.5, layers=["conv"], epochs=0).apply(classifier, make_context(classifier))
         for module in classifier.network.modules():
             if isinstance(module, nn.Linear):
                 assert (module.weight != 0).all()
@@ -118,7 +127,7 @@ class TestPruneL1:
     def test_amounts_of_their_own_by_the_longest_beginning(self, make, scope):
         classifier = make("vit")
         amounts = {"blocks": 0.75, "blocks.1.mlp.fc1": 0.25, "patch_embed": 0}
-        stage = PruneL1(0.5, scope=scope, amounts=amounts, epochs=0)
+        stage = _l1(amount=0.5, scope=scope, amounts=amounts, epochs=0)
         stage.apply(classifier, make_context(classifier))
         weights = _weights(classifier)
         block = [w for name, w in weights.items() if name.startswith("blocks") and name != "blocks.1.mlp.fc1"]
@@ -130,7 +139,7 @@ class TestPruneL1:
     def test_a_beginning_is_whole_parts_of_a_name(self, make):
         classifier = make("vit")
         with pytest.raises(ConfigError, match=r"prune_l1\.amounts\.block: .*Did you mean blocks"):
-            PruneL1(0.5, amounts={"block": 0.1}, epochs=0).apply(classifier, make_context(classifier))
+            _l1(amount=0.5, amounts={"block": 0.1}, epochs=0).apply(classifier, make_context(classifier))
 
     @pytest.mark.parametrize(
         ("settings", "named"),
@@ -142,7 +151,7 @@ class TestPruneL1:
     )
     def test_settings_are_checked(self, settings, named):
         with pytest.raises(ConfigError, match=named):
-            PruneL1(**settings)
+            _l1(**settings)
 
     def test_steps_share_the_epochs_and_follow_the_schedule(self, make):
         classifier, context = make("vit"), make_context(make("vit"))
@@ -157,7 +166,7 @@ class TestPruneL1:
                 return fit(classifier, epochs, lr)
 
         context.fit = Fit()
-        PruneL1(0.8, steps=3).apply(classifier, context)
+        _l1(amount=0.8, steps=3).apply(classifier, context)
         assert fractions == pytest.approx(cubic_amounts(0.8, 3), abs=1e-3)
         assert [epochs for epochs, _ in make_calls(fit)] == [1, 2, 2]
 
@@ -245,14 +254,14 @@ class TestPruneStructured:
     def test_channels_of_a_state_space_are_refused(self, make):
         classifier = make("s4d")
         with pytest.raises(UnsupportedModelError, match="cannot follow the channels"):
-            PruneStructured(0.5, epochs=0).apply(classifier, make_context(classifier))
+            _structured(amount=0.5, epochs=0).apply(classifier, make_context(classifier))
 
     @pytest.mark.parametrize("scope", ["layer", "global"])
     @pytest.mark.parametrize("model", CHANNELS)
     def test_a_smaller_network_that_trains_and_loads(self, make, model, scope):
         uncompressed, classifier = make(model), make(model)
         context = make_context(uncompressed)
-        stage = PruneStructured(0.5, round_to=4, scope=scope, epochs=1)  # PlainFit asserts finite gradients
+        stage = _structured(amount=0.5, round_to=4, scope=scope, epochs=1)  # PlainFit asserts finite gradients
         compressed = stage.apply(classifier, context)
         small, large = (sum(p.numel() for p in c.network.parameters()) for c in (compressed, uncompressed))
         assert small < 0.5 * large
@@ -264,16 +273,16 @@ class TestPruneStructured:
     @pytest.mark.parametrize("model", ["deit", "convnext", "effnetv2"])
     def test_again_and_again_with_training_between(self, make, model):
         context = make_context(make(model))
-        stage = PruneStructured(0.5, round_to=4, steps=3)
+        stage = _structured(amount=0.5, round_to=4, steps=3)
         compressed = stage.apply(make(model), context)
         assert [epochs for epochs, _ in context.fit.calls] == [1, 1]  # two epochs for three steps
-        once = PruneStructured(0.5, round_to=4, epochs=0).apply(make(model), make_context(make(model)))
+        once = _structured(amount=0.5, round_to=4, epochs=0).apply(make(model), make_context(make(model)))
         shapes = [[p.shape for p in c.network.parameters()] for c in (compressed, once)]
         assert shapes[0] == shapes[1]
         assert_restores(stage, compressed)
 
     def test_widths_are_rounded_and_heads_of_attention_stay(self, make):
-        compressed = PruneStructured(0.5, round_to=4, epochs=0).apply(make("deit"), make_context(make("deit")))
+        compressed = _structured(amount=0.5, round_to=4, epochs=0).apply(make("deit"), make_context(make("deit")))
         attention = compressed.network.blocks[0].attn
         assert (attention.num_heads, attention.head_dim, attention.attn_dim) == (3, 8, 24)
         assert attention.scale == 8**-0.5
@@ -288,7 +297,7 @@ class TestPruneStructured:
 
     def test_narrow_layers_are_said(self, make):
         context = make_context(make("convnext"))
-        PruneStructured(0.5, round_to=32, epochs=0).apply(make("convnext"), context)
+        _structured(amount=0.5, round_to=32, epochs=0).apply(make("convnext"), context)
         assert context.notes[1] == "layers with fewer than 32 channels were rounded to 4 to 16"
 
     def test_the_least_magnitude_goes(self, make):
@@ -297,7 +306,7 @@ class TestPruneStructured:
         with torch.no_grad():
             fc1.weight[:32] *= 100
         before = fc1.weight.detach().clone()
-        PruneStructured(0.5, round_to=1, epochs=0).apply(classifier, make_context(classifier))
+        _structured(amount=0.5, round_to=1, epochs=0).apply(classifier, make_context(classifier))
         kept = {tuple(row[:2].tolist()) for row in fc1.weight}
         assert all(any(set(k) <= set(row.tolist()) for row in before[:32]) for k in kept)
 
@@ -315,12 +324,16 @@ class TestPruneStructured:
         classifier = make("vit")
         classifier.network = Odd()
         with pytest.raises(UnsupportedModelError, match="cannot follow the channels through Odd"):
-            PruneStructured(0.5, epochs=0).apply(classifier, make_context(classifier))
+            _structured(amount=0.5, epochs=0).apply(classifier, make_context(classifier))
 
 
 def test_stages_in_a_row_load_in_the_same_order(make):
     context = make_context(make("effnetv2"))
-    stages = [ActSwap("relu6", epochs=1), PruneStructured(0.5, round_to=4, epochs=1), PruneL1(0.7, epochs=1)]
+    stages = [
+        ActSwap(ActSwapConfig(activation="relu6", epochs=1)),
+        _structured(amount=0.5, round_to=4, epochs=1),
+        _l1(amount=0.7, epochs=1),
+    ]
     compressed, restored = make("effnetv2"), make("effnetv2")
     for stage in stages:
         compressed = stage.apply(compressed, context)

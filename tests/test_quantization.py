@@ -25,6 +25,9 @@ from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prep
 from ecg_lightning.compression.ptq import PTQ, frontend_nodes, quantize_onnx
 from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.quantizable import prepare_for_quantization
+from ecg_lightning.compression.schema import (
+    BF16Config,
+)
 from ecg_lightning.compression.variant import to_millivolts
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.float_files import export_float
@@ -35,6 +38,7 @@ from ecg_lightning.hardware import has_bf16
 from ecg_lightning.models.structure import replace_module
 from ecg_lightning.models.windows import Windows
 from ecg_lightning.processor import processor_features
+from ecg_lightning.registry import options
 
 for _package in ("onnx", "onnxruntime", "torchao"):
     pytest.importorskip(_package)
@@ -55,6 +59,11 @@ FX = {"FxQAT": FxQAT, "FxStatic": FxStatic, "FxDynamic": FxDynamic}
 FX_QUICK = {"FxQAT": ("vit", "resnet1d"), "FxStatic": ("effnetv2", "resnet1d"), "FxDynamic": ("deit",)}
 
 
+def _stage(kind, **settings):
+    (schema,) = [one for one in options("stage").values() if one.target.endswith(f".{kind.__name__}")]
+    return kind(schema(**settings))
+
+
 @pytest.fixture(scope="module")
 def trained(configure):
     """A tiny model of a family after a few steps, so that its logits say something; and a context."""
@@ -72,7 +81,11 @@ def trained(configure):
 
 @pytest.mark.parametrize(
     "stage",
-    [FxStatic(), pytest.param(QAT(epochs=1), marks=pytest.mark.slow), pytest.param(PTQ(32), marks=pytest.mark.slow)],
+    [
+        _stage(FxStatic),
+        pytest.param(_stage(QAT, epochs=1), marks=pytest.mark.slow),
+        pytest.param(_stage(PTQ, n_calibration=32), marks=pytest.mark.slow),
+    ],
 )
 def test_windows_are_cut_around_the_quantized_network(trained, stage, tmp_path):
     """And not frozen into it: while training the crop is one at random."""
@@ -155,9 +168,9 @@ def test_fx(trained, tmp_path, name, model, recwarn):
     expected = logits_of(classifier)
     n_linear, n_convolutions = n_modules(classifier, nn.Linear), n_modules(classifier, nn.Conv2d)
     float_size = save_classifier(classifier, tmp_path / "float.ckpt").stat().st_size
-    stage = FX[name](epochs=0) if name == "FxQAT" else FX[name]()
+    stage = _stage(FX[name], **({"epochs": 0} if name == "FxQAT" else {}))
     compressed = stage.apply(classifier, context)
-    node = {"_target_": f"ecg_lightning.compression.fx.{name}"}
+    node = {"kind": stage.settings.kind}
     compressed.description = {**compressed.description, "stages": [node]}
     found = logits_of(compressed)
     assert found.shape == expected.shape
@@ -190,7 +203,7 @@ def test_one_batch_of_extremes_does_not_rule_the_ranges(trained, ranges, ruled_b
     classifier, context = trained("resnet18d")
     inputs = next(context.network_inputs(classifier, 8))
     with _explained(classifier.network):
-        network = FxStatic(ranges=ranges)._prepare(_traced(classifier.network), inputs, ())
+        network = _stage(FxStatic, ranges=ranges)._prepare(_traced(classifier.network), inputs, ())
     for scale in (1, 1, 1, 50):
         network(inputs * scale)
     scale, _ = network.activation_post_process_0.calculate_qparams()
@@ -199,7 +212,7 @@ def test_one_batch_of_extremes_does_not_rule_the_ranges(trained, ranges, ruled_b
 
 def test_fx_fuses_convolution_normalisation_and_relu(trained):
     classifier, context = trained("resnet18d")
-    compressed = FxStatic().apply(classifier, context)
+    compressed = _stage(FxStatic).apply(classifier, context)
     kinds = Counter(type(module).__name__ for module in compressed.network.modules())
     assert kinds["ConvReLU2d"] == 11
     assert not kinds["BatchNorm2d"] + kinds["Identity"] + kinds["Dropout"]
@@ -209,13 +222,13 @@ def test_fx_fuses_convolution_normalisation_and_relu(trained):
 def test_fx_trains_with_either_backend(trained, backend):
     classifier, context = trained("resnet1d")
     before = logits_of(classifier)
-    compressed = FxQAT(backend, epochs=1, lr=1e-4).apply(classifier, context)
+    compressed = _stage(FxQAT, backend=backend, epochs=1, lr=1e-4).apply(classifier, context)
     assert context.fit.calls == [(1, 1e-4)]
     assert 0 < drift(logits_of(compressed), before) < 0.3
-    assert_restores(FxQAT(backend), compressed)
+    assert_restores(_stage(FxQAT, backend=backend), compressed)
 
 
-@pytest.mark.parametrize("stage", [FxQAT(), FxStatic("x86"), FxDynamic()])
+@pytest.mark.parametrize("stage", [_stage(FxQAT), _stage(FxStatic, backend="x86"), _stage(FxDynamic)])
 def test_fx_refuses_other_hardware(stage, monkeypatch):
     stage.check("cpu")
     with pytest.raises(HardwareUnavailableError, match=r"FBGEMM runs only on x86 processors\. Use hardware=cpu"):
@@ -225,7 +238,7 @@ def test_fx_refuses_other_hardware(stage, monkeypatch):
         stage.check("cpu")
 
 
-@pytest.mark.parametrize("stage", [QAT(), PTQ()])
+@pytest.mark.parametrize("stage", [_stage(QAT), _stage(PTQ)])
 def test_files_for_processors_are_refused_on_others(stage):
     stage.check("cpu")
     with pytest.raises(HardwareUnavailableError, match="Use hardware=cpu"):
@@ -239,7 +252,7 @@ def test_ptq(trained, tmp_path, model):
     expected = logits_of(classifier)
     n_linear = n_modules(classifier, nn.Linear)
     network, image = float_bytes(classifier)
-    stage = PTQ(n_calibration=32)
+    stage = _stage(PTQ, n_calibration=32)
     compressed = stage.apply(classifier, context)
     allowed = 0.2 if model.startswith("resnet") else 0.05  # averaged extremes cut a toy's bumps: 0.15 in resnet18d
     assert drift(logits_of(compressed), expected) < allowed
@@ -301,7 +314,7 @@ def test_pt2e_computes_every_convolution_in_int8_and_keeps_zeros(trained, tmp_pa
     classifier = pruned(classifier)
     network, image = float_bytes(classifier)
     n_convolutions = n_modules(classifier, nn.Conv2d)
-    stage = QAT("auto", n_calibration=32, epochs=1, lr=1e-4)
+    stage = _stage(QAT, tool="auto", n_calibration=32, epochs=1, lr=1e-4)
     compressed = stage.apply(classifier, context)
     assert context.fit.calls == [(1, 1e-4)]
     found = logits_of(compressed)
@@ -324,7 +337,7 @@ def test_nncf_computes_every_linear_layer_in_int8_and_keeps_zeros(trained, tmp_p
     classifier, context = trained(model)
     classifier = pruned(classifier)
     n_linear = n_modules(classifier, nn.Linear)
-    stage = QAT("auto", n_calibration=32, epochs=1, lr=1e-4)
+    stage = _stage(QAT, tool="auto", n_calibration=32, epochs=1, lr=1e-4)
     compressed = stage.apply(classifier, context)
     assert context.fit.calls == [(1, 1e-4)]
     found = logits_of(compressed)
@@ -348,7 +361,7 @@ def test_nncf_computes_every_linear_layer_in_int8_and_keeps_zeros(trained, tmp_p
 def test_qat_with_either_tool(trained, tmp_path, model, tool):
     classifier, context = trained(model)
     expected = logits_of(classifier)
-    stage = QAT(tool, n_calibration=32, epochs=0)
+    stage = _stage(QAT, tool=tool, n_calibration=32, epochs=0)
     compressed = stage.apply(classifier, context)
     assert drift(logits_of(compressed), expected) < 0.2
     logits, kernels = run(stage.export(compressed, tmp_path, context)[0])
@@ -367,10 +380,10 @@ def test_qat_with_either_tool(trained, tmp_path, model, tool):
 )
 def test_the_tool_is_chosen_by_layers_and_activations(configure, model, tool, swapped):
     classifier = build_described(describe_tiny(configure, model, "frontend.size=32"))
-    assert QAT()._tool(classifier) == tool
-    assert QAT("pt2e")._tool(classifier) == "pt2e"
+    assert _stage(QAT)._tool(classifier) == tool
+    assert _stage(QAT, tool="pt2e")._tool(classifier) == "pt2e"
     swap_activations(classifier.network, "relu6")
-    assert QAT()._tool(classifier) == swapped
+    assert _stage(QAT)._tool(classifier) == swapped
 
 
 def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch, tmp_path, caplog):
@@ -385,7 +398,7 @@ def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch, tmp_path, c
 
     monkeypatch.setattr(import_extra("nncf"), "quantize", quantize)
     with pytest.raises(UserError, match=r"NNCF_EXTENSION_LOAD_TIMEOUT .* lock file in .*quantized_functions_cpu"):
-        QAT("nncf", epochs=0).apply(*trained("resnet1d"))
+        _stage(QAT, tool="nncf", epochs=0).apply(*trained("resnet1d"))
     assert "began to compile its kernels 1:01:" in caplog.text
     assert f"stop this run, remove the file {lock} and start again" in caplog.text
 
@@ -439,7 +452,7 @@ def test_zero_gamma_survives_quantization_aware_training(trained):
     for module in classifier.network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             nn.init.zeros_(module.weight[:2].data)
-    assert np.isfinite(logits_of(FxQAT(epochs=1, lr=1e-4).apply(classifier, context))).all()
+    assert np.isfinite(logits_of(_stage(FxQAT, epochs=1, lr=1e-4).apply(classifier, context))).all()
 
 
 def test_untraceable_networks_are_named(trained):
@@ -455,7 +468,7 @@ def test_untraceable_networks_are_named(trained):
     classifier, context = trained("vit")
     replace_module(classifier, "network", Branching())
     with pytest.raises(ConfigError, match=r"torch.ao cannot quantize Branching .*; use compression=qat"):
-        FxStatic().apply(classifier, context)
+        _stage(FxStatic).apply(classifier, context)
 
 
 @pytest.mark.slow
@@ -470,7 +483,7 @@ def test_bf16(trained, tmp_path):
         ("torch", "fp32"),
         ("openvino", "bf16"),
     ]
-    stage = BF16()
+    stage = BF16(BF16Config())
     stage.check("cpu")
     openvino, checkpoint, skipped = stage.export(stage.apply(classifier, context), tmp_path, context)
     assert bytes_of(openvino) < 0.6 * bytes_of(floats[0])
@@ -483,16 +496,16 @@ def test_bf16(trained, tmp_path):
 def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch):
     monkeypatch.setattr(bf16, "has_bf16", lambda accelerator: False)
     with pytest.raises(HardwareUnavailableError, match="does not compute in bfloat16"):
-        BF16().check("cpu")
+        BF16(BF16Config()).check("cpu")
 
 
 def test_quantized_checkpoints_load_silently_and_without_running_code(trained, tmp_path):
     classifier, context = trained("vit")
-    stage = FxStatic()
+    stage = _stage(FxStatic)
     compressed = stage.apply(classifier, context)
     compressed.description = {
         **compressed.description,
-        "stages": [{"_target_": "ecg_lightning.compression.fx.FxStatic"}],
+        "stages": [{"kind": "fx_static"}],
     }
     path = stage.export(compressed, tmp_path, context)[-1].path
     assert "ecg_lightning" in torch.load(path, weights_only=True)

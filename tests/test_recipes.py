@@ -19,6 +19,7 @@ from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import make_loss
 from ecg_lightning.models.mixup import mix
+from ecg_lightning.models.schema import TeachingConfig
 from ecg_lightning.runs.equality import differing
 from ecg_lightning.training import run as training
 
@@ -102,7 +103,7 @@ def test_the_teachers_part_is_soft_hard_or_both(make, hard_share):
     batch = ToyRecords(8).__getitems__(range(8))
     millivolts = student.frontend.to_millivolts(batch.signals)
     logits = torch.randn(8, 5)
-    distillation = Distillation(teacher, 0.25, 2.0, hard_share)
+    distillation = Distillation(teacher, TeachingConfig(0.25, 2.0, hard_share))
     found = distillation.total_loss(torch.tensor(0.7), logits, distillation.of_signals(millivolts))
     with torch.no_grad():
         taught = teacher(millivolts)
@@ -114,7 +115,7 @@ def test_the_teachers_part_is_soft_hard_or_both(make, hard_share):
 @pytest.mark.parametrize("hard_share", [0.0, 1.0])
 def test_a_student_with_a_softmax_learns_from_the_softmax_of_the_teachers_logits(make, hard_share):
     teacher, logits, millivolts = make("resnet1d"), torch.randn(8, 5), torch.randn(8, 12, 1000)
-    distillation = Distillation(teacher, 0.0, 2.0, hard_share)
+    distillation = Distillation(teacher, TeachingConfig(0.0, 2.0, hard_share))
     taught = distillation.of_signals(millivolts, "softmax")
     found = distillation.total_loss(torch.tensor(0.0), logits, taught, "softmax")
     with torch.no_grad():
@@ -142,7 +143,7 @@ def test_a_teacher_that_sees_the_records_once(make):
     teacher, records = make("resnet1d"), ToyRecords(20)
     calls = []
     teacher.register_forward_hook(lambda *_: calls.append(1))
-    distillation = Distillation(teacher, 0.0, teacher_sees="record")
+    distillation = Distillation(teacher, TeachingConfig(0.0, teacher_sees="record"))
     with pytest.raises(RuntimeError, match=r"call prepare\(\) first"):
         distillation.of_records(torch.tensor([7]))
     distillation.prepare(records, torch.device("cpu"), batch_size=8)

@@ -258,9 +258,9 @@ def test_an_untrained_model_is_not_scored(command, synthetic_root, tmp_path):
         (
             "train.py",
             "model data frontend hardware compression experiment hparams_search debug logger callbacks",
-            "lr:",
+            "model.optimizer.lr=0.0005 ",
         ),
-        ("compress.py", "compression data hardware logger callbacks", "margin:"),
+        ("compress.py", "compression data hardware logger callbacks", "compression.margin=0.01 "),
     ],
 )
 def test_help_names_every_option(command, program, groups, key):

@@ -514,7 +514,7 @@ def test_a_checkpoint_evaluates_on_a_root_that_holds_fold_10_alone(run, trained,
         evaluations.compare_runs([tmp_path / "out", trained[0]], "test", 100)
     assert evaluated.data["label_rule"] == "benchmark"
     assert evaluated.choices["model"] == "vit"
-    assert "ecg_lightning.models.vit.ViT" in (tmp_path / "out" / "config.yaml").read_text()
+    assert "kind: vit" in (tmp_path / "out" / "config.yaml").read_text()
     with pytest.raises(DataError, match="folds"):
         run(tmp_path / "fit", f"data.root={root}")
 
@@ -814,14 +814,15 @@ class TestForeignCheckpoints:
         with pytest.raises(CheckpointError, match="not a checkpoint of ecg_lightning"):
             load_classifier(tmp_path / "x.ckpt")
 
+    @pytest.mark.parametrize("key", ["kind", "_target_"])
     @pytest.mark.parametrize(
         "target", ["os.system", "torch.hub.load", "ecg_lightning.checkpoint_io.AtomicCheckpointIO"]
     )
-    def test_description_that_names_other_classes(self, trained, target, tmp_path):
+    def test_description_that_names_other_classes(self, trained, key, target, tmp_path):
         checkpoint = read_checkpoint(trained[0] / "checkpoints" / "best.ckpt")
-        checkpoint["ecg_lightning"]["model"]["_target_"] = target
+        checkpoint["ecg_lightning"]["model"][key] = target
         save_checkpoint(checkpoint, tmp_path / "x.ckpt")
-        with pytest.raises(CheckpointError, match="_target_"):
+        with pytest.raises(CheckpointError, match=key):
             load_classifier(tmp_path / "x.ckpt")
 
     def test_newer_format(self, trained, tmp_path):

@@ -1,8 +1,7 @@
-"""From a configuration node to an object, through an allow-list that looks at what a name resolves to.
+"""From plain settings to an object: components by their names in `registry`, callbacks and loggers by an allow-list.
 
-A configuration may come from a stranger's checkpoint. Hydra's own `instantiate` only has a block-list, so it is not
-used: a `_target_` must be a class of this package or one of Lightning's callbacks and loggers, and of the expected
-kind.
+Settings may come from a stranger's checkpoint. Hydra's own `instantiate` only has a block-list, so it is not used: a
+`_target_` must be a class of this package or one of Lightning's callbacks and loggers, and of the expected kind.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from lightning.pytorch.loggers import Logger
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError, did_you_mean
-from ecg_lightning.frontend.augmentation import Augmentation
-from ecg_lightning.frontend.frontend import Frontend, image_size
-from ecg_lightning.frontend.strips import strips_size
+from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.held_out import HeldOutTeacher
-from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.models.schema import EnsembleConfig
+from ecg_lightning.models.structure import Restorable
+from ecg_lightning.registry import renamed, schema_of, settings_of
+from ecg_lightning.setting import from_plain
 from ecg_lightning.training_schema import TrainerConfig
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,6 @@ _OWN_TRAINER_ARGUMENTS = {
     "gradient_clip_algorithm",
 }
 
-_TAUGHT = ("alpha", "temperature", "hard_share", "teacher_sees")
 _ALLOWED_MODULES = ("ecg_lightning.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.")
 
 
@@ -68,8 +67,13 @@ def build(node: Mapping[str, Any], expected: type[T], key: str, **more: Any) -> 
         inspect.signature(target).bind(**arguments)
     except TypeError as error:
         raise ConfigError(f"{key}: {target.__name__} does not take these settings ({error})") from None
+    return _made(target, key, **arguments)
+
+
+def _made(target: type[T], key: str, *arguments: Any, **more: Any) -> T:
+    """Make an object; a setting that it refuses becomes one sentence."""
     try:
-        return target(**arguments)
+        return target(*arguments, **more)
     except ImportError as error:
         raise ConfigError(f"{key}: {target.__name__} needs a package that is not installed ({error})") from None
     # How networks refuse shapes that do not fit together.
@@ -78,7 +82,7 @@ def build(node: Mapping[str, Any], expected: type[T], key: str, **more: Any) -> 
 
 
 def resolve(name: Any, expected: type[T], key: str) -> type[T]:
-    """The class behind a `_target_`, checked by what it is and not by how it is spelt.
+    """Return the class behind a class path, checked by what it is and not by how it is spelt.
 
     Raises:
         ConfigError: it is not on the allow-list, not there, or no subclass of `expected`.
@@ -102,9 +106,12 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
     return found
 
 
-def build_datamodule(config: Mapping[str, Any], seed: int) -> ECGDataModule:
-    """The data module of a `data` node."""
-    return build(config, ECGDataModule, "data", seed=seed)
+def build_datamodule(node: Mapping[str, Any], seed: int) -> ECGDataModule:
+    """Build the data module of a `data` node."""
+    settings = settings_of("data", node, "data")
+    arguments = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
+    del arguments["kind"]
+    return _made(resolve(settings.target, ECGDataModule, "data"), "data", **arguments, seed=seed)
 
 
 def build_classifier(
@@ -117,39 +124,32 @@ def build_classifier(
     teacher: ECGClassifier | HeldOutTeacher | None = None,
     members: Sequence[ECGClassifier] = (),
 ) -> ECGClassifier:
-    """A classifier with its front end, from a `model` and a `frontend` node; `members` are an ensemble's.
+    """Build a classifier with its front end, from a `model` and a `frontend` node; `members` are an ensemble's.
 
-    The image is moved to the nearest size that the model's patches fill, which is said.
+    The image is moved to the nearest size that the model's patches fill, which is logged.
     """
-    settings = dict(model)
-    taught = {name: settings.pop(name) for name in _TAUGHT if name in settings}
-    settings.pop("teacher", None)
-    settings["distillation"] = Distillation(teacher, **taught) if teacher is not None else None
-    if "members" in settings:
-        settings["members"] = list(members)
-    settings["optimizer"] = OptimizerConfig(**settings["optimizer"])
-    settings["scheduler"] = SchedulerConfig(**settings["scheduler"])
-    built = build_frontend(frontend, n_samples=n_samples, patch_size=settings.get("patch_size", 1))
-    return build(settings, ECGClassifier, "model", frontend=built, classes=classes, seed=seed)
+    settings = settings_of("model", model, "model")
+    built = build_frontend(frontend, n_samples=n_samples, patch_size=getattr(settings, "patch_size", 1))
+    more: dict[str, Any] = {"members": list(members)} if isinstance(settings, EnsembleConfig) else {}
+    if teacher is not None:
+        more["distillation"] = Distillation(teacher, settings)
+    target = resolve(settings.target, ECGClassifier, "model")
+    return _made(target, "model", built, settings, classes=classes, seed=seed, **more)
 
 
-def build_frontend(config: Mapping[str, Any], *, n_samples: int, patch_size: int = 1) -> Frontend:
-    """A front end for signals of `n_samples`, its image a multiple of `patch_size`."""
-    settings = {**config, "augmentation": Augmentation(**config["augmentation"]), "n_samples": n_samples}
-    if "size" in settings and settings["size"] is None:
-        settings["size"] = strips_size(patch_size)
-    elif "size" in settings:
-        asked = image_size(settings["size"])
-        settings["size"] = image_size(settings["size"], patch_size)
-        if settings["size"] != asked:
-            log.warning(
-                "frontend.size: %d × %d is not divisible by the patch size of %d; the signal is resized to %d × "
-                "%d instead",
-                *asked,
-                patch_size,
-                *settings["size"],
-            )
-    return build(settings, Frontend, "frontend")
+def build_frontend(node: Mapping[str, Any], *, n_samples: int, patch_size: int = 1) -> Frontend:
+    """Build a front end for signals of `n_samples`, its image a multiple of `patch_size`."""
+    settings = settings_of("frontend", node, "frontend")
+    return _made(resolve(settings.target, Frontend, "frontend"), "frontend", settings, n_samples, patch_size)
+
+
+def build_restorable(node: Mapping[str, Any], key: str) -> Restorable:
+    """Build a change of a classifier's structure, such as a compression stage, with what it found out."""
+    schema = schema_of("stage", node, key)
+    target = resolve(schema.target, Restorable, key)
+    found = {name: node[name] for name in target.finds if name in node}
+    settings = from_plain(schema, {name: value for name, value in renamed(node).items() if name not in found}, key)
+    return _made(target, key, settings, found)
 
 
 def build_callbacks(nodes: Mapping[str, Any], output_dir: Path) -> list[Callback]:

@@ -72,7 +72,7 @@ def _is_list_of(check: Check, longest: int = _MAX_MEMBERS) -> Check:
 
 def _is_node(value: Any) -> bool:
     """Whether a value is a node of a configuration, with numbers that a network can have."""
-    return isinstance(value, dict) and _is_text(value.get("_target_")) and _is_modest(value)
+    return isinstance(value, dict) and _is_text(value.get("kind")) and _is_modest(value)
 
 
 def _is_modest(value: Any, key: str = "") -> bool:
@@ -90,7 +90,9 @@ def _is_settings(value: Any) -> bool:
 
 
 def _is_data(value: Any) -> bool:
-    return _is_settings(value) and _is_text(value.get("_target_", "")) and _is_text(value.get("root") or "")
+    if not _is_settings(value) or "_target_" in value:  # a class path that no version wrote
+        return False
+    return _is_text(value.get("kind", "")) and _is_text(value.get("root") or "")
 
 
 def _is_training(value: Any) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ecg_lightning import __version__
-from ecg_lightning.building import build, build_classifier
+from ecg_lightning.building import build_classifier, build_restorable
 from ecg_lightning.checkpoint_description import KEYS, check_description, check_state
 from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
@@ -20,10 +20,12 @@ from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
-from ecg_lightning.models.structure import Restorable, plain_classifier
+from ecg_lightning.models.structure import plain_classifier
+from ecg_lightning.registry import renamed
 from ecg_lightning.training_schema import TrainingSettings
 
-_FORMAT = 1
+_FORMAT = 2  # names of components in place of class paths
+_READ = (1, _FORMAT)
 
 
 def describe(settings: TrainingSettings, datamodule: ECGDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
@@ -71,10 +73,8 @@ def check_classes(what: str, described: Mapping[str, Any], datamodule: ECGDataMo
 
 def data_option(description: Mapping[str, Any]) -> str | None:
     """`ptbxl` or `synthetic`: what a checkpoint was trained on; None where it does not say."""
-    target = description.get("data", {}).get("_target_")
-    if target is None:
-        return None
-    return "synthetic" if target.endswith("SyntheticPTBXLDataModule") else "ptbxl"
+    kind: str | None = description.get("data", {}).get("kind")
+    return kind
 
 
 def members_of(described: Mapping[str, Any]) -> list[Path]:
@@ -91,15 +91,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path).expanduser()
     checkpoint = load_checkpoint(file)
-    described = checkpoint.get("ecg_lightning")
+    described = checkpoint["ecg_lightning"] = renamed(checkpoint.get("ecg_lightning"))
     if not isinstance(described, dict) or any(key not in described for key in KEYS) or "state_dict" not in checkpoint:
         raise CheckpointError(
             f"{path} is not a checkpoint of ecg_lightning; name one, such as RUN/checkpoints/best.ckpt"
         )
-    if described["format"] != _FORMAT:
+    if described["format"] not in _READ:
         raise CheckpointError(
-            f"{path} has checkpoint format {described['format']}, but this version ({__version__}) reads format "
-            f"{_FORMAT}; use ecg_lightning {described.get('version', 'of the version that wrote it')}"
+            f"{path} has checkpoint format {described['format']}, but this version ({__version__}) reads formats "
+            f"up to {_FORMAT}; use ecg_lightning {described.get('version', 'of the version that wrote it')}"
         )
     described.setdefault("task", "superdiagnostic")  # the only one before there were others
     check_description(described, file)
@@ -158,7 +158,7 @@ def load_classifier(path: str | Path) -> ECGClassifier:
         *(ConfigError, LookupError, TypeError, ValueError, AttributeError),
         *(ArithmeticError, AssertionError, RuntimeError),
     ) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         raise CheckpointError(f"the network of {path} cannot be built: {reason}. Use another checkpoint") from None
     classifier.description = described
     thresholds_C = classifier.thresholds.numpy()
@@ -204,7 +204,7 @@ def _n_elements(value: Any) -> int:
 
 def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassifier:
     """The classifier that a description describes, its parameters still its own."""
-    model = {**described["model"], "pretrained": False, "weights": None}
+    model = {name: value for name, value in described["model"].items() if name not in ("pretrained", "weights")}
     members = [_build(member, {}) for member in described.get("members", [])]
     classifier = build_classifier(
         model,
@@ -219,5 +219,5 @@ def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassif
     if nodes:
         classifier.network = reparameterize(classifier.network)  # as the first stage found it
     for node in nodes:
-        classifier = build(node, Restorable, "stage").restore(plain_classifier(classifier), dict(state))
+        classifier = build_restorable(node, "stage").restore(plain_classifier(classifier), dict(state))
     return classifier

@@ -203,7 +203,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
     """Name the deepest known part of an unknown key, what it holds, and the nearest name."""
     key, name = str(error.full_key), str(error.key)
     where = key.removesuffix(name).rstrip(".")
-    known = [str(one) for one in error.parent_node or () if one not in ("_target_", "hydra")]
+    known = [str(one) for one in error.parent_node or () if one not in ("kind", "hydra")]
     group = key.split(".")[0]
     if "/" in key:
         groups = sorted(str(path.relative_to(config.config_dir())) for path in _folders())

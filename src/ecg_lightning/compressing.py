@@ -164,7 +164,7 @@ def _train_once(
                 keep_refused(folder, error)
                 raise
         else:
-            log.info("using the training of %s in %s", settings.model._target_.rpartition(".")[2], folder)
+            log.info("using the training of %s in %s", settings.model.kind, folder)
         result = read_training(folder)
     output_dir = Path(settings.paths.output_dir)
     write_config(asdict(settings), output_dir, result)

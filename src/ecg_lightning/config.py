@@ -17,38 +17,12 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from ecg_lightning.compression.schema import (
-    ActSwapConfig,
-    BF16Config,
-    CompressionConfig,
-    DistillConfig,
-    FxDynamicConfig,
-    FxQATConfig,
-    FxStaticConfig,
-    PruneL1Config,
-    PruneStructuredConfig,
-    PTQConfig,
-    QATConfig,
-)
-from ecg_lightning.data.schema import CheckpointDataConfig, DataConfig, SyntheticConfig
-from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig, StripsConfig
+from ecg_lightning.compression.schema import CompressionConfig
+from ecg_lightning.data.schema import CheckpointDataConfig, DataConfig
+from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.hardware_schema import HardwareConfig
-from ecg_lightning.models.schema import (
-    ConvNetConfig,
-    ConvNeXtConfig,
-    DeiTConfig,
-    EffNetV2Config,
-    EnsembleConfig,
-    Inception1dConfig,
-    LSTMConfig,
-    ModelConfig,
-    ResNet1dConfig,
-    ResNet1dWangConfig,
-    S4DConfig,
-    ViT1dConfig,
-    ViTConfig,
-    XResNet1dConfig,
-)
+from ecg_lightning.models.schema import ModelConfig
+from ecg_lightning.registry import options
 from ecg_lightning.setting import setting
 from ecg_lightning.training_schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
 
@@ -95,7 +69,7 @@ class CompressConfig:
     task_name: str = setting("compress", "folder below outputs/")
     ckpt_path: str | None = setting(None, "FILE: the trained checkpoint")
     seed: int = setting(0, "random seed of the fine-tuning", **_SEED)
-    monitor: str = setting("val/auroc_macro", "metric of early stopping", choices=MONITORED)
+    monitor: str = setting("${compression.fine_tune.monitor}", "metric of early stopping", choices=MONITORED)
     data: Any = setting({}, "the checkpoint's data, or data=ptbxl data.root=DIR")
     compression: CompressionConfig = field(default_factory=CompressionConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
@@ -106,35 +80,8 @@ class CompressConfig:
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "data": {"ptbxl": DataConfig, "synthetic": SyntheticConfig, "checkpoint": CheckpointDataConfig},
-    "frontend": {"signal": FrontendConfig, "matrix": MatrixConfig, "strips": StripsConfig},
-    "model": {
-        "vit": ViTConfig,
-        "deit": DeiTConfig,
-        "effnetv2": EffNetV2Config,
-        "convnext": ConvNeXtConfig,
-        "convnet": ConvNetConfig,
-        "resnet1d": ResNet1dConfig,
-        "ensemble": EnsembleConfig,
-        "resnet1d_wang": ResNet1dWangConfig,
-        "xresnet1d": XResNet1dConfig,
-        "inception1d": Inception1dConfig,
-        "lstm": LSTMConfig,
-        "s4d": S4DConfig,
-        "vit1d": ViT1dConfig,
-    },
-    "stage": {
-        "bf16": BF16Config,
-        "prune_l1": PruneL1Config,
-        "prune_structured": PruneStructuredConfig,
-        "act_swap": ActSwapConfig,
-        "distill": DistillConfig,
-        "ptq": PTQConfig,
-        "qat": QATConfig,
-        "fx_qat": FxQATConfig,
-        "fx_static": FxStaticConfig,
-        "fx_dynamic": FxDynamicConfig,
-    },
+    "data": {**options("data"), "checkpoint": CheckpointDataConfig},
+    **{group: {**options(group)} for group in ("frontend", "model", "stage")},
 }
 """Schemas of the groups whose options differ in shape; an option's YAML names its own under `/schema/GROUP`."""
 
@@ -150,8 +97,8 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="compress_schema", node=CompressConfig)
-    for group, options in SCHEMAS.items():
-        for name, schema in options.items():
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
 
 
@@ -181,7 +128,7 @@ def _keys_in(schema: Any, key: str) -> Iterator[str]:
         return
     hints = typing.get_type_hints(kinds[0])
     for entry in dataclasses.fields(kinds[0]):
-        if not entry.name.startswith("_"):
+        if entry.name != "kind":
             yield from _keys_in(hints[entry.name], f"{key}.{entry.name}")
 
 

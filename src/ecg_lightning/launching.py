@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import string
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 import yaml
 from hydra import version
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -252,7 +254,25 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
             "--experimental-rerun reads a pickle, which can run code. Repeat the run with the settings of its "
             ".hydra/overrides.yaml"
         )
-    _run_hydra(parsed, parser, job, str(config.config_dir()), name)
+    with _own_help(name) if parsed.help else nullcontext():
+        _run_hydra(parsed, parser, job, str(config.config_dir()), name)
+
+
+@contextmanager
+def _own_help(program: str) -> Iterator[None]:
+    """Let Hydra print the options and settings of this program, each explained, in the text of `--help`."""
+    from ecg_lightning.settings_reference import groups_text, settings_text
+
+    def get_help(self: Hydra, help_cfg: DictConfig, cfg: DictConfig, *_: Any, **__: Any) -> str:
+        known = {"OPTIONS": groups_text(program), "SETTINGS": settings_text(cfg)}
+        return string.Template(help_cfg.template).safe_substitute(known)
+
+    hydras = Hydra.get_help
+    Hydra.get_help = get_help  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_help = hydras  # type: ignore[method-assign]
 
 
 def _refuse_arguments(message: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from ecg_lightning.checkpoints import read_checkpoint
-from ecg_lightning.config import SCHEMAS
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.leakage import dataset_of
+from ecg_lightning.registry import schema_of
 from ecg_lightning.runs.equality import flat, value_at
 from ecg_lightning.runs.results import read_config
 from ecg_lightning.text import as_yaml
@@ -86,7 +87,9 @@ class Resume:
             self._compare(f"data.{split}_folds", self.description["folds"][split], description["folds"][split])
         for part in ("model", "frontend"):
             # It may be of a version that did not have all settings.
-            there = _with_defaults(self.description[part], _defaults(part, description[part]["_target_"]))
+            there = _with_defaults(
+                self.description[part], dataclasses.asdict(schema_of(part, description[part], part)())
+            )
             for name, value in description[part].items():
                 if name not in _FREE:
                     before, now = flat({name: there.get(name)}), flat({name: value})
@@ -212,12 +215,6 @@ def training_settings(settings: TrainingSettings, precision: str) -> dict[str, A
     values = asdict(settings)
     found = {key: value_at(values, key) for key in _COMPARED}
     return found | {"hardware.precision": precision, "threads": torch.get_num_threads()}
-
-
-def _defaults(group: str, target: str) -> dict[str, Any]:
-    """Return the default settings of an option."""
-    schemas: list[Any] = [schema() for schema in SCHEMAS[group].values()]
-    return next((asdict(schema) for schema in schemas if schema._target_ == target), {})
 
 
 def _with_defaults(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

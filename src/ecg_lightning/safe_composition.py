@@ -240,7 +240,7 @@ def _check_task_name(cfg: DictConfig) -> None:
 
 def _check_root(cfg: DictConfig, overrides: list[str], name: str) -> None:
     """Refuse that a file from elsewhere, of this name, chooses where synthetic data are written."""
-    is_synthetic = str(OmegaConf.select(cfg, "data._target_")).endswith("SyntheticPTBXLDataModule")
+    is_synthetic = OmegaConf.select(cfg, "data.kind") == "synthetic"
     if is_synthetic and not any(override.lstrip("+").startswith(f"{ROOT}=") for override in overrides):
         raise ConfigError(
             f"{name}.yaml: {ROOT} is refused in a file from outside conf/, because synthetic data are written "

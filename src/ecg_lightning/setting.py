@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from ecg_lightning.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+
+_LARGEST = 2**63 - 1
 
 
 def setting(default: Any, help: str, **bounds: Any) -> Any:
@@ -17,10 +28,98 @@ def setting(default: Any, help: str, **bounds: Any) -> Any:
     Args:
         default: the value without any configuration; a list or mapping is copied for each instance.
         help: one line for `--help` and the reference pages.
-        **bounds: allowed values, see `validation.check_value`: `choices`, `min`, `max`, `above` (exclusive minimum),
-            `pattern` (and how it is called), `batches` (Lightning's number or share of batches).
+        **bounds: allowed values, see `check_value`: `choices`, `min`, `max`, `above` (exclusive minimum), `pattern`
+            (and how it is called), `batches` (Lightning's number or share of batches).
     """
     metadata = {"help": help, **bounds}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def kind(name: str) -> Any:
+    """Declare the name of a component, which checkpoints and `config.yaml` hold in place of a class; see `registry`."""
+    return setting(name, "name of the component", choices=(name,))
+
+
+def from_plain(schema: type[T], values: Mapping[str, Any], key: str) -> T:
+    """Make a schema's settings from plain values, such as those of a stranger's checkpoint.
+
+    Args:
+        schema: the dataclass.
+        values: its fields by name; those that are absent have their defaults.
+        key: the settings' own key, for the message.
+
+    Raises:
+        ConfigError: a value is of another type, out of bounds, or of no field.
+    """
+    hints, fields = typing.get_type_hints(schema), {entry.name: entry for entry in dataclasses.fields(schema)}  # type: ignore[arg-type]
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise ConfigError(f"{key}.{name}: there is no such key.{did_you_mean(str(name), [*fields])}")
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
+            made[name] = from_plain(typing.cast(type[Any], hints[name]), value, f"{key}.{name}")
+            continue
+        if not _is_of(value, hints[name]):
+            raise ConfigError(f"{key}.{name}={value!s:.100}: this value is of the wrong type")
+        if value is not None:
+            check_value(f"{key}.{name}", value, fields[name].metadata)
+        made[name] = value
+    return schema(**made)
+
+
+def check_value(key: str, value: Any, allowed: Mapping[str, Any]) -> None:
+    """Refuse a value that its setting's bounds do not allow.
+
+    Args:
+        key: the setting's dotted key.
+        value: not None.
+        allowed: the bounds.
+
+    Raises:
+        ConfigError: names the key, the value and what is allowed.
+    """
+    for one in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ConfigError(f"{key}={value}: must be a finite number")
+        if isinstance(one, int) and abs(one) > _LARGEST:
+            raise ConfigError(f"{key}: must be between -2^63 and 2^63")
+    if "choices" in allowed and value not in allowed["choices"]:
+        names = [str(choice) for choice in allowed["choices"]]
+        raise ConfigError(f"{key}={value}: allowed are {', '.join(names)}.{did_you_mean(str(value), names)}")
+    if "min" in allowed and not value >= allowed["min"]:
+        raise ConfigError(f"{key}={value}: must be at least {allowed['min']}")
+    if "max" in allowed and not value <= allowed["max"]:
+        raise ConfigError(f"{key}={value}: must be at most {allowed['max']}")
+    if "above" in allowed and not value > allowed["above"]:
+        raise ConfigError(f"{key}={value}: must be greater than {allowed['above']}")
+    if "pattern" in allowed and not re.fullmatch(allowed["pattern"][0], value):
+        raise ConfigError(f"{key}={value}: must look like {allowed['pattern'][1]}")
+    if "batches" in allowed and not _is_batches(value):
+        raise ConfigError(f"{key}={value}: give a whole number of batches, or a share from 0.0 to 1.0")
+
+
+def _is_batches(value: Any) -> bool:
+    """Lightning reads 1 as one batch and 1.0 as all of them."""
+    return value >= 0 if isinstance(value, int) else isinstance(value, float) and 0 <= value <= 1
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Return whether a plain value is of a field's type."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (types.UnionType, typing.Union):
+        return any(_is_of(value, one) for one in inner)
+    if origin is list:
+        return isinstance(value, list | tuple) and all(_is_of(one, inner[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, Mapping) and all(
+            _is_of(name, inner[0]) and _is_of(one, inner[1]) for name, one in value.items()
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,18 +11,17 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ecg_lightning.config import SCHEMAS, plain
+from ecg_lightning.config import plain
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.folds import fold_groups
-from ecg_lightning.frontend.schema import N_LEADS, StripsConfig
+from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConfig
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 from ecg_lightning.models.schema import NetworkConfig, TeachingConfig
+from ecg_lightning.setting import check_value
 from ecg_lightning.training_schema import TrainerConfig
 
 _TAUGHT = tuple(entry.name for entry in dataclasses.fields(TeachingConfig))
-
-_LARGEST = 2**63 - 1
 
 RENAMED_EXPERIMENTS = {
     f"seed_{name}": f"original_{name}" for name in ("vit", "deit", "effnetv2", "effnetv2_no_early_stopping", "convnext")
@@ -67,16 +65,10 @@ def validate(cfg: DictConfig) -> None:
     _check_limits(cfg, [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())])
     _check_devices(cfg)
     _check_root(cfg.data)
-    named = cfg.model.teacher if isinstance(cfg.model.teacher, ListConfig) else [cfg.model.teacher]
-    if cfg.model.teacher is not None and not (named and all(isinstance(one, str) and one for one in named)):
-        raise ConfigError(
-            f"model.teacher={cfg.model.teacher}: name a checkpoint, or folders of cross-validations, [DIR,DIR]"
-        )
-    if cfg.model.teacher and "members" in cfg.model:
-        raise ConfigError(
-            f"model.teacher={cfg.model.teacher}: model=ensemble is not trained and cannot have a teacher. Choose "
-            "another model"
-        )
+    teacher = cfg.model.get("teacher")
+    named = teacher if isinstance(teacher, ListConfig) else [teacher]
+    if teacher is not None and not (named and all(isinstance(one, str) and one for one in named)):
+        raise ConfigError(f"model.teacher={teacher}: name a checkpoint, or folders of cross-validations, [DIR,DIR]")
 
 
 def check_experiment(for_model: str | None, choices: Mapping[str, str]) -> None:
@@ -145,13 +137,13 @@ def validate_compression(cfg: DictConfig) -> None:
     if not cfg.ckpt_path:
         raise ConfigError("compress.py needs a trained model. Set ckpt_path=FILE, such as RUN/checkpoints/best.ckpt")
     _check_devices(cfg)
-    if "_target_" in cfg.data:
+    if "kind" in cfg.data:
         _check_root(cfg.data)
 
 
 def _check_values(cfg: DictConfig) -> None:
     for key, value, metadata in _fields(cfg):
-        _check_value(key, value, metadata)
+        check_value(key, value, metadata)
 
 
 def _check_limits(cfg: DictConfig, phases: Iterable[str]) -> None:
@@ -161,7 +153,8 @@ def _check_limits(cfg: DictConfig, phases: Iterable[str]) -> None:
 
 
 def _check_schedule(cfg: DictConfig) -> None:
-    n_snapshots, n_epochs, schedule = cfg.callbacks.snapshots, cfg.trainer.max_epochs, cfg.model.scheduler
+    n_snapshots, n_epochs = cfg.callbacks.snapshots, cfg.trainer.max_epochs
+    schedule = cfg.model.get("scheduler") or SchedulerConfig()
     if n_snapshots and (n_epochs % n_snapshots or n_epochs == n_snapshots):
         raise ConfigError(
             f"callbacks.snapshots={n_snapshots}: trainer.max_epochs={n_epochs} must be a multiple of it, at least "
@@ -192,7 +185,7 @@ def _check_schedule(cfg: DictConfig) -> None:
 
 def _check_idle(cfg: DictConfig) -> None:
     """Refuse settings of a model that nothing brings into force, or that leave parts of a record out."""
-    for key in _TAUGHT if cfg.model.teacher is None else ():
+    for key in _TAUGHT if "teacher" in cfg.model and cfg.model.teacher is None else ():
         if (value := cfg.model[key]) != getattr(NetworkConfig, key):
             raise ConfigError(f"model.{key}={value} only applies with a teacher. Set model.teacher=FILE, or remove it")
     window_s, stride_s = cfg.model.get("window_s"), cfg.model.get("stride_s")
@@ -210,7 +203,7 @@ def _check_stages(cfg: DictConfig) -> None:
                 f"compression.stages.{name}: this name is not allowed. Use letters and digits, and any name but "
                 "baseline"
             )
-        if not isinstance(stage, DictConfig) or "_target_" not in stage:
+        if not isinstance(stage, DictConfig) or "kind" not in stage:
             raise ConfigError(
                 f"compression.stages.{name}: this is not a stage. Choose compression=NAME, such as prune_qat"
             )
@@ -277,11 +270,11 @@ def _check_root(data: DictConfig) -> None:
             f"data.task={data.task} data.label_rule={data.label_rule}: form and rhythm have no likelihood in "
             "PTB-XL (it is always 0), so this rule would drop them. Use data.label_rule=benchmark"
         )
-    if data.root is None and data._target_ == DataConfig._target_:
+    if data.root is None and data.kind == DataConfig.kind:
         raise ConfigError(
             "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv. Set it, or use data=synthetic"
         )
-    if data._target_ == DataConfig._target_:
+    if data.kind == DataConfig.kind:
         from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
 
         check_root(Path(data.root).expanduser())
@@ -319,40 +312,14 @@ def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict
             yield key, value, dict(entry.metadata)
 
 
-def _check_value(key: str, value: Any, allowed: dict[str, Any]) -> None:
-    for one in value if isinstance(value, ListConfig) else [value]:
-        if isinstance(one, float) and not math.isfinite(one):
-            raise ConfigError(f"{key}={value}: must be a finite number")
-        if isinstance(one, int) and abs(one) > _LARGEST:
-            raise ConfigError(f"{key}: must be between -2^63 and 2^63")
-    if "choices" in allowed and value not in allowed["choices"]:
-        names = [str(choice) for choice in allowed["choices"]]
-        raise ConfigError(f"{key}={value}: allowed are {', '.join(names)}.{did_you_mean(str(value), names)}")
-    if "min" in allowed and not value >= allowed["min"]:
-        raise ConfigError(f"{key}={value}: must be at least {allowed['min']}")
-    if "max" in allowed and not value <= allowed["max"]:
-        raise ConfigError(f"{key}={value}: must be at most {allowed['max']}")
-    if "above" in allowed and not value > allowed["above"]:
-        raise ConfigError(f"{key}={value}: must be greater than {allowed['above']}")
-    if "pattern" in allowed and not re.fullmatch(allowed["pattern"][0], value):
-        raise ConfigError(f"{key}={value}: must look like {allowed['pattern'][1]}")
-    if "batches" in allowed and not _is_batches(value):
-        raise ConfigError(f"{key}={value}: give a whole number of batches, or a share from 0.0 to 1.0")
-
-
-def _is_batches(value: Any) -> bool:
-    """Lightning reads 1 as one batch and 1.0 as all of them."""
-    return value >= 0 if isinstance(value, int) else isinstance(value, float) and 0 <= value <= 1
-
-
 def _check_frontend(cfg: DictConfig) -> None:
     model, frontend = (cast(Any, OmegaConf.get_type(node)) for node in (cfg.model, cfg.frontend))
     if model.takes != frontend.gives:
+        way_out = f"frontend={DEFAULT_FRONTENDS[model.takes].kind}"
         if model.takes == "image":
-            raise ConfigError("frontend=signal makes no image, but this model needs one. Use frontend=matrix")
-        name = next(name for name, schema in SCHEMAS["model"].items() if schema is model)
+            raise ConfigError(f"frontend=signal makes no image, but this model needs one. Use {way_out}")
         raise ConfigError(
-            f"model={name} needs the signal, not an image. Remove the frontend setting, or use frontend=signal"
+            f"model={model.kind} needs the signal, not an image. Remove the frontend setting, or use {way_out}"
         )
     if frontend.gives == "image":
         _check_size(cfg)
@@ -360,14 +327,14 @@ def _check_frontend(cfg: DictConfig) -> None:
 
 def _check_size(cfg: DictConfig) -> None:
     size = cfg.frontend.size
-    if size is None and cfg.frontend._target_ == StripsConfig._target_:
+    if size is None and cfg.frontend.kind == StripsConfig.kind:
         return
     sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, ListConfig) else []
     if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
         raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")
     patch = cfg.model.get("patch_size", 1)
     rows = sides[0] // N_LEADS
-    if cfg.frontend._target_ == StripsConfig._target_ and (rows < patch or rows % patch):
+    if cfg.frontend.kind == StripsConfig.kind and (rows < patch or rows % patch):
         raise ConfigError(
             f"frontend.size={size}: each of the {N_LEADS} leads has {rows} rows, so patches of "
             f"model.patch_size={patch} would mix leads. Use frontend.size=[{N_LEADS * patch},{sides[1]}], or "

@@ -43,7 +43,7 @@ def _checkpoint() -> dict[str, Any]:
     config.register()
     with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
         cfg = compose("train", ["model=resnet1d_wang", "model.channels=2", "paths.output_dir=unused"])
-    model, frontend = config.plain(cfg.model), config.plain(cfg.frontend)
+    model, frontend = config.asdict(cfg.model), config.asdict(cfg.frontend)
     classifier = build_classifier(model, frontend, n_samples=1000, seed=0, classes=tuple(_CLASSES), teacher=None)
     description = {
         "format": 1,
@@ -58,7 +58,7 @@ def _checkpoint() -> dict[str, Any]:
         "label_rule": "benchmark",
         "task": "superdiagnostic",
         "folds": {"train": [1, 2], "val": [9], "test": [10]},
-        "data": {"_target_": "ecg_lightning.data.datamodule.PTBXLDataModule"},
+        "data": {"kind": "ptbxl"},
         "learned_from": [],
         "seed": 0,
     }

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.layers import activations, activations_me
 from torch import Tensor, nn
 
+from ecg_lightning.compression.schema import ActSwapConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.structure import replace_module
@@ -37,30 +38,24 @@ class ActSwap(CompressionStage):
     number a channel, so it costs nothing, and OpenVINO and ONNX Runtime take it in int8; ONNX Runtime would not take
     Hardsigmoid.
 
-    Args:
-        activation: `relu6`, `hardswish` or `relu`.
-        epochs: of the fine-tuning.
-        lr: of the fine-tuning.
     """
 
-    def __init__(self, activation: str = "relu6", epochs: int | None = None, lr: float | None = None) -> None:
-        super().__init__(epochs, lr)
-        self.activation = activation
+    settings: ActSwapConfig
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Swap and fine-tune; a network without smooth activations stays as it is."""
-        n_swapped = swap_activations(classifier.network, self.activation)
+        n_swapped = swap_activations(classifier.network, self.settings.activation)
         if not n_swapped:
             context.notes.append(
                 "this network has no SiLU or GELU: no activation was replaced, and nothing was trained"
             )
             return classifier
-        context.notes.append(f"{n_swapped} activations were replaced by {self.activation}")
-        return context.fit(classifier, self.epochs, self.lr)
+        context.notes.append(f"{n_swapped} activations were replaced by {self.settings.activation}")
+        return context.fit(classifier, self.settings.epochs, self.settings.lr)
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
         """Swap again."""
-        swap_activations(classifier.network, self.activation)
+        swap_activations(classifier.network, self.settings.activation)
         return classifier
 
 

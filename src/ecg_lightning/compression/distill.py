@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from ecg_lightning.building import build_classifier, resolve
+from ecg_lightning.building import build_classifier
+from ecg_lightning.compression.schema import DistillConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
-from ecg_lightning.frontend.frontend import Frontend, SignalFrontend
-from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig
+from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.ensemble import EnsembleNetwork
+from ecg_lightning.models.schema import TeachingConfig
 from ecg_lightning.models.structure import plain_classifier
-
-_SIGNAL = f"{SignalFrontend.__module__}.{SignalFrontend.__name__}"
+from ecg_lightning.registry import schema_of
 
 
 class Distill(CompressionStage):
@@ -30,39 +30,27 @@ class Distill(CompressionStage):
     The student gets the teacher's front end or, where one of them takes signals and the other an image, the default
     one with the same normalisation and augmentation; of an ensemble, that of the first member that takes what the
     student takes. Whatever stages came before this one change nothing: the teacher is the model as trained.
-
-    Args:
-        student: a `model` node.
-        alpha: weight of the labels; the rest is the teacher's.
-        temperature: divides both logits; above 1 softens.
-        epochs: of the student's training, which starts from nothing.
-        lr: of the student's training.
     """
 
-    def __init__(
-        self,
-        student: Mapping[str, Any],
-        alpha: float = 0.5,
-        temperature: float = 1.0,
-        epochs: int | None = 30,
-        lr: float | None = 1e-3,
-    ) -> None:
-        super().__init__(epochs, lr)
-        self.student = dict(student)
-        self.alpha = alpha
-        self.temperature = temperature
-        resolve(self.student.get("_target_"), ECGClassifier, "distill.student")
+    settings: DistillConfig
+
+    def __init__(self, settings: DistillConfig, found: Mapping[str, Any] | None = None) -> None:
+        super().__init__(settings, found)
+        self.schema = schema_of("model", settings.student, "distill.student")
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Build the student, train it, merge the branches that only the training needs."""
         teacher = context.uncompressed
         student = self._build(teacher)
         student.loss.balance(context.datamodule.datasets["train"].targets)
-        student.distillation = Distillation(copy.deepcopy(teacher), self.alpha, self.temperature)
-        student = plain_classifier(context.fit(student, self.epochs, self.lr))
+        student.distillation = Distillation(
+            copy.deepcopy(teacher), TeachingConfig(self.settings.alpha, self.settings.temperature)
+        )
+        name = type(student).__name__
+        student = plain_classifier(context.fit(student, self.settings.epochs, self.settings.lr))
         student.network = reparameterize(student.network)
         context.notes.append(
-            f"{self.student['_target_'].rpartition('.')[2]} learned from {type(teacher).__name__}: "
+            f"{name} learned from {type(teacher).__name__}: "
             f"{_parameters(student):,} parameters instead of {_parameters(teacher):,}"
         )
         return student.eval()
@@ -78,7 +66,7 @@ class Distill(CompressionStage):
         with torch.random.fork_rng(devices=[]):  # the same student, whatever was drawn before
             torch.manual_seed(description["seed"])
             student = build_classifier(
-                self.student,
+                self.settings.student,
                 frontend,
                 n_samples=description["n_samples"],
                 seed=description["seed"],
@@ -88,11 +76,11 @@ class Distill(CompressionStage):
         student.frontend.std.copy_(fitted.std)
         student.description = {
             **{name: value for name, value in description.items() if name != "members"},
-            "model": self.student,
+            "model": dict(self.settings.student),
             "frontend": frontend,
             "choices": {
-                "model": self.student.get("variant", type(student).__name__.lower()),  # as the options are called
-                "frontend": _option(frontend),
+                "model": self.settings.student.get("variant", self.schema.kind),  # as the options are called
+                "frontend": frontend["kind"],
             },
             "stages": [],
         }
@@ -100,14 +88,12 @@ class Distill(CompressionStage):
 
     def frontend_for(self, teacher: ECGClassifier) -> tuple[dict[str, Any], Frontend]:
         """The student's front-end node, and the front end whose mean and standard deviation it takes."""
-        student = resolve(self.student["_target_"], ECGClassifier, "distill.student")
-        takes_signals = typing.get_type_hints(student.__init__)["frontend"] is SignalFrontend
         candidates = [*_front_ends(teacher.description, teacher.frontend, teacher.network)]
-        fitting = [one for one in candidates if isinstance(one[1], SignalFrontend) == takes_signals]
+        fitting = [one for one in candidates if schema_of("frontend", one[0], "frontend").gives == self.schema.takes]
         node, fitted = (fitting or candidates)[0]
         if fitting:
             return dict(node), fitted
-        default = dataclasses.asdict(FrontendConfig(_target_=_SIGNAL) if takes_signals else MatrixConfig())
+        default = dataclasses.asdict(DEFAULT_FRONTENDS[self.schema.takes]())
         return default | {name: node[name] for name in ("normalization", "mean", "std", "augmentation")}, fitted
 
 
@@ -121,12 +107,6 @@ def _front_ends(
     ensemble = cast(EnsembleNetwork, network)
     for member, *parts in zip(description["members"], ensemble.frontends, ensemble.networks, strict=True):
         yield from _front_ends(member, *parts)
-
-
-def _option(frontend: Mapping[str, Any]) -> str:
-    """`matrix` or `signal`."""
-    name: str = frontend["_target_"].rpartition(".")[2]
-    return name.removesuffix("Frontend").lower()
 
 
 def _parameters(classifier: ECGClassifier) -> int:

@@ -33,6 +33,7 @@ from torch.fx.proxy import TraceError
 
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.quantizable import holder_of, inputs_of, prepare_for_quantization
+from ecg_lightning.compression.schema import FxDynamicConfig, FxQATConfig, FxStaticConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.deployment import Deployment
@@ -55,35 +56,26 @@ _NOTICES = (
 
 
 class FxQuantization(CompressionStage):
-    """What the three ways share: a graph that is prepared, perhaps calibrated or trained, and converted.
-
-    Args:
-        backend: `fbgemm` or `x86`, PyTorch's kernels.
-        epochs: of the fine-tuning, where there is one.
-        lr: of the fine-tuning.
-    """
+    """What the three ways share: a graph that is prepared, perhaps calibrated or trained, and converted."""
 
     quantizes = True
-
-    def __init__(self, backend: str = "fbgemm", epochs: int | None = None, lr: float | None = None) -> None:
-        super().__init__(epochs, lr)
-        self.backend = backend
+    settings: FxQATConfig | FxStaticConfig | FxDynamicConfig
 
     def check(self, accelerator: str) -> None:
         """Int8 kernels of PyTorch run on x86 processors alone."""
         if accelerator != "cpu":
             raise HardwareUnavailableError(
-                f"compression backend {self.backend}: FBGEMM runs only on x86 processors. Use hardware=cpu"
+                f"compression backend {self.settings.backend}: FBGEMM runs only on x86 processors. Use hardware=cpu"
             )
-        if self.backend not in torch.backends.quantized.supported_engines:
+        if self.settings.backend not in torch.backends.quantized.supported_engines:
             raise HardwareUnavailableError(
-                f"compression backend {self.backend}: PyTorch has no FBGEMM kernels on this machine, which need "
-                "an x86 processor. Use compression=ptq"
+                f"compression backend {self.settings.backend}: PyTorch has no FBGEMM kernels on this machine, which "
+                "need an x86 processor. Use compression=ptq"
             )
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Prepare, calibrate or train, and convert."""
-        torch.backends.quantized.engine = self.backend
+        torch.backends.quantized.engine = self.settings.backend
         holder = holder_of(classifier)
         inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
         with _explained(holder.network):
@@ -96,7 +88,7 @@ class FxQuantization(CompressionStage):
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
         """The converted structure, with whatever scales; the state brings its own."""
-        torch.backends.quantized.engine = self.backend
+        torch.backends.quantized.engine = self.settings.backend
         signals = torch.zeros(2, len(LEADS), classifier.description["n_samples"])
         holder = holder_of(classifier)
         with _explained(holder.network), torch.no_grad():
@@ -139,50 +131,39 @@ class FxQuantization(CompressionStage):
 class FxQAT(FxQuantization):
     """Quantization-aware training: the network learns with the rounding that int8 will bring."""
 
+    settings: FxQATConfig
+
     def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
-        mapping = _float_where_needed(network, get_default_qat_qconfig_mapping(self.backend), heads)
+        mapping = _float_where_needed(network, get_default_qat_qconfig_mapping(self.settings.backend), heads)
         prepared: nn.Module = prepare_qat_fx(network.train(), mapping, (inputs,))
         return prepared
 
     def _adjust(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         calibrate(classifier, context, n_records=128)  # epochs=0 measures this
-        return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[Observers()])
+        return context.fit(
+            classifier, self.settings.epochs, self.settings.lr, precision="32-true", callbacks=[Observers()]
+        )
 
 
 class FxStatic(FxQuantization):
     """Post-training static quantization, its ranges observed on training records.
 
-    Args:
-        backend: see `FxQuantization`.
-        n_calibration: records.
-        ranges: of activations: the `average` of the batches' extremes, or PyTorch's default, a `histogram` of all,
-            which took EfficientNetV2-S from an AUROC of 0.87 to 0.72 (docs/explanation/int8.md).
-        epochs: not used: nothing is trained.
-        lr: not used.
+    PyTorch's default ranges, a histogram, took EfficientNetV2-S from an AUROC of 0.87 to 0.72
+    (docs/explanation/int8.md).
     """
 
-    def __init__(
-        self,
-        backend: str = "fbgemm",
-        n_calibration: int = 300,
-        ranges: str = "average",
-        epochs: int | None = None,
-        lr: float | None = None,
-    ) -> None:
-        super().__init__(backend, epochs, lr)
-        self.n_calibration = n_calibration
-        self.ranges = ranges
+    settings: FxStaticConfig
 
     def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
-        mapping = _float_where_needed(network, get_default_qconfig_mapping(self.backend), heads)
-        if self.ranges == "average":
+        mapping = _float_where_needed(network, get_default_qconfig_mapping(self.settings.backend), heads)
+        if self.settings.ranges == "average":
             observer = MovingAverageMinMaxObserver.with_args(reduce_range=True)  # as the default one
             mapping.set_global(QConfig(activation=observer, weight=default_per_channel_weight_observer))  # type: ignore[no-untyped-call]
         prepared: nn.Module = prepare_fx(network.eval(), mapping, (inputs,))
         return prepared
 
     def _adjust(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
-        calibrate(classifier, context, self.n_calibration)
+        calibrate(classifier, context, self.settings.n_calibration)
         return classifier
 
 

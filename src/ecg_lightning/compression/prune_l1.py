@@ -11,6 +11,7 @@ from torch.nn.utils.prune import L1Unstructured
 
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
+from ecg_lightning.compression.schema import PruneL1Config
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.errors import ConfigError, UnsupportedModelError, did_you_mean
 from ecg_lightning.models.classifier import ECGClassifier
@@ -20,80 +21,57 @@ _HIGHEST = 0.999
 
 
 class PruneL1(CompressionStage):
-    """L1 pruning of weights, without the heads; the zeros stay through every later fit (`masks.KeepZeros`).
-
-    Args:
-        amount: fraction of the weights that become zero.
-        layers: `conv`, `linear` or both.
-        scope: `layer` prunes each layer alike; `global` prunes the smallest weights wherever they are.
-        amounts: other fractions, by the beginning of a layer's name (whole parts of it, such as `features.6`); the
-            longest one that fits counts. With `global`, layers that share one are ranked together.
-        steps: prune and fine-tune this often, by the cubic schedule; the epochs are shared between them.
-        epochs: of all steps together.
-        lr: of the fine-tuning.
-    """
+    """L1 pruning of weights, without the heads; the zeros stay through every later fit (`masks.KeepZeros`)."""
 
     zeroes = True
+    settings: PruneL1Config
 
-    def __init__(
-        self,
-        amount: float = 0.7,
-        layers: Sequence[str] = ("conv", "linear"),
-        scope: str = "layer",
-        amounts: Mapping[str, float] | None = None,
-        steps: int = 1,
-        epochs: int | None = None,
-        lr: float | None = None,
-    ) -> None:
-        super().__init__(epochs, lr)
-        self.amount = amount
-        self.layers = tuple(layers)
-        self.scope = scope
-        self.amounts = dict(amounts or {})
-        self.steps = steps
-        if unknown := [kind for kind in self.layers if kind not in _LAYERS]:
+    def __init__(self, settings: PruneL1Config, found: Mapping[str, Any] | None = None) -> None:
+        super().__init__(settings, found)
+        if unknown := [one for one in settings.layers if one not in _LAYERS]:
             raise ConfigError(
                 f"prune_l1.layers={unknown[0]}: allowed are {', '.join(_LAYERS)}."
                 f"{did_you_mean(unknown[0], list(_LAYERS))}"
             )
-        if not self.layers:
+        if not settings.layers:
             raise ConfigError("prune_l1.layers=[] leaves nothing to prune. Name conv, linear or both")
-        for name, own in self.amounts.items():
+        for name, own in settings.amounts.items():
             if not 0 <= own <= _HIGHEST:
                 raise ConfigError(f"prune_l1.amounts.{name}={own}: give a fraction from 0 to {_HIGHEST}")
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Prune and fine-tune, step by step."""
-        weights = prunable_weights(classifier.network, len(classifier.classes), self.layers)
+        weights = prunable_weights(classifier.network, len(classifier.classes), self.settings.layers)
         pools = self._pools(weights)
-        epochs = context.fit.epochs if self.epochs is None else self.epochs
-        for progress, own_epochs in zip(cubic_amounts(1.0, self.steps), share_epochs(epochs, self.steps), strict=True):
+        epochs, steps = self.settings.epochs, self.settings.steps
+        epochs = context.fit.epochs if epochs is None else epochs
+        for progress, own_epochs in zip(cubic_amounts(1.0, steps), share_epochs(epochs, steps), strict=True):
             for amount, names in pools:
                 zero_smallest([weights[name] for name in names], amount * progress)
             if own_epochs:
-                classifier = context.fit(classifier, own_epochs, self.lr)
+                classifier = context.fit(classifier, own_epochs, self.settings.lr)
         context.notes += self._report(classifier)
         return classifier
 
     def _pools(self, weights: Mapping[str, Tensor]) -> list[tuple[float, list[str]]]:
         """Layers that are ranked together, each pool with its fraction."""
-        named: dict[str, list[str]] = {prefix: [] for prefix in ("", *self.amounts)}
+        named: dict[str, list[str]] = {prefix: [] for prefix in ("", *self.settings.amounts)}
         for name in weights:
-            fitting = [prefix for prefix in self.amounts if f"{name}.".startswith(f"{prefix}.")]
+            fitting = [prefix for prefix in self.settings.amounts if f"{name}.".startswith(f"{prefix}.")]
             named[max(fitting, key=len, default="")].append(name)
-        for prefix in self.amounts:
+        for prefix in self.settings.amounts:
             if not any(f"{name}.".startswith(f"{prefix}.") for name in weights):
                 raise ConfigError(
                     f"prune_l1.amounts.{prefix}: no pruned layer has a name that starts with "
                     f"{prefix}.{did_you_mean(prefix, _beginnings(weights))}"
                 )
-        fractions = {"": self.amount, **self.amounts}
-        if self.scope == "global":
+        fractions = {"": self.settings.amount, **self.settings.amounts}
+        if self.settings.scope == "global":
             return [(fractions[prefix], names) for prefix, names in named.items() if names]
         return [(fractions[prefix], [name]) for prefix, names in named.items() for name in names]
 
     def _report(self, classifier: ECGClassifier) -> list[str]:
-        weights = prunable_weights(classifier.network, len(classifier.classes), self.layers)
+        weights = prunable_weights(classifier.network, len(classifier.classes), self.settings.layers)
         zeros = sum(int((weight == 0).sum()) for weight in weights.values())
         chosen = sum(weight.numel() for weight in weights.values())
         everything = sum(parameter.numel() for parameter in classifier.network.parameters())

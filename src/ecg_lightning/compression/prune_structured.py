@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ecg_lightning.compression.heads import find_heads
 from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
+from ecg_lightning.compression.schema import PruneStructuredConfig
 from ecg_lightning.compression.shapes import fit_attention, fit_shapes, shapes_of
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.deployment.extras import import_extra
@@ -28,34 +29,13 @@ class PruneStructured(CompressionStage):
     Coupled layers are found by Torch-Pruning (DepGraph, Fang et al. 2023, arXiv 2301.12900). In attention every head
     stays, narrower. The layers that give the logits keep their classes.
 
-    Args:
-        amount: fraction of the channels of a layer, or with `global` of all layers of a kind.
-        round_to: what is left is rounded to a multiple of this (half goes up); a layer that would be narrower is
-            rounded to the largest power of two that fits.
-        scope: `layer` prunes each layer alike; `global` ranks the channels of layers of the same kind together
-            (Fang et al. 2024, arXiv 2407.04616), and leaves each layer half of what `layer` would.
-        steps: prune and fine-tune this often, by the cubic schedule; the epochs are shared between them.
-        epochs: of all steps together.
-        lr: of the fine-tuning.
-        shapes: that were left, by name, as a checkpoint remembers them; for `restore`.
+    What is left is rounded to a multiple (half goes up); a layer that would be narrower is rounded to the largest power
+    of two that fits. Layers of the same kind may be ranked together (`scope=global`, Fang et al. 2024, arXiv
+    2407.04616), which leaves each layer half of what `layer` would at least.
     """
 
-    def __init__(
-        self,
-        amount: float = 0.5,
-        round_to: int = 32,
-        scope: str = "layer",
-        steps: int = 1,
-        epochs: int | None = None,
-        lr: float | None = None,
-        shapes: Mapping[str, Sequence[int]] | None = None,
-    ) -> None:
-        super().__init__(epochs, lr)
-        self.amount = amount
-        self.round_to = round_to
-        self.scope = scope
-        self.steps = steps
-        self.found = {"shapes": shapes}
+    finds = ("shapes",)
+    settings: PruneStructuredConfig
 
     def check(self, accelerator: str) -> None:
         """Refuse if Torch-Pruning is missing."""
@@ -67,20 +47,21 @@ class PruneStructured(CompressionStage):
         before = sum(parameter.numel() for parameter in network.parameters())
         example = next(context.network_inputs(classifier, n_records=1))
         full_widths: dict[nn.Module, int] = {}
-        epochs = context.fit.epochs if self.epochs is None else self.epochs
+        epochs, steps = self.settings.epochs, self.settings.steps
+        amounts = cubic_amounts(self.settings.amount, steps)
         for amount, own_epochs in zip(
-            cubic_amounts(self.amount, self.steps), share_epochs(epochs, self.steps), strict=True
+            amounts, share_epochs(context.fit.epochs if epochs is None else epochs, steps), strict=True
         ):
             narrow = self._prune(classifier, example, amount, full_widths)
             if own_epochs:
-                classifier = context.fit(classifier, own_epochs, self.lr)
+                classifier = context.fit(classifier, own_epochs, self.settings.lr)
         after = sum(parameter.numel() for parameter in network.parameters())
         self.found = {"shapes": shapes_of(network)}
         context.notes.append(f"channels were removed: {before:,} → {after:,} parameters ({after / before:.1%})")
         if narrow:
             finest, coarsest = min(narrow), max(narrow)
             units = f"{finest}" if finest == coarsest else f"{finest} to {coarsest}"
-            context.notes.append(f"layers with fewer than {self.round_to} channels were rounded to {units}")
+            context.notes.append(f"layers with fewer than {self.settings.round_to} channels were rounded to {units}")
         return classifier
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
@@ -96,7 +77,8 @@ class PruneStructured(CompressionStage):
         heads = list(find_heads(network, len(classifier.classes)).values())
         try:
             with _traceable(network):
-                units = _prune_network(network, heads, example, amount, self.round_to, self.scope, full_widths)
+                round_to, scope = self.settings.round_to, self.settings.scope
+                units = _prune_network(network, heads, example, amount, round_to, scope, full_widths)
             with torch.no_grad():
                 network(example)
         # What tracing and the first forward of a half-pruned network fail with.
@@ -106,7 +88,7 @@ class PruneStructured(CompressionStage):
                 f"prune_structured cannot follow the channels through {type(network).__name__} ({reason}); "
                 "use prune_l1, or prune another model"
             ) from e
-        return {unit for unit in units if unit < self.round_to}
+        return {unit for unit in units if unit < self.settings.round_to}
 
 
 @dataclass

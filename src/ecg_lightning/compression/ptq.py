@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
+from ecg_lightning.compression.schema import PTQConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.deployment import Deployment
@@ -25,19 +26,13 @@ _PRODUCTS = ("Conv", "MatMul", "Gemm")
 
 
 class PTQ(CompressionStage):
-    """NNCF's quantization for OpenVINO and, from the same float model, ONNX Runtime's own.
-
-    Args:
-        n_calibration: training records that give the ranges.
-        epochs: not used: nothing is trained.
-        lr: not used.
-    """
+    """NNCF's quantization for OpenVINO and, from the same float model, ONNX Runtime's own."""
 
     quantizes = True
+    settings: PTQConfig
 
-    def __init__(self, n_calibration: int = 300, epochs: int | None = None, lr: float | None = None) -> None:
-        super().__init__(epochs, lr)
-        self.n_calibration = n_calibration
+    def __init__(self, settings: PTQConfig, found: Mapping[str, Any] | None = None) -> None:
+        super().__init__(settings, found)
         self._float: ECGClassifier | None = None
 
     def check(self, accelerator: str) -> None:
@@ -50,13 +45,16 @@ class PTQ(CompressionStage):
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Calibrate NNCF's quantizers."""
         self._float = copy.deepcopy(classifier)  # which ONNX Runtime's tool starts from
-        quantize_with_nncf(classifier, context, self.n_calibration)
+        quantize_with_nncf(classifier, context, self.settings.n_calibration)
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
         """An OpenVINO model, and an ONNX file of ONNX Runtime's own quantization."""
         assert self._float is not None
-        return [export_nncf(classifier, folder), quantize_onnx(self._float, folder, context, self.n_calibration)]
+        return [
+            export_nncf(classifier, folder),
+            quantize_onnx(self._float, folder, context, self.settings.n_calibration),
+        ]
 
 
 def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext, n_calibration: int) -> Deployment:

@@ -10,6 +10,7 @@ from ecg_lightning.compression.fx import FrozenStatistics, Observers, calibrate
 from ecg_lightning.compression.nncf_quantization import evaluate_batch_norm, export_nncf, quantize_with_nncf
 from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.quantizable import holder_of, inputs_of, mostly_linear
+from ecg_lightning.compression.schema import QATConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.deployment import Deployment
@@ -27,22 +28,10 @@ class QAT(CompressionStage):
     OpenVINO computes every convolution of a PT2E network in int8, but leaves half of a transformer's linear layers in
     float; of a network that NNCF quantized it computes all of them in int8. Calibrated by PT2E, a network with SiLU
     lost more than by NNCF (docs/explanation/int8.md).
-
-    Args:
-        tool: `pt2e`, `nncf`, or `auto`: NNCF where linear layers hold most of the weights or activations are smooth.
-        n_calibration: training records that give the first ranges.
-        epochs: of the training.
-        lr: of the training.
     """
 
     quantizes = True
-
-    def __init__(
-        self, tool: str = "auto", n_calibration: int = 128, epochs: int | None = None, lr: float | None = None
-    ) -> None:
-        super().__init__(epochs, lr)
-        self.tool = tool
-        self.n_calibration = n_calibration
+    settings: QATConfig
 
     def check(self, accelerator: str) -> None:
         """Its files are for processors."""
@@ -54,16 +43,22 @@ class QAT(CompressionStage):
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Quantize, train, and for PT2E convert."""
         if self._tool(classifier) == "nncf":
-            quantize_with_nncf(classifier, context, self.n_calibration)
+            quantize_with_nncf(classifier, context, self.settings.n_calibration)
             frozen = FrozenStatistics(evaluate_batch_norm)
-            return context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[frozen])
+            return context.fit(
+                classifier, self.settings.epochs, self.settings.lr, precision="32-true", callbacks=[frozen]
+            )
         holder = holder_of(classifier)
         inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
-        with long_step(log, f"preparing the network for int8, and calibrating it with {self.n_calibration} records"):
+        with long_step(
+            log, f"preparing the network for int8, and calibrating it with {self.settings.n_calibration} records"
+        ):
             holder.network = prepare_pt2e(holder.network, inputs)
-            calibrate(classifier, context, self.n_calibration)
+            calibrate(classifier, context, self.settings.n_calibration)
         observers = Observers(freeze_statistics)
-        classifier = context.fit(classifier, self.epochs, self.lr, precision="32-true", callbacks=[observers])
+        classifier = context.fit(
+            classifier, self.settings.epochs, self.settings.lr, precision="32-true", callbacks=[observers]
+        )
         holder = holder_of(classifier)
         holder.network = convert_pt2e(holder.network)
         return classifier
@@ -81,7 +76,7 @@ class QAT(CompressionStage):
         return [export_nncf(classifier, folder), Deployment(None, "onnxruntime", "int8", skipped)]
 
     def _tool(self, classifier: ECGClassifier) -> str:
-        if self.tool != "auto":
-            return self.tool
+        if self.settings.tool != "auto":
+            return self.settings.tool
         network = classifier.network
         return "nncf" if mostly_linear(network) or has_smooth_activations(network) else "pt2e"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 from omegaconf import MISSING
 
 from ecg_lightning.hardware_schema import HardwareConfig
-from ecg_lightning.setting import setting
+from ecg_lightning.setting import kind, setting
 from ecg_lightning.training_schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
 
 _BACKENDS = ("fbgemm", "x86")
@@ -19,7 +19,7 @@ _BACKENDS = ("fbgemm", "x86")
 class StageConfig:
     """Any option of the group `stage`."""
 
-    _target_: str = MISSING
+    kind: str = setting(MISSING, "name of the component")
 
 
 @dataclass
@@ -34,14 +34,16 @@ class TrainedStageConfig(StageConfig):
 class BF16Config(StageConfig):
     """bfloat16 with 16-bit weights, see `compression.bf16`."""
 
-    _target_: str = "ecg_lightning.compression.bf16.BF16"
+    target: ClassVar[str] = "ecg_lightning.compression.bf16.BF16"
+    kind: str = kind("bf16")
 
 
 @dataclass
 class PruneL1Config(TrainedStageConfig):
     """The smallest weights become zero, see `compression.prune_l1`."""
 
-    _target_: str = "ecg_lightning.compression.prune_l1.PruneL1"
+    target: ClassVar[str] = "ecg_lightning.compression.prune_l1.PruneL1"
+    kind: str = kind("prune_l1")
     amount: float = setting(0.7, "share of the weights that become zero", min=0.0, max=0.999)
     layers: list[str] = setting(["conv", "linear"], "kinds of layers: conv, linear, or both")
     scope: str = setting(
@@ -55,7 +57,8 @@ class PruneL1Config(TrainedStageConfig):
 class PruneStructuredConfig(TrainedStageConfig):
     """Whole channels are removed, see `compression.prune_structured`."""
 
-    _target_: str = "ecg_lightning.compression.prune_structured.PruneStructured"
+    target: ClassVar[str] = "ecg_lightning.compression.prune_structured.PruneStructured"
+    kind: str = kind("prune_structured")
     amount: float = setting(0.5, "share of the channels that are removed", min=0.0, max=0.95)
     # As many bf16 values as a row of AMX's tiles or two AVX-512 vectors hold.
     round_to: int = setting(32, "multiple that the channels left are rounded to", min=1)
@@ -69,7 +72,8 @@ class PruneStructuredConfig(TrainedStageConfig):
 class ActSwapConfig(TrainedStageConfig):
     """SiLU and GELU become piecewise linear, see `compression.act_swap`."""
 
-    _target_: str = "ecg_lightning.compression.act_swap.ActSwap"
+    target: ClassVar[str] = "ecg_lightning.compression.act_swap.ActSwap"
+    kind: str = kind("act_swap")
     activation: str = setting("relu6", "what replaces SiLU and GELU", choices=("relu", "relu6", "hardswish"))
 
 
@@ -77,7 +81,8 @@ class ActSwapConfig(TrainedStageConfig):
 class DistillConfig(TrainedStageConfig):
     """A student learns from the model and replaces it, see `compression.distill`."""
 
-    _target_: str = "ecg_lightning.compression.distill.Distill"
+    target: ClassVar[str] = "ecg_lightning.compression.distill.Distill"
+    kind: str = kind("distill")
     student: Any = setting(MISSING, "settings of a model; +schema/model@compression.stages.NAME.student=NETWORK")
     epochs: int | None = setting(30, "epochs of the student's training, which starts from nothing", min=0)
     lr: float | None = setting(1e-3, "learning rate of the student's training", above=0.0)
@@ -89,7 +94,8 @@ class DistillConfig(TrainedStageConfig):
 class PTQConfig(StageConfig):
     """int8 without training, by NNCF and ONNX Runtime, see `compression.ptq`."""
 
-    _target_: str = "ecg_lightning.compression.ptq.PTQ"
+    target: ClassVar[str] = "ecg_lightning.compression.ptq.PTQ"
+    kind: str = kind("ptq")
     n_calibration: int = setting(300, "training records that give the ranges", min=1)
 
 
@@ -97,7 +103,8 @@ class PTQConfig(StageConfig):
 class QATConfig(TrainedStageConfig):
     """Quantization-aware training for OpenVINO, see `compression.qat`."""
 
-    _target_: str = "ecg_lightning.compression.qat.QAT"
+    target: ClassVar[str] = "ecg_lightning.compression.qat.QAT"
+    kind: str = kind("qat")
     tool: str = setting(
         "auto",
         "auto: nncf for linear layers and smooth activations, else pt2e",
@@ -110,7 +117,8 @@ class QATConfig(TrainedStageConfig):
 class FxQATConfig(TrainedStageConfig):
     """Quantization-aware training by PyTorch, see `compression.fx`."""
 
-    _target_: str = "ecg_lightning.compression.fx.FxQAT"
+    target: ClassVar[str] = "ecg_lightning.compression.fx.FxQAT"
+    kind: str = kind("fx_qat")
     backend: str = setting("fbgemm", "PyTorch's int8 kernels", choices=_BACKENDS)
 
 
@@ -118,7 +126,8 @@ class FxQATConfig(TrainedStageConfig):
 class FxStaticConfig(StageConfig):
     """Static int8 without training, by PyTorch, see `compression.fx`."""
 
-    _target_: str = "ecg_lightning.compression.fx.FxStatic"
+    target: ClassVar[str] = "ecg_lightning.compression.fx.FxStatic"
+    kind: str = kind("fx_static")
     backend: str = setting("fbgemm", "PyTorch's int8 kernels", choices=_BACKENDS)
     n_calibration: int = setting(300, "training records that give the ranges", min=1)
     ranges: str = setting(
@@ -132,7 +141,8 @@ class FxStaticConfig(StageConfig):
 class FxDynamicConfig(StageConfig):
     """Dynamic int8 of the linear layers, by PyTorch, see `compression.fx`."""
 
-    _target_: str = "ecg_lightning.compression.fx.FxDynamic"
+    target: ClassVar[str] = "ecg_lightning.compression.fx.FxDynamic"
+    kind: str = kind("fx_dynamic")
     backend: str = setting("fbgemm", "PyTorch's int8 kernels", choices=_BACKENDS)
 
 

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from ecg_lightning.building import build
+from ecg_lightning.building import build_restorable
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.float_files import export_float
@@ -86,19 +86,14 @@ class CompressionStage(Restorable):
     """A technique. `apply` may change the classifier that it is given.
 
     Args:
-        epochs: of the fine-tuning; `compression.fine_tune.epochs` by default.
-        lr: of the fine-tuning; `compression.fine_tune.lr` by default.
+        settings: the technique's, see `compression.schema`.
+        found: what `apply` found out, for `restore`.
     """
 
     quantizes = False
     """Whether what comes out is int8, which no later stage can change."""
     zeroes = False
     """Whether it sets weights to zero that later fits must keep so."""
-
-    def __init__(self, epochs: int | None = None, lr: float | None = None) -> None:
-        self.epochs = epochs
-        self.lr = lr
-        self.found: dict[str, Any] = {}  # arguments that `apply` found out and `restore` needs
 
     def check(self, accelerator: str) -> None:
         """Refuse, before anything is trained, what this machine or environment cannot do.
@@ -121,5 +116,7 @@ class CompressionStage(Restorable):
 
 
 def build_stage(node: Mapping[str, Any], key: str) -> CompressionStage:
-    """A compression stage, from its node."""
-    return build(node, CompressionStage, key)
+    """Build a compression stage from its plain settings, see `building.build_restorable`."""
+    stage = build_restorable(node, key)
+    assert isinstance(stage, CompressionStage)
+    return stage

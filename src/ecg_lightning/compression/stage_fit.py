@@ -24,6 +24,7 @@ from ecg_lightning.hardware import to_channels_last
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.models.schema import TeachingConfig
 from ecg_lightning.runs.announce import records_of_an_epoch
 from ecg_lightning.runs.step_time import choose_threads, may_choose
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
@@ -84,11 +85,16 @@ class StageFit:
             return classifier.eval()
         own_teacher = classifier.distillation
         # A student's training is its own recipe's.
-        decay = classifier.optimizer_config.weight_decay if own_teacher else fine_tune.weight_decay
-        classifier.optimizer_config = OptimizerConfig("adamw", lr or fine_tune.lr, decay)
-        classifier.scheduler_config = SchedulerConfig("cosine", fine_tune.warmup)
+        decay = classifier.settings.optimizer.weight_decay if own_teacher else fine_tune.weight_decay
+        classifier.settings = replace(
+            classifier.settings,
+            optimizer=OptimizerConfig("adamw", lr or fine_tune.lr, decay),
+            scheduler=SchedulerConfig("cosine", fine_tune.warmup),
+        )
         if own_teacher is None and fine_tune.alpha < 1:
-            classifier.distillation = Distillation(copy.deepcopy(self.teacher), fine_tune.alpha, fine_tune.temperature)
+            classifier.distillation = Distillation(
+                copy.deepcopy(self.teacher), TeachingConfig(fine_tune.alpha, fine_tune.temperature)
+            )
         if self.settings.hardware.channels_last:  # of FX's training graphs it makes more than of any other
             teacher = classifier.distillation.teacher if classifier.distillation else None
             for one in (classifier, teacher):

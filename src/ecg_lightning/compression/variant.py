@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_lightning.checkpoints import data_option, save_classifier
 from ecg_lightning.compression.parity import agree, differences, disagreement
+from ecg_lightning.compression.schema import StageConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
@@ -42,6 +43,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.structure import measure_network
 from ecg_lightning.processor import processor_has_int8
+from ecg_lightning.registry import schema_of
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +142,7 @@ def deploy(
         UnsupportedModelError: no runtime takes it, or none computes it in its precision.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    exported = (stage or CompressionStage()).export(classifier, folder, context)
+    exported = (stage or CompressionStage(StageConfig())).export(classifier, folder, context)
     deployments = [_checked(deployment) for deployment in exported]
     _remove_unused(exported, deployments)
     if not any(one.simulated and one.skipped is None for one in deployments):
@@ -365,4 +367,4 @@ def describe_file(
 
 def stages_of(description: Mapping[str, Any]) -> list[str]:
     """Classes of the stages that a checkpoint went through, in order."""
-    return [node["_target_"].rpartition(".")[2] for node in description.get("stages", [])]
+    return [schema_of("stage", node, "stage").target.rpartition(".")[2] for node in description.get("stages", [])]

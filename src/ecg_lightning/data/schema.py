@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ecg_lightning.setting import setting
+from ecg_lightning.setting import kind, setting
 
 
 @dataclass
 class DataConfig:
     """PTB-XL, see `data.datamodule.PTBXLDataModule`."""
 
-    _target_: str = "ecg_lightning.data.datamodule.PTBXLDataModule"
-    root: str | None = setting(None, "DIR: PTB-XL's folder; of synthetic data, the folder that is written")
+    target: ClassVar[str] = "ecg_lightning.data.datamodule.PTBXLDataModule"
+    kind: str = kind("ptbxl")
+    root: str | None = setting(None, "DIR: PTB-XL's folder, or the folder that synthetic data are written to")
     sampling_rate: int = setting(100, "samples a second", choices=(100, 500))
     batch_size: int = setting(32, "records of a training step", min=1)
     label_rule: str = setting(
@@ -39,7 +41,8 @@ class DataConfig:
 class SyntheticConfig(DataConfig):
     """ECGs from a physiological model, see `data.datamodule.SyntheticPTBXLDataModule`."""
 
-    _target_: str = "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule"
+    target: ClassVar[str] = "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule"
+    kind: str = kind("synthetic")
     n_records: int = setting(2000, "number of records", min=100)
     data_seed: int = setting(0, "random seed of the records; the same seed gives the same bytes", min=0)
 

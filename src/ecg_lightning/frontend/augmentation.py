@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_lightning.data.heart_model import DOWER_83
+from ecg_lightning.data.wfdb import DURATION_S
+from ecg_lightning.frontend.schema import AugmentationConfig
 
 _LIMB_42 = np.array([[-1.0, 1.0], [-0.5, -0.5], [1.0, -0.5], [-0.5, 1.0]])
 """III, aVR, aVL and aVF of I and II (Einthoven 1912, Goldberger 1942)."""
@@ -20,38 +22,16 @@ DOWER_C3 = np.concatenate([DOWER_83[:2], _LIMB_42 @ DOWER_83[:2], DOWER_83[2:]])
 class Augmentation(nn.Module):
     """Heart axis, tempo, amplitude, noise, baseline wander, lead dropout and time shift, drawn anew for every record.
 
+    The heart vector turns about any axis (Gopal et al. 2021, arXiv 2106.04452); what the twelve leads show beyond
+    Dower's vector stays. Ends that a shift or another tempo opens are zero.
+
     Args:
-        axis_deg: standard deviation, in degrees, of a rotation of the heart vector about any axis (Gopal et al. 2021,
-            arXiv 2106.04452); what the twelve leads show beyond Dower's vector stays.
-        tempo: standard deviation of the tempo, as log₂ (0.1: 7 % faster or slower); the ends that open are zero.
-        amplitude: standard deviation of the gain, as log₂ (0.1: ±7 %); one draw a record, half as much a lead.
-        noise_mv: largest standard deviation of white noise, in mV; drawn between 0 and this for each record.
-        wander_mv: largest amplitude of a 0.05 to 0.7 Hz baseline wander, in mV; drawn for each lead.
-        lead_dropout: probability of a lead being zero; at least one lead stays.
-        time_shift: largest shift, as a fraction of the length, to either side; the ends that open are zero.
-        duration_s: seconds that the signals last.
+        settings: how strong each change is.
     """
 
-    def __init__(
-        self,
-        axis_deg: float = 0.0,
-        tempo: float = 0.0,
-        amplitude: float = 0.0,
-        noise_mv: float = 0.0,
-        wander_mv: float = 0.0,
-        lead_dropout: float = 0.0,
-        time_shift: float = 0.0,
-        duration_s: float = 10.0,
-    ) -> None:
+    def __init__(self, settings: AugmentationConfig) -> None:
         super().__init__()
-        self.axis_deg = axis_deg
-        self.tempo = tempo
-        self.amplitude = amplitude
-        self.noise_mv = noise_mv
-        self.wander_mv = wander_mv
-        self.lead_dropout = lead_dropout
-        self.time_shift = time_shift
-        self.duration_s = duration_s
+        self.settings = settings
         self.to_leads_C3: Tensor
         self.to_vector_3C: Tensor
         self.register_buffer("to_leads_C3", torch.from_numpy(DOWER_C3).float(), persistent=False)
@@ -63,26 +43,26 @@ class Augmentation(nn.Module):
             return millivolts_BCT
         x_BCT = millivolts_BCT
         n_records, n_leads, n_samples = x_BCT.shape
-        if self.axis_deg:
+        if self.settings.axis_deg:
             x_BCT = self._rotate(x_BCT)
-        if self.tempo:
+        if self.settings.tempo:
             x_BCT = self._stretch(x_BCT)
-        if self.time_shift:
+        if self.settings.time_shift:
             x_BCT = self._shift(x_BCT)
-        if self.amplitude:
+        if self.settings.amplitude:
             octaves = torch.randn_like(x_BCT[:, :1, :1]) + 0.5 * torch.randn_like(x_BCT[:, :, :1])
-            x_BCT = x_BCT * torch.exp2(self.amplitude * octaves)
-        if self.wander_mv:
-            time_T = torch.linspace(0, self.duration_s, n_samples, device=x_BCT.device, dtype=x_BCT.dtype)
+            x_BCT = x_BCT * torch.exp2(self.settings.amplitude * octaves)
+        if self.settings.wander_mv:
+            time_T = torch.linspace(0, DURATION_S, n_samples, device=x_BCT.device, dtype=x_BCT.dtype)
             hertz_B = torch.empty_like(x_BCT[:, :1, :1]).uniform_(0.05, 0.7)
             phase_B = torch.empty_like(hertz_B).uniform_(0, 2 * math.pi)
-            height_BC = torch.empty_like(x_BCT[:, :, :1]).uniform_(-self.wander_mv, self.wander_mv)
+            height_BC = torch.empty_like(x_BCT[:, :, :1]).uniform_(-self.settings.wander_mv, self.settings.wander_mv)
             x_BCT = x_BCT + height_BC * torch.sin(2 * math.pi * hertz_B * time_T + phase_B)
-        if self.noise_mv:
-            spread_B = torch.empty_like(x_BCT[:, :1, :1]).uniform_(0, self.noise_mv)
+        if self.settings.noise_mv:
+            spread_B = torch.empty_like(x_BCT[:, :1, :1]).uniform_(0, self.settings.noise_mv)
             x_BCT = x_BCT + spread_B * torch.randn_like(x_BCT)
-        if self.lead_dropout:
-            kept_BC = torch.rand(n_records, n_leads, 1, device=x_BCT.device) >= self.lead_dropout
+        if self.settings.lead_dropout:
+            kept_BC = torch.rand(n_records, n_leads, 1, device=x_BCT.device) >= self.settings.lead_dropout
             kept_BC |= torch.arange(n_leads, device=x_BCT.device)[:, None] == torch.randint(
                 n_leads, (n_records, 1, 1), device=x_BCT.device
             )
@@ -91,7 +71,7 @@ class Augmentation(nn.Module):
 
     def _rotate(self, x_BCT: Tensor) -> Tensor:
         axis_B3 = F.normalize(torch.randn_like(x_BCT[:, :3, 0]), dim=1)
-        angle_B = torch.randn_like(x_BCT[:, :1, :1]) * math.radians(self.axis_deg)
+        angle_B = torch.randn_like(x_BCT[:, :1, :1]) * math.radians(self.settings.axis_deg)
         cross_B33 = torch.linalg.cross(axis_B3[:, None], torch.eye(3).to(axis_B3)[None]).mT
         # Rodrigues' formula without its identity: the change is added.
         turn_B33 = angle_B.sin() * cross_B33 + (1 - angle_B.cos()) * (cross_B33 @ cross_B33)
@@ -101,7 +81,7 @@ class Augmentation(nn.Module):
 
     def _stretch(self, x_BCT: Tensor) -> Tensor:
         n_samples = x_BCT.shape[2]
-        tempo_B = torch.exp2(self.tempo * torch.randn_like(x_BCT[:, 0, :1]))
+        tempo_B = torch.exp2(self.settings.tempo * torch.randn_like(x_BCT[:, 0, :1]))
         middle = (n_samples - 1) / 2
         source_BT = (torch.arange(n_samples, device=x_BCT.device) - middle) * tempo_B + middle
         inside_BT = (source_BT >= 0) & (source_BT <= n_samples - 1)
@@ -112,7 +92,7 @@ class Augmentation(nn.Module):
 
     def _shift(self, x_BCT: Tensor) -> Tensor:
         n_records, n_leads, n_samples = x_BCT.shape
-        most = int(self.time_shift * n_samples)
+        most = int(self.settings.time_shift * n_samples)
         shift_B = torch.randint(-most, most + 1, (n_records, 1), device=x_BCT.device)
         source_BT = torch.arange(n_samples, device=x_BCT.device) - shift_B
         inside_BT = (source_BT >= 0) & (source_BT < n_samples)

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
+from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.frontend.augmentation import Augmentation
-from ecg_lightning.frontend.matrix import MatrixImage
-from ecg_lightning.frontend.strips import StripsImage
+from ecg_lightning.frontend.schema import FrontendConfig
 
-NORMALIZATIONS = ("lead", "global", "fixed")
-
-
-def image_size(size: Any, multiple: int = 1) -> tuple[int, int]:
-    """(height, width) in pixels from `frontend.size`, each moved to the nearest multiple (half goes up)."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return _nearest(height, multiple), _nearest(width, multiple)
-
-
-def _nearest(pixels: int, multiple: int) -> int:
-    return max(multiple, (2 * pixels + multiple) // (2 * multiple) * multiple)
+log = logging.getLogger(__name__)
 
 
 class Frontend(nn.Module):
@@ -32,32 +22,21 @@ class Frontend(nn.Module):
     Since it is a part of the model, training and deployment cannot disagree, and an exported file takes millivolts.
 
     Args:
+        settings: normalisation and augmentation.
         representation: module (B, leads, T) → network input.
-        augmentation: module that changes mV while training.
-        normalization: `lead` or `global` (statistics of the training folds, see `fit_normalization`), or `fixed`.
-        mean: subtracted, in mV; only with `fixed`.
-        std: divided by, in mV; only with `fixed`.
-        n_leads: leads of the input.
     """
 
-    def __init__(
-        self,
-        representation: nn.Module,
-        augmentation: Augmentation | None = None,
-        normalization: str = "lead",
-        mean: float = 0.0,
-        std: float = 1.0,
-        n_leads: int = 12,
-    ) -> None:
+    def __init__(self, settings: FrontendConfig, representation: nn.Module) -> None:
         super().__init__()
         self.representation = representation
-        self.augmentation = augmentation or Augmentation()
-        self.normalization = normalization
-        rows = n_leads if normalization == "lead" else 1
+        self.augmentation = Augmentation(settings.augmentation)
+        self.normalization = settings.normalization
+        self.n_leads = len(LEADS)
+        rows = self.n_leads if settings.normalization == "lead" else 1
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.full((rows, 1), mean))
-        self.register_buffer("std", torch.full((rows, 1), std))
+        self.register_buffer("mean", torch.full((rows, 1), float(settings.mean)))
+        self.register_buffer("std", torch.full((rows, 1), float(settings.std)))
 
     def fit_normalization(self, mean_and_std: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
         """Take mean and standard deviation, in mV, from the training split.
@@ -104,74 +83,29 @@ class ImageFrontend(Frontend):
     image_shape: tuple[int, int, int]
 
 
-class MatrixFrontend(ImageFrontend):
-    """The signal matrix as an image, at any size.
+def fitted_size(size: Any, patch_size: int) -> tuple[int, int]:
+    """Return (height, width) of `frontend.size`, each moved to the nearest multiple of a patch's side, which is logged.
 
     Args:
-        n_samples: samples a lead.
-        size: (height, width) of the image.
-        rows: `leads` or `time`, see `MatrixImage`.
-        channels: 1 or 3.
-        normalization: see `Frontend`.
-        mean: see `Frontend`.
-        std: see `Frontend`.
-        augmentation: see `Frontend`.
-        n_leads: leads of the input.
+        size: pixels: one number, or [height, width].
+        patch_size: side of the network's patches; 1: it has none.
     """
-
-    def __init__(
-        self,
-        n_samples: int,
-        size: tuple[int, int],
-        rows: str = "leads",
-        channels: int = 1,
-        normalization: str = "lead",
-        mean: float = 0.0,
-        std: float = 1.0,
-        augmentation: Augmentation | None = None,
-        n_leads: int = 12,
-    ) -> None:
-        representation = MatrixImage(n_leads, n_samples, size, rows, channels)
-        super().__init__(representation, augmentation, normalization, mean, std, n_leads)
-        self.image_shape = (channels, *size)
+    asked, fitted = image_size(size), image_size(size, patch_size)
+    if fitted != asked:
+        log.warning(
+            "frontend.size: %d × %d is not divisible by the patch size of %d; the signal is resized to %d × %d instead",
+            *asked,
+            patch_size,
+            *fitted,
+        )
+    return fitted
 
 
-class StripsFrontend(ImageFrontend):
-    """Every lead in a band of rows of its own, see `StripsImage`; arguments as for `MatrixFrontend`."""
-
-    def __init__(
-        self,
-        n_samples: int,
-        size: tuple[int, int],
-        channels: int = 1,
-        normalization: str = "lead",
-        mean: float = 0.0,
-        std: float = 1.0,
-        augmentation: Augmentation | None = None,
-        n_leads: int = 12,
-    ) -> None:
-        representation = StripsImage(n_leads, n_samples, size, channels)
-        super().__init__(representation, augmentation, normalization, mean, std, n_leads)
-        self.image_shape = (channels, *size)
+def image_size(size: Any, multiple: int = 1) -> tuple[int, int]:
+    """Return (height, width) in pixels, each moved to the nearest multiple (half goes up)."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return _nearest(height, multiple), _nearest(width, multiple)
 
 
-class SignalFrontend(Frontend):
-    """The normalised signal itself, (B, leads, T), for one-dimensional networks; arguments as for `Frontend`.
-
-    Attributes:
-        n_leads: leads of the signal.
-        n_samples: samples a lead.
-    """
-
-    def __init__(
-        self,
-        n_samples: int,
-        normalization: str = "lead",
-        mean: float = 0.0,
-        std: float = 1.0,
-        augmentation: Augmentation | None = None,
-        n_leads: int = 12,
-    ) -> None:
-        super().__init__(nn.Identity(), augmentation, normalization, mean, std, n_leads)
-        self.n_leads = n_leads
-        self.n_samples = n_samples
+def _nearest(pixels: int, multiple: int) -> int:
+    return max(multiple, (2 * pixels + multiple) // (2 * multiple) * multiple)

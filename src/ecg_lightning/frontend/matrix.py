@@ -6,6 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.frontend.frontend import ImageFrontend, fitted_size
+from ecg_lightning.frontend.schema import MatrixConfig
+
+
+class MatrixFrontend(ImageFrontend):
+    """The signal matrix as an image, at any size.
+
+    Args:
+        settings: size, rows and channels of the image, normalisation and augmentation.
+        n_samples: samples a lead.
+        patch_size: side of the network's patches, of which the image's sides are multiples.
+    """
+
+    def __init__(self, settings: MatrixConfig, n_samples: int, patch_size: int = 1) -> None:
+        size = fitted_size(settings.size, patch_size)
+        super().__init__(settings, MatrixImage(len(LEADS), n_samples, size, settings.rows, settings.channels))
+        self.image_shape = (settings.channels, *size)
+
 
 class MatrixImage(nn.Module):
     """Resizes the (leads × time) matrix to an image, equal to `torchvision.transforms.Resize(antialias=True)`.

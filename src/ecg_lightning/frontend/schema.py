@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ecg_lightning.setting import setting
+from ecg_lightning.setting import kind, setting
 
 N_LEADS = 12
 
@@ -35,7 +35,8 @@ class FrontendConfig:
     gives: ClassVar[str] = "signal"
     """What a network gets: `image` or `signal`."""
 
-    _target_: str = "ecg_lightning.frontend.frontend.SignalFrontend"
+    target: ClassVar[str] = "ecg_lightning.frontend.signal.SignalFrontend"
+    kind: str = kind("signal")
     normalization: str = setting(
         "lead",
         "lead or global: mean and deviation of the training folds; fixed: mean and std below",
@@ -52,7 +53,8 @@ class MatrixConfig(FrontendConfig):
 
     gives: ClassVar[str] = "image"
 
-    _target_: str = "ecg_lightning.frontend.frontend.MatrixFrontend"
+    target: ClassVar[str] = "ecg_lightning.frontend.matrix.MatrixFrontend"
+    kind: str = kind("matrix")
     size: Any = setting([64, 512], "pixels of the image: one number, or [height,width]")
     rows: str = setting("leads", "what the image's rows are", choices=("leads", "time"))
     channels: int = setting(1, "1, or 3 equal ones for networks made for RGB", choices=(1, 3))
@@ -64,6 +66,11 @@ class StripsConfig(FrontendConfig):
 
     gives: ClassVar[str] = "image"
 
-    _target_: str = "ecg_lightning.frontend.frontend.StripsFrontend"
+    target: ClassVar[str] = "ecg_lightning.frontend.strips.StripsFrontend"
+    kind: str = kind("strips")
     size: Any = setting(None, "[height,width] in pixels; null: bands as high as a patch, and 32 patches long")
     channels: int = setting(1, "1, or 3 equal ones for networks made for RGB", choices=(1, 3))
+
+
+DEFAULT_FRONTENDS: dict[str, type[FrontendConfig]] = {"signal": FrontendConfig, "image": MatrixConfig}
+"""Front end that gives what a network takes, where nothing else was chosen."""

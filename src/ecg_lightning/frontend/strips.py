@@ -5,16 +5,28 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.frontend.frontend import ImageFrontend, fitted_size
 from ecg_lightning.frontend.matrix import BandedProduct, resize_matrix
+from ecg_lightning.frontend.schema import StripsConfig
 
 ROWS_PER_LEAD = 8  # for networks without patches
 COLUMNS_PER_ROW = 32  # a patch is 0.31 s of a record
 
 
-def strips_size(patch_size: int, n_leads: int = 12) -> tuple[int, int]:
+def strips_size(patch_size: int) -> tuple[int, int]:
     """(height, width) at which a square patch holds one lead, 32 of them to a record."""
     rows = patch_size if patch_size > 1 else ROWS_PER_LEAD
-    return n_leads * rows, COLUMNS_PER_ROW * rows
+    return len(LEADS) * rows, COLUMNS_PER_ROW * rows
+
+
+class StripsFrontend(ImageFrontend):
+    """Every lead in a band of rows of its own, see `StripsImage`; arguments as of `MatrixFrontend`."""
+
+    def __init__(self, settings: StripsConfig, n_samples: int, patch_size: int = 1) -> None:
+        size = strips_size(patch_size) if settings.size is None else fitted_size(settings.size, patch_size)
+        super().__init__(settings, StripsImage(len(LEADS), n_samples, size, settings.channels))
+        self.image_shape = (settings.channels, *size)
 
 
 class StripsImage(nn.Module):

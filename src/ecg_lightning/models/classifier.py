@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple, TypedDict, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -21,25 +22,12 @@ from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import Loss, make_loss
 from ecg_lightning.models.mixup import mix
 from ecg_lightning.models.optimization import make_optimizer, make_scheduler
-from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.models.schema import NetworkConfig
+from ecg_lightning.models.weights import State, load_file
 
 PHASES = ("train", "val", "test")
 _EPOCH_SO_FAR = "epoch_so_far"
 _LOSSES_AT_A_TIME = 50
-
-
-class Recipe(TypedDict, total=False):
-    """Arguments that every `ECGClassifier` shares."""
-
-    classes: tuple[str, ...]
-    loss: str
-    label_smoothing: float
-    class_weights: bool
-    mixup: float
-    optimizer: OptimizerConfig
-    scheduler: SchedulerConfig
-    seed: int
-    distillation: Distillation | None
 
 
 class Scored(NamedTuple):
@@ -64,49 +52,56 @@ class ECGClassifier(L.LightningModule):
     Logits and targets of an epoch are kept and scored once at its end, so the metrics are exact and cost nothing
     in a step. The thresholds are tuned on every validation epoch and travel in the checkpoint.
 
+    An architecture says how its network is made, and where a file of weights differs from it.
+
     Args:
         frontend: from loaded signals to the network's input.
-        network: from there to (B, C) logits.
+        settings: the network's and its recipe.
+        network: from there to (B, C) logits; made from the settings by default.
         classes: names of the C classes.
-        loss: see `losses.make_loss`.
-        label_smoothing: see `losses.make_loss`.
-        class_weights: see `losses.make_loss`.
-        mixup: α of `mixup.mix`; 0 for none.
-        optimizer: see `optimization.make_optimizer`.
-        scheduler: see `optimization.make_scheduler`.
         seed: of dropout and augmentation; each batch draws from (seed, epoch, batch), so a resumed run repeats them.
         distillation: the teacher and its part of the loss, if there is one.
+
+    Raises:
+        ConfigError: the settings do not fit together.
+        CheckpointError: the weights to start from cannot be loaded.
     """
 
     trainable: ClassVar[bool] = True
     """Whether a run fits it."""
+    published: ClassVar[bool] = False
+    """Whether there are weights for `model.pretrained`."""
+    stem: ClassVar[tuple[str, ...]] = ()
+    """Weights that see the front end's channels, of which a file of weights may have another number."""
+    head: ClassVar[tuple[str, ...]] = ("head.",)
+    """Beginnings of the names of the weights that give the classes, of which a file may have others."""
+    make_network: ClassVar[Callable[..., nn.Module]]
+    """From the architecture's settings, a front end and the number of classes to the network."""
+
+    convert_weights: ClassVar[Callable[..., State]] = staticmethod(lambda state, network: state)
+    """From a file's weights and the network to weights by the network's own names and in its shapes."""
 
     def __init__(
         self,
         frontend: Frontend,
-        network: nn.Module,
+        settings: NetworkConfig,
+        *,
+        network: nn.Module | None = None,
         classes: tuple[str, ...] = SUPERCLASSES,
-        loss: str = "bce",
-        label_smoothing: float = 0.0,
-        class_weights: bool = False,
-        mixup: float = 0.0,
-        optimizer: OptimizerConfig | None = None,
-        scheduler: SchedulerConfig | None = None,
         seed: int = 0,
         distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
-        self.frontend = frontend
-        self.network = network
-        self.classes = classes
-        self.loss: Loss = make_loss(loss, len(classes), label_smoothing, class_weights)
-        if mixup and self.loss.single_label:
+        loss = make_loss(settings.loss, len(classes), settings.label_smoothing, settings.class_weights)
+        if settings.mixup and loss.single_label:
             raise ConfigError(
                 "model.mixup blends labels, which model.loss=argmax_cross_entropy does not support. Use model.loss=bce"
             )
-        self.mixup = mixup
-        self.optimizer_config = optimizer or OptimizerConfig()
-        self.scheduler_config = scheduler or SchedulerConfig()
+        self.frontend = frontend
+        self.settings = settings
+        self.network = self._make(settings, frontend, len(classes)) if network is None else network
+        self.classes = classes
+        self.loss: Loss = loss
         self.seed = seed
         self.distillation = distillation
         self.thresholds: Tensor
@@ -124,6 +119,18 @@ class ECGClassifier(L.LightningModule):
             f"{type(self).__name__}({type(self.network).__name__} behind {type(self.frontend).__name__}, "
             f"{n_parameters:.2f} M parameters, {', '.join(self.classes[:10])})"
         )
+
+    def _make(self, settings: Any, frontend: Frontend, n_classes: int) -> nn.Module:
+        """Make the network, with the weights to start from."""
+        if settings.pretrained and not (settings.weights or self.published):
+            raise ConfigError(
+                "model.pretrained=true: there are no published weights for this network. Set "
+                "model.pretrained=false, or model.weights=FILE to load your own weights"
+            )
+        network = self.make_network(settings, frontend, n_classes)
+        if settings.weights:
+            load_file(network, settings.weights, stem=self.stem, head=self.head, convert=self.convert_weights)
+        return network
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, 12, T) int16 units of 1 µV, or float mV → (B, C) logits."""
@@ -157,8 +164,9 @@ class ECGClassifier(L.LightningModule):
         """
         millivolts, targets = self.frontend.augment(batch.signals), batch.targets
         taught = self.distillation.of_records(batch.places) if self.distillation else None
-        if self.mixup:
-            millivolts, targets, *rest = mix(self.mixup, millivolts, targets, *([] if taught is None else [taught]))
+        if self.settings.mixup:
+            also = [] if taught is None else [taught]
+            millivolts, targets, *rest = mix(self.settings.mixup, millivolts, targets, *also)
             taught = rest[0] if rest else None
         if self.distillation and taught is None:
             taught = self.distillation.of_signals(millivolts, self.link)
@@ -235,9 +243,9 @@ class ECGClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer, and a schedule that runs by the step."""
-        optimizer = make_optimizer(self, self.optimizer_config)
+        optimizer = make_optimizer(self, self.settings.optimizer)
         n_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = make_scheduler(optimizer, self.scheduler_config, n_steps)
+        scheduler = make_scheduler(optimizer, self.settings.scheduler, n_steps)
         return cast(
             OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
         )
@@ -327,10 +335,10 @@ class ECGClassifier(L.LightningModule):
     def _advice(self) -> str:
         """What helps against a training that diverges."""
         clipped = cast(Any, self.trainer).gradient_clip_val
-        advice = f"Lower model.optimizer.lr={self.optimizer_config.lr}"
+        advice = f"Lower model.optimizer.lr={self.settings.optimizer.lr}"
         if not clipped:
             return f"{advice}, or set trainer.gradient_clip_val=1"
-        return f"{advice}, or lengthen the warm-up (model.scheduler.warmup={self.scheduler_config.warmup})"
+        return f"{advice}, or lengthen the warm-up (model.scheduler.warmup={self.settings.scheduler.warmup})"
 
     def _collect(self, phase: str) -> tuple[Tensor, Tensor, float]:
         """Logits and targets of the epoch, and the mean loss over its records."""

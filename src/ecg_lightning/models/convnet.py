@@ -2,64 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any
 
 from timm.utils.model import reparameterize_model
 from torch import nn
 
 from ecg_lightning.frontend.frontend import ImageFrontend
-from ecg_lightning.models.classifier import ECGClassifier, Recipe
-from ecg_lightning.models.weights import create_timm_network, load_file
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.schema import ConvNetConfig
+from ecg_lightning.models.weights import create_timm_network
 
 
 class ConvNet(ECGClassifier):
     """ResNet (He et al. 2016; D: He et al. 2019, T: timm's own) or RepVGG (Ding et al. 2021), from timm.
 
-    Args:
-        frontend: an image front end, of any size.
-        variant: `resnet10t`, `resnet18d`, `resnet18` or `repvgg_a0`; deploy the last one through `reparameterize`.
-        width: factor on the channels (rounded to 8); 1 is the published network.
-        dropout: before the classifier.
-        drop_path: stochastic depth of the last block, rising linearly from 0.
-        pretrained: ImageNet weights, fetched by timm.
-        weights: a local file of such weights.
-        **recipe: see `ECGClassifier`.
+    Deploy RepVGG through `reparameterize`.
     """
 
-    def __init__(
-        self,
-        frontend: ImageFrontend,
-        *,
-        variant: str = "resnet18d",
-        width: float = 1.0,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        pretrained: bool = False,
-        weights: str | None = None,
-        **recipe: Unpack[Recipe],
-    ) -> None:
+    published = True
+    stem = tuple(f"{name}.weight" for name in ("conv1", "conv1.0", "stem.conv_kxk.conv", "stem.conv_1x1.conv"))
+    head = ("fc.", "head.fc.")
+
+    @staticmethod
+    def make_network(settings: ConvNetConfig, frontend: ImageFrontend, n_classes: int) -> nn.Module:
+        """Make the network, for images of any size."""
         n_channels, *_ = frontend.image_shape
-        network: Any = create_timm_network(
-            variant,
-            pretrained=pretrained and not weights,
+        return create_timm_network(
+            settings.variant,
+            settings,
             in_chans=n_channels,
-            num_classes=len(recipe["classes"]),
-            drop_rate=dropout,
-            drop_path_rate=drop_path,
+            num_classes=n_classes,
+            drop_rate=settings.dropout,
+            drop_path_rate=settings.drop_path,
             zero_init_last=False,  # folding a BatchNorm of gamma 0 into its convolution, as QAT does, divides by 0
-            **_channels(variant, width),
+            **_channels(settings.variant, settings.width),
         )
-        if weights:
-            published = network.pretrained_cfg
-            convolutions = published["first_conv"]  # RepVGG's stem has two
-            convolutions = (convolutions,) if isinstance(convolutions, str) else convolutions
-            load_file(
-                network,
-                weights,
-                stem=tuple(f"{name}.weight" for name in convolutions),
-                head=f"{published['classifier']}.",
-            )
-        super().__init__(frontend, network, **recipe)
 
 
 def reparameterize(network: nn.Module) -> nn.Module:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Unpack
+from typing import Any, cast
 
 import torch
 from timm.models.vision_transformer import checkpoint_filter_fn
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.frontend.frontend import ImageFrontend
-from ecg_lightning.models.classifier import ECGClassifier, Recipe
-from ecg_lightning.models.weights import create_timm_network, load_file
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.schema import DeiTConfig
+from ecg_lightning.models.weights import create_timm_network
 
 HEADS = ("class_head", "distillation_head")
 
@@ -24,63 +25,40 @@ class DeiT(ECGClassifier):
     The class head learns the labels, the distillation head from the teacher, see `Distillation`. Without a teacher both
     heads learn the labels. The prediction is the mean of both heads' logits.
 
-    Args:
-        frontend: an image front end; its size must be divisible by the patch.
-        variant: `tiny`, `small` or `base`.
-        patch_size: pixels of a square patch.
-        dim: width of a token; the variant's by default.
-        depth: number of blocks; the variant's by default.
-        heads: number of attention heads; the variant's by default.
-        dropout: on tokens and in the MLPs.
-        attention_dropout: on attention weights; above 0 it costs the fast attention kernel.
-        drop_path: stochastic depth of the last block.
-        patch_drop: fraction of the patches that a training step leaves out, at random (Liu et al. 2023, arXiv
-            2208.07220).
-        pretrained: ImageNet weights, fetched by timm.
-        weights: a local file of such weights.
-        **recipe: see `ECGClassifier`.
     """
 
-    def __init__(
-        self,
-        frontend: ImageFrontend,
-        *,
-        variant: str = "tiny",
-        patch_size: int = 16,
-        dim: int | None = None,
-        depth: int | None = None,
-        heads: int | None = None,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        drop_path: float = 0.1,
-        patch_drop: float = 0.0,
-        pretrained: bool = False,
-        weights: str | None = None,
-        **recipe: Unpack[Recipe],
-    ) -> None:
+    published = True
+    stem = ("patch_embed.proj.weight",)
+    head = ("head",)  # both
+    convert_weights = staticmethod(checkpoint_filter_fn)
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._heads: defaultdict[str, list[Tensor]] = defaultdict(list)
+
+    @staticmethod
+    def make_network(settings: DeiTConfig, frontend: ImageFrontend, n_classes: int) -> nn.Module:
+        """Make the network; the image's sides are multiples of the patch's."""
         channels, height, width = frontend.image_shape
-        shape = {"embed_dim": dim, "depth": depth, "num_heads": heads}
+        shape = {"embed_dim": settings.dim, "depth": settings.depth, "num_heads": settings.heads}
         network: Any = create_timm_network(
-            f"deit_{variant}_distilled_patch16_224",
-            pretrained=pretrained and not weights,
+            f"deit_{settings.variant}_distilled_patch16_224",
+            settings,
             img_size=(height, width),
-            patch_size=patch_size,
+            patch_size=settings.patch_size,
             in_chans=channels,
-            num_classes=len(recipe["classes"]),
-            drop_rate=dropout,
-            pos_drop_rate=dropout,
-            proj_drop_rate=dropout,
-            patch_drop_rate=patch_drop,
-            attn_drop_rate=attention_dropout,
-            drop_path_rate=drop_path,
+            num_classes=n_classes,
+            drop_rate=settings.dropout,
+            pos_drop_rate=settings.dropout,
+            proj_drop_rate=settings.dropout,
+            patch_drop_rate=settings.patch_drop,
+            attn_drop_rate=settings.attention_dropout,
+            drop_path_rate=settings.drop_path,
             **{name: value for name, value in shape.items() if value is not None},
         )
-        if patch_drop:
+        if settings.patch_drop:
             network.patch_drop.num_prefix_tokens = network.num_prefix_tokens  # timm's knows of the class token alone
-        if weights:
-            load_file(network, weights, stem="patch_embed.proj.weight", head="head", convert=checkpoint_filter_fn)
-        super().__init__(frontend, network, **recipe)
-        self._heads: defaultdict[str, list[Tensor]] = defaultdict(list)
+        return cast(nn.Module, network)
 
     def compile_network(self) -> None:
         """Compile the blocks alone: training reads both heads, past the network's own `forward`."""

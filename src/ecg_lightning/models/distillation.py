@@ -14,10 +14,9 @@ from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.models.losses import Loss
+from ecg_lightning.models.schema import TeachingConfig
 
 log = logging.getLogger(__name__)
-
-TEACHER_SEES = ("augmented", "record")
 
 
 class Teacher(Protocol):
@@ -57,11 +56,7 @@ class Distillation:
 
     Args:
         teacher: a trained classifier, or what others said of the training records without having seen them.
-        alpha: weight of the labels; the rest is the teacher's.
-        temperature: divides the teacher's logits and the student's in the soft loss; above 1 softens.
-        hard_share: h, from 0 (soft) to 1 (hard).
-        teacher_sees: `augmented`: what the student sees, in every step; `record`: the records as they are, once before
-            the training, which costs a step nothing.
+        settings: α, T, h, and what the teacher sees; showing it each record once costs a step nothing.
 
     Attributes:
         is_prepared: whether `prepare` was called.
@@ -71,16 +66,13 @@ class Distillation:
     def __init__(
         self,
         teacher: Teacher | HeldOutTeacher,
-        alpha: float = 0.5,
-        temperature: float = 1.0,
-        hard_share: float = 0.0,
-        teacher_sees: str = "augmented",
+        settings: TeachingConfig,
     ) -> None:
         self.teacher = teacher if isinstance(teacher, HeldOutTeacher) else teacher.eval().requires_grad_(False)
-        self.alpha = alpha
-        self.temperature = temperature
-        self.hard_share = hard_share
-        self.teacher_sees = teacher_sees
+        self.alpha = settings.alpha
+        self.temperature = settings.temperature
+        self.hard_share = settings.hard_share
+        self.teacher_sees = settings.teacher_sees
         self.is_prepared = False
         self.prepared_in_s = 0.0
         self._taught_N2C: Tensor | None = None

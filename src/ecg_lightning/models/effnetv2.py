@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Unpack
 
 from torch import Tensor, nn
 from torchvision.models import EfficientNet, EfficientNet_V2_S_Weights
 from torchvision.models.efficientnet import FusedMBConv, FusedMBConvConfig, MBConvConfig
 
 from ecg_lightning.frontend.frontend import ImageFrontend
-from ecg_lightning.models.classifier import ECGClassifier, Recipe
-from ecg_lightning.models.weights import State, load_file, load_published
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.schema import EffNetV2Config
+from ecg_lightning.models.weights import State, load_published
 
 
 class _FusedMBConv(FusedMBConv):  # type: ignore[misc]  # torchvision has no types
@@ -36,57 +36,45 @@ _STAGES = (
     (MBConvConfig, 6, 3, 2, 160, 256, 15),
 )
 
-_STEM = "features.0.0.weight"
+_STEM = ("features.0.0.weight",)
+_HEAD = ("classifier.",)
 
 
 class EffNetV2(ECGClassifier):
-    """EfficientNetV2-S (Tan & Le 2021) from torchvision: Kaiming-normal convolutions, uniform linear layer, SiLU.
+    """EfficientNetV2-S (Tan & Le 2021) from torchvision: Kaiming-normal convolutions, uniform linear layer, SiLU."""
 
-    Args:
-        frontend: an image front end.
-        width: factor on the channels (rounded to 8); 1 is the published network.
-        depth: factor on the layers of a stage (rounded up); 1 is the published network.
-        dropout: before the classifier.
-        drop_path: stochastic depth of the last block.
-        pretrained: ImageNet weights, fetched by torchvision.
-        weights: a local file of such weights.
-        **recipe: see `ECGClassifier`.
-    """
+    published = True
+    stem = _STEM
+    head = _HEAD
 
-    def __init__(
-        self,
-        frontend: ImageFrontend,
-        *,
-        width: float = 1.0,
-        depth: float = 1.0,
-        dropout: float = 0.2,
-        drop_path: float = 0.2,
-        pretrained: bool = False,
-        weights: str | None = None,
-        **recipe: Unpack[Recipe],
-    ) -> None:
+    @staticmethod
+    def make_network(settings: EffNetV2Config, frontend: ImageFrontend, n_classes: int) -> nn.Module:
+        """Make the network, for images of any size."""
         stages = [
             block(
-                expansion, kernel, stride, _channels(before, width), _channels(after, width), math.ceil(layers * depth)
+                expansion,
+                kernel,
+                stride,
+                _channels(before, settings.width),
+                _channels(after, settings.width),
+                math.ceil(layers * settings.depth),
             )
             for (block, expansion, kernel, stride, before, after, layers) in _STAGES
         ]
-        network = EfficientNet(
+        network: nn.Module = EfficientNet(
             stages,
-            dropout=dropout,
-            stochastic_depth_prob=drop_path,
-            num_classes=len(recipe["classes"]),
+            dropout=settings.dropout,
+            stochastic_depth_prob=settings.drop_path,
+            num_classes=n_classes,
             norm_layer=partial(nn.BatchNorm2d, eps=1e-3),
-            last_channel=_channels(1280, width),
+            last_channel=_channels(1280, settings.width),
         )
         channels, *_ = frontend.image_shape
         if channels != 3:
             _replace_stem(network, channels)
-        if weights:
-            load_file(network, weights, stem=_STEM, head="classifier.")
-        elif pretrained:
-            load_published(network, _imagenet_weights, name="EfficientNetV2-S", stem=_STEM, head="classifier.")
-        super().__init__(frontend, network, **recipe)
+        if settings.pretrained and not settings.weights:
+            load_published(network, _imagenet_weights, name="EfficientNetV2-S", stem=_STEM, head=_HEAD)
+        return network
 
 
 def _channels(channels: int, width: float) -> int:

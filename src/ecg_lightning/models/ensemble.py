@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, Unpack, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.frontend import SignalFrontend
-from ecg_lightning.models.classifier import ECGClassifier, Recipe
+from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.schema import EnsembleConfig, NetworkConfig
 from ecg_lightning.models.windows import Windows, logit_of_mean
 
 
@@ -26,15 +27,11 @@ class Ensemble(ECGClassifier):
 
     Args:
         frontend: that gives millivolts as they are.
+        settings: how the members are averaged.
         members: trained classifiers.
-        mc_dropout: passes of each member with dropout; 0: one pass without.
-        stride_s: seconds from one window to the next, of members on windows; None: as each was trained.
-        aggregate: `mean` or `max` of the probabilities of their windows; None: as each was trained.
-        dropout: as every model's; not used, as the next three: nothing is trained, and the members are the weights.
-        drop_path: not used.
-        pretrained: not used.
-        weights: not used.
-        **recipe: see `ECGClassifier`.
+        classes: names of the classes.
+        seed: of the dropout.
+        distillation: none; an ensemble is not trained.
     """
 
     trainable: ClassVar[bool] = False
@@ -42,16 +39,12 @@ class Ensemble(ECGClassifier):
     def __init__(
         self,
         frontend: SignalFrontend,
+        settings: EnsembleConfig,
         *,
         members: Sequence[ECGClassifier],
-        mc_dropout: int = 0,
-        stride_s: float | None = None,
-        aggregate: str | None = None,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        pretrained: bool = False,
-        weights: str | None = None,
-        **recipe: Unpack[Recipe],
+        classes: tuple[str, ...],
+        seed: int,
+        distillation: None = None,
     ) -> None:
         if not members:
             raise ConfigError(
@@ -62,27 +55,24 @@ class Ensemble(ECGClassifier):
                 "model.members: a member was trained with model.loss=argmax_cross_entropy, but only models with "
                 "independent classes are averaged. Remove it"
             )
-        if weights:
-            raise ConfigError(
-                f"model.weights={weights}: an ensemble uses the weights of its members. Remove this setting"
-            )
         probe = torch.linspace(-1, 1, frontend.n_samples).expand(2, frontend.n_leads, -1)
         if frontend.normalization != "fixed" or not torch.equal(frontend.represent_as_is(probe), probe):
             raise ConfigError(
                 "frontend: model=ensemble reads the signal in mV, because each member has its own front end. "
                 "Remove the frontend setting; if a checkpoint holds it, make that checkpoint again"
             )
-        if stride_s or aggregate:
-            _recut(members, stride_s, aggregate)
-        for member in members if mc_dropout else ():
+        if settings.stride_s or settings.aggregate:
+            _recut(members, settings.stride_s, settings.aggregate)
+        for member in members if settings.mc_dropout else ():
             alone = EnsembleNetwork([member], 1)
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 if torch.equal(alone(probe), alone(probe)):
                     raise ConfigError(
-                        f"model.mc_dropout={mc_dropout}: all passes of {type(member).__name__} are equal, because "
-                        "it has no dropout that can stay on. Use other members, or set model.mc_dropout=0"
+                        f"model.mc_dropout={settings.mc_dropout}: all passes of {type(member).__name__} are equal, "
+                        "because it has no dropout that can stay on. Use other members, or set model.mc_dropout=0"
                     )
-        super().__init__(frontend, EnsembleNetwork(members, mc_dropout), **recipe)
+        network = EnsembleNetwork(members, settings.mc_dropout)
+        super().__init__(frontend, NetworkConfig(), network=network, classes=classes, seed=seed)
         self._spreads: defaultdict[str, list[Tensor]] = defaultdict(list)
 
     def _evaluated(self, phase: str, signals_BCT: Tensor) -> Tensor:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Unpack
-
 import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.frontend import SignalFrontend
+from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.models.schema import Inception1dConfig
 from ecg_lightning.models.signal_classifier import (
     ConcatPoolHead,
     SignalClassifier,
-    SignalRecipe,
     convolution,
     initialize,
 )
@@ -22,61 +20,25 @@ _BLOCKS_A_SHORTCUT = 3
 
 
 class Inception1d(SignalClassifier):
-    """InceptionTime (Fawaz et al. 2020, arXiv 1909.04939), as Strodthoff et al. 2021 trained it.
+    """InceptionTime (Fawaz et al. 2020, arXiv 1909.04939), as Strodthoff et al. 2021 trained it."""
 
-    Args:
-        frontend: the signal front end.
-        filters: of each of a block's four branches.
-        bottleneck: channels that the long convolutions see.
-        depth: blocks, a multiple of 3: a shortcut spans three.
-        kernel_sizes: samples that the three long convolutions span, odd.
-        dropout: before the last layer of the head; half as much before its first.
-        drop_path: stochastic depth of the last three blocks, rising linearly from 0.
-        **recipe: see `SignalClassifier`.
-    """
-
-    def __init__(
-        self,
-        frontend: SignalFrontend,
-        *,
-        filters: int = 32,
-        bottleneck: int = 32,
-        depth: int = 6,
-        kernel_sizes: tuple[int, ...] = (39, 19, 9),
-        dropout: float = 0.5,
-        drop_path: float = 0.0,
-        **recipe: Unpack[SignalRecipe],
-    ) -> None:
-        if depth % _BLOCKS_A_SHORTCUT:
-            raise ConfigError(f"model.depth={depth}: give a multiple of {_BLOCKS_A_SHORTCUT}, the blocks of a shortcut")
-        network = Inception1dNetwork(
-            frontend.n_leads,
-            len(recipe["classes"]),
-            filters,
-            bottleneck,
-            depth // _BLOCKS_A_SHORTCUT,
-            tuple(kernel_sizes),
-            dropout,
-            drop_path,
-        )
-        super().__init__(frontend, network, **recipe)
+    @staticmethod
+    def make_network(settings: Inception1dConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
+        """Make the network."""
+        return Inception1dNetwork(settings, frontend.n_leads, n_classes)
 
 
 class Inception1dNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T; arguments as for `Inception1d`."""
+    """(B, leads, T) → (B, C) logits, for any T."""
 
-    def __init__(
-        self,
-        n_leads: int,
-        n_classes: int,
-        filters: int,
-        bottleneck: int,
-        n_groups: int,
-        kernel_sizes: tuple[int, ...],
-        dropout: float,
-        drop_path: float,
-    ) -> None:
+    def __init__(self, settings: Inception1dConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
+        if settings.depth % _BLOCKS_A_SHORTCUT:
+            raise ConfigError(
+                f"model.depth={settings.depth}: give a multiple of {_BLOCKS_A_SHORTCUT}, the blocks of a shortcut"
+            )
+        n_groups, filters, bottleneck = settings.depth // _BLOCKS_A_SHORTCUT, settings.filters, settings.bottleneck
+        kernel_sizes, drop_path = tuple(settings.kernel_sizes), settings.drop_path
         width = (len(kernel_sizes) + 1) * filters
         last = max(1, n_groups - 1)
         self.groups = nn.Sequential(
@@ -85,7 +47,7 @@ class Inception1dNetwork(nn.Module):
                 for group in range(n_groups)
             )
         )
-        self.head = ConcatPoolHead(width, n_classes, dropout=dropout)
+        self.head = ConcatPoolHead(width, n_classes, settings.dropout)
         initialize(self)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Unpack
 
 import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.frontend import SignalFrontend
-from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe, convolution
+from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.models.schema import ResNet1dConfig
+from ecg_lightning.models.signal_classifier import SignalClassifier, convolution
 
 
 class ResNet1d(SignalClassifier):
@@ -20,57 +20,29 @@ class ResNet1d(SignalClassifier):
 
     Basic blocks as in He et al. 2016 (arXiv 1512.03385) along time, as resnet1d_wang in the PTB-XL benchmark
     (Strodthoff et al. 2021, arXiv 2004.13701); the shape and the code are this project's own.
-
-    Args:
-        frontend: the signal front end.
-        channels: width of each stage; every stage but the first halves the length.
-        blocks: blocks of each stage.
-        kernel_size: samples that a convolution spans, odd; with 7, an output sees 2.8 s at 100 Hz.
-        dropout: before the classifier.
-        drop_path: stochastic depth of the last block, rising linearly from 0.
-        **recipe: see `SignalClassifier`.
     """
 
-    def __init__(
-        self,
-        frontend: SignalFrontend,
-        *,
-        channels: Sequence[int] = (32, 64, 128, 256),
-        blocks: Sequence[int] = (1, 1, 1, 1),
-        kernel_size: int = 7,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        **recipe: Unpack[SignalRecipe],
-    ) -> None:
+    @staticmethod
+    def make_network(settings: ResNet1dConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
+        """Make the network."""
+        return ResNet1dNetwork(settings, frontend.n_leads, n_classes)
+
+
+class ResNet1dNetwork(nn.Module):
+    """(B, leads, T) → (B, C) logits, for any T."""
+
+    def __init__(self, settings: ResNet1dConfig, n_leads: int, n_classes: int) -> None:
+        super().__init__()
+        channels, blocks, kernel_size = settings.channels, settings.blocks, settings.kernel_size
         if len(channels) != len(blocks) or not channels:
             raise ConfigError(
                 f"model.channels={list(channels)}, model.blocks={list(blocks)}: the lists differ in length. Give "
                 "one number per stage in each"
             )
-        network = ResNet1dNetwork(
-            frontend.n_leads, len(recipe["classes"]), channels, blocks, kernel_size, dropout, drop_path
-        )
-        super().__init__(frontend, network, **recipe)
-
-
-class ResNet1dNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T; arguments as for `ResNet1d`."""
-
-    def __init__(
-        self,
-        n_leads: int,
-        n_classes: int,
-        channels: Sequence[int],
-        blocks: Sequence[int],
-        kernel_size: int,
-        dropout: float,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
         self.stem = nn.Sequential(
             convolution(n_leads, channels[0], kernel_size, stride=2), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)
         )
-        drops = iter(torch.linspace(0, drop_path, sum(blocks)).tolist())
+        drops = iter(torch.linspace(0, settings.drop_path, sum(blocks)).tolist())
         self.stages = nn.Sequential()
         for before, after, n_blocks in zip((channels[0], *channels), channels, blocks, strict=False):
             stride = 2 if self.stages else 1
@@ -84,7 +56,7 @@ class ResNet1dNetwork(nn.Module):
                 )
             )
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(channels[-1], n_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

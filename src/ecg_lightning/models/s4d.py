@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from ecg_lightning.frontend.frontend import SignalFrontend
-from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe
+from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.models.schema import S4DConfig
+from ecg_lightning.models.signal_classifier import SignalClassifier
 
 _STEP_RANGE = (1e-3, 1e-1)
 """Smallest and largest Δ at the start (Gu et al. 2022, arXiv 2111.00396)."""
@@ -21,43 +21,27 @@ class S4D(SignalClassifier):
     """Stacked bidirectional S4D layers (Gu et al. 2022, arXiv 2206.11893), as Mehari & Strodthoff 2023 use S4 on ECGs.
 
     Pre-norm blocks of state space, GELU, a gated mixing of the channels, dropout, shortcut; then the mean over time.
-
-    Args:
-        frontend: the signal front end.
-        channels: H, width of every block.
-        depth: blocks.
-        states: N, complex states of each channel and direction.
-        dropout: of whole channels, after the state space of each block.
-        drop_path: stochastic depth of the last block, rising linearly from 0.
-        **recipe: see `SignalClassifier`.
     """
 
-    def __init__(
-        self,
-        frontend: SignalFrontend,
-        *,
-        channels: int = 256,
-        depth: int = 4,
-        states: int = 8,
-        dropout: float = 0.2,
-        drop_path: float = 0.0,
-        **recipe: Unpack[SignalRecipe],
-    ) -> None:
-        network = S4DNetwork(frontend.n_leads, len(recipe["classes"]), channels, depth, states, dropout, drop_path)
-        super().__init__(frontend, network, **recipe)
+    @staticmethod
+    def make_network(settings: S4DConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
+        """Make the network."""
+        return S4DNetwork(settings, frontend.n_leads, n_classes)
 
 
 class S4DNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T; arguments as for `S4D`."""
+    """(B, leads, T) → (B, C) logits, for any T."""
 
-    def __init__(
-        self, n_leads: int, n_classes: int, channels: int, depth: int, states: int, dropout: float, drop_path: float
-    ) -> None:
+    def __init__(self, settings: S4DConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
+        channels, depth = settings.channels, settings.depth
         self.stem = nn.Linear(n_leads, channels)
         last = max(1, depth - 1)
         self.blocks = nn.Sequential(
-            *(S4DBlock(channels, states, dropout, drop_path * number / last) for number in range(depth))
+            *(
+                S4DBlock(channels, settings.states, settings.dropout, settings.drop_path * number / last)
+                for number in range(depth)
+            )
         )
         self.norm = nn.LayerNorm(channels)
         self.head = nn.Linear(channels, n_classes)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING
 
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
-from ecg_lightning.setting import setting
+from ecg_lightning.setting import kind, setting
 
 _DROPPED = {"min": 0.0, "max": 0.99}
 _PATCHES = {"min": 0.0, "max": 0.9}
@@ -24,16 +24,16 @@ class ModelConfig:
     takes: ClassVar[str] = "image"
     """What its front end must give: `image` or `signal`."""
 
-    _target_: str = MISSING
+    kind: str = setting(MISSING, "name of the component")
 
 
 @dataclass
 class TeachingConfig:
     """What the teacher gives, see `models.distillation`; without a teacher these settings have no effect."""
 
-    alpha: float = setting(0.5, "weight of the labels; the rest is the teacher's", min=0.0, max=1.0)
+    alpha: float = setting(0.5, "weight of the labels beside a teacher, who has the rest", min=0.0, max=1.0)
     temperature: float = setting(
-        1.0, "divisor of the teacher's and the student's logits in the soft loss; above 1 it softens", above=0.0
+        1.0, "divisor of the teacher's and the student's logits; above 1 it softens", above=0.0
     )
     hard_share: float = setting(0.0, "share of the teacher's part that learns its decisions", min=0.0, max=1.0)
     teacher_sees: str = setting(
@@ -52,9 +52,7 @@ class NetworkConfig(TeachingConfig, ModelConfig):
     teacher: Any = setting(None, "FILE, or folders of cross-validations, [DIR,DIR]: a teacher to learn from")
     dropout: float = setting(0.0, "dropout before the classifier", **_DROPPED)
     drop_path: float = setting(0.0, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
-    loss: str = setting(
-        "bce", "loss of the labels, see `losses.make_loss`", choices=("bce", "asymmetric", "argmax_cross_entropy")
-    )
+    loss: str = setting("bce", "loss of the labels", choices=("bce", "asymmetric", "argmax_cross_entropy"))
     label_smoothing: float = setting(0.0, "how far the labels are moved to one half", min=0.0, max=0.9)
     class_weights: bool = setting(False, "whether positives weigh as many times as negatives are more frequent")
     mixup: float = setting(0.0, "α of mixup; 0: none", min=0.0)
@@ -66,7 +64,8 @@ class NetworkConfig(TeachingConfig, ModelConfig):
 class ViTConfig(NetworkConfig):
     """Vision transformer on an image, see `models.vit`."""
 
-    _target_: str = "ecg_lightning.models.vit.ViT"
+    target: ClassVar[str] = "ecg_lightning.models.vit.ViT"
+    kind: str = kind("vit")
     dropout: float = setting(0.1, "dropout of tokens and in the MLPs", **_DROPPED)
     patch_size: int = setting(8, "pixels of a square patch's side", **_AT_LEAST_1)
     dim: int = setting(256, "width of a token", **_AT_LEAST_1)
@@ -83,7 +82,8 @@ class ViTConfig(NetworkConfig):
 class DeiTConfig(NetworkConfig):
     """DeiT with a distillation token and head, see `models.deit`."""
 
-    _target_: str = "ecg_lightning.models.deit.DeiT"
+    target: ClassVar[str] = "ecg_lightning.models.deit.DeiT"
+    kind: str = kind("deit")
     dropout: float = setting(0.0, "dropout of tokens and in the MLPs", **_DROPPED)
     drop_path: float = setting(0.1, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
     variant: str = setting("tiny", "published size", choices=("tiny", "small", "base"))
@@ -101,7 +101,8 @@ class DeiTConfig(NetworkConfig):
 class EffNetV2Config(NetworkConfig):
     """EfficientNetV2-S, see `models.effnetv2`."""
 
-    _target_: str = "ecg_lightning.models.effnetv2.EffNetV2"
+    target: ClassVar[str] = "ecg_lightning.models.effnetv2.EffNetV2"
+    kind: str = kind("effnetv2")
     dropout: float = setting(0.2, "dropout before the classifier", **_DROPPED)
     drop_path: float = setting(0.2, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
     width: float = setting(1.0, "factor on the channels, rounded to 8; 1: the published network", above=0.0)
@@ -112,7 +113,8 @@ class EffNetV2Config(NetworkConfig):
 class ConvNeXtConfig(NetworkConfig):
     """ConvNeXt-Tiny, see `models.convnext`."""
 
-    _target_: str = "ecg_lightning.models.convnext.ConvNeXt"
+    target: ClassVar[str] = "ecg_lightning.models.convnext.ConvNeXt"
+    kind: str = kind("convnext")
     drop_path: float = setting(0.1, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
     channels: list[int] = setting([96, 192, 384, 768], "width of each of the four stages")
     blocks: list[int] = setting([3, 3, 9, 3], "number of blocks of each stage")
@@ -122,7 +124,8 @@ class ConvNeXtConfig(NetworkConfig):
 class ConvNetConfig(NetworkConfig):
     """3 × 3 convolutions and ReLU, see `models.convnet`."""
 
-    _target_: str = "ecg_lightning.models.convnet.ConvNet"
+    target: ClassVar[str] = "ecg_lightning.models.convnet.ConvNet"
+    kind: str = kind("convnet")
     variant: str = setting(
         "resnet18d", "published network", choices=("resnet10t", "resnet18d", "resnet18", "repvgg_a0")
     )
@@ -144,7 +147,8 @@ class SignalNetworkConfig(NetworkConfig):
 class ResNet1dConfig(SignalNetworkConfig):
     """Small residual network on the signal, see `models.resnet1d`."""
 
-    _target_: str = "ecg_lightning.models.resnet1d.ResNet1d"
+    target: ClassVar[str] = "ecg_lightning.models.resnet1d.ResNet1d"
+    kind: str = kind("resnet1d")
     channels: list[int] = setting([32, 64, 128, 256], "width of each stage; each stage but the first halves the length")
     blocks: list[int] = setting([1, 1, 1, 1], "number of blocks of each stage")
     kernel_size: int = setting(7, "samples that a convolution spans, odd", **_AT_LEAST_1)
@@ -154,7 +158,8 @@ class ResNet1dConfig(SignalNetworkConfig):
 class ResNet1dWangConfig(SignalNetworkConfig):
     """resnet1d_wang of the PTB-XL benchmark, see `models.resnet1d_wang`."""
 
-    _target_: str = "ecg_lightning.models.resnet1d_wang.ResNet1dWang"
+    target: ClassVar[str] = "ecg_lightning.models.resnet1d_wang.ResNet1dWang"
+    kind: str = kind("resnet1d_wang")
     dropout: float = setting(0.5, "dropout before the head's last layer; half as much before its first", **_DROPPED)
     channels: int = setting(128, "width of every layer", **_AT_LEAST_1)
     blocks: list[int] = setting([1, 1, 1], "number of blocks of each stage; each stage but the first halves the length")
@@ -165,7 +170,8 @@ class ResNet1dWangConfig(SignalNetworkConfig):
 class XResNet1dConfig(SignalNetworkConfig):
     """xresnet1d of the PTB-XL benchmark, see `models.xresnet1d`."""
 
-    _target_: str = "ecg_lightning.models.xresnet1d.XResNet1d"
+    target: ClassVar[str] = "ecg_lightning.models.xresnet1d.XResNet1d"
+    kind: str = kind("xresnet1d")
     dropout: float = setting(0.5, "dropout before the head's last layer; half as much before its first", **_DROPPED)
     variant: str = setting("101", "number of layers", choices=("18", "34", "50", "101"))
     width: float = setting(1.0, "factor on the channels", above=0.0)
@@ -176,7 +182,8 @@ class XResNet1dConfig(SignalNetworkConfig):
 class Inception1dConfig(SignalNetworkConfig):
     """InceptionTime of the PTB-XL benchmark, see `models.inception1d`."""
 
-    _target_: str = "ecg_lightning.models.inception1d.Inception1d"
+    target: ClassVar[str] = "ecg_lightning.models.inception1d.Inception1d"
+    kind: str = kind("inception1d")
     dropout: float = setting(0.5, "dropout before the head's last layer; half as much before its first", **_DROPPED)
     filters: int = setting(32, "width of each of a block's four branches", **_AT_LEAST_1)
     bottleneck: int = setting(32, "number of channels that the long convolutions see", **_AT_LEAST_1)
@@ -188,7 +195,8 @@ class Inception1dConfig(SignalNetworkConfig):
 class LSTMConfig(SignalNetworkConfig):
     """LSTM of the PTB-XL benchmark, see `models.lstm`."""
 
-    _target_: str = "ecg_lightning.models.lstm.LSTM"
+    target: ClassVar[str] = "ecg_lightning.models.lstm.LSTM"
+    kind: str = kind("lstm")
     dropout: float = setting(0.5, "dropout before the head's last layer; half as much before its first", **_DROPPED)
     drop_path: float = setting(0.0, "always 0, because an LSTM has no shortcut", min=0.0, max=0.0)
     hidden: int = setting(256, "width of each direction", **_AT_LEAST_1)
@@ -203,7 +211,8 @@ class LSTMConfig(SignalNetworkConfig):
 class S4DConfig(SignalNetworkConfig):
     """Bidirectional diagonal state spaces, see `models.s4d`."""
 
-    _target_: str = "ecg_lightning.models.s4d.S4D"
+    target: ClassVar[str] = "ecg_lightning.models.s4d.S4D"
+    kind: str = kind("s4d")
     dropout: float = setting(0.2, "dropout of whole channels after each block's state space", **_DROPPED)
     channels: int = setting(256, "width of every block", **_AT_LEAST_1)
     depth: int = setting(4, "number of blocks", **_AT_LEAST_1)
@@ -214,7 +223,8 @@ class S4DConfig(SignalNetworkConfig):
 class ViT1dConfig(SignalNetworkConfig):
     """Vision transformer on the signal, see `models.vit1d`."""
 
-    _target_: str = "ecg_lightning.models.vit1d.ViT1d"
+    target: ClassVar[str] = "ecg_lightning.models.vit1d.ViT1d"
+    kind: str = kind("vit1d")
     dropout: float = setting(0.0, "dropout of tokens and in the MLPs", **_DROPPED)
     patch_samples: int = setting(20, "samples of a patch", **_AT_LEAST_1)
     patch_leads: int = setting(12, "leads of a patch", choices=(1, 2, 3, 4, 6, 12))
@@ -227,21 +237,13 @@ class ViT1dConfig(SignalNetworkConfig):
 
 
 @dataclass
-class EnsembleConfig(NetworkConfig):
+class EnsembleConfig(ModelConfig):
     """Average of trained models, see `models.ensemble`."""
 
     takes: ClassVar[str] = "signal"
 
-    # Nothing is trained, and the members are the weights.
-    pretrained: bool = setting(False, "always false", choices=(False,))
-    dropout: float = setting(0.0, "always 0", min=0.0, max=0.0)
-    drop_path: float = setting(0.0, "always 0", min=0.0, max=0.0)
-    label_smoothing: float = setting(0.0, "always 0", min=0.0, max=0.0)
-    class_weights: bool = setting(False, "always false", choices=(False,))
-    mixup: float = setting(0.0, "always 0", min=0.0, max=0.0)
-    loss: str = setting("bce", "always bce", choices=("bce",))
-
-    _target_: str = "ecg_lightning.models.ensemble.Ensemble"
+    target: ClassVar[str] = "ecg_lightning.models.ensemble.Ensemble"
+    kind: str = kind("ensemble")
     members: list[str] = setting([], "the checkpoints to average, [FILE,FILE]")
     mc_dropout: int = setting(0, "passes of each member with its dropout on; 0: one pass without", min=0)
     stride_s: float | None = setting(

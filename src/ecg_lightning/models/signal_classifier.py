@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.frontend import SignalFrontend
-from ecg_lightning.models.classifier import ECGClassifier, Recipe
-from ecg_lightning.models.weights import load_file
+from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.windows import Windows
 
 
-class SignalRecipe(Recipe, total=False):
-    """Arguments that every `SignalClassifier` shares."""
-
-    window_s: float | None
-    stride_s: float | None
-    aggregate: str
-    pretrained: bool
-    weights: str | None
-
-
 class SignalClassifier(ECGClassifier):
-    """A network on the signal itself.
+    """A network on the signal itself, (B, leads, T) → (B, C) logits; within `windows.Windows` where a length is set."""
 
-    Args:
-        frontend: the signal front end.
-        network: (B, leads, T) → (B, C) logits, its classifier called `head`.
-        window_s: seconds that the network sees at a time, see `windows.Windows`; the whole record by default.
-        stride_s: seconds from one window to the next; half a window by default.
-        aggregate: `mean` or `max` of the windows' probabilities.
-        pretrained: refused: nobody published weights of these shapes.
-        weights: a local file of weights of this shape.
-        **recipe: see `ECGClassifier`.
-    """
-
-    def __init__(
-        self,
-        frontend: SignalFrontend,
-        network: nn.Module,
-        *,
-        window_s: float | None = None,
-        stride_s: float | None = None,
-        aggregate: str = "mean",
-        pretrained: bool = False,
-        weights: str | None = None,
-        **recipe: Unpack[Recipe],
-    ) -> None:
-        if pretrained and not weights:
-            raise ConfigError(
-                "model.pretrained=true: there are no published weights for this network. Set "
-                "model.pretrained=false, or model.weights=FILE to load your own weights"
-            )
-        if weights:
-            load_file(network, weights, stem=(), head="head.")
-        if window_s:
-            network = Windows(network, window_s, stride_s or window_s / 2, aggregate)
-        super().__init__(frontend, network, **recipe)
-        if window_s and self.loss.single_label:
+    def _make(self, settings: Any, frontend: Frontend, n_classes: int) -> nn.Module:
+        network = super()._make(settings, frontend, n_classes)
+        if not settings.window_s:
+            return network
+        if settings.loss == "argmax_cross_entropy":
             raise ConfigError(
                 "model.window_s only works with independent classes. Set model.loss=bce, or model.window_s=null"
             )
+        return Windows(network, settings.window_s, settings.stride_s or settings.window_s / 2, settings.aggregate)
 
 
 class ConcatPoolHead(nn.Module):
@@ -72,11 +33,11 @@ class ConcatPoolHead(nn.Module):
     Args:
         channels: of the features.
         n_classes: C.
-        hidden: width of the first layer.
         dropout: before the last layer; half as much before the first.
+        hidden: width of the first layer.
     """
 
-    def __init__(self, channels: int, n_classes: int, hidden: int = 128, dropout: float = 0.5) -> None:
+    def __init__(self, channels: int, n_classes: int, dropout: float, hidden: int = 128) -> None:
         super().__init__()
         self.layers = classifier_layers(2 * channels, n_classes, hidden, dropout)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,19 @@ from ecg_lightning.models.convnet import reparameterize
 
 
 class Restorable:
-    """A change of a classifier's structure that a checkpoint names, such as a compression stage."""
+    """A change of a classifier's structure that a checkpoint names, such as a compression stage.
+
+    Args:
+        settings: the change's own.
+        found: what it found out when it was made, and `restore` needs.
+    """
+
+    finds: ClassVar[tuple[str, ...]] = ()
+    """Names of what it finds out."""
+
+    def __init__(self, settings: Any, found: Mapping[str, Any] | None = None) -> None:
+        self.settings = settings
+        self.found = dict(found or {})
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
         """Give a newly built classifier the changed structure, so that `state` can be loaded into it.
@@ -31,11 +44,9 @@ def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:
     """
     plain = ECGClassifier(
         classifier.frontend,
-        classifier.network,
+        classifier.settings,
+        network=classifier.network,
         classes=classifier.classes,
-        mixup=classifier.mixup,
-        optimizer=classifier.optimizer_config,
-        scheduler=classifier.scheduler_config,
         seed=classifier.seed,
     )
     plain.loss = classifier.loss

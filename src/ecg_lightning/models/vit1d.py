@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Unpack
 
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
@@ -11,79 +10,51 @@ from torch import Tensor, nn
 
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.frontend import SignalFrontend
-from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe, convolution
+from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.models.schema import ViT1dConfig
+from ecg_lightning.models.signal_classifier import SignalClassifier, convolution
 from ecg_lightning.models.windows import window_samples
 
 
 class ViT1d(SignalClassifier):
     """Vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929) on the signal, with learned positions.
 
-    Args:
-        frontend: the signal front end.
-        patch_samples: samples of a patch.
-        patch_leads: leads of a patch: 12 (all of them) or a divisor.
-        stem: convolutions of stride 2 over all leads before the patches, which then hold their features instead of
-            samples (Xiao et al. 2021, arXiv 2106.14881).
-        dim: width of a token.
-        depth: number of blocks.
-        heads: number of attention heads.
-        mlp_ratio: width of the hidden layer of a block's MLP, in widths of a token.
-        dropout: on tokens and in the MLPs.
-        drop_path: stochastic depth of the last block, rising linearly from 0.
-        patch_drop: fraction of the patches that a training step leaves out, at random (Liu et al. 2023, arXiv
-            2208.07220).
-        **recipe: see `SignalClassifier`.
+    With `stem`, patches hold features of convolutions instead of samples (Xiao et al. 2021, arXiv 2106.14881).
     """
 
-    def __init__(
-        self,
-        frontend: SignalFrontend,
-        *,
-        patch_samples: int = 20,
-        patch_leads: int = 12,
-        dim: int = 256,
-        depth: int = 6,
-        heads: int = 4,
-        mlp_ratio: float = 4.0,
-        stem: int = 0,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        patch_drop: float = 0.0,
-        **recipe: Unpack[SignalRecipe],
-    ) -> None:
-        window_s = recipe.get("window_s") or DURATION_S
-        n_samples = window_samples(window_s, frontend.n_samples)
-        if frontend.n_leads % patch_leads:
-            raise ValueError(f"model.patch_leads={patch_leads} does not divide the {frontend.n_leads} leads")
-        if stem and (patch_leads != frontend.n_leads or patch_samples % 2**stem or dim < 2**stem):
+    @staticmethod
+    def make_network(settings: ViT1dConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
+        """Make the network, for windows of one length."""
+        n_leads, stem, dim = frontend.n_leads, settings.stem, settings.dim
+        patch_leads, patch_samples = settings.patch_leads, settings.patch_samples
+        n_samples = window_samples(settings.window_s or DURATION_S, frontend.n_samples)
+        if n_leads % patch_leads:
+            raise ValueError(f"model.patch_leads={patch_leads} does not divide the {n_leads} leads")
+        if stem and (patch_leads != n_leads or patch_samples % 2**stem or dim < 2**stem):
             raise ConfigError(
                 f"model.stem={stem} mixes all leads and halves the time {stem} times. It needs "
-                f"model.patch_leads={frontend.n_leads} (now {patch_leads}), a multiple of {2**stem} for "
+                f"model.patch_leads={n_leads} (now {patch_leads}), a multiple of {2**stem} for "
                 f"model.patch_samples (now {patch_samples}), and model.dim of at least {2**stem} (now {dim})"
             )
         length = -(-n_samples // patch_samples) * patch_samples
         widths = [dim >> (stem - layer) for layer in range(stem)]
         transformer = VisionTransformer(
-            img_size=(1, length >> stem) if stem else (frontend.n_leads, length),
+            img_size=(1, length >> stem) if stem else (n_leads, length),
             patch_size=(1, patch_samples >> stem) if stem else (patch_leads, patch_samples),
             in_chans=widths[-1] if stem else 1,
-            num_classes=len(recipe["classes"]),
+            num_classes=n_classes,
             global_pool="avg",
             class_token=False,
             embed_dim=dim,
-            depth=depth,
-            num_heads=heads,
-            mlp_ratio=mlp_ratio,
-            pos_drop_rate=dropout,
-            proj_drop_rate=dropout,
-            drop_path_rate=drop_path,
-            patch_drop_rate=patch_drop,
+            depth=settings.depth,
+            num_heads=settings.heads,
+            mlp_ratio=settings.mlp_ratio,
+            pos_drop_rate=settings.dropout,
+            proj_drop_rate=settings.dropout,
+            drop_path_rate=settings.drop_path,
+            patch_drop_rate=settings.patch_drop,
         )
-        network = ViT1dNetwork(
-            length, _make_stem(frontend.n_leads, widths) if stem else nn.Unflatten(1, (1, -1)), transformer
-        )
-        super().__init__(frontend, network, **recipe)
+        return ViT1dNetwork(length, _make_stem(n_leads, widths) if stem else nn.Unflatten(1, (1, -1)), transformer)
 
 
 class ViT1dNetwork(nn.Module):

@@ -13,6 +13,7 @@ from timm.models import adapt_input_conv, create_model, load_state_dict
 from torch import Tensor, nn
 
 from ecg_lightning.errors import CheckpointError
+from ecg_lightning.models.schema import NetworkConfig
 
 State = dict[str, Tensor]
 _OWN = "network."
@@ -20,24 +21,26 @@ _MAX_HEADER = 2**20
 """Bytes of a .safetensors file's list of tensors; a thousand tensors take a tenth of that."""
 
 
-def create_timm_network(name: str, *, pretrained: bool, **settings: Any) -> nn.Module:
-    """A timm network, where wanted with the weights that timm publishes; timm fits stem, positions and head.
+def create_timm_network(name: str, settings: NetworkConfig, **arguments: Any) -> nn.Module:
+    """Create a timm network, where wanted with the weights that timm publishes; timm fits stem, positions and head.
 
     Args:
         name: timm's name of the network.
-        pretrained: load the published weights.
-        **settings: arguments of the network.
+        settings: whose `pretrained` wants the published weights, unless `weights` names a file.
+        **arguments: the network's own.
 
     Raises:
         CheckpointError: the weights cannot be reached.
     """
-    if not pretrained:
-        return create_model(name, **settings)
+    if settings.weights or not settings.pretrained:
+        return create_model(name, **arguments)
     with _explained(f"the published weights of {name}"), _hub_or_its_cache():
-        return create_model(name, pretrained=True, **settings)
+        return create_model(name, pretrained=True, **arguments)
 
 
-def load_published(network: nn.Module, fetch: Callable[[], State], *, name: str, stem: str, head: str) -> None:
+def load_published(
+    network: nn.Module, fetch: Callable[[], State], *, name: str, stem: tuple[str, ...], head: tuple[str, ...]
+) -> None:
     """Load weights that `fetch` downloads; see `load_file` for what is fitted.
 
     Raises:
@@ -51,17 +54,17 @@ def load_file(
     network: nn.Module,
     weights: str,
     *,
-    stem: str | tuple[str, ...],
-    head: str,
-    convert: Callable[..., State] = lambda state, network: state,
+    stem: tuple[str, ...],
+    head: tuple[str, ...],
+    convert: Callable[[State, nn.Module], State],
 ) -> None:
     """Load a local file of weights: the stem is fitted to the network's channels, a head of other classes is left out.
 
     Args:
         network: the network to fill.
         weights: `.safetensors` file, PyTorch state dict, or a checkpoint of this project.
-        stem: name of the first convolution's weight, or of all that see the image; none where it is not one.
-        head: name prefix of the classifier.
+        stem: names of the weights that see the front end's channels.
+        head: beginnings of the names of the weights that give the classes.
         convert: from the published names and shapes to the network's, such as timm's `checkpoint_filter_fn`.
 
     Raises:
@@ -100,10 +103,10 @@ def _of_the_network(state: State) -> State:
     return state
 
 
-def _load(network: nn.Module, state: State, stem: str | tuple[str, ...], head: str) -> None:
+def _load(network: nn.Module, state: State, stem: tuple[str, ...], head: tuple[str, ...]) -> None:
     own = network.state_dict()
-    for name in (stem,) if isinstance(stem, str) else stem:
-        if name in state:
+    for name in stem:
+        if name in state and name in own:
             state[name] = adapt_input_conv(own[name].shape[1], state[name])
     kept = {name: value for name, value in state.items() if not name.startswith(head) or _fits(own, name, value)}
     missing, unknown = network.load_state_dict(kept, strict=False)

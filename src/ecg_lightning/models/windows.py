@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from ecg_lightning.data.wfdb import DURATION_S
 
-AGGREGATES = ("mean", "max")
-
 
 class Windows(nn.Module):
     """The PTB-XL benchmark's protocol (Strodthoff et al. 2021, arXiv 2004.13701) around any signal network.
@@ -20,7 +18,7 @@ class Windows(nn.Module):
         network: (B, leads, samples of a window) → (B, C) logits of independent classes.
         window_s: length of a window, in seconds of a record's ten.
         stride_s: from one window to the next, in seconds.
-        aggregate: one of `AGGREGATES`.
+        aggregate: `mean` or `max`.
     """
 
     def __init__(self, network: nn.Module, window_s: float, stride_s: float, aggregate: str) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Unpack
-
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from ecg_lightning.frontend.frontend import SignalFrontend
+from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.models.schema import XResNet1dConfig
 from ecg_lightning.models.signal_classifier import (
     ConcatPoolHead,
     SignalClassifier,
-    SignalRecipe,
     convolution,
     initialize,
 )
@@ -26,48 +24,21 @@ class XResNet1d(SignalClassifier):
 
     A stem of three convolutions, strides in the middle convolution, and shortcuts that average before they project;
     unlike the image networks every stage is equally wide.
-
-    Args:
-        frontend: the signal front end.
-        variant: one of `BLOCKS`.
-        width: factor on the channels.
-        kernel_size: samples that a convolution spans, odd.
-        dropout: before the last layer of the head; half as much before its first.
-        drop_path: stochastic depth of the last block, rising linearly from 0.
-        **recipe: see `SignalClassifier`.
     """
 
-    def __init__(
-        self,
-        frontend: SignalFrontend,
-        *,
-        variant: str = "101",
-        width: float = 1.0,
-        kernel_size: int = 5,
-        dropout: float = 0.5,
-        drop_path: float = 0.0,
-        **recipe: Unpack[SignalRecipe],
-    ) -> None:
-        n_classes = len(recipe["classes"])
-        network = XResNet1dNetwork(frontend.n_leads, n_classes, variant, width, kernel_size, dropout, drop_path)
-        super().__init__(frontend, network, **recipe)
+    @staticmethod
+    def make_network(settings: XResNet1dConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
+        """Make the network."""
+        return XResNet1dNetwork(settings, frontend.n_leads, n_classes)
 
 
 class XResNet1dNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T; arguments as for `XResNet1d`."""
+    """(B, leads, T) → (B, C) logits, for any T."""
 
-    def __init__(
-        self,
-        n_leads: int,
-        n_classes: int,
-        variant: str,
-        width: float,
-        kernel_size: int,
-        dropout: float,
-        drop_path: float,
-    ) -> None:
+    def __init__(self, settings: XResNet1dConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
-        inner = max(1, round(_WIDTH * width))
+        variant, kernel_size = settings.variant, settings.kernel_size
+        inner = max(1, round(_WIDTH * settings.width))
         outer = inner * (4 if variant in _BOTTLENECKS else 1)
         stem = (n_leads, max(1, inner // 2), max(1, inner // 2), inner)
         self.stem = nn.Sequential(
@@ -77,10 +48,10 @@ class XResNet1dNetwork(nn.Module):
         strides = [2 if stage and not block else 1 for stage, n in enumerate(BLOCKS[variant]) for block in range(n)]
         self.blocks = nn.Sequential()
         for number, stride in enumerate(strides):
-            drop = drop_path * number / (len(strides) - 1)
+            drop = settings.drop_path * number / (len(strides) - 1)
             before = outer if number else inner
             self.blocks.append(XBlock(before, inner, outer, kernel_size, stride, drop, variant in _BOTTLENECKS))
-        self.head = ConcatPoolHead(outer, n_classes, dropout=dropout)
+        self.head = ConcatPoolHead(outer, n_classes, settings.dropout)
         initialize(self)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:

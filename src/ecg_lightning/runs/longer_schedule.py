@@ -43,11 +43,11 @@ class LongerSchedule(Callback):
         if self.n_epochs_before is None:
             return
         n_steps, n_epochs = int(trainer.estimated_stepping_batches), trainer.max_epochs or 1
-        recipe = pl_module.optimizer_config, pl_module.scheduler_config
+        recipe = pl_module.settings.optimizer, pl_module.settings.scheduler
         done = max(1, min(trainer.global_step, n_steps - 1))
         before = learning_rates(*recipe, n_steps // n_epochs * self.n_epochs_before)[:done][-1]
         rates = learning_rates(*recipe, n_steps)[done:]
-        log.info("%s", describe_continuation(pl_module.scheduler_config.name, before, rates, n_epochs))
+        log.info("%s", describe_continuation(pl_module.settings.scheduler.name, before, rates, n_epochs))
 
 
 def describe_continuation(name: str, before: float, rates: list[float], n_epochs: int) -> str:

@@ -21,6 +21,7 @@ import yaml
 from ecg_lightning import bounded_yaml
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
+from ecg_lightning.registry import renamed
 from ecg_lightning.runs.equality import in_effect
 from ecg_lightning.runs.result_schema import SCHEMA, upgraded
 from ecg_lightning.text import printable
@@ -200,7 +201,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); run the model again, or name another folder") from None
-    return config if isinstance(config, dict) else {}
+    return renamed(config) if isinstance(config, dict) else {}
 
 
 def read_training(folder: Path, name: str = TRAINING_FILE) -> RunResult:

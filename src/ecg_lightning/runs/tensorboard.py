@@ -28,21 +28,15 @@ def log_hyperparameters(
     network = settings.model if isinstance(settings.model, NetworkConfig) else None
     values = {
         **{name: choices[name] for name in ("model",) if name in choices},
-        **({"lr": network.optimizer.lr} if network else {}),
+        "lr": network.optimizer.lr if network else "",
         "seed": settings.seed,
         **{name: choices[name] for name in ("data", "frontend", "compression", "hardware") if name in choices},
         "batch_size": settings.data.batch_size,
         "sampling_rate": settings.data.sampling_rate,
         "image_size": str(getattr(settings.frontend, "size", "")),
-        **(
-            {
-                "optimizer": network.optimizer.name,
-                "weight_decay": network.optimizer.weight_decay,
-                "dropout": network.dropout,
-            }
-            if network
-            else {}
-        ),
+        "optimizer": network.optimizer.name if network else "",
+        "weight_decay": network.optimizer.weight_decay if network else "",
+        "dropout": network.dropout if network else "",
         "max_epochs": settings.trainer.max_epochs,
         "precision": host["precision"],
     }

@@ -28,6 +28,7 @@ from ecg_lightning.errors import ConfigError, DataError, UserError
 from ecg_lightning.finished import has_checkpoints
 from ecg_lightning.long_steps import INTERVAL_S
 from ecg_lightning.named_files import check_named_files
+from ecg_lightning.registry import targets_of
 from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult
 from ecg_lightning.runs.sweep_table import SweepTable
@@ -387,7 +388,9 @@ def _refusal(cell: Cell) -> str | None:
 
 def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the modules that the server imports: what every training needs, and the cells' models and stages."""
-    targets = {str(value) for one in settings for key, value in flat(one).items() if key.endswith("_target_")}
+    named = [(key.rpartition(".")[2], str(value)) for one in settings for key, value in flat(one).items()]
+    targets = targets_of({value for key, value in named if key == "kind"})
+    targets |= {value for key, value in named if key == "_target_"}
     modules = {target.rpartition(".")[0] for target in targets if target.startswith("ecg_lightning.")}
     if any(_compresses(one) for one in settings):
         modules.add("ecg_lightning.compressing")

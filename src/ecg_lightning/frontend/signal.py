@@ -1,0 +1,22 @@
+"""The normalised signal itself, for one-dimensional networks."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.frontend.schema import FrontendConfig
+
+
+class SignalFrontend(Frontend):
+    """The normalised signal, (B, leads, T).
+
+    Args:
+        settings: normalisation and augmentation.
+        n_samples: samples a lead.
+        patch_size: not used, because there is no image.
+    """
+
+    def __init__(self, settings: FrontendConfig, n_samples: int, patch_size: int = 1) -> None:
+        super().__init__(settings, nn.Identity())
+        self.n_samples = n_samples

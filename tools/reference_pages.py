@@ -1,0 +1,79 @@
+"""Write the tables of docs/reference/ that follow from the schemas and `conf/`; a test compares them with the files.
+
+python tools/reference_pages.py
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ecg_lightning.compression.schema import CompressionConfig, TrainedStageConfig
+from ecg_lightning.config import CompressConfig, TrainConfig
+from ecg_lightning.data.schema import DataConfig, SyntheticConfig
+from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig, StripsConfig
+from ecg_lightning.hardware_schema import HardwareConfig
+from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
+from ecg_lightning.registry import options
+from ecg_lightning.settings_reference import fields_of, options_of, options_table, settings_table
+from ecg_lightning.training_schema import CallbacksConfig, TrainerConfig
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+
+
+def written(page: Path) -> str:
+    """Return a page's text with its generated parts written anew."""
+    return _PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}{part[3]}", page.read_text(encoding="utf-8"))
+
+
+def _groups() -> str:
+    named = {group: ", ".join(f"`{name}`" for name in names) for group, names in options_of("train").items()}
+    return options_table(named, "group", "options")
+
+
+def _roots(schema: type) -> str:
+    return settings_table(one for one in fields_of(schema) if "." not in one.key)
+
+
+def _components(group: str, of: str) -> str:
+    tables = []
+    for kind, schema in options(group).items():
+        about = str(schema.__doc__).partition(", see ")[0].rstrip(".")
+        fields = [one for one in fields_of(schema, inherited=False) if one.key != "student"]
+        more = f"\n\n{settings_table(fields)}" if fields else f" It has no {of}."
+        tables.append(f"### `{kind}`\n\n{about}.{more}")
+    return "\n\n".join(tables)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "groups": _groups,
+    "run": lambda: _roots(TrainConfig),
+    "compress": lambda: _roots(CompressConfig),
+    "data": lambda: settings_table(fields_of(DataConfig, "data.")),
+    "synthetic": lambda: settings_table(fields_of(SyntheticConfig, "data.", inherited=False)),
+    "frontend": lambda: settings_table(fields_of(FrontendConfig, "frontend.")),
+    "matrix": lambda: settings_table(fields_of(MatrixConfig, "frontend.", inherited=False)),
+    "strips": lambda: settings_table(fields_of(StripsConfig, "frontend.", inherited=False)),
+    "hardware": lambda: settings_table(fields_of(HardwareConfig, "hardware.")),
+    "trainer": lambda: settings_table(fields_of(TrainerConfig, "trainer.")),
+    "callbacks": lambda: settings_table(fields_of(CallbacksConfig, "callbacks.")),
+    "networks": lambda: settings_table(fields_of(NetworkConfig, "model.")),
+    "windows": lambda: settings_table(fields_of(SignalNetworkConfig, "model.", inherited=False)),
+    "models": lambda: _components("model", "settings of its own"),
+    "compressions": lambda: options_table(options_of("train")["compression"], "`compression=`"),
+    "trained_stages": lambda: settings_table(fields_of(TrainedStageConfig)),
+    "stages": lambda: _components("stage", "settings of its own"),
+    "compression": lambda: settings_table(fields_of(CompressionConfig, "compression.")),
+}
+
+
+def main() -> None:
+    """Write all pages."""
+    for page in sorted(FOLDER.glob("*.md")):
+        page.write_text(written(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
