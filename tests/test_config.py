@@ -81,7 +81,7 @@ def test_a_model_brings_its_front_end_and_the_command_line_wins(model):
 @pytest.mark.parametrize("model", sorted(TINY))
 def test_the_demo_suits_every_model(configure, model):
     frontend = configure("experiment=demo", f"model={model}").frontend
-    assert frontend.get("size") == (None if model in SIGNAL_MODELS else [32, 256])
+    assert getattr(frontend, "size", None) == (None if model in SIGNAL_MODELS else [32, 256])
 
 
 REFUSED = {
@@ -503,7 +503,7 @@ def test_an_experiment_inherits_the_recipe_of_its_base(own_experiment):
     assert (cfg.model.optimizer.lr, cfg.trainer.gradient_clip_val) == (2e-3, 0.25)  # its own settings win
     cfg = own_experiment("defaults: [demo]", "model=vit", "compression=distill")
     assert (cfg.model.depth, list(cfg.frontend.size), cfg.data.n_records) == (4, [32, 256], 1000)
-    assert cfg.compression.stages.distill.student.width == 0.25
+    assert cfg.compression.stages["distill"].student.width == 0.25
 
 
 def test_an_experiment_of_ones_own_has_a_recipe_of_its_own(own_experiment, tmp_path):

@@ -25,7 +25,7 @@ STATE = {
     "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(2)}}}],
     "lr_schedulers": [{"_last_lr": [0.01]}],
 }
-RESULT = {"status": "ok", "metrics": {"val": {"f1_macro": 0.5}}, "thresholds": {"MI": 0.4}, "score": 0.5}
+RESULT = {"status": "ok", "metrics": {"val": {"f1_macro": 0.5}}, "chosen": {"thresholds": [0.4]}, "score": 0.5}
 
 
 def write_run(
@@ -64,7 +64,7 @@ def test_one_bit_of_the_state_is_a_difference(tmp_path: Path, path: tuple[Any, .
 
 def test_scores_and_predictions_are_compared(tmp_path: Path) -> None:
     other = write_run(tmp_path / "other")
-    assert "thresholds" in (difference(write_run(tmp_path / "one", result={**RESULT, "thresholds": {}}), other) or "")
+    assert "chosen" in (difference(write_run(tmp_path / "one", result={**RESULT, "chosen": {}}), other) or "")
     assert "predictions" in (difference(write_run(tmp_path / "two", rows="a,c\n"), other) or "")
 
 

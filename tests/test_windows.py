@@ -69,5 +69,5 @@ def test_the_protocol_is_the_published_one(configure):
     assert (cfg.data.batch_size, cfg.trainer.max_epochs, cfg.scored_epoch) == (128, 50, "last")
     assert (model.window_s, model.stride_s, model.aggregate) == (2.5, 1.25, "max")
     assert (model.optimizer.lr, model.optimizer.weight_decay, model.scheduler.name) == (1e-2, 1e-2, "one_cycle")
-    assert not any(cfg.frontend.augmentation.values())
+    assert not any(vars(cfg.frontend.augmentation).values())
     assert (cfg.frontend.normalization, cfg.callbacks.early_stopping, model.variant) == ("global", None, "101")
