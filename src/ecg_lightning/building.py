@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import Logger
 from ecg_lightning.config import TrainerConfig, did_you_mean, image_size
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import Augmentation, Frontend
 from ecg_lightning.frontend.strips import strips_size
@@ -112,6 +113,7 @@ def build_classifier(
     *,
     n_samples: int,
     seed: int,
+    duration_s: float = DURATION_S,
     classes: tuple[str, ...] = SUPERCLASSES,
     teacher: ECGClassifier | HeldOutTeacher | None = None,
     members: Sequence[ECGClassifier] = (),
@@ -128,13 +130,17 @@ def build_classifier(
         settings["members"] = list(members)
     settings["optimizer"] = OptimizerConfig(**settings["optimizer"])
     settings["scheduler"] = SchedulerConfig(**settings["scheduler"])
-    built = build_frontend(frontend, n_samples=n_samples, patch_size=settings.get("patch_size", 1))
+    patch_size = settings.get("patch_size", 1)
+    built = build_frontend(frontend, n_samples=n_samples, duration_s=duration_s, patch_size=patch_size)
     return build(settings, ECGClassifier, "model", frontend=built, classes=classes, seed=seed)
 
 
-def build_frontend(config: Mapping[str, Any], *, n_samples: int, patch_size: int = 1) -> Frontend:
-    """A front end for signals of `n_samples`, its image a multiple of `patch_size`."""
-    settings = {**config, "augmentation": Augmentation(**config["augmentation"]), "n_samples": n_samples}
+def build_frontend(
+    config: Mapping[str, Any], *, n_samples: int, duration_s: float = DURATION_S, patch_size: int = 1
+) -> Frontend:
+    """A front end for signals of `n_samples` in `duration_s`, its image a multiple of `patch_size`."""
+    augmentation = Augmentation(**config["augmentation"], duration_s=duration_s)
+    settings = {**config, "augmentation": augmentation, "n_samples": n_samples}
     if "size" in settings and settings["size"] is None:
         settings["size"] = strips_size(patch_size)
     elif "size" in settings:

@@ -21,7 +21,7 @@ from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline
 from ecg_lightning.compression.stage import CompressionStage, build_stage
 from ecg_lightning.compression.variant import Variant, stages_of
-from ecg_lightning.config import DataConfig, LatencyConfig, plain
+from ecg_lightning.config import LatencyConfig, PTBXLConfig, plain
 from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
@@ -39,7 +39,7 @@ from ecg_lightning.training import begin, describe_run_host, of_its_task, write_
 
 log = logging.getLogger(__name__)
 
-_KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "batch_size")
+_KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "labels", "batch_size")
 """Settings of a checkpoint's data that another folder (data=ptbxl data.root=DIR) does not change."""
 
 _NOT_OF_THE_TRAINING = ("compression", "paths", "hardware", "task_name")
@@ -168,8 +168,12 @@ def _data_settings(cfg: DictConfig, description: Mapping[str, Any]) -> dict[str,
     """The checkpoint's own data; a setting that is not the default wins where it does not change the task."""
     asked, own = plain(cfg.data), description.get("data")
     if "_target_" in asked:  # data=ptbxl or data=synthetic
-        default = plain(OmegaConf.structured(DataConfig))
-        kept = {name: value for name, value in (own or {}).items() if name in _KEPT and asked[name] == default[name]}
+        default = plain(OmegaConf.structured(PTBXLConfig)) | {"labels": None}
+        kept = {
+            name: value
+            for name, value in (own or {}).items()
+            if name in _KEPT and name in asked and asked[name] == default[name]
+        }
         return of_its_task(asked | kept, description)
     if own is None:
         raise ConfigError(
@@ -219,13 +223,13 @@ def _compress(
 ) -> RunResult:
     """Apply the stages; deploy and measure the model as trained and what every stage makes of it."""
     output_dir = Path(cfg.paths.output_dir)
-    check_classes(f"ckpt_path={checkpoint}", read_checkpoint(checkpoint)["ecg_lightning"], datamodule)
+    check_classes(f"ckpt_path={checkpoint}", read_checkpoint(checkpoint)["ecg_lightning"]["classes"], datamodule)
     datamodule.load(("train", "val", "test"))
     announce_synthetic(datamodule)
     pipeline = Pipeline(cfg, device, checkpoint, datamodule)
     described = pipeline.trained.description
     result.data = training.describe_data(datamodule)
-    result.notes += fold_notes(described, datamodule)
+    result.notes += [*datamodule.source.notes(), *fold_notes(described, datamodule)]
     if described["model"].get("mc_dropout"):
         raise UnsupportedModelError(
             f"{checkpoint} draws new dropout in every pass (model.mc_dropout), which an exported file cannot do. "

@@ -26,33 +26,56 @@ MONITORED = ("val/f1_macro", "val/f1_macro_tuned", "val/auroc_macro", "val/accur
 
 @dataclass
 class DataConfig:
-    """`PTBXLDataModule`'s arguments."""
+    """What every data set shares."""
 
-    _target_: str = "ecg_lightning.data.datamodule.PTBXLDataModule"
+    _target_: str = MISSING
     root: str | None = None
-    sampling_rate: int = field(default=100, metadata={"choices": (100, 500)})
+    sampling_rate: int = field(default=100, metadata={"min": 50, "max": 2000})
     batch_size: int = field(default=32, metadata={"min": 1})
-    label_rule: str = field(default="benchmark", metadata={"choices": ("benchmark", "ge50", "eq100")})
-    task: str = field(
-        default="superdiagnostic",
-        metadata={"choices": ("superdiagnostic", "subdiagnostic", "diagnostic", "form", "rhythm", "all")},
-    )
     train_folds: list[int] = field(default_factory=lambda: list(range(1, 9)))
     val_folds: list[int] = field(default_factory=lambda: [9])
     test_folds: list[int] = field(default_factory=lambda: [10])
-    keep_unlabelled: bool = False
     on_bad_record: str = field(default="error", metadata={"choices": ("error", "skip")})
     cache_dir: str | None = None
     num_workers: int = field(default=0, metadata={"min": 0})
 
 
 @dataclass
-class SyntheticConfig(DataConfig):
+class PTBXLConfig(DataConfig):
+    """`PTBXLDataModule`'s arguments."""
+
+    _target_: str = "ecg_lightning.data.datamodule.PTBXLDataModule"
+    sampling_rate: int = field(default=100, metadata={"choices": (100, 500)})
+    label_rule: str = field(default="benchmark", metadata={"choices": ("benchmark", "ge50", "eq100")})
+    task: str = field(
+        default="superdiagnostic",
+        metadata={"choices": ("superdiagnostic", "subdiagnostic", "diagnostic", "form", "rhythm", "all")},
+    )
+    keep_unlabelled: bool = False
+
+
+@dataclass
+class SyntheticConfig(PTBXLConfig):
     """`SyntheticPTBXLDataModule`'s arguments."""
 
     _target_: str = "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule"
     n_records: int = field(default=2000, metadata={"min": 100})
     data_seed: int = field(default=0, metadata={"min": 0})
+
+
+@dataclass
+class FolderConfig(DataConfig):
+    """`FolderDataModule`'s arguments."""
+
+    _target_: str = "ecg_lightning.data.datamodule.FolderDataModule"
+    table: str | None = None  # a CSV file: path, patient, fold or split, and columns of labels
+    labels: list[str] | None = None  # columns that are classes; null: all that have no other meaning
+    duration_s: float = field(default=10.0, metadata={"min": 1.0, "max": 600.0})  # longer records are cut
+    pad: bool = False  # put zeros behind records that are shorter
+    record_rate: float | None = field(default=None, metadata={"above": 0.0})  # Hz of .npy files and of CSV without time
+    record_units: str | None = field(default=None, metadata={"choices": ("mV", "uV")})  # of CSV and .npy files
+    class_map: Any = None  # with train=false: {CLASS: COLUMN} of the checkpoint's classes and the table's columns
+    licence: str = ""  # of the records, as exported files state it
 
 
 @dataclass
@@ -568,7 +591,12 @@ class CompressConfig:
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "data": {"ptbxl": DataConfig, "synthetic": SyntheticConfig, "checkpoint": CheckpointDataConfig},
+    "data": {
+        "ptbxl": PTBXLConfig,
+        "synthetic": SyntheticConfig,
+        "folder": FolderConfig,
+        "checkpoint": CheckpointDataConfig,
+    },
     "frontend": {"signal": FrontendConfig, "matrix": MatrixConfig, "strips": StripsConfig},
     "model": {
         "vit": ViTConfig,

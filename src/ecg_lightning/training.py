@@ -31,7 +31,8 @@ from ecg_lightning.checkpoints import (
     save_classifier,
 )
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule, SignalDataset
+from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule, FolderDataModule, SignalDataset
+from ecg_lightning.data.source import OWN
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError
 from ecg_lightning.evaluation import cohort, report
@@ -117,7 +118,7 @@ def run(
         result.notes = fold_notes(classifier.description, datamodule)
         for note in result.notes:
             log.warning("%s", note)
-    result.notes += _limits(cfg)
+    result.notes += [*datamodule.source.notes(), *_limits(cfg)]
     write_config(_resolved(cfg, classifier), output_dir, result)
     if cfg.hardware.channels_last:
         hardware.to_channels_last(classifier.network)
@@ -353,6 +354,7 @@ def _prepare_training(
         plain(cfg.model),
         plain(cfg.frontend),
         n_samples=datamodule.n_samples,
+        duration_s=datamodule.n_samples / datamodule.sampling_rate,
         seed=cfg.seed,
         classes=datamodule.classes,
         teacher=teacher,
@@ -399,17 +401,30 @@ def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, ECGDataModule]:
     """A checkpoint's classifier, and the test split of its own kind: its sampling rate and label rule."""
     classifier = load_classifier(cfg.ckpt_path)
     datamodule = build_datamodule(of_its_task(plain(cfg.data), classifier.description), cfg.seed)
-    check_classes(f"ckpt_path={cfg.ckpt_path}", classifier.description, datamodule)
+    if isinstance(datamodule, FolderDataModule):
+        classifier.score_only(datamodule.source.match(classifier.classes))
+    check_classes(f"ckpt_path={cfg.ckpt_path}", classifier.classes, datamodule)
     datamodule.load(("test",))
     return classifier, datamodule
 
 
 def of_its_task(settings: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
-    """Data settings with the sampling rate, task and label rule that a checkpoint was trained with."""
-    for name in TASK_KEYS:
-        if settings[name] != described[name]:
-            log.info("data.%s=%s is set by the checkpoint", name, described[name])
-    return settings | {name: described[name] for name in TASK_KEYS}
+    """Data settings with the sampling rate, length, task and label rule that a checkpoint was trained with."""
+    own: dict[str, Any] = {name: described[name] for name in TASK_KEYS}
+    if "duration_s" in settings:
+        own = {
+            "sampling_rate": described["sampling_rate"],
+            "duration_s": described["n_samples"] / described["sampling_rate"],
+        }
+    elif described["task"] == OWN:
+        raise ConfigError(
+            f"the checkpoint predicts the classes {', '.join(described['classes'][:10])} of its own table. Name a "
+            "table with these labels: data=folder data.root=DIR data.table=FILE"
+        )
+    for name, value in own.items():
+        if settings[name] != value:
+            log.info("data.%s=%s is set by the checkpoint", name, value)
+    return settings | own
 
 
 def _predictions(classifier: ECGClassifier, datamodule: ECGDataModule) -> dict[str, Predictions]:

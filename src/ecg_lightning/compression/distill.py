@@ -81,6 +81,7 @@ class Distill(CompressionStage):
                 self.student,
                 frontend,
                 n_samples=description["n_samples"],
+                duration_s=description["n_samples"] / description["sampling_rate"],
                 seed=description["seed"],
                 classes=tuple(description["classes"]),
             )

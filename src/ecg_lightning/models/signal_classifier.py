@@ -58,7 +58,13 @@ class SignalClassifier(ECGClassifier):
         if weights:
             load_file(network, weights, stem=(), head="head.")
         if window_s:
-            network = Windows(network, window_s, stride_s or window_s / 2, aggregate)
+            duration_s = frontend.augmentation.duration_s
+            if window_s > duration_s:
+                raise ConfigError(
+                    f"model.window_s={window_s:g} is longer than the records of {duration_s:g} s. Set a shorter "
+                    "window, or model.window_s=null for the whole record"
+                )
+            network = Windows(network, window_s, stride_s or window_s / 2, aggregate, duration_s)
         super().__init__(frontend, network, **recipe)
         if window_s and self.loss.single_label:
             raise ConfigError(

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import SignalFrontend
 from ecg_lightning.models.signal_classifier import SignalClassifier, SignalRecipe, convolution
@@ -52,8 +51,8 @@ class ViT1d(SignalClassifier):
         patch_drop: float = 0.0,
         **recipe: Unpack[SignalRecipe],
     ) -> None:
-        window_s = recipe.get("window_s") or DURATION_S
-        n_samples = window_samples(window_s, frontend.n_samples)
+        duration_s = frontend.augmentation.duration_s
+        n_samples = window_samples(recipe.get("window_s") or duration_s, frontend.n_samples, duration_s)
         if frontend.n_leads % patch_leads:
             raise ValueError(f"model.patch_leads={patch_leads} does not divide the {frontend.n_leads} leads")
         if stem and (patch_leads != frontend.n_leads or patch_samples % 2**stem or dim < 2**stem):
