@@ -65,6 +65,9 @@ def test_every_option_composes_and_is_valid(configure, option, tmp_path):
         for table in ("ptbxl_database.csv", "scp_statements.csv"):
             (tmp_path / table).touch()
         overrides.append(f"data.root={tmp_path}")
+    if option == "data=folder":
+        (tmp_path / "table.csv").touch()
+        overrides += [f"data.root={tmp_path}", "data.table=table.csv"]
     cfg = configure(*overrides)
     text = OmegaConf.to_yaml(OmegaConf.structured(cfg))
     targets = {*re.findall(r"_target_: (\S+)", text), *targets_of({*re.findall(r" kind: (\S+)", text)})}
@@ -108,6 +111,12 @@ REFUSED = {
     "data.val_folds=[8]": ["data.train_folds and data.val_folds share fold 8"],
     "data.test_folds=[11]": ["data.test_folds=[11]", "from 1 to 10"],
     "data=ptbxl data.root=/no/such/folder": ["/no/such/folder does not exist", "nothing was downloaded"],
+    "data=folder data.root=/no": ["data=folder needs data.root=DIR, the folder of the records, and data.table=FILE"],
+    "data=folder data.root=/no data.table=x.csv": ["/no does not exist. Name the folder that holds the records"],
+    "data=folder data.root=/tmp data.table=x.csv": ["/tmp/x.csv is not there. Name the CSV table of the records"],
+    "data=folder data.sampling_rate=20": ["data.sampling_rate=20", "at least 50"],
+    "data=folder data.record_units=V": ["data.record_units=V", "mV, uV"],
+    "data=folder data.root=/tmp data.table=. data.class_map={MI:x}": ["only applies with train=false. Remove it"],
     "train=false": ["ckpt_path=FILE"],
     "train=false test=false": ["nothing to do"],
     "model.alpha=2": ["model.alpha=2", "at most 1"],
@@ -364,7 +373,7 @@ def test_the_keys_that_users_type_stay(configure, model):
 
 def test_the_options_that_users_type_stay():
     expected = {
-        "data=ptbxl", "data=synthetic", "frontend=matrix", "frontend=signal", "frontend=strips",
+        "data=ptbxl", "data=synthetic", "data=folder", "frontend=matrix", "frontend=signal", "frontend=strips",
         "model=vit", "model=deit",
         "model=deit_base", "model=effnetv2", "model=convnext", "model=resnet18d", "model=resnet10t", "model=repvgg_a0",
         "model=resnet1d", "compression=none", "compression=off", "hardware=cpu", "hardware=cuda",

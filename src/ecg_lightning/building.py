@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import Logger
 
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.models.classifier import ECGClassifier
@@ -120,6 +121,7 @@ def build_classifier(
     *,
     n_samples: int,
     seed: int,
+    duration_s: float = DURATION_S,
     classes: tuple[str, ...] = SUPERCLASSES,
     teacher: ECGClassifier | HeldOutTeacher | None = None,
     members: Sequence[ECGClassifier] = (),
@@ -129,7 +131,8 @@ def build_classifier(
     The image is moved to the nearest size that the model's patches fill, which is logged.
     """
     settings = settings_of("model", model, "model")
-    built = build_frontend(frontend, n_samples=n_samples, patch_size=getattr(settings, "patch_size", 1))
+    patch_size = getattr(settings, "patch_size", 1)
+    built = build_frontend(frontend, n_samples=n_samples, duration_s=duration_s, patch_size=patch_size)
     more: dict[str, Any] = {"members": list(members)} if isinstance(settings, EnsembleConfig) else {}
     if teacher is not None:
         more["distillation"] = Distillation(teacher, settings)
@@ -137,10 +140,13 @@ def build_classifier(
     return _made(target, "model", built, settings, classes=classes, seed=seed, **more)
 
 
-def build_frontend(node: Mapping[str, Any], *, n_samples: int, patch_size: int = 1) -> Frontend:
-    """Build a front end for signals of `n_samples`, its image a multiple of `patch_size`."""
+def build_frontend(
+    node: Mapping[str, Any], *, n_samples: int, duration_s: float = DURATION_S, patch_size: int = 1
+) -> Frontend:
+    """Build a front end for signals of `n_samples` in `duration_s`, its image a multiple of `patch_size`."""
     settings = settings_of("frontend", node, "frontend")
-    return _made(resolve(settings.target, Frontend, "frontend"), "frontend", settings, n_samples, patch_size)
+    target = resolve(settings.target, Frontend, "frontend")
+    return _made(target, "frontend", settings, n_samples, patch_size, duration_s)
 
 
 def build_restorable(node: Mapping[str, Any], key: str) -> Restorable:

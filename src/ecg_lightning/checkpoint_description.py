@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 
 from ecg_lightning.data.labels import LABEL_RULES, SUPERCLASSES, TASKS
+from ecg_lightning.data.source import OWN
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.evaluation.choices import Choices
 
+_RATES = (50, 2_000)  # Hz
+_PTBXL_RATES = (100, 500)
+_MAX_SECONDS = 600
 _MAX_CLASSES = 1_000
 _MAX_MEMBERS = 1_000
 _LARGEST = 100_000  # of a whole number in a model's or a front end's settings
@@ -110,15 +114,15 @@ _REQUIRED: dict[str, Check] = {
     "frontend": _is_node,
     "choices": _is_texts_by_name,
     "classes": _is_names,
-    "sampling_rate": _is_one_of((100, 500)),
-    "n_samples": _is_whole(1, DURATION_S * 500),
+    "sampling_rate": _is_whole(*_RATES),
+    "n_samples": _is_whole(1, _MAX_SECONDS * _RATES[1]),
     "batch_size": _is_whole(1, 2**31),
-    "label_rule": _is_one_of(LABEL_RULES),
+    "label_rule": _is_one_of((*LABEL_RULES, OWN)),
     "folds": _is_folds,
 }
 _OPTIONAL: dict[str, Check] = {
     "version": _is_text,
-    "task": _is_one_of(TASKS),
+    "task": _is_one_of((*TASKS, OWN)),
     "data": _is_data,
     "dataset": _is_dataset,
     "learned_from": _is_list_of(_is_folds),
@@ -151,7 +155,15 @@ def check_description(described: Mapping[str, Any], path: Path, where: str = "")
             raise CheckpointError(
                 f"{path} is damaged or not a checkpoint of ecg_lightning: {where}{key} is {_shown(described, key)}"
             )
-    if described["n_samples"] != DURATION_S * described["sampling_rate"]:
+    is_own = described.get("task") == OWN
+    if not is_own and (rate := described["sampling_rate"]) not in _PTBXL_RATES:
+        raise CheckpointError(f"{path}: {where}sampling_rate is {rate}, but PTB-XL has 100 and 500 Hz")
+    if is_own and described["n_samples"] > _MAX_SECONDS * described["sampling_rate"]:
+        raise CheckpointError(
+            f"{path}: {where}n_samples is {described['n_samples']}, which is more than {_MAX_SECONDS} seconds at "
+            f"{described['sampling_rate']} Hz"
+        )
+    if not is_own and described["n_samples"] != DURATION_S * described["sampling_rate"]:
         raise CheckpointError(
             f"{path}: {where}n_samples is {described['n_samples']}, but {DURATION_S} seconds at "
             f"{described['sampling_rate']} Hz are {DURATION_S * described['sampling_rate']}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,8 @@ from ecg_lightning.building import build_classifier, build_restorable
 from ecg_lightning.checkpoint_description import KEYS, check_description, check_state
 from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
+from ecg_lightning.data.folder import own_licence
+from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.models.classifier import ECGClassifier
@@ -48,23 +50,23 @@ def describe(settings: TrainingSettings, datamodule: ECGDataModule, choices: Map
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
         "dataset": datamodule.dataset,
         # A folder of real data is only read; one of synthetic data would be written, on another machine, too.
-        "data": asdict(settings.data) | ({"root": str(datamodule.root.absolute())} if settings.data.root else {}),
+        "data": asdict(settings.data) | (datamodule.source.files() if settings.data.root else {}),
         "seed": settings.seed,
     }
 
 
-def check_classes(what: str, described: Mapping[str, Any], datamodule: ECGDataModule) -> None:
+def check_classes(what: str, known: Sequence[str], datamodule: ECGDataModule) -> None:
     """Refuse a checkpoint whose classes are not those of the data.
 
     Args:
         what: key and value that name the checkpoint.
-        described: its description.
+        known: the classes that it predicts.
         datamodule: of the same task.
 
     Raises:
         CheckpointError: they differ.
     """
-    if (known := tuple(described["classes"])) != datamodule.classes:
+    if tuple(known) != datamodule.classes:
         raise CheckpointError(
             f"{what} predicts {', '.join(known[:10])}, but data.task={datamodule.task} in {datamodule.root} has "
             f"{', '.join(datamodule.classes[:10])}: name another checkpoint, or the data that it was trained on"
@@ -72,9 +74,17 @@ def check_classes(what: str, described: Mapping[str, Any], datamodule: ECGDataMo
 
 
 def data_option(description: Mapping[str, Any]) -> str | None:
-    """`ptbxl` or `synthetic`: what a checkpoint was trained on; None where it does not say."""
+    """Return `ptbxl`, `synthetic` or `folder`: what a checkpoint was trained on; None where it does not say."""
     kind: str | None = description.get("data", {}).get("kind")
     return kind
+
+
+def licence_of(description: Mapping[str, Any]) -> str:
+    """Return the licence and attribution of the data that a checkpoint was trained on."""
+    option = data_option(description)
+    if option == "folder":
+        return own_licence(description["data"].get("licence"))
+    return {"ptbxl": PTBXLSource.licence, "synthetic": SyntheticSource.licence}.get(option or "", "not known")
 
 
 def members_of(described: Mapping[str, Any]) -> list[Path]:
@@ -210,6 +220,7 @@ def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassif
         model,
         described["frontend"],
         n_samples=described["n_samples"],
+        duration_s=described["n_samples"] / described["sampling_rate"],
         seed=described["seed"],
         classes=tuple(described["classes"]),
         members=members,

@@ -130,6 +130,38 @@ def synthesize(
     typer.echo(f"{records} synthetic records are in {root}. Train on them with data=ptbxl data.root={root}")
 
 
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Folder of WFDB headers (.hea), which is searched with all below it.")],
+    out: Annotated[Path, typer.Option(help="Write the table to this new .csv file.")],
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file with the columns snomed and class. Default: SNOMED CT codes to PTB-XL's superclasses."
+        ),
+    ] = None,
+    keep_unlabelled: Annotated[
+        bool, typer.Option("--keep-unlabelled", help="Keep records without a mapped code, as negatives of all classes.")
+    ] = False,
+) -> None:
+    """Make a table for data=folder from headers with SNOMED CT codes ("# Dx: …"), as in the PhysioNet Challenges."""
+    from ecg_lightning.data.import_printing import imported_as_text
+    from ecg_lightning.data.snomed import SUPERCLASSES_FILE, import_headers, read_mapping, write_table
+
+    try:
+        if out.suffix.lower() != ".csv":
+            raise UserError(f"--out {out}: the table is a CSV file. Give its name the ending .csv")
+        if out.exists():
+            raise UserError(f"--out {out}: this file exists already. Name another file, or remove this one")
+        found = import_headers(source, read_mapping(mapping or SUPERCLASSES_FILE), keep_unlabelled=keep_unlabelled)
+        write_table(out, found.rows)
+    except UserError as error:
+        _fail(error)
+    except OSError as error:
+        _fail(UserError(f"{error.filename or out}: {error.strerror or error}"))
+    typer.echo(imported_as_text(found, source, out, keep_unlabelled=keep_unlabelled))
+
+
 @app.command()
 def verify(
     root: Annotated[Path, typer.Argument(help="PTB-XL's folder, complete or in part. Nothing is written to it.")],

@@ -24,7 +24,7 @@ from ecg_lightning.compression.schema import CompressionConfig, CompressionSetti
 from ecg_lightning.compression.stage import CompressionStage, build_stage
 from ecg_lightning.compression.variant import Evaluation, Variant, stages_of
 from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
-from ecg_lightning.data.schema import DataConfig
+from ecg_lightning.data.schema import DataConfig, PTBXLConfig
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
@@ -50,7 +50,7 @@ class TrainThenCompress(CompressionSettings, TrainingSettings, Protocol):
     """What a training that is followed by its compression needs to know."""
 
 
-_KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "batch_size")
+_KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "labels", "batch_size")
 """Settings of a checkpoint's data that another folder (data=ptbxl data.root=DIR) does not change."""
 
 _NOT_OF_THE_TRAINING = ("compression", "paths", "hardware", "task_name")
@@ -179,9 +179,13 @@ def _train_once(
 def _data_settings(settings: CompressionSettings, description: Mapping[str, Any]) -> dict[str, Any]:
     """The checkpoint's own data; a setting that is not the default wins where it does not change the task."""
     asked, own = asdict(settings.data), description.get("data")
-    if isinstance(settings.data, DataConfig):  # data=ptbxl or data=synthetic
-        default = asdict(DataConfig())
-        kept = {name: value for name, value in (own or {}).items() if name in _KEPT and asked[name] == default[name]}
+    if isinstance(settings.data, DataConfig):  # data=ptbxl, data=synthetic or data=folder
+        default = asdict(PTBXLConfig()) | {"labels": None}
+        kept = {
+            name: value
+            for name, value in (own or {}).items()
+            if name in _KEPT and name in asked and asked[name] == default[name]
+        }
         return of_its_task(asked | kept, description)
     if own is None:
         raise ConfigError(
@@ -231,13 +235,13 @@ def _compress(
 ) -> RunResult:
     """Apply the stages; deploy and measure the model as trained and what every stage makes of it."""
     output_dir = Path(settings.paths.output_dir)
-    check_classes(f"ckpt_path={checkpoint}", read_checkpoint(checkpoint)["ecg_lightning"], datamodule)
+    check_classes(f"ckpt_path={checkpoint}", read_checkpoint(checkpoint)["ecg_lightning"]["classes"], datamodule)
     datamodule.load(("train", "val", "test"))
     announce_synthetic(datamodule)
     pipeline = Pipeline(settings, device, checkpoint, datamodule)
     described = pipeline.trained.description
     result.data = describe_data(datamodule)
-    result.notes += fold_notes(described, datamodule)
+    result.notes += [*datamodule.source.notes(), *fold_notes(described, datamodule)]
     if described["model"].get("mc_dropout"):
         raise UnsupportedModelError(
             f"{checkpoint} draws new dropout in every pass (model.mc_dropout), which an exported file cannot do. "

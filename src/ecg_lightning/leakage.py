@@ -18,6 +18,9 @@ from ecg_lightning.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
+_TABLE = ", table "
+"""What stands between a folder's name and the hash of its table, see `folder.FolderSource.name`."""
+
 Seen = dict[str, Any]
 """Folds of each split (`train`, `val`, `test`), and the name of their `dataset`, None where it is not known."""
 
@@ -73,6 +76,16 @@ def check_taught(what: str, taught: Mapping[str, Any], datamodule: ECGDataModule
                 f"{what} was trained with data.{name}={taught[name]}, but this run has {own}. Set "
                 f"data.{name}={taught[name]}, or use another checkpoint"
             )
+    if "classes" in taught and tuple(taught["classes"]) != datamodule.classes:
+        raise ConfigError(
+            f"{what} predicts {', '.join(taught['classes'][:10])}, but this run's classes are "
+            f"{', '.join(datamodule.classes[:10])}. Use another checkpoint"
+        )
+    if "n_samples" in taught and taught["n_samples"] != datamodule.n_samples:
+        raise ConfigError(
+            f"{what} was trained on records of {taught['n_samples'] / taught['sampling_rate']:g} s, but this run has "
+            f"{datamodule.n_samples / datamodule.sampling_rate:g} s. Set data.duration_s, or use another checkpoint"
+        )
     check_unseen(what, taught, datamodule)
 
 
@@ -142,7 +155,22 @@ def _seen_here(described: Mapping[str, Any], datamodule: ECGDataModule) -> Itera
 
 
 def _is_other(name: str | None, datamodule: ECGDataModule) -> bool:
-    return name is not None and name != datamodule.dataset
+    if name is None or name == datamodule.dataset:
+        return False
+    folder, separator, _ = name.rpartition(_TABLE)
+    if separator and folder and datamodule.dataset.startswith(f"{folder}{_TABLE}"):
+        _warn_of_another_table(name, datamodule.dataset)
+    return True
+
+
+@cache
+def _warn_of_another_table(name: str, own: str) -> None:
+    log.warning(
+        "a checkpoint was trained on %s, and this run reads %s: if these are versions of one table, records of its "
+        "training folds may be held out here. Write the folds into the table, and keep them",
+        name,
+        own,
+    )
 
 
 def _if_unknown(seen: Seen) -> str:

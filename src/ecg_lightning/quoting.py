@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 
 _LISTS = ("model.teacher", "model.members")
 _PATH = re.compile(
-    r"(data\.(root|cache_dir)|ckpt_path|model\.(weights|teacher|members)|hydra\.(run|sweep)\.dir|paths\.output_dir"
+    r"(data\.(root|table|cache_dir)|ckpt_path|model\.(weights|teacher|members)|hydra\.(run|sweep)\.dir|paths\.output_dir"
     r"|compression\.stages\.\w+\.student\.weights)"
 )
 """Keys whose values are paths; `_LISTS` are those that take lists of them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
+from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.folds import fold_groups, folder_name
@@ -56,6 +57,8 @@ def _held_out(folder: Path, datamodule: ECGDataModule) -> tuple[Predictions, dic
     what = f"model.teacher={folder}"
     config = read_config(folder)
     data = config.get("data") or {}
+    if "table" in data:
+        data = {"task": OWN, "label_rule": OWN, **data}
     if not config.get("cross_validation") or not {"train_folds", "task", "label_rule"} <= data.keys():
         raise ConfigError(
             f"{what} is not the folder of a finished cross-validation (cross_validation=[1,2,3,4,5,6,7,8]). For a "

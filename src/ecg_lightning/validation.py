@@ -12,7 +12,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ecg_lightning.config import plain
-from ecg_lightning.data.schema import DataConfig
+from ecg_lightning.data.schema import FolderConfig, PTBXLConfig
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConfig
@@ -65,6 +65,7 @@ def validate(cfg: DictConfig) -> None:
     _check_limits(cfg, [*(("train", "val") if cfg.train else ()), *(("test",) if cfg.test else ())])
     _check_devices(cfg)
     _check_root(cfg.data)
+    _check_class_map(cfg)
     teacher = cfg.model.get("teacher")
     named = teacher if isinstance(teacher, ListConfig) else [teacher]
     if teacher is not None and not (named and all(isinstance(one, str) and one for one in named)):
@@ -265,21 +266,50 @@ def _check_devices(cfg: DictConfig) -> None:
 
 
 def _check_root(data: DictConfig) -> None:
-    if data.task in ("form", "rhythm", "all") and data.label_rule != "benchmark":
+    if "task" in data and data.task in ("form", "rhythm", "all") and data.label_rule != "benchmark":
         raise ConfigError(
             f"data.task={data.task} data.label_rule={data.label_rule}: form and rhythm have no likelihood in "
             "PTB-XL (it is always 0), so this rule would drop them. Use data.label_rule=benchmark"
         )
-    if data.root is None and data.kind == DataConfig.kind:
-        raise ConfigError(
-            "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv. Set it, or use data=synthetic"
-        )
-    if data.kind == DataConfig.kind:
+    if data.kind == FolderConfig.kind:
+        _check_folder(data)
+    elif data.kind == PTBXLConfig.kind:
+        if data.root is None:
+            raise ConfigError(
+                "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv. Set it, or use "
+                "data=synthetic"
+            )
         from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
 
         check_root(Path(data.root).expanduser())
     elif data.root and _holds_real_data(Path(data.root).expanduser()):
         raise ConfigError(f"data.root={data.root} holds real data. Add data=ptbxl to read it")
+
+
+def _check_class_map(cfg: DictConfig) -> None:
+    class_map = cfg.data.get("class_map")
+    if class_map is None:
+        return
+    if cfg.train:
+        raise ConfigError(
+            "data.class_map names the columns of a checkpoint's classes, so it only applies with train=false. Remove it"
+        )
+    if not isinstance(class_map, DictConfig) or not all(isinstance(one, str) for one in class_map.values()):
+        raise ConfigError(
+            f"data.class_map={class_map}: give the table's column of each class, as in 'data.class_map={{MI: infarct}}'"
+        )
+
+
+def _check_folder(data: DictConfig) -> None:
+    if data.root is None or data.table is None:
+        raise ConfigError(
+            "data=folder needs data.root=DIR, the folder of the records, and data.table=FILE, the CSV table with their "
+            "labels. Set both"
+        )
+    from ecg_lightning.data.folder import FolderSource, check_folder  # pandas, but not PyTorch
+
+    source = FolderSource(Path(data.root).expanduser(), Path(data.table).expanduser())
+    check_folder(source.root, source.file)
 
 
 def _holds_real_data(root: Path) -> bool:

@@ -69,6 +69,7 @@ class Distill(CompressionStage):
                 self.settings.student,
                 frontend,
                 n_samples=description["n_samples"],
+                duration_s=description["n_samples"] / description["sampling_rate"],
                 seed=description["seed"],
                 classes=tuple(description["classes"]),
             )

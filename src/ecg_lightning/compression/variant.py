@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ecg_lightning.checkpoints import data_option, save_classifier
+from ecg_lightning.checkpoints import licence_of, save_classifier
 from ecg_lightning.compression.parity import agree, differences, disagreement
 from ecg_lightning.compression.schema import StageConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
@@ -49,11 +49,6 @@ log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
-_LICENCES = {
-    None: "not known",
-    "ptbxl": "trained on PTB-XL, CC BY 4.0 (Wagner et al. 2020, doi 10.13026/kfzx-aw45)",
-    "synthetic": "trained on synthetic ECGs",
-}
 _BATCH = 64
 
 
@@ -361,7 +356,7 @@ def describe_file(
         runtime=deployment.runtime,
         int8_products=processor_has_int8(),
         compression=tuple(stages_of(described)),
-        data_licence=_LICENCES[data_option(described)],
+        data_licence=licence_of(described),
     )
 
 

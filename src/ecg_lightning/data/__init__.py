@@ -1,12 +1,25 @@
-"""PTB-XL: tables and labels, verified signals, the cache, and the Lightning data modules."""
+"""Data sets: tables and labels, verified signals, the cache, and the Lightning data modules."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ecg_lightning.data.datamodule import ECGBatch, PTBXLDataModule, SyntheticPTBXLDataModule
+    from ecg_lightning.data.datamodule import (
+        ECGBatch,
+        ECGDataModule,
+        FolderDataModule,
+        PTBXLDataModule,
+        SyntheticPTBXLDataModule,
+    )
     from ecg_lightning.data.labels import SUPERCLASSES
 
-__all__ = ["SUPERCLASSES", "ECGBatch", "PTBXLDataModule", "SyntheticPTBXLDataModule"]
+__all__ = [
+    "SUPERCLASSES",
+    "ECGBatch",
+    "ECGDataModule",
+    "FolderDataModule",
+    "PTBXLDataModule",
+    "SyntheticPTBXLDataModule",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,9 @@ import numpy.typing as npt
 from ecg_lightning.data.cache import SignalCache
 from ecg_lightning.errors import DataError
 
+OWN = "own"
+"""Task, label rule and version of a data set with labels of its own."""
+
 
 @dataclass(frozen=True)
 class Records:
@@ -114,6 +117,7 @@ class ECGSource(ABC):
         label_rule: name of the rule by which labels are made.
         tables: the files that hold its labels, for messages.
         licence: licence and attribution, as exported files state them.
+        needs_every_class: whether a class without a positive training record is refused.
     """
 
     root: Path
@@ -123,6 +127,7 @@ class ECGSource(ABC):
     label_rule: str
     tables: str
     licence: str
+    needs_every_class: bool = False
 
     @property
     @abstractmethod
@@ -149,6 +154,10 @@ class ECGSource(ABC):
         Raises:
             DataError: it cannot be used.
         """
+
+    def files(self) -> dict[str, str]:
+        """Return the settings that name the data set's files, with absolute paths."""
+        return {"root": str(self.root.absolute())}
 
     def prepare(self) -> None:  # noqa: B027 - most data sets are there
         """Write what is not there yet; a data set of real records is only read."""

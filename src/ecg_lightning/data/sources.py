@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.ptbxl_source import PTBXLSource
+from ecg_lightning.data.schema import FolderConfig
 from ecg_lightning.data.source import ECGSource
 
 
@@ -21,5 +23,7 @@ def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
         KeyError, TypeError: the settings name no folder.
     """
     folder = root or Path(data["root"])
+    if data.get("kind") == FolderConfig.kind:
+        return FolderSource(folder, Path(data["table"]), data.get("labels"), class_map=data.get("class_map"))
     settings = {name: data[name] for name in ("task", "label_rule") if isinstance(data.get(name), str)}
     return PTBXLSource(folder, **settings)

@@ -13,18 +13,24 @@ from ecg_lightning.errors import DataError
 log = logging.getLogger(__name__)
 
 
-def check_learnable(targets: npt.NDArray[np.uint8], classes: Sequence[str], tables: str) -> None:
+def check_learnable(targets: npt.NDArray[np.uint8], classes: Sequence[str], tables: str, every: bool = False) -> None:
     """Refuse training targets, (N, C), that teach nothing.
 
     Args:
         targets: of the training split.
         classes: their names; with a single one, records without it are the other answer.
         tables: the files that hold the labels, for the message.
+        every: refuse a class that no record has.
 
     Raises:
         DataError: fewer than two classes occur, or every record has the same ones.
     """
     present = [name for name, count in zip(classes, targets.sum(axis=0), strict=True) if count]
+    if every and (absent := [name for name in classes if name not in present]):
+        raise DataError(
+            f"no training record has the class {absent[0]}, so it cannot be learned. List the other classes with "
+            "data.labels=[A,B], or choose other folds"
+        )
     if len(present) < min(2, len(classes)) or len(np.unique(targets, axis=0)) < 2:
         raise DataError(
             f"the {len(targets):,} training records all have the same labels, or a single class (classes: "

@@ -104,6 +104,14 @@ class Choices:
         found.__dict__.update(parts)
         return found
 
+    def only(self, classes: tuple[str, ...]) -> Choices:
+        """Return the choices for some of the classes: each class has its own, and the temperature stays."""
+        values = self.as_dict()
+        tables = {name: {one: table[one] for one in classes} for name, table in values["thresholds"].items()}
+        pairs = [name for name in ("conformal", "platt") if name in values]
+        own: dict[str, Any] = {name: {one: values[name][one] for one in classes} for name in pairs}
+        return Choices.from_dict({**values, "thresholds": tables, **own}, classes)
+
     @property
     def is_calibrated(self) -> bool:
         """Whether a validation fold is known, and with it everything but the thresholds on raw probabilities."""

@@ -11,7 +11,7 @@ import numpy as np
 from ecg_lightning.data.source import Cohort
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.choices import Choices
-from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
+from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out, training_rows
 from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.subgroups import subgroups
@@ -36,13 +36,16 @@ def describe(
         held_out: groups of the training folds that a cross-validation held out, whose records are the split's.
 
     Returns:
-        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`.
+        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`, where a
+        training record is left to fit it on.
 
     Raises:
         DataError: the table has no ages and sexes, or does not know a record.
     """
     if held_out:
         floor_val = [floor := age_and_sex_held_out(split, table, train_folds, held_out)]
+    elif not training_rows([split], table, train_folds).size:
+        return {"subgroups": _groups(choices, split, table, n_resamples)}  # no record is left to fit the floor on
     else:
         val = choices.validation
         *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], table, train_folds)
@@ -53,8 +56,11 @@ def describe(
     )
     scores = macro_scores(floor_choices.apply(floor), split.targets_NC, weights_RN)
     f1, auroc = (bootstrap.interval(one) for one in scores)
-    groups = subgroups(choices.apply(split), split, table, n_resamples)
     return {
-        "subgroups": [asdict(group) for group in groups],
+        "subgroups": _groups(choices, split, table, n_resamples),
         "age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)},
     }
+
+
+def _groups(choices: Choices, split: Predictions, table: Cohort, n_resamples: int) -> list[dict[str, Any]]:
+    return [asdict(group) for group in subgroups(choices.apply(split), split, table, n_resamples)]

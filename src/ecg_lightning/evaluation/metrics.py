@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
     binary_auroc,
+    binary_f1_score,
     multiclass_accuracy,
     multiclass_f1_score,
     multiclass_precision,
@@ -46,8 +47,7 @@ def superclass_metrics(
     decisions = (probabilities_NC >= 0.5).int()
     tuned = (probabilities_NC >= thresholds_C.to(probabilities_NC)).int()
     n_classes = len(classes)
-    f1 = multilabel_f1_score(decisions, targets, n_classes, average=None)
-    f1_tuned = multilabel_f1_score(tuned, targets, n_classes, average=None)
+    f1, f1_tuned = _f1(decisions, targets), _f1(tuned, targets)
     auroc = torch.full((n_classes,), float("nan"))
     if rankable.any():
         auroc[rankable] = _auroc(probabilities_NC[:, rankable], targets[:, rankable])
@@ -100,6 +100,12 @@ def is_collapsed(metrics: dict[str, float]) -> bool:
     """
     constant = metrics["modal_share"] >= 0.99 and not metrics["auroc_macro"] >= 0.55
     return metrics["spread"] < 0.01 or constant
+
+
+def _f1(decisions_NC: Tensor, targets_NC: Tensor) -> Tensor:
+    if decisions_NC.shape[1] == 1:
+        return binary_f1_score(decisions_NC[:, 0], targets_NC[:, 0])[None]  # the multi-label form asks for two
+    return multilabel_f1_score(decisions_NC, targets_NC, decisions_NC.shape[1], average=None)
 
 
 def _auroc(probabilities_NC: Tensor, targets_NC: Tensor) -> Tensor:

@@ -27,11 +27,13 @@ class Augmentation(nn.Module):
 
     Args:
         settings: how strong each change is.
+        duration_s: seconds of a record.
     """
 
-    def __init__(self, settings: AugmentationConfig) -> None:
+    def __init__(self, settings: AugmentationConfig, duration_s: float = DURATION_S) -> None:
         super().__init__()
         self.settings = settings
+        self.duration_s = duration_s
         self.to_leads_C3: Tensor
         self.to_vector_3C: Tensor
         self.register_buffer("to_leads_C3", torch.from_numpy(DOWER_C3).float(), persistent=False)
@@ -53,7 +55,7 @@ class Augmentation(nn.Module):
             octaves = torch.randn_like(x_BCT[:, :1, :1]) + 0.5 * torch.randn_like(x_BCT[:, :, :1])
             x_BCT = x_BCT * torch.exp2(self.settings.amplitude * octaves)
         if self.settings.wander_mv:
-            time_T = torch.linspace(0, DURATION_S, n_samples, device=x_BCT.device, dtype=x_BCT.dtype)
+            time_T = torch.linspace(0, self.duration_s, n_samples, device=x_BCT.device, dtype=x_BCT.dtype)
             hertz_B = torch.empty_like(x_BCT[:, :1, :1]).uniform_(0.05, 0.7)
             phase_B = torch.empty_like(hertz_B).uniform_(0, 2 * math.pi)
             height_BC = torch.empty_like(x_BCT[:, :, :1]).uniform_(-self.settings.wander_mv, self.settings.wander_mv)

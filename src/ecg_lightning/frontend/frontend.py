@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
+from ecg_lightning.data.wfdb import DURATION_S, LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.frontend.augmentation import Augmentation
 from ecg_lightning.frontend.schema import FrontendConfig
 
@@ -24,12 +24,14 @@ class Frontend(nn.Module):
     Args:
         settings: normalisation and augmentation.
         representation: module (B, leads, T) → network input.
+        duration_s: seconds of a record.
     """
 
-    def __init__(self, settings: FrontendConfig, representation: nn.Module) -> None:
+    def __init__(self, settings: FrontendConfig, representation: nn.Module, duration_s: float = DURATION_S) -> None:
         super().__init__()
         self.representation = representation
-        self.augmentation = Augmentation(settings.augmentation)
+        self.augmentation = Augmentation(settings.augmentation, duration_s)
+        self.duration_s = duration_s
         self.normalization = settings.normalization
         self.n_leads = len(LEADS)
         rows = self.n_leads if settings.normalization == "lead" else 1

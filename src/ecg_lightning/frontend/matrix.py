@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.data.wfdb import DURATION_S, LEADS
 from ecg_lightning.frontend.frontend import ImageFrontend, fitted_size
 from ecg_lightning.frontend.schema import MatrixConfig
 
@@ -18,11 +18,16 @@ class MatrixFrontend(ImageFrontend):
         settings: size, rows and channels of the image, normalisation and augmentation.
         n_samples: samples a lead.
         patch_size: side of the network's patches, of which the image's sides are multiples.
+        duration_s: seconds of a record.
     """
 
-    def __init__(self, settings: MatrixConfig, n_samples: int, patch_size: int = 1) -> None:
+    def __init__(
+        self, settings: MatrixConfig, n_samples: int, patch_size: int = 1, duration_s: float = DURATION_S
+    ) -> None:
         size = fitted_size(settings.size, patch_size)
-        super().__init__(settings, MatrixImage(len(LEADS), n_samples, size, settings.rows, settings.channels))
+        super().__init__(
+            settings, MatrixImage(len(LEADS), n_samples, size, settings.rows, settings.channels), duration_s
+        )
         self.image_shape = (settings.channels, *size)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.frontend.schema import FrontendConfig
 
@@ -15,8 +16,11 @@ class SignalFrontend(Frontend):
         settings: normalisation and augmentation.
         n_samples: samples a lead.
         patch_size: not used, because there is no image.
+        duration_s: seconds of a record.
     """
 
-    def __init__(self, settings: FrontendConfig, n_samples: int, patch_size: int = 1) -> None:
-        super().__init__(settings, nn.Identity())
+    def __init__(
+        self, settings: FrontendConfig, n_samples: int, patch_size: int = 1, duration_s: float = DURATION_S
+    ) -> None:
+        super().__init__(settings, nn.Identity(), duration_s)
         self.n_samples = n_samples

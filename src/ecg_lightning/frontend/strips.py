@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.data.wfdb import DURATION_S, LEADS
 from ecg_lightning.frontend.frontend import ImageFrontend, fitted_size
 from ecg_lightning.frontend.matrix import BandedProduct, resize_matrix
 from ecg_lightning.frontend.schema import StripsConfig
@@ -23,9 +23,11 @@ def strips_size(patch_size: int) -> tuple[int, int]:
 class StripsFrontend(ImageFrontend):
     """Every lead in a band of rows of its own, see `StripsImage`; arguments as of `MatrixFrontend`."""
 
-    def __init__(self, settings: StripsConfig, n_samples: int, patch_size: int = 1) -> None:
+    def __init__(
+        self, settings: StripsConfig, n_samples: int, patch_size: int = 1, duration_s: float = DURATION_S
+    ) -> None:
         size = strips_size(patch_size) if settings.size is None else fitted_size(settings.size, patch_size)
-        super().__init__(settings, StripsImage(len(LEADS), n_samples, size, settings.channels))
+        super().__init__(settings, StripsImage(len(LEADS), n_samples, size, settings.channels), duration_s)
         self.image_shape = (settings.channels, *size)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
 import lightning as L
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ecg_lightning.data.datamodule import ECGBatch, SignalDataset
 from ecg_lightning.data.labels import SUPERCLASSES
-from ecg_lightning.errors import ConfigError, TrainingDivergedError
+from ecg_lightning.errors import ConfigError, TrainingDivergedError, UnsupportedModelError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.predictions import predictions_of
@@ -109,6 +109,7 @@ class ECGClassifier(L.LightningModule):
         self.description: dict[str, Any] = {}
         self.choices: Choices | None = None  # made in the last validation, or read from a checkpoint
         self.scored: dict[str, Scored] = {}
+        self._scored_columns: list[int] | None = None  # all
         self._steps: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {phase: [] for phase in PHASES}
         self._unchecked: list[tuple[int, Tensor | None]] = []  # steps whose losses nobody has looked at
         self._gradient_norm: Tensor | None = None
@@ -141,6 +142,28 @@ class ECGClassifier(L.LightningModule):
     def link(self) -> str:
         """How probabilities follow from the logits, see `evaluation.calibration`."""
         return "softmax" if self.loss.single_label else "sigmoid"
+
+    def score_only(self, classes: Sequence[str]) -> None:
+        """Score some of the classes alone, as an external validation does whose records lack the other labels.
+
+        Args:
+            classes: names, in the order of the targets' columns.
+
+        Raises:
+            UnsupportedModelError: the classes exclude each other, so that none can be left out.
+        """
+        if tuple(classes) == tuple(self.classes):
+            return
+        if self.loss.single_label:
+            raise UnsupportedModelError(
+                "the checkpoint's classes exclude each other (model.loss=argmax_cross_entropy), so all of "
+                f"{', '.join(self.classes)} need labels. Map each of them with data.class_map"
+            )
+        self._scored_columns = [self.classes.index(name) for name in classes]
+        self.thresholds = self.thresholds[self._scored_columns]
+        self.classes = tuple(classes)
+        if self.choices is not None:
+            self.choices = self.choices.only(self.classes)
 
     def predict_probabilities(self, signals_BCT: Tensor) -> Tensor:
         """(B, 12, T) signals → (B, C) probabilities, float64."""
@@ -288,6 +311,8 @@ class ECGClassifier(L.LightningModule):
         # In float32 whatever the training's precision: rounded logits tie, and would make scores depend on the host.
         with torch.autocast(self.device.type, enabled=False):
             logits = self._evaluated(phase, batch.signals)
+        if self._scored_columns is not None:
+            logits = logits[:, self._scored_columns]
         self._keep(phase, self.loss(logits, batch.targets), logits, batch.targets)
 
     def _evaluated(self, phase: str, signals_BCT: Tensor) -> Tensor:

@@ -84,7 +84,9 @@ class Ensemble(ECGClassifier):
     def _score(self, phase: str) -> None:
         """How far members and passes lie apart, too."""
         super()._score(phase)
-        self.scored[phase] = self.scored[phase]._replace(spreads=torch.cat(self._spreads.pop(phase)).cpu())
+        spreads = torch.cat(self._spreads.pop(phase)).cpu()
+        columns = self._scored_columns
+        self.scored[phase] = self.scored[phase]._replace(spreads=spreads if columns is None else spreads[:, columns])
 
 
 class EnsembleNetwork(nn.Module):

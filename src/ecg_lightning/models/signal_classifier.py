@@ -24,7 +24,13 @@ class SignalClassifier(ECGClassifier):
             raise ConfigError(
                 "model.window_s only works with independent classes. Set model.loss=bce, or model.window_s=null"
             )
-        return Windows(network, settings.window_s, settings.stride_s or settings.window_s / 2, settings.aggregate)
+        window_s, duration_s = settings.window_s, frontend.duration_s
+        if window_s > duration_s:
+            raise ConfigError(
+                f"model.window_s={window_s:g} is longer than the records of {duration_s:g} s. Set a shorter window, or "
+                "model.window_s=null for the whole record"
+            )
+        return Windows(network, window_s, settings.stride_s or window_s / 2, settings.aggregate, duration_s)
 
 
 class ConcatPoolHead(nn.Module):

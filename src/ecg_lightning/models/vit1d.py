@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend.signal import SignalFrontend
 from ecg_lightning.models.schema import ViT1dConfig
@@ -27,7 +26,7 @@ class ViT1d(SignalClassifier):
         """Make the network, for windows of one length."""
         n_leads, stem, dim = frontend.n_leads, settings.stem, settings.dim
         patch_leads, patch_samples = settings.patch_leads, settings.patch_samples
-        n_samples = window_samples(settings.window_s or DURATION_S, frontend.n_samples)
+        n_samples = window_samples(settings.window_s or frontend.duration_s, frontend.n_samples, frontend.duration_s)
         if n_leads % patch_leads:
             raise ValueError(f"model.patch_leads={patch_leads} does not divide the {n_leads} leads")
         if stem and (patch_leads != n_leads or patch_samples % 2**stem or dim < 2**stem):

@@ -16,22 +16,26 @@ class Windows(nn.Module):
 
     Args:
         network: (B, leads, samples of a window) → (B, C) logits of independent classes.
-        window_s: length of a window, in seconds of a record's ten.
+        window_s: length of a window, in seconds.
         stride_s: from one window to the next, in seconds.
         aggregate: `mean` or `max`.
+        duration_s: seconds of a record.
     """
 
-    def __init__(self, network: nn.Module, window_s: float, stride_s: float, aggregate: str) -> None:
+    def __init__(
+        self, network: nn.Module, window_s: float, stride_s: float, aggregate: str, duration_s: float = DURATION_S
+    ) -> None:
         super().__init__()
         self.network = network
         self.window_s = window_s
         self.stride_s = stride_s
         self.aggregate = aggregate
+        self.duration_s = duration_s
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, leads, T) → (B, C) logits of the aggregated probabilities."""
         if self.training:
-            length = window_samples(self.window_s, int(signals_BCT.shape[2]))
+            length = window_samples(self.window_s, int(signals_BCT.shape[2]), self.duration_s)
             cropped: Tensor = self.network(random_crop(signals_BCT, length))
             return cropped
         windows_WBCT = self.cut(signals_BCT)
@@ -43,7 +47,8 @@ class Windows(nn.Module):
     def cut(self, signals_BCT: Tensor) -> list[Tensor]:
         """(B, leads, T) → W windows of (B, leads, samples of a window)."""
         n_samples = int(signals_BCT.shape[2])  # while a graph is traced it is no number
-        length, stride = (window_samples(part, n_samples) for part in (self.window_s, self.stride_s))
+        parts = (self.window_s, self.stride_s)
+        length, stride = (window_samples(part, n_samples, self.duration_s) for part in parts)
         return [signals_BCT[:, :, first : first + length] for first in window_starts(n_samples, length, stride)]
 
 
@@ -61,9 +66,9 @@ def _log_sum(logarithms_MBC: Tensor) -> Tensor:
     return largest_BC + (logarithms_MBC - largest_BC).exp().sum(dim=0).log()
 
 
-def window_samples(seconds: float, n_samples: int) -> int:
-    """Samples of a part of a record."""
-    return max(1, round(seconds / DURATION_S * n_samples))
+def window_samples(seconds: float, n_samples: int, duration_s: float = DURATION_S) -> int:
+    """Samples of a part of a record of `n_samples` in `duration_s`."""
+    return max(1, round(seconds / duration_s * n_samples))
 
 
 def window_starts(n_samples: int, length: int, stride: int) -> list[int]:

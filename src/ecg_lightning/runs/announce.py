@@ -9,6 +9,7 @@ import torch
 
 from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import PTBXL
+from ecg_lightning.data.source import OWN
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.results import clock
 from ecg_lightning.runs.step_time import measure_step
@@ -105,6 +106,8 @@ def data_name(datamodule: ECGDataModule) -> str:
     """Return the name of the data in words, with the version of a whole PTB-XL."""
     if datamodule.version == "synthetic":
         return "synthetic data"
+    if datamodule.version == OWN:
+        return datamodule.dataset
     if datamodule.dataset != PTBXL:
         return f"records that are not PTB-XL's ({datamodule.dataset})"
     return "a part of PTB-XL" if datamodule.version == "unknown" else f"PTB-XL {datamodule.version}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from heapq import nlargest
 from typing import Any
 
+from ecg_lightning.data.source import OWN
 from ecg_lightning.evaluation import report
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES
@@ -273,8 +274,13 @@ def _how_to_read(rows: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(parts)
 
 
+def _task(found: Mapping[str, Any]) -> str:
+    return f"Task {found['task']}, label rule {found['label_rule']}."
+
+
 def _remarks(found: Mapping[str, Any]) -> list[str]:
-    notes = [f"Task {found['task']}, label rule {found['label_rule']}."]
+    own = found["task"] == OWN
+    notes = ["The labels are those of the run's own table." if own else _task(found)]
     if found["calibration"].keys() == {"none"}:
         notes.append("The thresholds are the checkpoint's. No validation fold was predicted, so nothing is calibrated.")
     else:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ecg_lightning.data.identity import PTBXL
+from ecg_lightning.data.source import OWN
+from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.reports.markdown import paragraph, to_markdown
 from ecg_lightning.reports.section import Cell, Column, Section, Table
@@ -132,7 +134,7 @@ def _pictures(result: Mapping[str, Any]) -> Section:
 def _limits(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     split = next((name for name in ("test", "val") if name in result["evaluation"]), None)
     found = result["evaluation"].get(split) or {}
-    limits = [_about_labels(result["data"])]
+    limits = [_about_labels(result["data"], _seconds(config.get("data") or {}))]
     if split == "val":
         limits.append(
             "The test folds were not scored. The validation fold chose the thresholds, so its scores are optimistic."
@@ -147,7 +149,7 @@ def _limits(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     return Section("limits", "Limits", notes=[f"- {limit}" for limit in limits])
 
 
-def _about_labels(data: Mapping[str, Any]) -> str:
+def _about_labels(data: Mapping[str, Any], seconds: float) -> str:
     labels = _LABELS.get(data.get("task", ""), "labels")
     if data.get("version") == "synthetic":
         return (
@@ -156,7 +158,8 @@ def _about_labels(data: Mapping[str, Any]) -> str:
         )
     whose = "PTB-XL's" if data.get("dataset", PTBXL) == PTBXL else "the data's own"
     return (
-        f"The labels are {whose} {labels} of 12-lead ECGs of 10 s. Other devices, patients and labels were not tested."
+        f"The labels are {whose} {labels} of 12-lead ECGs of {seconds:g} s. Other devices, patients and labels were "
+        "not tested."
     )
 
 
@@ -184,13 +187,19 @@ def _data_name(data: Mapping[str, Any]) -> str:
 
 
 def _rule(name: str | None) -> str | None:
-    return f"{name}: {_RULES[name]}" if name in _RULES else name
+    return f"{name}: {_RULES[name]}" if name in _RULES else None if name == OWN else name
 
 
 def _input(settings: Mapping[str, Any], result: Mapping[str, Any]) -> str | None:
     rate = settings.get("sampling_rate")
     frontend = result["choices"].get("frontend")
-    return f"12 leads, 10 s, {rate} Hz, as {frontend}" if rate and frontend else None
+    return f"12 leads, {_seconds(settings):g} s, {rate} Hz, as {frontend}" if rate and frontend else None
+
+
+def _seconds(settings: Mapping[str, Any]) -> float:
+    """Return the length of a record that a run's `data` settings give."""
+    seconds = settings.get("duration_s")
+    return seconds if isinstance(seconds, int | float) else DURATION_S
 
 
 def _machine(host: Mapping[str, Any]) -> str | None:

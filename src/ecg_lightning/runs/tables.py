@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from ecg_lightning.data.source import OWN
 from ecg_lightning.disk import write_whole
 from ecg_lightning.reports.section import Cell, Column, Section, Spread, Table
 from ecg_lightning.runs.equality import has_effect
@@ -160,6 +161,12 @@ def _figures(values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if is_figure(value)} if isinstance(values, dict) else {}
 
 
+def _labels(rule: str | None, task: str | None) -> str:
+    if task == OWN:
+        return "labels of its table"
+    return f"label rule {rule}" + (f", task {task}" if task not in (None, "superdiagnostic") else "")
+
+
 def _caption(rows: Sequence[dict[str, Any]]) -> str:
     described = {
         (row["n_train"], row["n_val"], row["n_test"], row["label_rule"], row["task"])
@@ -167,8 +174,7 @@ def _caption(rows: Sequence[dict[str, Any]]) -> str:
         if row["n_val"] or row["n_test"]
     }
     counts = "; ".join(
-        f"N train {train or 0:,} · val {val or 0:,} · test {test or 0:,}, label rule {rule}"
-        + (f", task {task}" if task not in (None, "superdiagnostic") else "")
+        f"N train {train or 0:,} · val {val or 0:,} · test {test or 0:,}, {_labels(rule, task)}"
         for train, val, test, rule, task in sorted(described, key=str)
     )
     data = ", ".join(sorted({str(row["data"]) for row in rows}))

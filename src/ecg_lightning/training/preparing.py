@@ -13,7 +13,8 @@ import torch
 from ecg_lightning import hardware
 from ecg_lightning.building import build_classifier, build_datamodule
 from ecg_lightning.checkpoints import check_classes, describe, described_in, load_classifier
-from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
+from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule, FolderDataModule
+from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
@@ -67,7 +68,7 @@ def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResul
     if resume:
         _note_lengths(resume.earlier_lengths(max_epochs), max_epochs, classifier, result)
     result.data = describe_data(datamodule)
-    result.notes += limits(settings)
+    result.notes += [*datamodule.source.notes(), *limits(settings)]
     write_config(resolved(settings, classifier), output_dir, result)
     if settings.hardware.channels_last:
         hardware.to_channels_last(classifier.network)
@@ -135,6 +136,7 @@ def _prepare_training(
         asdict(settings.model),
         asdict(settings.frontend),
         n_samples=datamodule.n_samples,
+        duration_s=datamodule.n_samples / datamodule.sampling_rate,
         seed=settings.seed,
         classes=datamodule.classes,
         teacher=teacher,
@@ -168,14 +170,27 @@ def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGClassifier, ECGD
     assert settings.ckpt_path is not None
     classifier = load_classifier(settings.ckpt_path)
     datamodule = build_datamodule(of_its_task(asdict(settings.data), classifier.description), settings.seed)
-    check_classes(f"ckpt_path={settings.ckpt_path}", classifier.description, datamodule)
+    if isinstance(datamodule, FolderDataModule):
+        classifier.score_only(datamodule.source.match(classifier.classes))
+    check_classes(f"ckpt_path={settings.ckpt_path}", classifier.classes, datamodule)
     datamodule.load(("test",))
     return classifier, datamodule
 
 
 def of_its_task(data: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data settings with the sampling rate, task and label rule that a checkpoint was trained with."""
-    for name in TASK_KEYS:
-        if data[name] != described[name]:
-            log.info("data.%s=%s is set by the checkpoint", name, described[name])
-    return data | {name: described[name] for name in TASK_KEYS}
+    """Return data settings with the sampling rate, length, task and label rule that a checkpoint was trained with."""
+    own: dict[str, Any] = {name: described[name] for name in TASK_KEYS}
+    if "duration_s" in data:
+        own = {
+            "sampling_rate": described["sampling_rate"],
+            "duration_s": described["n_samples"] / described["sampling_rate"],
+        }
+    elif described["task"] == OWN:
+        raise ConfigError(
+            f"the checkpoint predicts the classes {', '.join(described['classes'][:10])} of its own table. Name a "
+            "table with these labels: data=folder data.root=DIR data.table=FILE"
+        )
+    for name, value in own.items():
+        if data[name] != value:
+            log.info("data.%s=%s is set by the checkpoint", name, value)
+    return data | own

@@ -26,6 +26,12 @@ from ecg_lightning.errors import DataError
 from ecg_lightning.text import printable
 
 UNITS = ("mV", "uV")
+PADDED = "padded with zeros at the end"
+"""The note on a recording that was too short."""
+
+LEAST_S = 2.0
+"""Seconds that a recording must last to be padded."""
+
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _ARRAYS = (*csv_record.SUFFIXES, ".npy")
 
@@ -44,7 +50,13 @@ class Recording:
 
 
 def read_record(
-    path: Path, *, sampling_rate: int, n_samples: int, rate: float | None = None, units: str | None = None
+    path: Path,
+    *,
+    sampling_rate: int,
+    n_samples: int,
+    rate: float | None = None,
+    units: str | None = None,
+    pad: bool = False,
 ) -> Recording:
     """Read a recording as a model of `sampling_rate` and `n_samples` wants it.
 
@@ -56,6 +68,7 @@ def read_record(
         n_samples: samples a lead that the model takes.
         rate: Hz of a .npy file, or of a table without a column of time; a WFDB header says it.
         units: of a table or .npy file, `mV` or `uV`; by default those that the table states, or mV, which is said.
+        pad: put zeros behind a recording that is too short, in place of refusing it.
 
     Raises:
         DataError: names the file, and what keeps it from being used.
@@ -65,7 +78,7 @@ def read_record(
         if units not in (None, *UNITS):
             raise RecordError(f"units {units}: allowed are {', '.join(UNITS)}")
         window = Window(sampling_rate, n_samples)
-        return _prepare(*_read(path, window, rate, units, notes), window, notes)
+        return _prepare(*_read(path, window, rate, units, notes), window, notes, pad)
 
 
 def read_array(
@@ -107,9 +120,11 @@ def _naming(what: Path | str) -> Iterator[None]:
         raise DataError(f"{what} cannot be read ({error.strerror or error})") from None
 
 
-def _prepare(reading: Reading, named: bool, way_out: str, window: Window, notes: list[str]) -> Recording:
-    """Cut, check and resample what was read."""
-    signals_CT = _cut(reading, window, notes)
+def _prepare(
+    reading: Reading, named: bool, way_out: str, window: Window, notes: list[str], pad: bool = False
+) -> Recording:
+    """Cut, check, resample and, where it is asked for, pad what was read."""
+    signals_CT = _cut(reading, window, notes, pad)
     if not named:
         notes.append(f"its leads have no names, so they are read in the order {STANDARD_ORDER}")
     warnings: list[str] = []
@@ -118,6 +133,9 @@ def _prepare(reading: Reading, named: bool, way_out: str, window: Window, notes:
     if not window.is_at(reading.rate):
         notes.append(f"resampled from {reading.rate:g} to {window.sampling_rate} Hz")
         signals_CT = window.resample(signals_CT, reading.rate)
+    if pad and (missing := window.n_samples - signals_CT.shape[1]):
+        notes.append(PADDED)
+        signals_CT = np.pad(signals_CT, ((0, 0), (0, missing)))
     return Recording(
         np.ascontiguousarray(signals_CT, dtype=np.float32), tuple(printable(" ".join(note.split())) for note in notes)
     )
@@ -150,11 +168,13 @@ def _read(
     return Reading(reading.signals_CT * ask_units(units, notes), rate, reading.n_total), False, way_out
 
 
-def _cut(reading: Reading, window: Window, notes: list[str]) -> npt.NDArray[np.float64]:
-    """The first seconds that the model uses."""
+def _cut(reading: Reading, window: Window, notes: list[str], pad: bool) -> npt.NDArray[np.float64]:
+    """The first seconds that the model uses; fewer of a short recording that is padded."""
     needed = window.samples_at(reading.rate)
     if not reading.n_total:
         raise RecordError("it holds no samples")
+    if reading.n_total < needed and pad and reading.n_total / reading.rate >= LEAST_S:
+        return reading.signals_CT
     if reading.n_total < needed:
         lasts = f"{reading.n_total / reading.rate:.3g} s at {reading.rate:g} Hz"
         raise RecordError(f"it lasts {lasts}, and the model needs {window.seconds:g} s")
