@@ -31,8 +31,8 @@ def age_and_sex_alone(splits: Sequence[Predictions], cohort: Cohort, train_folds
     """
     if absent := [name for name, column in (("age", cohort.ages), ("sex", cohort.sexes)) if column is None]:
         raise DataError(f"{cohort.where} has no column {', '.join(absent)}; add it, or remove --root")
-    classes = cohort.columns_of(splits[0].classes)
-    targets = cohort.targets[:, classes]
+    rows = [cohort.rows_of(split.ecg_ids) for split in splits]
+    targets = cohort.targets[:, cohort.columns_of(splits[0].classes)]
     train = training_rows(splits, cohort, train_folds)
     train = train[targets[train].any(axis=1) | cohort.keeps_unlabelled]
     if not train.size:
@@ -41,8 +41,8 @@ def age_and_sex_alone(splits: Sequence[Predictions], cohort: Cohort, train_folds
     start = np.zeros(features.shape[1])
     weights_CF = np.stack([fit_logistic(features, column.astype(np.float64), start) for column in targets[train].T])
     return [
-        replace(split, link="sigmoid", logits_NC=_features(cohort, cohort.rows_of(split.ecg_ids)) @ weights_CF.T)
-        for split in splits
+        replace(split, link="sigmoid", logits_NC=_features(cohort, own) @ weights_CF.T)
+        for split, own in zip(splits, rows, strict=True)
     ]
 
 
