@@ -159,5 +159,6 @@ def _shown(value: Any) -> str:
 
 def _typed(value: Any) -> str:
     """Return a value as it is typed on the command line; nothing of one that is not set."""
-    text = "" if value == MISSING else as_yaml(value)
-    return text if isinstance(value, str) else text.replace(", ", ",")
+    if isinstance(value, list):
+        return f"[{','.join(map(_typed, value))}]"
+    return "" if value == MISSING else as_yaml(value)
