@@ -45,6 +45,8 @@ def describe(
     Raises:
         DataError: the table cannot be used, or does not know a record.
     """
+    groups = subgroups(choices.apply(split), split, root, n_resamples)
+    found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
     if held_out:
         floor_val = [floor := age_and_sex_held_out(split, root, train_folds, held_out, task, label_rule)]
     else:
@@ -57,8 +59,4 @@ def describe(
     )
     scores = macro_scores(floor_choices.apply(floor), split.targets_NC, weights_RN)
     f1, auroc = (bootstrap.interval(one) for one in scores)
-    groups = subgroups(choices.apply(split), split, root, n_resamples)
-    return {
-        "subgroups": [asdict(group) for group in groups],
-        "age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)},
-    }
+    return found | {"age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)}}
