@@ -35,7 +35,7 @@ def patient_weights(patient_ids_N: npt.NDArray[np.int64], n_resamples: int = 100
     return _draws(len(patients), n_resamples, seed)[:, patient_of_record].astype(np.float64)
 
 
-@lru_cache(maxsize=2)  # a split and one of its groups: drawing takes longer than any score
+@lru_cache(maxsize=2)  # of the validation and the test fold: drawing takes longer than any score
 def _draws(n_patients: int, n_resamples: int, seed: int) -> npt.NDArray[np.int32]:
     """(R + 1, P) how often each patient is drawn; the first row is all ones."""
     draws = np.random.default_rng(seed).multinomial(n_patients, np.full(n_patients, 1 / n_patients), n_resamples)
@@ -123,7 +123,11 @@ def _by_class(
 
 def _auprc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Floats) -> Floats:
     """Weighted mean of the precision at each positive record; equal scores are decided together."""
-    positives_P, _, ends_P, weights_NR = _ranked(-scores_N, targets_N, weights_NR)
+    order = np.argsort(-scores_N, kind="stable")
+    ordered = -scores_N[order]
+    positives_P = np.flatnonzero(targets_N[order])
+    ends_P = np.searchsorted(ordered, ordered[positives_P], side="right")
+    weights_NR = weights_NR[order]
     weights_PR = weights_NR[positives_P]
     hits_PR = _running(weights_PR)[np.searchsorted(positives_P, ends_P)]
     precision_PR = divide(hits_PR, _running(weights_NR)[ends_P], otherwise=0.0)
@@ -132,38 +136,25 @@ def _auprc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Float
 
 def _auroc(scores_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Floats) -> Floats:
     """Weighted share of (positive, negative) pairs that are ranked right; a tie counts half."""
-    positives_P, firsts_P, ends_P, weights_NR = _ranked(scores_N, targets_N, weights_NR)
+    positives_P, negatives_M = np.flatnonzero(targets_N), np.flatnonzero(~targets_N)
+    negatives_M = negatives_M[np.argsort(scores_N[negatives_M], kind="stable")]
+    ranked_M = scores_N[negatives_M]
+    firsts_P, ends_P = (np.searchsorted(ranked_M, scores_N[positives_P], side) for side in ("left", "right"))
+    below_MR = _running(weights_NR[negatives_M])
+    below_PR = below_MR[ends_P]
+    if (firsts_P < ends_P).any():  # else no negative record has the score of a positive one
+        below_PR = (below_PR + below_MR[firsts_P]) / 2
     weights_PR = weights_NR[positives_P]
-    weights_NR[positives_P] = 0.0
-    below_NR = _running(weights_NR)  # negatives
-    n_negative_R = below_NR[-1]
-    below_PR = below_NR[ends_P]
-    if (firsts_P + 1 < ends_P).any():  # else the positive itself is alone with its score
-        below_PR = (below_PR + below_NR[firsts_P]) / 2
-    pairs_R = weights_PR.sum(axis=0) * n_negative_R
+    pairs_R = weights_PR.sum(axis=0) * below_MR[-1]
     return divide(_products(below_PR, weights_PR), pairs_R, otherwise=np.nan)
 
 
-def _ranked(
-    keys_N: Floats, targets_N: npt.NDArray[np.bool_], weights_NR: Floats
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
-    """Records in the order of their keys.
-
-    Returns:
-        Places of the P positive records; for each one where its equals begin, and where they end; and the weights.
-    """
-    order = np.argsort(keys_N, kind="stable")
-    ordered = keys_N[order]
-    positives_P = np.flatnonzero(targets_N[order])
-    firsts_P = np.searchsorted(ordered, ordered[positives_P], side="left")
-    ends_P = np.searchsorted(ordered, ordered[positives_P], side="right")
-    return positives_P, firsts_P, ends_P, weights_NR[order]
-
-
 def _running(weights_NR: Floats) -> Floats:
-    """(N + 1, R) sums of the first 0, 1, … N rows."""
-    sums_NR = np.zeros((len(weights_NR) + 1, weights_NR.shape[1]))
-    np.cumsum(weights_NR, axis=0, out=sums_NR[1:])
+    """(N + 1, R) sums of the first 0, 1, … N rows: row by row, since `cumsum` walks across them, at half the speed."""
+    sums_NR = np.empty((len(weights_NR) + 1, weights_NR.shape[1]))
+    sums_NR[0] = 0.0
+    for row, weights_R in enumerate(weights_NR):
+        np.add(sums_NR[row], weights_R, out=sums_NR[row + 1])
     return sums_NR
 
 

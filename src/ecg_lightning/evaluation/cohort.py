@@ -42,10 +42,12 @@ def describe(
     Raises:
         DataError: the table has no ages and sexes, or does not know a record.
     """
+    groups = subgroups(choices.apply(split), split, table, n_resamples)
+    found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
     if held_out:
         floor_val = [floor := age_and_sex_held_out(split, table, train_folds, held_out)]
     elif not training_rows([split], table, train_folds).size:
-        return {"subgroups": _groups(choices, split, table, n_resamples)}  # no record is left to fit the floor on
+        return found  # all records are scored, so none is left to fit the floor on
     else:
         val = choices.validation
         *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], table, train_folds)
@@ -56,11 +58,4 @@ def describe(
     )
     scores = macro_scores(floor_choices.apply(floor), split.targets_NC, weights_RN)
     f1, auroc = (bootstrap.interval(one) for one in scores)
-    return {
-        "subgroups": _groups(choices, split, table, n_resamples),
-        "age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)},
-    }
-
-
-def _groups(choices: Choices, split: Predictions, table: Cohort, n_resamples: int) -> list[dict[str, Any]]:
-    return [asdict(group) for group in subgroups(choices.apply(split), split, table, n_resamples)]
+    return found | {"age_and_sex": {**({"f1": list(f1)} if floor_val else {}), "auroc": list(auroc)}}

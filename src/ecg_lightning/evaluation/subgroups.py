@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ecg_lightning.data.source import Cohort
 from ecg_lightning.evaluation import bootstrap
-from ecg_lightning.evaluation.bootstrap import Interval
+from ecg_lightning.evaluation.bootstrap import Floats, Interval
 from ecg_lightning.evaluation.choices import Decided
 from ecg_lightning.evaluation.predictions import Predictions
 
@@ -55,7 +55,7 @@ class Subgroup:
 
 
 def subgroups(decided: Decided, split: Predictions, cohort: Cohort, n_resamples: int = 1000) -> list[Subgroup]:
-    """Score every group of a split, with the calibration and the thresholds of the whole.
+    """Score every group of a split, with the calibration, the thresholds and the resamples of the whole.
 
     Args:
         decided: of the split.
@@ -66,6 +66,7 @@ def subgroups(decided: Decided, split: Predictions, cohort: Cohort, n_resamples:
     Raises:
         DataError: the table does not know a record.
     """
+    weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)  # the same for all, as for the whole split
     kinds: dict[str, list[tuple[str, Flags]]] = {}
     for by, name, chosen_N in _groups(cohort, cohort.rows_of(split.ecg_ids)):
         kinds.setdefault(by, []).append((name, chosen_N))
@@ -76,7 +77,7 @@ def subgroups(decided: Decided, split: Predictions, cohort: Cohort, n_resamples:
         for (name, chosen_N), counts_C in zip(groups, counts, strict=True):
             positives_C = split.targets_NC[chosen_N].sum(axis=0).tolist()
             shared_C = common_C & counts_C
-            scores = _scores(decided, split, chosen_N, (counts_C, shared_C), n_resamples)
+            scores = _scores(decided, split, chosen_N, (counts_C, shared_C), weights_RN)
             found.append(
                 Subgroup(
                     by,
@@ -104,13 +105,13 @@ def _names(split: Predictions, chosen_C: Flags) -> tuple[str, ...]:
 
 
 def _scores(
-    decided: Decided, split: Predictions, chosen_N: Flags, kinds: Sequence[Flags], n_resamples: int
+    decided: Decided, split: Predictions, chosen_N: Flags, kinds: Sequence[Flags], weights_RN: Floats
 ) -> list[tuple[Interval | None, Interval | None]]:
     """Return macro F1 and AUROC of some records over each kind of classes, the first kind holding all; None of none."""
     widest_C = kinds[0]
     if not widest_C.any():
         return [(None, None)] * len(kinds)
-    weights_RN = bootstrap.patient_weights(split.patient_ids[chosen_N], n_resamples)
+    weights_RN = weights_RN[:, chosen_N]
     targets_NC = split.targets_NC[chosen_N][:, widest_C]
     f1_RC = bootstrap.rates(decided.decisions[chosen_N][:, widest_C], targets_NC, weights_RN)["f1"]
     auroc_RC = bootstrap.auroc(decided.probabilities_NC[chosen_N][:, widest_C], targets_NC, weights_RN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -197,11 +199,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise DataError(f"{path} is not a regular file; remove it, or name another folder")
     try:
-        config = bounded_yaml.load(path) if path.exists() else {}
+        known = path.stat() if path.exists() else None
+        config = copy.deepcopy(_parsed(path, known.st_mtime_ns, known.st_size)) if known else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); run the model again, or name another folder") from None
     return renamed(config) if isinstance(config, dict) else {}
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, _mtime_ns: int, _size: int) -> Any:
+    """Return the content of a YAML file, parsed once for as long as it is not written again."""
+    return bounded_yaml.load(path)
 
 
 def read_training(folder: Path, name: str = TRAINING_FILE) -> RunResult:
