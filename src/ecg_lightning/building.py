@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import Logger
 from ecg_lightning.config import TrainerConfig, did_you_mean, image_size
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.data.source import ECGSource
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend import Augmentation, Frontend
@@ -50,6 +51,9 @@ _OWN_TRAINER_ARGUMENTS = {
     "num_sanity_val_steps",
     "gradient_clip_algorithm",
 }
+
+_OF_LOADER = ("batch_size", "train_folds", "val_folds", "test_folds", "num_workers")
+"""Settings of the data that belong to the data module, not to its source."""
 
 _TAUGHT = ("alpha", "temperature", "hard_share", "teacher_sees")
 _ALLOWED_MODULES = ("ecg_lightning.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.")
@@ -103,8 +107,13 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
 
 
 def build_datamodule(config: Mapping[str, Any], seed: int) -> ECGDataModule:
-    """The data module of a `data` node."""
-    return build(config, ECGDataModule, "data", seed=seed)
+    """Build the data module of a `data` node, whose target is a data module, or a source that is to have one."""
+    if not issubclass(resolve(config.get("_target_"), object, "data"), ECGSource):
+        return build(config, ECGDataModule, "data", seed=seed)
+    of_loader = {name: value for name, value in config.items() if name in _OF_LOADER}
+    kind: Any = ECGSource  # abstract, as mypy notes; only subclasses of it are made
+    source: ECGSource = build({name: one for name, one in config.items() if name not in of_loader}, kind, "data")
+    return ECGDataModule(source, **of_loader, seed=seed)
 
 
 def build_classifier(

@@ -17,15 +17,13 @@ from ecg_lightning.checkpoint_description import KEYS, check_description, check_
 from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import ECGDataModule
-from ecg_lightning.data.folder import own_licence
-from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
+from ecg_lightning.data.sources import SOURCES, option_of
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.structure import Restorable, plain_classifier
 
 _FORMAT = 1
-_OPTIONS = {"synthetic": "SyntheticPTBXLDataModule", "folder": "FolderDataModule"}
 
 
 def describe(cfg: DictConfig, datamodule: ECGDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
@@ -76,15 +74,13 @@ def data_option(description: Mapping[str, Any]) -> str | None:
     target = description.get("data", {}).get("_target_")
     if target is None:
         return None
-    return next((name for name, end in _OPTIONS.items() if target.endswith(end)), "ptbxl")
+    return option_of(target) or "ptbxl"
 
 
 def licence_of(description: Mapping[str, Any]) -> str:
     """Return the licence and attribution of the data that a checkpoint was trained on."""
     option = data_option(description)
-    if option == "folder":
-        return own_licence(description["data"].get("licence"))
-    return {"ptbxl": PTBXLSource.licence, "synthetic": SyntheticSource.licence}.get(option or "", "not known")
+    return SOURCES[option].licence_of(description["data"]) if option else "not known"
 
 
 def members_of(described: Mapping[str, Any]) -> list[Path]:

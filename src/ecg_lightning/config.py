@@ -65,9 +65,9 @@ class SyntheticConfig(PTBXLConfig):
 
 @dataclass
 class FolderConfig(DataConfig):
-    """`FolderDataModule`'s arguments."""
+    """`FolderSource`'s arguments."""
 
-    _target_: str = "ecg_lightning.data.datamodule.FolderDataModule"
+    _target_: str = "ecg_lightning.data.folder.FolderSource"
     table: str | None = None  # a CSV file: path, patient, fold or split, and columns of labels
     labels: list[str] | None = None  # columns that are classes; null: all that have no other meaning
     duration_s: float = field(default=10.0, metadata={"min": 1.0, "max": 600.0})  # longer records are cut

@@ -31,7 +31,8 @@ from ecg_lightning.checkpoints import (
     save_classifier,
 )
 from ecg_lightning.config import plain
-from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule, FolderDataModule, SignalDataset
+from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule, SignalDataset
+from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.source import OWN
 from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError
@@ -401,7 +402,7 @@ def _prepare_evaluation(cfg: DictConfig) -> tuple[ECGClassifier, ECGDataModule]:
     """A checkpoint's classifier, and the test split of its own kind: its sampling rate and label rule."""
     classifier = load_classifier(cfg.ckpt_path)
     datamodule = build_datamodule(of_its_task(plain(cfg.data), classifier.description), cfg.seed)
-    if isinstance(datamodule, FolderDataModule):
+    if isinstance(datamodule.source, FolderSource):
         classifier.score_only(datamodule.source.match(classifier.classes))
     check_classes(f"ckpt_path={cfg.ckpt_path}", classifier.classes, datamodule)
     datamodule.load(("test",))
