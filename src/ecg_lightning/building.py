@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import Logger
 
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.data.source import ECGSource
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.frontend.frontend import Frontend
@@ -51,6 +52,9 @@ _OWN_TRAINER_ARGUMENTS = {
     "num_sanity_val_steps",
     "gradient_clip_algorithm",
 }
+
+_OF_LOADER = ("batch_size", "train_folds", "val_folds", "test_folds", "num_workers")
+"""Settings of the data that belong to the data module, not to its source."""
 
 _ALLOWED_MODULES = ("ecg_lightning.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.")
 
@@ -108,11 +112,15 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
 
 
 def build_datamodule(node: Mapping[str, Any], seed: int) -> ECGDataModule:
-    """Build the data module of a `data` node."""
+    """Build the data module of a `data` node, whose target is a data module, or a source that is to have one."""
     settings = settings_of("data", node, "data")
     arguments = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
     del arguments["kind"]
-    return _made(resolve(settings.target, ECGDataModule, "data"), "data", **arguments, seed=seed)
+    target = resolve(settings.target, object, "data")
+    if not issubclass(target, ECGSource):
+        return _made(resolve(settings.target, ECGDataModule, "data"), "data", **arguments, seed=seed)
+    of_loader = {name: arguments.pop(name) for name in _OF_LOADER}
+    return ECGDataModule(_made(target, "data", **arguments), **of_loader, seed=seed)
 
 
 def build_classifier(

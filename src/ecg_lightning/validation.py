@@ -308,7 +308,7 @@ def _check_folder(data: DictConfig) -> None:
         )
     from ecg_lightning.data.folder import FolderSource, check_folder  # pandas, but not PyTorch
 
-    source = FolderSource(Path(data.root).expanduser(), Path(data.table).expanduser())
+    source = FolderSource(data.root, data.table)
     check_folder(source.root, source.file)
 
 

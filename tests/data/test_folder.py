@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 import wfdb
 
-from ecg_lightning.data import FolderDataModule
-from ecg_lightning.data.folder import FolderSource
+from ecg_lightning.data import ECGDataModule, FolderSource
 from ecg_lightning.data.own_table import read_own_table
 from ecg_lightning.data.stratification import stratified_folds
 from ecg_lightning.errors import DataError
@@ -73,7 +72,7 @@ def source(root: Path, **settings: object) -> FolderSource:
 
 
 def test_signals_labels_and_patients_belong_together(folder: Path) -> None:
-    data = FolderDataModule(folder, "table.csv", batch_size=4)
+    data = ECGDataModule(source(folder), batch_size=4)
     data.setup()
     assert data.classes == ("Vorhofflimmern, neu", "block / delay")
     assert {split: len(dataset) for split, dataset in data.datasets.items()} == {"train": 16, "val": 2, "test": 2}
@@ -292,13 +291,13 @@ def test_unreadable_records_are_named_or_left_out(
 def test_splits_that_teach_nothing_are_refused(folder: Path) -> None:
     write(folder, lambda table: [row.update({"block / delay": int(row["fold"] == 9)}) for row in table])
     with pytest.raises(DataError, match="no training record has the class block / delay, so it cannot be learned"):
-        FolderDataModule(folder, "table.csv").setup("fit")
-    single = FolderDataModule(folder, "table.csv", labels=["Vorhofflimmern, neu"], train_folds=[1, 2], val_folds=[8])
+        ECGDataModule(source(folder)).setup("fit")
+    single = ECGDataModule(source(folder, labels=["Vorhofflimmern, neu"]), train_folds=[1, 2], val_folds=[8])
     single.setup("fit")
     assert single.datasets["train"].targets.shape == (4, 1)
     write(folder, lambda table: [row.update(fold=1 + int(str(row["fold"])) % 8) for row in table])
     with pytest.raises(DataError, match=r"holds no labelled record of the val folds \[9\]"):
-        FolderDataModule(folder, "table.csv").setup("fit")
+        ECGDataModule(source(folder)).setup("fit")
 
 
 def test_a_models_classes_are_matched_with_columns(folder: Path) -> None:

@@ -6,17 +6,17 @@ if TYPE_CHECKING:
     from ecg_lightning.data.datamodule import (
         ECGBatch,
         ECGDataModule,
-        FolderDataModule,
         PTBXLDataModule,
         SyntheticPTBXLDataModule,
     )
+    from ecg_lightning.data.folder import FolderSource
     from ecg_lightning.data.labels import SUPERCLASSES
 
 __all__ = [
     "SUPERCLASSES",
     "ECGBatch",
     "ECGDataModule",
-    "FolderDataModule",
+    "FolderSource",
     "PTBXLDataModule",
     "SyntheticPTBXLDataModule",
 ]
@@ -28,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from ecg_lightning.data import labels
 
         return labels.SUPERCLASSES
+    if name == "FolderSource":
+        from ecg_lightning.data import folder
+
+        return folder.FolderSource
     if name in __all__:
         from ecg_lightning.data import datamodule
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from ecg_lightning import stopping
-from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.labels import LABEL_RULES, SPLITS, TASKS
 from ecg_lightning.data.ptbxl import FILENAME_COLUMN
 from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
@@ -383,66 +382,6 @@ class SyntheticPTBXLDataModule(ECGDataModule):
             label_rule,
             task,
             keep_unlabelled,
-            on_bad_record,
-            _expanded(cache_dir),
-        )
-        super().__init__(source, batch_size, train_folds, val_folds, test_folds, num_workers, seed)
-
-
-class FolderDataModule(ECGDataModule):
-    """A folder of records with a table of one's own labels.
-
-    Example:
-        >>> from ecg_lightning.data import FolderDataModule
-        >>> data = FolderDataModule("ECGS", "ECGS/table.csv", sampling_rate=100, duration_s=10)
-        >>> data.setup("fit")
-        >>> print(data.classes, data)
-
-    Args:
-        root: see `folder.FolderSource`, and so are all others that are not named here.
-        table: the table.
-        batch_size: records a batch, for each device.
-        train_folds: folds of the training split.
-        val_folds: folds of the validation split.
-        test_folds: folds of the test split.
-        num_workers: loader processes.
-        seed: of the training order.
-    """
-
-    source: FolderSource
-
-    def __init__(
-        self,
-        root: str | Path,
-        table: str | Path,
-        labels: Sequence[str] | None = None,
-        sampling_rate: int = 100,
-        duration_s: float = 10.0,
-        pad: bool = False,
-        record_rate: float | None = None,
-        record_units: str | None = None,
-        class_map: Mapping[str, str] | None = None,
-        licence: str = "",
-        batch_size: int = 32,
-        train_folds: Sequence[int] = SPLITS["train"],
-        val_folds: Sequence[int] = SPLITS["val"],
-        test_folds: Sequence[int] = SPLITS["test"],
-        on_bad_record: str = "error",
-        cache_dir: str | Path | None = None,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        source = FolderSource(
-            Path(root).expanduser(),
-            Path(table).expanduser(),
-            labels,
-            sampling_rate,
-            duration_s,
-            pad,
-            record_rate,
-            record_units,
-            class_map,
-            licence,
             on_bad_record,
             _expanded(cache_dir),
         )

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,6 +121,12 @@ def _as_settings(reason: str) -> str:
 class FolderSource(ECGSource):
     """A folder of WFDB records, CSV or NPY files, and one table of their labels; see `own_table`.
 
+    Example:
+        >>> from ecg_lightning.data import ECGDataModule, FolderSource
+        >>> data = ECGDataModule(FolderSource("ECGS", "ECGS/table.csv", duration_s=10), batch_size=32)
+        >>> data.setup("fit")
+        >>> print(data.classes, data)
+
     Args:
         root: the folder; it is only read.
         table: the table; looked up in the folder where it is not there itself.
@@ -141,8 +148,8 @@ class FolderSource(ECGSource):
 
     def __init__(
         self,
-        root: Path,
-        table: Path,
+        root: str | Path,
+        table: str | Path,
         labels: Sequence[str] | None = None,
         sampling_rate: int = 100,
         duration_s: float = 10.0,
@@ -152,18 +159,18 @@ class FolderSource(ECGSource):
         class_map: Mapping[str, str] | None = None,
         licence: str = "",
         on_bad_record: str = "error",
-        cache_dir: Path | None = None,
+        cache_dir: str | Path | None = None,
     ) -> None:
-        self.root = root
-        self.file = table if table.is_absolute() or table.exists() else root / table
+        self.root, table = Path(root).expanduser(), Path(table).expanduser()
+        self.file = table if table.is_absolute() or table.exists() else self.root / table
         self.tables = str(self.file)
         self.labels = labels
         self.sampling_rate = sampling_rate
         self.duration_s = duration_s
         self.class_map = dict(class_map or {})
-        self.licence = own_licence(licence)
+        self.licence = self.licence_of({"licence": licence})
         self.on_bad_record = on_bad_record
-        self.cache_dir = cache_dir or default_cache_dir()
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.reader = FolderReader(self.file, sampling_rate, duration_s, pad, record_rate, record_units)
         self.n_samples = self.reader.n_samples
         self._matching: list[str] = []
@@ -290,6 +297,12 @@ class FolderSource(ECGSource):
             keeps_unlabelled=True,
         )
 
+    @classmethod
+    def licence_of(cls, data: Mapping[str, Any]) -> str:
+        """Return what `data.licence` gives."""
+        licence = data.get("licence")
+        return f"trained on own records, {printable(str(licence))[:500] if licence else 'licence not given'}"
+
     def files(self) -> dict[str, str]:
         """Return the settings of the folder and the table, with absolute paths."""
         return {**super().files(), "table": str(self.file.absolute())}
@@ -336,11 +349,6 @@ class FolderSource(ECGSource):
         log.warning("%s of %s records are left out", f"{len(named):,}", f"{int(needed.sum()):,}")
         for one in named:
             log.info("left out: %s", one)
-
-
-def own_licence(licence: object) -> str:
-    """Return what exported files state of the records that they were trained on, from `data.licence`."""
-    return f"trained on own records, {printable(str(licence))[:500] if licence else 'licence not given'}"
 
 
 def check_folder(root: Path, table: Path) -> None:

@@ -59,9 +59,9 @@ class SyntheticConfig(PTBXLConfig):
 
 @dataclass
 class FolderConfig(DataConfig):
-    """A folder of records with a table of their labels, see `data.datamodule.FolderDataModule`."""
+    """A folder of records with a table of their labels, see `data.folder.FolderSource`."""
 
-    target: ClassVar[str] = "ecg_lightning.data.datamodule.FolderDataModule"
+    target: ClassVar[str] = "ecg_lightning.data.folder.FolderSource"
     kind: str = kind("folder")
     table: str | None = setting(
         None, "FILE: CSV with path, patient, fold or split, and a column of 0 and 1 for each class"

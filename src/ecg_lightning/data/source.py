@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -154,6 +155,11 @@ class ECGSource(ABC):
         Raises:
             DataError: it cannot be used.
         """
+
+    @classmethod
+    def licence_of(cls, data: Mapping[str, Any]) -> str:
+        """Return the licence and attribution of the data set that some `data` settings describe."""
+        return cls.licence
 
     def files(self) -> dict[str, str]:
         """Return the settings that name the data set's files, with absolute paths."""

@@ -1,15 +1,19 @@
-"""From the `data` settings of a run to their source, without PyTorch: what an evaluation needs of the data."""
+"""The data sets that there are, and the source that a run's settings describe, without PyTorch."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ecg_lightning.data.folder import FolderSource
-from ecg_lightning.data.ptbxl_source import PTBXLSource
-from ecg_lightning.data.schema import FolderConfig
+from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
 from ecg_lightning.data.source import ECGSource
+from ecg_lightning.registry import renamed
+
+SOURCES: dict[str, type[ECGSource]] = {"ptbxl": PTBXLSource, "synthetic": SyntheticSource, "folder": FolderSource}
+"""Option of the group `data` → its source."""
 
 
 def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
@@ -20,10 +24,13 @@ def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
         root: the folder, in place of the one that the settings name.
 
     Raises:
-        KeyError, TypeError: the settings name no folder.
+        KeyError, TypeError: the settings name no folder, or hold what no source takes.
     """
+    kind: Any = SOURCES.get(str(renamed(data).get("kind")), PTBXLSource)
+    if kind is SyntheticSource:  # as PTB-XL, so that nothing is written
+        kind = PTBXLSource
+    taken = inspect.signature(kind).parameters
+    settings = {name: value for name, value in data.items() if name in taken and value is not None}
     folder = root or Path(data["root"])
-    if data.get("kind") == FolderConfig.kind:
-        return FolderSource(folder, Path(data["table"]), data.get("labels"), class_map=data.get("class_map"))
-    settings = {name: data[name] for name in ("task", "label_rule") if isinstance(data.get(name), str)}
-    return PTBXLSource(folder, **settings)
+    source: ECGSource = kind(**{**settings, "root": folder.expanduser()})
+    return source

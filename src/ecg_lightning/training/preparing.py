@@ -13,7 +13,8 @@ import torch
 from ecg_lightning import hardware
 from ecg_lightning.building import build_classifier, build_datamodule
 from ecg_lightning.checkpoints import check_classes, describe, described_in, load_classifier
-from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule, FolderDataModule
+from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
+from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
@@ -170,7 +171,7 @@ def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGClassifier, ECGD
     assert settings.ckpt_path is not None
     classifier = load_classifier(settings.ckpt_path)
     datamodule = build_datamodule(of_its_task(asdict(settings.data), classifier.description), settings.seed)
-    if isinstance(datamodule, FolderDataModule):
+    if isinstance(datamodule.source, FolderSource):
         classifier.score_only(datamodule.source.match(classifier.classes))
     check_classes(f"ckpt_path={settings.ckpt_path}", classifier.classes, datamodule)
     datamodule.load(("test",))
