@@ -346,7 +346,7 @@ def test_a_training_that_diverged_is_not_repeated_in_every_cell(configure, tmp_p
         started.append(1)
         raise TrainingDivergedError("the training loss is nan")
 
-    monkeypatch.setattr(training, "run", diverge)
+    monkeypatch.setattr(compressing, "train", diverge)
     for compression in ("prune", "bf16"):
         with pytest.raises(TrainingDivergedError, match="is nan"):
             compressing._train_once(configure(f"compression={compression}"), {}, [], tmp_path)
