@@ -20,6 +20,7 @@ from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
 from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import read_predictions
+from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import next_steps
 from ecg_lightning.runs.evaluations import evaluate_run, read_run
 from ecg_lightning.runs.results import read_config
@@ -88,14 +89,14 @@ def test_an_interrupted_cross_validation_goes_on(configure, command, synthetic_r
         return cross_validation.run(configure(*data, *overrides, output_dir=folder))
 
     whole = run(tmp_path / "whole")
-    original = training.ECGClassifier.training_step
+    original = ECGClassifier.training_step
 
     def stop(self, batch, batch_idx):
         if self.current_epoch == 1 and (tmp_path / "cut" / "fold4" / "fold.json").is_file():
             raise RuntimeError("pulled the plug")
         return original(self, batch, batch_idx)
 
-    monkeypatch.setattr(training.ECGClassifier, "training_step", stop)
+    monkeypatch.setattr(ECGClassifier, "training_step", stop)
     with pytest.raises(RuntimeError, match="pulled the plug"):
         run(tmp_path / "cut")
     monkeypatch.undo()

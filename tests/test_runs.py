@@ -28,6 +28,7 @@ from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import described_in, read_checkpoint
 from ecg_lightning.disk import is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
+from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs.recipes import by_recipe
 from ecg_lightning.runs.results import RunResult, read_result
@@ -159,7 +160,7 @@ def begin_and_stop(start, folder, *overrides, number=signal.SIGTERM):
     """A training of three epochs that is stopped in its second one."""
 
     def stopped(cfg, choices, given):
-        original = training.ECGClassifier.training_step
+        original = ECGClassifier.training_step
 
         def step(self, batch, batch_idx):
             if self.current_epoch == 1 and batch_idx == 1:
@@ -167,7 +168,7 @@ def begin_and_stop(start, folder, *overrides, number=signal.SIGTERM):
             return original(self, batch, batch_idx)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training.ECGClassifier, "training_step", step)
+            patch.setattr(ECGClassifier, "training_step", step)
             return training.run(cfg, choices, given)
 
     with pytest.raises(SystemExit) as end:

@@ -32,6 +32,7 @@ from ecg_lightning.errors import (
 )
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.long_steps import long_step
+from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.optimization import learning_rate_factor
 from ecg_lightning.models.recipe import SchedulerConfig
 from ecg_lightning.reports.terminal import print_sections
@@ -372,13 +373,13 @@ def test_gradients_are_clipped_where_it_is_asked(run, tmp_path, monkeypatch):
 
 def test_every_batch_draws_anew(run, tmp_path, monkeypatch):
     draws = []
-    original = training.ECGClassifier.loss_and_logits
+    original = ECGClassifier.loss_and_logits
 
     def spy(self, batch):
         draws.append(float(torch.rand(()))) if self.training and self._trainer else None
         return original(self, batch)
 
-    monkeypatch.setattr(training.ECGClassifier, "loss_and_logits", spy)
+    monkeypatch.setattr(ECGClassifier, "loss_and_logits", spy)
     for folder, seed in (("a", 0), ("b", 1)):
         run(tmp_path / folder, "trainer.max_epochs=2", f"seed={seed}")
     assert len(draws) == len({*draws}) == 36
@@ -418,7 +419,7 @@ def test_scores_are_reproducible(run, trained, tmp_path):
 
 def test_resumed_run_equals_the_uninterrupted_one(run, trained, tmp_path, monkeypatch):
     steps = 0
-    original = training.ECGClassifier.training_step
+    original = ECGClassifier.training_step
 
     def stop(self, batch, batch_idx):
         nonlocal steps
@@ -427,7 +428,7 @@ def test_resumed_run_equals_the_uninterrupted_one(run, trained, tmp_path, monkey
             raise RuntimeError("pulled the plug")
         return original(self, batch, batch_idx)
 
-    monkeypatch.setattr(training.ECGClassifier, "training_step", stop)
+    monkeypatch.setattr(ECGClassifier, "training_step", stop)
     with pytest.raises(RuntimeError, match="pulled the plug"):
         run(tmp_path, "trainer.max_epochs=3")
     monkeypatch.undo()
@@ -684,8 +685,8 @@ def test_original_convnext_is_scored_by_its_single_label_too(run, tmp_path):
 
 def test_the_collapse_guard_fires_for_a_constant_model_alone(run, trained, tmp_path, caplog, monkeypatch):
     assert not any("COLLAPSED" in note for note in trained[1].notes)
-    original = training.ECGClassifier.forward
-    monkeypatch.setattr(training.ECGClassifier, "forward", lambda self, signals: original(self, signals) * 0 + 1.0)
+    original = ECGClassifier.forward
+    monkeypatch.setattr(ECGClassifier, "forward", lambda self, signals: original(self, signals) * 0 + 1.0)
     result = run(tmp_path, "trainer.max_epochs=2")
     assert "collapse guard: after epoch 1" in caplog.text
     assert result.notes == ["COLLAPSED to a constant in 2 epochs (first: 1), including the scored epoch"]
@@ -704,16 +705,16 @@ def test_a_diverging_loss_stops_the_run(run, tmp_path, monkeypatch):
     def broken(self, batch):
         return torch.tensor(math.nan, requires_grad=True), batch.targets
 
-    monkeypatch.setattr(training.ECGClassifier, "loss_and_logits", broken)
+    monkeypatch.setattr(ECGClassifier, "loss_and_logits", broken)
     with pytest.raises(TrainingDivergedError, match=r"batch 1 of epoch 1 \(ecg_id .*model\.optimizer\.lr") as told:
         run(tmp_path, "trainer.max_epochs=1", "hardware.accelerator=cpu")
     assert "gradient_clip_val" not in str(told.value)  # it is 1 already
 
 
 def test_logits_that_are_not_finite_are_never_scored(run, tmp_path, monkeypatch):
-    original = training.ECGClassifier.forward
+    original = ECGClassifier.forward
     monkeypatch.setattr(
-        training.ECGClassifier, "forward",
+        ECGClassifier, "forward",
         lambda self, signals: original(self, signals) * (1.0 if self.training else math.nan),
     )  # fmt: skip
     with pytest.raises(TrainingDivergedError, match="val logits are not finite"):
