@@ -68,7 +68,8 @@ class PlainFit:
 def describe_tiny(configure, model, *overrides):
     cfg = configure(f"model={model}", *TINY.get(model, []), *overrides)
     nodes = {name: asdict(getattr(cfg, name)) for name in ("model", "frontend")}
-    return {**nodes, "choices": {"model": model}, "n_samples": 1000, "seed": 0, "classes": list("ABCDE"), "stages": []}
+    task = {"n_samples": 1000, "sampling_rate": 100, "classes": list("ABCDE")}
+    return {**nodes, **task, "choices": {"model": model}, "seed": 0, "stages": []}
 
 
 def build_described(description, members=()):

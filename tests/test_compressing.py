@@ -19,7 +19,7 @@ from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.schema import FxQATConfig
 from ecg_lightning.compression.variant import to_millivolts
-from ecg_lightning.data.schema import DataConfig
+from ecg_lightning.data.schema import PTBXLConfig
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, Metadata, parse, read_metadata
 from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
@@ -617,7 +617,7 @@ def test_another_folder_keeps_the_folds_of_the_checkpoint(compress, checkpoint, 
     description = read_checkpoint(checkpoint("vit")[0])["ecg_lightning"]
     own = {"train_folds": [1, 2], "val_folds": [3], "test_folds": [4, 5], "batch_size": 8}
     known = description | {"data": {**description["data"], **own}}
-    asked = SimpleNamespace(data=DataConfig(**description["data"] | {"root": "elsewhere"}))
+    asked = SimpleNamespace(data=PTBXLConfig(**description["data"] | {"root": "elsewhere"}))
     found = compressing._data_settings(asked, known)
     assert found["root"] == "elsewhere"
     assert {name: found[name] for name in own} == own

@@ -611,7 +611,7 @@ def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
         (("evaluate", run, "--reliability", tmp_path / "none" / "a.png"), "is not there. Create it"),
         (("evaluate", unreadable), "config.yaml cannot be read"),
         (("evaluate", of_nothing), "does not name the run's data"),
-        (("evaluate", run, "--root", synthetic_root), "has no record 201. Name the data folder of this run"),
+        (("evaluate", run, "--root", synthetic_root), "has no record 5001. Name the data folder of this run"),
         (("evaluate", no_config, "--root", tmp_path), "config.yaml lacks data.root or data.train_folds"),
     ):
         done = _call(*arguments)

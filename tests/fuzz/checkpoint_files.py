@@ -43,7 +43,7 @@ def _checkpoint() -> dict[str, Any]:
     config.register()
     with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
         cfg = compose("train", ["model=resnet1d_wang", "model.channels=2", "paths.output_dir=unused"])
-    model, frontend = config.asdict(cfg.model), config.asdict(cfg.frontend)
+    model, frontend = config.plain(cfg.model), config.plain(cfg.frontend)
     classifier = build_classifier(model, frontend, n_samples=1000, seed=0, classes=tuple(_CLASSES), teacher=None)
     description = {
         "format": 1,

@@ -37,7 +37,7 @@ def describe(
 
     Returns:
         `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`, where a
-        training record is left to fit it on.
+        training record is left to fit it on, else `left_out`, why not.
 
     Raises:
         DataError: the table has no ages and sexes, or does not know a record.
@@ -47,7 +47,8 @@ def describe(
     if held_out:
         floor_val = [floor := age_and_sex_held_out(split, table, train_folds, held_out)]
     elif not training_rows([split], table, train_folds).size:
-        return found  # all records are scored, so none is left to fit the floor on
+        # An external validation may score all records.
+        return found | {"left_out": "no record of the training folds is left to fit a model of age and sex on"}
     else:
         val = choices.validation
         *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], table, train_folds)
