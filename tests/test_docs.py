@@ -2,10 +2,12 @@
 
 `sh` blocks of README, the tutorial and the how-to pages are composed in the quick lane and run, with tiny models, in
 the slow one. In them DIR is a PTB-XL folder, RUN and OTHER_RUN are folders of runs, SMALL is one of a compression, and
-CROSS_VALIDATION, ENSEMBLE and SWEEP are folders that an earlier command of the page wrote.
+CROSS_VALIDATION, ENSEMBLE, SWEEP and MINE are folders that an earlier command of the page wrote. ECGS is a folder of
+other records, with a table of their labels.
 """
 
 import re
+import shutil
 import subprocess
 
 import pandas as pd
@@ -89,18 +91,34 @@ def test_every_command_is_of_a_known_program():
     assert {line.split()[1] for line in found if line.startswith("make ")} <= {*targets}
 
 
+@pytest.fixture(scope="module")
+def ecgs(synthetic_root, tmp_path_factory):
+    """Sixty records with labels of their own, and with codes in their headers."""
+    folder = tmp_path_factory.mktemp("own") / "ECGS"
+    folder.mkdir()
+    table = pd.read_csv(synthetic_root / "ptbxl_database.csv")[:60]
+    own = pd.DataFrame({"path": table["filename_lr"].str.rpartition("/")[2], "patient": table["patient_id"]})
+    own["healthy"], own["infarct"] = (table["scp_codes"].str.contains(code) * 1 for code in ("'NORM'", "MI'"))
+    own.to_csv(folder / "table.csv", index=False)
+    for name in table["filename_lr"]:
+        shutil.copy(f"{synthetic_root / name}.dat", folder)
+        header = (synthetic_root / f"{name}.hea").read_text()
+        (folder / f"{name.rpartition('/')[2]}.hea").write_text(f"{header.rstrip()}\n# Dx: 164865005\n")
+    return folder
+
+
 @pytest.mark.parametrize(("name", "line"), COMPOSED)
-def test_every_command_composes(configure, configure_compression, name, line, synthetic_root):
+def test_every_command_composes(configure, configure_compression, name, line, synthetic_root, ecgs):
     """A sweep by its first values; of the others the options of groups must exist."""
     overrides = []
     for word in shell_words(line.replace("…", " ")):
         key, _, value = word.partition("=")
-        first, *others = [value] if value.startswith(("[", '"')) else value.split(",")
+        first, *others = [value] if value.startswith(("[", "{", '"')) else value.split(",")
         for option in others if "." not in key else []:
             assert not (ROOT / "conf" / key).is_dir() or (ROOT / "conf" / key / f"{option}.yaml").is_file(), word
         if "=" in word and first and not key.startswith("hydra."):
-            root = "DIR" if key == "data.root" else first  # the tutorial makes its own
-            overrides.append(f"{key}={root}".replace("DIR", str(synthetic_root)))
+            root = "DIR" if key == "data.root" and first != "ECGS" else first  # the tutorial makes its own
+            overrides.append(f"{key}={root}".replace("DIR", str(synthetic_root)).replace("ECGS", str(ecgs)))
     {"train": configure, "compress": configure_compression}[name](*overrides)
 
 
@@ -138,13 +156,13 @@ QUICK = ["hardware.threads=1", "compression.latency.batches=[1]", "compression.l
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_every_command_of_a_page_runs(page, products, synthetic_root, command, tmp_path, monkeypatch):
+def test_every_command_of_a_page_runs(page, products, synthetic_root, ecgs, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number, line in enumerate(commands(page)):
         if not line.startswith(PROGRAMS):
             continue
         name, arguments = program(line)
-        words = shell_words(filled(arguments, products, command, synthetic_root, tmp_path))
+        words = shell_words(filled(arguments, products, command, synthetic_root, tmp_path).replace("ECGS", str(ecgs)))
         if name is None:
             done = CliRunner().invoke(app, shortened(words))
             code, said = done.exit_code, done.output
@@ -162,7 +180,7 @@ def filled(line, products, command, synthetic_root, tmp_path):
     for name in ("OTHER_RUN", "RUN", "SMALL"):
         if re.search(rf"\b{name}\b", line):
             line = re.sub(rf"\b{name}\b", str(products(name, command)), line)
-    line = re.sub(r"\b(CROSS_VALIDATION|ENSEMBLE|SWEEP)\b", rf"{tmp_path}/\1", line)
+    line = re.sub(r"\b(CROSS_VALIDATION|ENSEMBLE|SWEEP|MINE)\b", rf"{tmp_path}/\1", line)
     if "RECORDING.csv" in line:
         signals, about = wfdb.rdsamp(f"{synthetic_root}/records100/00000/00001_lr")
         table = pd.DataFrame(resample_poly(1000 * signals, 5, 1), columns=about["sig_name"])
@@ -195,7 +213,7 @@ def tiny(name, words, folder):
         models = {*models_of(given)}
         more += TINY[next(iter(models))] if len(models) == 1 and "hparams_search" not in given else []
         more += [] if models & SIGNAL_MODELS or "frontend.size" in given else ["frontend.size=32"]
-        more += [] if given.get("data") == "ptbxl" else ["data.n_records=100"]
+        more += [] if given.get("data") in ("ptbxl", "folder") else ["data.n_records=100"]
         more += ["model.pretrained=false"] if "effnetv2" in given.get("experiment", "") else []
     kept = {word.partition("=")[0] for word in more}
     return [*(word for word in words if word.partition("=")[0] not in kept), *dict.fromkeys(more)]

@@ -88,7 +88,7 @@ def test_a_ptbxl_model_is_validated_on_own_records(configure, own_folder, synthe
         "classes compared with the table's labels: NORM with healthy heart",
         "no labels in the table, so left out of all scores, macro means included: CD, HYP, MI, STTC",
         "labels in the table that the model does not predict: sinus",
-        "thresholds and calibration are the checkpoint's own; nothing was fitted on these records",
+        "thresholds and calibration are the checkpoint's own, and nothing was fitted here",
     ]
     assert json.loads((tmp_path / "external" / "result.json").read_text())["notes"] == result.notes
     found = evaluate_run(tmp_path / "external", "test", None, 100)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ecg_lightning.compression.schema import CompressionConfig, TrainedStageConfig
 from ecg_lightning.config import CompressConfig, TrainConfig
-from ecg_lightning.data.schema import DataConfig, SyntheticConfig
+from ecg_lightning.data.schema import DataConfig, FolderConfig, PTBXLConfig, SyntheticConfig
 from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig, StripsConfig
 from ecg_lightning.hardware_schema import HardwareConfig
 from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
@@ -52,6 +52,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "run": lambda: _roots(TrainConfig),
     "compress": lambda: _roots(CompressConfig),
     "data": lambda: settings_table(fields_of(DataConfig, "data.")),
+    "ptbxl": lambda: settings_table(fields_of(PTBXLConfig, "data.", inherited=False)),
+    "folder": lambda: settings_table(fields_of(FolderConfig, "data.", inherited=False)),
     "synthetic": lambda: settings_table(fields_of(SyntheticConfig, "data.", inherited=False)),
     "frontend": lambda: settings_table(fields_of(FrontendConfig, "frontend.")),
     "matrix": lambda: settings_table(fields_of(MatrixConfig, "frontend.", inherited=False)),

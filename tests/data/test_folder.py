@@ -308,7 +308,7 @@ def test_a_models_classes_are_matched_with_columns(folder: Path) -> None:
     compared, absent, own = data.notes()
     assert compared == "classes compared with the table's labels: CD with block / delay, Vorhofflimmern, neu"
     assert absent == "no labels in the table, so left out of all scores, macro means included: AF"
-    assert own == "thresholds and calibration are the checkpoint's own; nothing was fitted on these records"
+    assert own == "thresholds and calibration are the checkpoint's own, and nothing was fitted here"
     data.match(("CD",))
     assert "labels in the table that the model does not predict: Vorhofflimmern, neu" in data.notes()
     for class_map, says in (

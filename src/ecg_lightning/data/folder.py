@@ -244,9 +244,7 @@ class FolderSource(ECGSource):
             )
         if idle := [column for name, column in self.columns.items() if name not in found]:
             self._matching.append(f"labels in the table that the model does not predict: {', '.join(idle)}")
-        self._matching.append(
-            "thresholds and calibration are the checkpoint's own; nothing was fitted on these records"
-        )
+        self._matching.append("thresholds and calibration are the checkpoint's own, and nothing was fitted here")
         self._only = found
         return found
 

@@ -310,10 +310,8 @@ def _remarks(found: Mapping[str, Any]) -> list[str]:
             f"(checkpoints/{LEDGER_FILE}). Do not use these scores to choose between models."
         )
     if reason := found.get("left_out"):
-        notes.append(
-            f"Groups of patients and the age-and-sex baseline are left out: {reason}. Name the PTB-XL folder with "
-            "--root."
-        )
+        left_out = "The age-and-sex baseline is" if "subgroups" in found else "Groups and the age-and-sex baseline are"
+        notes.append(f"{left_out} left out: {reason}.")
     return notes
 
 
