@@ -18,10 +18,11 @@ from typing import Any, ClassVar, cast
 
 from omegaconf import MISSING, OmegaConf
 
+from ecg_lightning.evaluation.metric_table import monitored
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 
 N_LEADS = 12
-MONITORED = ("val/f1_macro", "val/f1_macro_tuned", "val/auroc_macro", "val/accuracy")
+MONITORED = monitored()
 
 
 @dataclass
