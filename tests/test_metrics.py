@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,16 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from ecg_lightning.config import MONITORED
 from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.evaluation import metric_table, metrics
 from ecg_lightning.evaluation.calibration import logit
-from ecg_lightning.evaluation.metrics import is_collapsed, single_label_metrics, superclass_metrics
+from ecg_lightning.evaluation.metrics import is_collapsed, nested_metrics, single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.models.losses import BinaryCrossEntropy
+from ecg_lightning.runs.learning_curves import learning_section
+from ecg_lightning.runs.results import RunResult
+from ecg_lightning.runs.tables import run_row
 
 
 @pytest.fixture
@@ -163,3 +169,27 @@ def test_collapse_is_a_constant_prediction_and_not_a_young_model(scored):
     young = torch.from_numpy(scored[0]) * 0.4  # decides nothing yet, but ranks
     assert not is_collapsed(_metrics(young, targets))
     assert not is_collapsed(_metrics(torch.from_numpy(scored[0]), targets))
+
+
+def test_a_headline_metric_is_a_row_and_its_function(monkeypatch, tmp_path):
+    """From there it reaches scores, `monitor`, results.csv, the ranked table, the progress line and TensorBoard."""
+    assert {metric.name for metric in metric_table.METRICS} == set(metrics.HEADLINE)
+    row = metric_table.Metric("recall_macro", "recall", "decisions at 0.5", followed=True, ranked={"val": 2})
+    monkeypatch.setattr(metric_table, "METRICS", (*metric_table.METRICS, row))
+    function = {"recall_macro": lambda epoch: float(epoch.decisions[epoch.targets > 0].float().mean())}
+    monkeypatch.setattr(metrics, "HEADLINE", metrics.HEADLINE | function)
+    targets = torch.tensor([[1, 1, 0, 0, 0], [0, 1, 0, 0, 0]])
+    found = _metrics(torch.tensor([[0.9, 0.2, 0.1, 0.1, 0.1], [0.2, 0.9, 0.1, 0.1, 0.1]]), targets)
+    assert found["recall_macro"] == pytest.approx(2 / 3)
+    assert metric_table.monitored() == (*MONITORED, "val/recall_macro")
+    monkeypatch.setattr(metric_table, "METRICS", (replace(row, higher_is_better=False),))
+    assert metric_table.monitored() == ()
+    monkeypatch.setattr(metric_table, "METRICS", (row,))
+    assert metric_table.csv_columns() == ("val_recall_macro", "test_recall_macro")
+    assert metric_table.ranked_columns() == [("val recall", "val_recall_macro", 2)]
+    result = RunResult("ok", metrics={"val": nested_metrics(found)})
+    result.write(tmp_path)
+    assert run_row(tmp_path, tmp_path)["val_recall_macro"] == found["recall_macro"]
+    section = learning_section({1: {"val_recall_macro": 0.5}}, None, with_figure=False)
+    assert [column.heading for column in section.table.columns][-1] == "val macro recall"
+    assert (*metric_table.followed(),) == ("recall_macro",)

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Protocol
 from omegaconf import MISSING
 
 from ecg_lightning.data.schema import DataConfig
+from ecg_lightning.evaluation.metric_table import monitored
 from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.hardware_schema import HardwareConfig
 from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.setting import setting
 
-MONITORED = ("val/f1_macro", "val/f1_macro_tuned", "val/auroc_macro", "val/accuracy")
+MONITORED = monitored()
 
 
 @dataclass

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,13 +21,62 @@ from torchmetrics.functional.classification import (
     multilabel_f1_score,
 )
 
+from ecg_lightning.evaluation import metric_table
 from ecg_lightning.evaluation.choices import RAW
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The probabilities of N records, decided and compared with their labels.
+
+    Attributes:
+        probabilities: (N, C) raw.
+        decisions: (N, C) at 0.5, 0 or 1.
+        tuned: (N, C) at the tuned thresholds, 0 or 1.
+        targets: (N, C) 0 or 1.
+        scorable: (C,) classes with a positive record.
+        rankable: (C,) classes with a positive and a negative record.
+    """
+
+    probabilities: Tensor
+    decisions: Tensor
+    tuned: Tensor
+    targets: Tensor
+    scorable: Tensor
+    rankable: Tensor
+
+    @cached_property
+    def f1(self) -> Tensor:
+        """(C,) F1 of the decisions; 0 of a class without positives."""
+        return _f1(self.decisions, self.targets)
+
+    @cached_property
+    def f1_tuned(self) -> Tensor:
+        """(C,) F1 of the tuned decisions; 0 of a class without positives."""
+        return _f1(self.tuned, self.targets)
+
+    @cached_property
+    def auroc(self) -> Tensor:
+        """(C,) AUROC; NaN of a class that cannot be ranked."""
+        auroc = torch.full((self.targets.shape[1],), float("nan"))
+        if self.rankable.any():
+            auroc[self.rankable] = _auroc(self.probabilities[:, self.rankable], self.targets[:, self.rankable])
+        return auroc
+
+
+HEADLINE: dict[str, Callable[[Epoch], float]] = {
+    "f1_macro": lambda epoch: _mean(epoch.f1[epoch.scorable]),
+    "f1_macro_tuned": lambda epoch: _mean(epoch.f1_tuned[epoch.scorable]),
+    "auroc_macro": lambda epoch: _mean(epoch.auroc[epoch.rankable]),
+    "accuracy": lambda epoch: float((epoch.decisions == epoch.targets).float().mean()),
+}
+"""The function of each row of `metric_table.METRICS`."""
 
 
 def superclass_metrics(
     probabilities_NC: Tensor, targets_NC: Tensor, classes: Sequence[str], thresholds_C: Tensor
 ) -> dict[str, float]:
-    """Headline and per-class metrics.
+    """Return the headline metrics, and those of each class.
 
     Macro means run over the classes that can be scored: at least one positive record, for AUROC at least one
     negative one too; `n_classes` counts them. A class without positives would count as 0 in torchmetrics.
@@ -37,36 +88,32 @@ def superclass_metrics(
         thresholds_C: (C,) tuned thresholds, reported beside 0.5.
 
     Returns:
-        `f1_macro` (threshold 0.5), `f1_macro_tuned`, `auroc_macro`, `accuracy` (element-wise), `accuracy_subset`
-        (all classes of a record right), `n_classes`, `spread` and `modal_share` (see `is_collapsed`), and
-        `f1/CLASS`, `f1_tuned/CLASS`, `auroc/CLASS` for the classes that can be scored.
+        The rows of `metric_table.METRICS`, `accuracy_subset` (all classes of a record right), `n_classes`, `spread`
+        and `modal_share` (see `is_collapsed`), and `f1/CLASS`, `f1_tuned/CLASS`, `auroc/CLASS` for the classes that
+        can be scored.
     """
     targets = targets_NC.int()
-    positives, n_records = targets.sum(dim=0), len(targets)
-    scorable, rankable = positives > 0, (positives > 0) & (positives < n_records)
-    decisions = (probabilities_NC >= 0.5).int()
-    tuned = (probabilities_NC >= thresholds_C.to(probabilities_NC)).int()
-    n_classes = len(classes)
-    f1, f1_tuned = _f1(decisions, targets), _f1(tuned, targets)
-    auroc = torch.full((n_classes,), float("nan"))
-    if rankable.any():
-        auroc[rankable] = _auroc(probabilities_NC[:, rankable], targets[:, rankable])
-    metrics = {
-        "f1_macro": _mean(f1[scorable]),
-        "f1_macro_tuned": _mean(f1_tuned[scorable]),
-        "auroc_macro": _mean(auroc[rankable]),
-        "accuracy": float((decisions == targets).float().mean()),
-        "accuracy_subset": float((decisions == targets).all(dim=1).float().mean()),
-        "n_classes": float(scorable.sum()),
+    positives = targets.sum(dim=0)
+    epoch = Epoch(
+        probabilities_NC,
+        decisions=(probabilities_NC >= 0.5).int(),
+        tuned=(probabilities_NC >= thresholds_C.to(probabilities_NC)).int(),
+        targets=targets,
+        scorable=positives > 0,
+        rankable=(positives > 0) & (positives < len(targets)),
+    )
+    metrics = {metric.name: HEADLINE[metric.name](epoch) for metric in metric_table.METRICS} | {
+        "accuracy_subset": float((epoch.decisions == targets).all(dim=1).float().mean()),
+        "n_classes": float(epoch.scorable.sum()),
         "spread": float(probabilities_NC.std(dim=0, correction=0).max()),
-        "modal_share": _modal_share(decisions),
+        "modal_share": _modal_share(epoch.decisions),
     }
     for column, name in enumerate(classes):
-        if scorable[column]:
-            metrics[f"f1/{name}"] = float(f1[column])
-            metrics[f"f1_tuned/{name}"] = float(f1_tuned[column])
-        if rankable[column]:
-            metrics[f"auroc/{name}"] = float(auroc[column])
+        if epoch.scorable[column]:
+            metrics[f"f1/{name}"] = float(epoch.f1[column])
+            metrics[f"f1_tuned/{name}"] = float(epoch.f1_tuned[column])
+        if epoch.rankable[column]:
+            metrics[f"auroc/{name}"] = float(epoch.auroc[column])
     return metrics
 
 

@@ -15,6 +15,7 @@ from ecg_lightning.data.datamodule import ECGBatch, SignalDataset
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError, TrainingDivergedError, UnsupportedModelError
 from ecg_lightning.evaluation.choices import Choices
+from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.predictions import predictions_of
 from ecg_lightning.frontend.frontend import Frontend
@@ -386,5 +387,5 @@ class ECGClassifier(L.LightningModule):
             metrics |= single_label_metrics(logits, targets)
         self.scored[phase] = Scored(logits, probabilities, targets)
         for name, value in {"loss": loss, **metrics}.items():
-            shown = phase == "val" and name in ("loss", "f1_macro", "auroc_macro")
+            shown = phase == "val" and (name == "loss" or name in followed())
             self.log(f"{phase}/{name}", torch.tensor(value, dtype=torch.float32), prog_bar=shown)

@@ -10,19 +10,20 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
+from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.reports.section import Column, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_VALIDATED = {"val/loss": "val_loss", "val/f1_macro": "val_f1_macro", "val/auroc_macro": "val_auroc_macro"}
+_VALIDATED = {"val/loss": "val_loss", **{f"val/{name}": f"val_{name}" for name in followed()}}
 
 
 class LearningCurves(Callback):
     """Keeps the losses and the validation scores of each epoch, also over a resumption.
 
     Attributes:
-        epochs: by epoch, from 1: `train_loss`, `val_loss`, `val_f1_macro` and `val_auroc_macro`.
+        epochs: by epoch, from 1: `train_loss`, `val_loss`, and `val_` with each metric that is followed.
     """
 
     def __init__(self) -> None:
@@ -79,8 +80,7 @@ def learning_section(
         Column("epoch", "epoch", "d"),
         Column("training loss", "train_loss", ".4f"),
         Column("val loss", "val_loss", ".4f"),
-        Column("val macro F1", "val_f1_macro", ".4f"),
-        Column("val macro AUROC", "val_auroc_macro", ".4f"),
+        *(Column(f"val macro {label}", f"val_{name}", ".4f") for name, label in followed().items()),
     ]
     rows = [[epoch, *(epochs[epoch].get(column.name) for column in columns[1:])] for epoch in sorted(epochs)]
     scored = "" if best_epoch is None else f"The checkpoint of epoch {best_epoch:.0f} is scored."
@@ -97,7 +97,7 @@ def _figure(epochs: Mapping[int, Mapping[str, float]], best_epoch: float | None)
     numbers: Sequence[int] = sorted(epochs)
     for axes, names, title in (
         (losses, {"train_loss": "training", "val_loss": "validation"}, "Loss"),
-        (scores, {"val_f1_macro": "macro F1", "val_auroc_macro": "macro AUROC"}, "Validation scores"),
+        (scores, {f"val_{name}": f"macro {label}" for name, label in followed().items()}, "Validation scores"),
     ):
         for colour, (name, label) in zip(COLOURS, names.items(), strict=False):
             points = [(number, epochs[number][name]) for number in numbers if name in epochs[number]]

@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from rich.live import Live
 from rich.text import Text
 
+from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.long_steps import INTERVAL_S, duration
 from ecg_lightning.runs.console import make_console
 
@@ -26,8 +27,7 @@ _VALIDATION = 1 / 3
 _METRICS = {
     "train/loss": "loss",
     "val/loss": "val loss",
-    "val/f1_macro": "val F1",
-    "val/auroc_macro": "val AUROC",
+    **{f"val/{name}": f"val {label}" for name, label in followed().items()},
 }
 
 

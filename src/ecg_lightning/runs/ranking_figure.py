@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.reports.canvas import COLOURS, new_figure
 from ecg_lightning.text import shortened
 
@@ -17,7 +18,7 @@ _LONGEST_LABEL = 40
 
 
 def ranking_figure(labels: Sequence[str], ranked: Sequence[Sequence[Mapping[str, Any]]]) -> Figure | None:
-    """Draw macro F1 and macro AUROC of each configuration, with mean and standard deviation over its seeds.
+    """Draw the followed metrics of each configuration, with mean and standard deviation over its seeds.
 
     Args:
         labels: of the configurations, best first.
@@ -36,21 +37,22 @@ def ranking_figure(labels: Sequence[str], ranked: Sequence[Sequence[Mapping[str,
     names = [shortened(label, _LONGEST_LABEL) for label, _ in scored]
     left = 0.3 + 0.085 * max(map(len, names))
     width, height = left + 7.2, 1.25 + 0.34 * len(names)
+    metrics = followed()
     figure = new_figure(width, height)
     figure.subplots_adjust(
         left=left / width, right=1 - 0.2 / width, top=1 - 0.6 / height, bottom=0.55 / height, wspace=0.12
     )
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, metric, title, colour in zip(panels, ("f1", "auroc"), ("macro F1", "macro AUROC"), COLOURS, strict=False):
+    panels = figure.subplots(1, len(metrics), sharey=True)
+    for axes, (metric, label), colour in zip(panels, metrics.items(), COLOURS, strict=False):
         for place, (_, rows) in enumerate(scored):
-            values = [row[f"{split}_{metric}_macro"] for row in rows]
+            values = [row[f"{split}_{metric}"] for row in rows]
             values = [value for value in values if value is not None]
             if not values:
                 continue
             axes.plot(values, [place] * len(values), "o", color=colour, alpha=0.4, markersize=4, markeredgewidth=0)
             spread = stdev(values) if len(values) > 1 else None
             axes.errorbar(mean(values), place, xerr=spread, marker="D", color=colour, markersize=6, capsize=3, lw=1.2)
-        axes.set_xlabel(f"{title}, {split}")
+        axes.set_xlabel(f"macro {label}, {split}")
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(axis="x", color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ecg_lightning.data.source import OWN
 from ecg_lightning.disk import write_whole
+from ecg_lightning.evaluation.metric_table import PHASES, csv_columns, ranked_columns
 from ecg_lightning.reports.section import Cell, Column, Section, Spread, Table
 from ecg_lightning.runs.equality import has_effect
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, clock, is_figure, read_result
@@ -27,12 +28,7 @@ COLUMNS = (
     "seed",
     "overrides",
     "score",
-    "val_f1_macro",
-    "val_auroc_macro",
-    "test_f1_macro",
-    "test_f1_macro_tuned",
-    "test_auroc_macro",
-    "test_accuracy",
+    *csv_columns(),
     "n_train",
     "n_val",
     "n_test",
@@ -131,7 +127,8 @@ def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
 
 def _row(run: str, result: Mapping[str, Any]) -> dict[str, Any]:
     data, timing = result["data"], result["timing"]
-    val, test = (_figures(result["metrics"].get(split)) for split in ("val", "test"))
+    found = {phase: _figures(result["metrics"].get(phase)) for phase in PHASES}
+    scores = {f"{phase}_{name}": value for phase, metrics in found.items() for name, value in metrics.items()}
     size = _figures(result["variants"][-1].get("size")) if result["variants"] else {}
     return {
         "run": run,
@@ -140,12 +137,7 @@ def _row(run: str, result: Mapping[str, Any]) -> dict[str, Any]:
         "seed": result["seed"],
         "overrides": " ".join(result["overrides"]),
         "score": result["score"],
-        "val_f1_macro": val.get("f1_macro"),
-        "val_auroc_macro": val.get("auroc_macro"),
-        "test_f1_macro": test.get("f1_macro"),
-        "test_f1_macro_tuned": test.get("f1_macro_tuned"),
-        "test_auroc_macro": test.get("auroc_macro"),
-        "test_accuracy": test.get("accuracy"),
+        **{column: scores.get(column) for column in csv_columns()},
         **{name: _figures(data).get(name) for name in ("n_train", "n_val", "n_test")},
         **{name: data[name] if isinstance(data.get(name), str) else None for name in ("label_rule", "task")},
         "parameters": size.get("parameters"),
@@ -215,11 +207,7 @@ def _remark(members: Sequence[dict[str, Any]], *, named: bool) -> str:
 
 
 _SCORES = (
-    Column("val F1", "val_f1_macro", ".3f"),
-    Column("val AUROC", "val_auroc_macro", ".3f", optional=1),
-    Column("test F1", "test_f1_macro", ".3f", optional=1),
-    Column("test F1 tuned", "test_f1_macro_tuned", ".3f", optional=3),
-    Column("test AUROC", "test_auroc_macro", ".3f", optional=2),
+    *(Column(heading, name, ".3f", optional=rank) for heading, name, rank in ranked_columns()),
     Column("epochs", "epochs", ".0f", optional=3),
 )
 """Scores of the ranked table; a narrow terminal drops those of the largest number first."""

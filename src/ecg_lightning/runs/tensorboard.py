@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.runs.results import RunResult
@@ -15,16 +16,13 @@ from ecg_lightning.training_schema import TrainingSettings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FINAL = ("f1_macro", "auroc_macro")
-"""Scores that become HParams metrics. TensorBoard takes those from scalars, so each is also a chart of one point."""
-
 
 def log_hyperparameters(
     loggers: Sequence[Logger], settings: TrainingSettings, choices: Mapping[str, str], host: Mapping[str, Any]
 ) -> None:
     """Open the HParams row of this run: a few settings, and scores that are filled in at the end."""
     phases = ["val", *(["test"] if settings.test else [])]
-    unknown = {f"final/{phase}_{name}": float("nan") for phase in phases for name in _FINAL}
+    unknown = {f"final/{phase}_{name}": float("nan") for phase in phases for name in followed()}
     network = settings.model if isinstance(settings.model, NetworkConfig) else None
     values = {
         **{name: choices[name] for name in ("model",) if name in choices},
@@ -54,7 +52,8 @@ def log_final(
     """Log the scored checkpoint's scores and, where they were drawn, the figures of each split that was evaluated."""
     for logger in _tensorboards(loggers):
         for phase, metrics in result.metrics.items():
-            logger.log_metrics({f"final/{phase}_{name}": metrics[name] for name in _FINAL if name in metrics}, step)
+            # HParams metrics, which TensorBoard takes from scalars: each is also a chart of one point.
+            logger.log_metrics({f"final/{phase}_{name}": metrics[name] for name in followed() if name in metrics}, step)
             if phase in figures:
                 from ecg_lightning.runs.figures import log_figures, log_pr_curves  # matplotlib
 
