@@ -310,8 +310,12 @@ def _remarks(found: Mapping[str, Any]) -> list[str]:
             f"(checkpoints/{LEDGER_FILE}). Do not use these scores to choose between models."
         )
     if reason := found.get("left_out"):
-        left_out = "The age-and-sex baseline is" if "subgroups" in found else "Groups and the age-and-sex baseline are"
-        notes.append(f"{left_out} left out: {reason}.")
+        notes.append(
+            f"The age-and-sex baseline is left out: {reason}."
+            if "subgroups" in found
+            else f"Groups of patients and the age-and-sex baseline are left out: {reason}. Name the PTB-XL folder with "
+            "--root."
+        )
     return notes
 
 
