@@ -12,7 +12,7 @@ from ecg_lightning.data.source import Cohort
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.bootstrap import Floats
 from ecg_lightning.evaluation.decisions import decide, macro_scores
-from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out, training_rows
+from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.subgroups import subgroups
 
@@ -38,8 +38,8 @@ def describe(
         held_out: groups of the training folds that a cross-validation held out, whose records are `val` and `split`.
 
     Returns:
-        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`, where a
-        training record is left to fit it on.
+        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`, unless
+        records of the training folds are scored.
 
     Raises:
         DataError: the table has no ages and sexes, or does not know a record.
@@ -48,8 +48,8 @@ def describe(
     found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
     if held_out:
         floor_val = [floor := age_and_sex_held_out(split, table, train_folds, held_out)]
-    elif not training_rows([split], table, train_folds).size:
-        return found  # all records are scored, so none is left to fit the floor on
+    elif np.isin(table.folds[table.rows_of(split.ecg_ids)], train_folds).any():
+        return found  # an external validation scores the records that the floor would be fitted on
     else:
         *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], table, train_folds)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
