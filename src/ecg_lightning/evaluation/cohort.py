@@ -11,7 +11,7 @@ import numpy as np
 from ecg_lightning.data.source import Cohort
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.choices import Choices
-from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out, training_rows
+from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
 from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.subgroups import subgroups
@@ -36,8 +36,8 @@ def describe(
         held_out: groups of the training folds that a cross-validation held out, whose records are the split's.
 
     Returns:
-        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`, where a
-        training record is left to fit it on, else `left_out`, why not.
+        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`, unless
+        records of the training folds are scored, which `left_out` says.
 
     Raises:
         DataError: the table has no ages and sexes, or does not know a record.
@@ -46,9 +46,8 @@ def describe(
     found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}
     if held_out:
         floor_val = [floor := age_and_sex_held_out(split, table, train_folds, held_out)]
-    elif not training_rows([split], table, train_folds).size:
-        # An external validation may score all records.
-        return found | {"left_out": "no record of the training folds is left to fit a model of age and sex on"}
+    elif np.isin(table.folds[table.rows_of(split.ecg_ids)], train_folds).any():
+        return found | {"left_out": "records of the folds that it would be fitted on are scored here"}
     else:
         val = choices.validation
         *floor_val, floor = age_and_sex_alone([*([val] if val else []), split], table, train_folds)

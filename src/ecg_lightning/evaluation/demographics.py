@@ -31,25 +31,18 @@ def age_and_sex_alone(splits: Sequence[Predictions], cohort: Cohort, train_folds
     """
     if absent := [name for name, column in (("age", cohort.ages), ("sex", cohort.sexes)) if column is None]:
         raise DataError(f"{cohort.where} has no column {', '.join(absent)}; add it, or remove --root")
-    rows = [cohort.rows_of(split.ecg_ids) for split in splits]
-    targets = cohort.targets[:, cohort.columns_of(splits[0].classes)]
-    train = training_rows(splits, cohort, train_folds)
-    train = train[targets[train].any(axis=1) | cohort.keeps_unlabelled]
+    classes = cohort.columns_of(splits[0].classes)
+    targets = cohort.targets[:, classes]
+    train = np.flatnonzero(np.isin(cohort.folds, train_folds) & (targets.any(axis=1) | cohort.keeps_unlabelled))
     if not train.size:
         raise DataError(f"{cohort.where} has no labelled record of the training folds {list(train_folds)}")
     features = _features(cohort, train)
     start = np.zeros(features.shape[1])
     weights_CF = np.stack([fit_logistic(features, column.astype(np.float64), start) for column in targets[train].T])
     return [
-        replace(split, link="sigmoid", logits_NC=_features(cohort, own) @ weights_CF.T)
-        for split, own in zip(splits, rows, strict=True)
+        replace(split, link="sigmoid", logits_NC=_features(cohort, cohort.rows_of(split.ecg_ids)) @ weights_CF.T)
+        for split in splits
     ]
-
-
-def training_rows(splits: Sequence[Predictions], cohort: Cohort, train_folds: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Return the rows of the training folds whose records are not scored: an external validation may score all."""
-    scored = np.concatenate([split.ecg_ids for split in splits])
-    return np.flatnonzero(np.isin(cohort.folds, train_folds) & ~np.isin(cohort.ecg_ids, scored))
 
 
 def age_and_sex_held_out(

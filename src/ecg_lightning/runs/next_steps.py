@@ -169,6 +169,8 @@ def _record(config: Mapping[str, Any]) -> Path | None:
     root, rate = data.get("root"), data.get("sampling_rate")
     if not isinstance(root, str) or not isinstance(rate, int):
         return None
+    if "table" in data:  # a folder of one's own records
+        return next(Path(root).expanduser().rglob("*.hea"), None)
     folder = Path(root).expanduser() / f"records{rate}"
     part = min((one for one in folder.glob("*") if one.is_dir()), default=None)
     return min(part.glob("*.hea"), default=None) if part else None
