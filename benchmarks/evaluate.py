@@ -1,7 +1,7 @@
 """`ecg-lightning evaluate` of a run on one thread: this code against another checkout of it, taking turns.
 
-    git worktree add --detach /tmp/before REVISION
-    python benchmarks/evaluate.py RUN --before /tmp/before --output benchmarks/results/evaluate.json
+    git worktree add --detach ../before REVISION
+    python benchmarks/evaluate.py RUN --before ../before --output benchmarks/results/evaluate.json
 
 Each try is a process of its own, its imports included. Processor time is compared: it does not count the waiting for
 other programs.

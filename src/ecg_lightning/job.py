@@ -33,7 +33,8 @@ from ecg_lightning.errors import (
     UserError,
     fail,
 )
-from ecg_lightning.finished import has_checkpoints, is_finished, nothing_left, status_of
+from ecg_lightning.finished import has_checkpoints, is_finished, status_of
+from ecg_lightning.nothing_left import nothing_left
 from ecg_lightning.run_lock import locked
 from ecg_lightning.runs.put_off import discard_put_off
 from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
