@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from ecg_lightning import training
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.leakage import check_unseen
 from ecg_lightning.runs.evaluations import evaluate_run
+from ecg_lightning.training import run as training
 
 QUIET = ["trainer.max_epochs=1", "logger=none", "callbacks.figures=false", "hardware.threads=1", "data.batch_size=16"]
 TINY = ["model=resnet1d_wang", "model.channels=4", "hardware.precision=32-true"]
@@ -49,7 +49,7 @@ def test_own_records_are_trained_scored_and_validated_elsewhere(
 ):
     data = [f"data.labels=[{','.join(labels)}]", f"data.duration_s={duration}", "data.licence=CC0"]
     result = training.run(configure(*settings_of(own_folder, *data), *TINY, output_dir=tmp_path / "run"))
-    assert list(result.thresholds) == labels
+    assert list(result.chosen["thresholds"]["raw"]) == labels
     assert result.data["dataset"].startswith("clinic, table ")
     assert result.data["n_train"] + result.data["n_val"] + result.data["n_test"] == 60
     found = evaluate_run(tmp_path / "run", "test", None, 100)
@@ -81,7 +81,9 @@ def test_a_ptbxl_model_is_validated_on_own_records(configure, own_folder, synthe
     result = training.run(
         configure(*external, "data.class_map={NORM: healthy heart}", output_dir=tmp_path / "external")
     )
-    assert result.thresholds == {"NORM": trained.thresholds["NORM"]}
+    for kind, own in trained.chosen["thresholds"].items():
+        assert result.chosen["thresholds"][kind] == {"NORM": own["NORM"]}
+    assert result.chosen["temperature"] == trained.chosen["temperature"]
     assert result.metrics["test"]["n_classes"] == 1
     assert result.data["n_test"] == 60
     assert result.notes[:4] == [
@@ -93,7 +95,7 @@ def test_a_ptbxl_model_is_validated_on_own_records(configure, own_folder, synthe
     assert json.loads((tmp_path / "external" / "result.json").read_text())["notes"] == result.notes
     found = evaluate_run(tmp_path / "external", "test", None, 100)
     assert [*found["positives"]] == ["NORM"]
-    assert found["calibration"].keys() == {"none"}
+    assert found["calibration"].keys() == {"none", "temperature", "platt"}  # the checkpoint's own
     assert "age_and_sex" not in found  # all records are scored
     with pytest.raises(DataError, match="has labels of none of the checkpoint's classes"):
         training.run(configure(*external, output_dir=tmp_path))
