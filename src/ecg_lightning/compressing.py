@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainThenCompress(CompressionSettings, TrainingSettings, Protocol):
-    """What a training that is followed by its compression needs to know."""
+    """Settings of a training that is followed by its compression."""
 
 
 _KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "labels", "batch_size")

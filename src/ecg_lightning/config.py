@@ -4,7 +4,6 @@ Each room declares its components' settings in a `schema.py`, see `setting`. Not
 key, type or value is refused in under a second.
 """
 
-# ruff: noqa: RUF009  # `setting` is a field, whose default is copied
 from __future__ import annotations
 
 import dataclasses

@@ -1,6 +1,5 @@
 """Settings of a training: Lightning's Trainer, callbacks and folders; without PyTorch."""
 
-# ruff: noqa: RUF009  # `setting` is a field, whose default is copied
 from __future__ import annotations
 
 from dataclasses import Field, dataclass
@@ -69,7 +68,7 @@ class PathsConfig:
 
 
 class FitSettings(Protocol):
-    """What every fit needs to know: where it runs and how long, what it keeps and what it logs."""
+    """Settings that every fit has: where it runs and how long, its checkpoints and its logs."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -83,7 +82,7 @@ class FitSettings(Protocol):
 
 
 class TrainingSettings(FitSettings, Protocol):
-    """What a training and its evaluation need to know; `config.TrainConfig` has it."""
+    """Settings of a training and its evaluation: those of `config.TrainConfig`."""
 
     train: bool
     test: bool

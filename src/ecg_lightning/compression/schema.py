@@ -1,6 +1,5 @@
 """Settings of the compression stages and of what follows each of them, without PyTorch."""
 
-# ruff: noqa: RUF009  # `setting` is a field, whose default is copied
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, field
@@ -184,7 +183,7 @@ class CompressionConfig:
 
 
 class CompressionSettings(Protocol):
-    """What a compression needs to know; `config.CompressConfig` has it, and `config.TrainConfig` after a training."""
+    """Settings of a compression: a `config.CompressConfig`, or after a training its `config.TrainConfig`."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 

@@ -132,7 +132,7 @@ class StageFit:
     def _faster_threads(self, classifier: ECGClassifier, precision: str, epochs: int) -> Iterator[None]:
         """Train with the faster number of threads, as `train.py` does; files are scored and timed with those before."""
         before = torch.get_num_threads()
-        if not may_choose(self._settings_of(epochs)):
+        if not may_choose(self.settings.hardware, self.settings.trainer):
             yield
             return
         if self._threads is None:

@@ -1,6 +1,5 @@
 """Settings of the data sets, without PyTorch and pandas."""
 
-# ruff: noqa: RUF009  # `setting` is a field, whose default is copied
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
 """Settings of the front ends, without PyTorch."""
 
-# ruff: noqa: RUF009  # `setting` is a field, whose default is copied
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from ecg_lightning.data.datamodule import ECGBatch, ECGDataModule
+from ecg_lightning.hardware_schema import HardwareConfig
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.training_schema import FitSettings
+from ecg_lightning.training_schema import TrainerConfig
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +29,9 @@ _WORTH_IT = 0.9
 """More threads are used where a step takes at most this share of its time on one: they cost the machine more."""
 
 
-def may_choose(settings: FitSettings) -> bool:
-    """Return whether the number of threads of a fit is left to be chosen.
-
-    A compiled network is compiled for each number of threads anew, which takes longer than it gains.
-    """
-    hardware = settings.hardware
-    given = hardware.threads or hardware.accelerator != "cpu" or hardware.compile
-    return not (given or settings.trainer.fast_dev_run)
+def may_choose(hardware: HardwareConfig, trainer: TrainerConfig) -> bool:
+    """Return whether the number of threads of a fit is left to be chosen."""
+    return not (hardware.threads or hardware.accelerator != "cpu" or trainer.fast_dev_run)
 
 
 def choose_threads(

@@ -103,7 +103,9 @@ def _choose_threads(
     Returns:
         Seconds that a step takes for one record, without a teacher; None where nothing was measured.
     """
-    if not (may_choose(settings) and classifier.trainable):
+    is_free = may_choose(settings.hardware, settings.trainer)
+    # A compiled network is compiled for each number of threads anew, which takes longer than it gains.
+    if not is_free or settings.hardware.compile or not classifier.trainable:
         return None
     n_records = records_of_an_epoch(settings.trainer, datamodule) * settings.trainer.max_epochs
     threads, step_s = choose_threads(classifier, datamodule, precision, n_records)
