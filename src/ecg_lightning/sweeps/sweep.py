@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ecg_lightning import validation
 from ecg_lightning.errors import ConfigError, DataError, UserError
 from ecg_lightning.finished import has_checkpoints
-from ecg_lightning.long_steps import INTERVAL_S
+from ecg_lightning.long_steps import INTERVAL_S, long_step
 from ecg_lightning.named_files import check_named_files
 from ecg_lightning.registry import targets_of
 from ecg_lightning.runs.equality import flat
@@ -108,6 +108,7 @@ class Sweep:
         self._context, self._task_function, self._config = hydra_context, task_function, config
         self._jobs, self._timeout = jobs, cell_timeout
         self._stopped_by: int | None = None
+        self._is_loaded = False
         self._running: list[_Running] = []
         callbacks = hydra_context.callbacks.callbacks
         self._report = next((one for one in callbacks if isinstance(one, SweepTable)), None) or SweepTable()
@@ -119,7 +120,6 @@ class Sweep:
         self._report.begin(self.folder, self._cells)
         forget_refused(self.folder)
         if planned is None or not all(cell.finished for cell in planned):
-            log.info("loading the libraries once for all cells")
             start_server(_modules([cell.settings for cell in self._cells if not cell.finished]))
 
     @property
@@ -157,6 +157,8 @@ class Sweep:
             print(f"The sweep stopped. Run the same command again: {done} of {self._total} cells {are} finished.")
             sys.stdout.flush()
             sys.exit(128 + self._stopped_by)
+        if end >= self._total:  # a search asks for its cells in several batches
+            self._lock.release()
         return [_returned(cell) for cell in cells]
 
     def _planned(self) -> list[Cell] | None:
@@ -277,7 +279,8 @@ class Sweep:
         try:
             (run / RESULT_FILE).unlink(missing_ok=True)  # of an earlier try
             write_cell(cell, self.folder, None)
-            started = _Running(cell, CellProcess(job), before)
+            with self._loading():
+                started = _Running(cell, CellProcess(job), before)
         except UserError as error:
             self._fail(cell, str(error), cell.result)
             return
@@ -287,6 +290,11 @@ class Sweep:
         self._running.append(started)
         if self._stopped_by is not None:  # while the process was made
             self._signal(started, self._stopped_by)
+
+    def _loading(self) -> contextlib.AbstractContextManager[None]:
+        """Return what tells of the libraries that the first cell waits for, as long as it does."""
+        is_first, self._is_loaded = not self._is_loaded, True
+        return long_step(log, "loading the libraries once for all cells") if is_first else contextlib.nullcontext()
 
     def _end(self, one: _Running) -> None:
         """Write down what became of a cell, whatever became of it."""
