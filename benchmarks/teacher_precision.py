@@ -18,7 +18,7 @@ from ecg_lightning.building import build_datamodule
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.config import plain
 from ecg_lightning.models.distillation import Distillation
-from ecg_lightning.models.schema import TeachingConfig
+from ecg_lightning.models.recipe import TeachingConfig
 
 N_RECORDS = 512
 

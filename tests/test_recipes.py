@@ -19,7 +19,7 @@ from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.losses import make_loss
 from ecg_lightning.models.mixup import mix
-from ecg_lightning.models.schema import TeachingConfig
+from ecg_lightning.models.recipe import TeachingConfig
 from ecg_lightning.runs.equality import differing
 from ecg_lightning.training import run as training
 

@@ -16,29 +16,47 @@ from ecg_lightning.building import build_classifier, build_restorable
 from ecg_lightning.checkpoint_description import KEYS, check_description, check_state
 from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
+from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.data.sources import SOURCES
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.choices import Choices
+from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
+from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.models.structure import plain_classifier
 from ecg_lightning.registry import renamed
-from ecg_lightning.training_schema import TrainingSettings
 
 _FORMAT = 2  # names of components in place of class paths
 _READ = (1, _FORMAT)
 
 
-def describe(settings: TrainingSettings, datamodule: ECGDataModule, choices: Mapping[str, str]) -> dict[str, Any]:
-    """What a checkpoint of this run must hold to be built again: plain values only."""
-    model = asdict(settings.model)
-    if "members" in model:  # comparisons know them by their files, from wherever they are made
-        model["members"] = [str(Path(path).expanduser().absolute()) for path in model["members"]]
+def describe(
+    model: ModelConfig,
+    frontend: FrontendConfig,
+    data: DataConfig,
+    datamodule: ECGDataModule,
+    choices: Mapping[str, str],
+    seed: int,
+) -> dict[str, Any]:
+    """Return what a checkpoint must hold to be built again: plain values only.
+
+    Args:
+        model: settings of the network and its recipe.
+        frontend: settings of the front end.
+        data: settings of the data that it is trained on.
+        datamodule: the data itself.
+        choices: option of each group of the configuration, such as `{"model": "vit"}`.
+        seed: of the training.
+    """
+    model_node = asdict(model)
+    if "members" in model_node:  # comparisons know them by their files, from wherever they are made
+        model_node["members"] = [str(Path(path).expanduser().absolute()) for path in model_node["members"]]
     return {
         "format": _FORMAT,
         "version": __version__,
-        "model": model,
-        "frontend": asdict(settings.frontend),
+        "model": model_node,
+        "frontend": asdict(frontend),
         "choices": {name: choices[name] for name in ("model", "frontend") if name in choices},
         "classes": list(datamodule.classes),
         "sampling_rate": datamodule.sampling_rate,
@@ -49,8 +67,8 @@ def describe(settings: TrainingSettings, datamodule: ECGDataModule, choices: Map
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
         "dataset": datamodule.dataset,
         # A folder of real data is only read; one of synthetic data would be written, on another machine, too.
-        "data": asdict(settings.data) | (datamodule.source.files() if settings.data.root else {}),
-        "seed": settings.seed,
+        "data": asdict(data) | (datamodule.source.files() if data.root else {}),
+        "seed": seed,
     }
 
 

@@ -98,10 +98,3 @@ def quoted(override: str) -> str | None:
     except HydraException:
         return None
     return shlex.quote(candidate) if separator and parsed.value() == value and "${" not in value else None
-
-
-def override(key: str, value: str) -> str:
-    """Return `key=value` for Hydra's command line, in Hydra's own quotes where the value needs them."""
-    if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
-        return f"{key}={value}"
-    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -44,3 +45,12 @@ def counted(number: int, one: str, more: str | None = None) -> str:
 def as_yaml(value: Any) -> str:
     """Return a setting's value as it is typed on the command line: `null`, `true`, `[1, 2]`."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def override(key: str, value: str) -> str:
+    """Return `key=value` as Hydra reads it on the command line, with quotes around a value that needs them."""
+    if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
+        return f"{key}={value}"
+    # Backslashes count as themselves, except before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"{key}='{escaped}'"

@@ -19,7 +19,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.ensemble import EnsembleNetwork
-from ecg_lightning.models.schema import TeachingConfig
+from ecg_lightning.models.recipe import TeachingConfig
 from ecg_lightning.models.structure import plain_classifier
 from ecg_lightning.registry import schema_of
 

@@ -14,7 +14,7 @@ from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.models.losses import Loss
-from ecg_lightning.models.schema import TeachingConfig
+from ecg_lightning.models.recipe import TeachingConfig
 
 log = logging.getLogger(__name__)
 

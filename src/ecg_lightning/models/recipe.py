@@ -26,3 +26,19 @@ class SchedulerConfig:
     warmup: float = setting(0.1, "share of all steps in which the rate rises", min=0.0, max=1.0)
     final: float = setting(0.01, "last rate of a cosine, as a share of lr", min=0.0, max=1.0)
     cycles: int = setting(1, "number of cosines, one after the other, each from lr down", min=1)
+
+
+@dataclass
+class TeachingConfig:
+    """What the teacher gives, see `models.distillation`; without a teacher these settings have no effect."""
+
+    alpha: float = setting(0.5, "weight of the labels beside a teacher, who has the rest", min=0.0, max=1.0)
+    temperature: float = setting(
+        1.0, "divisor of the teacher's and the student's logits; above 1 it softens", above=0.0
+    )
+    hard_share: float = setting(0.0, "share of the teacher's part that learns its decisions", min=0.0, max=1.0)
+    teacher_sees: str = setting(
+        "augmented",
+        "augmented: the student's signals in each step; record: each record once, before the training",
+        choices=("augmented", "record"),
+    )

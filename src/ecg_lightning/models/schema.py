@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
-from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.setting import kind, setting
 
 _DROPPED = {"min": 0.0, "max": 0.99}
@@ -24,22 +24,6 @@ class ModelConfig:
     """What its front end must give: `image` or `signal`."""
 
     kind: str = setting(MISSING, "name of the component")
-
-
-@dataclass
-class TeachingConfig:
-    """What the teacher gives, see `models.distillation`; without a teacher these settings have no effect."""
-
-    alpha: float = setting(0.5, "weight of the labels beside a teacher, who has the rest", min=0.0, max=1.0)
-    temperature: float = setting(
-        1.0, "divisor of the teacher's and the student's logits; above 1 it softens", above=0.0
-    )
-    hard_share: float = setting(0.0, "share of the teacher's part that learns its decisions", min=0.0, max=1.0)
-    teacher_sees: str = setting(
-        "augmented",
-        "augmented: the student's signals in each step; record: each record once, before the training",
-        choices=("augmented", "record"),
-    )
 
 
 @dataclass

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.quoting import override
 from ecg_lightning.runs.equality import flat, without
 from ecg_lightning.runs.next_steps import key_of
 from ecg_lightning.runs.results import RESULT_FILE, read_config, read_result
+from ecg_lightning.text import override
 
 TOLERANCE = 0.005
 """Of macro AUROC; a full fold 10 leaves ± 0.0065 to chance (95 %)."""

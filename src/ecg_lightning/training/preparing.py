@@ -143,9 +143,8 @@ def _prepare_training(
         teacher=teacher,
         members=members,
     )
-    classifier.description = describe(settings, datamodule, choices) | {
-        "training": training_settings(settings, precision)
-    }
+    described = describe(settings.model, settings.frontend, settings.data, datamodule, choices, settings.seed)
+    classifier.description = described | {"training": training_settings(settings, precision)}
     if members:  # whose files a checkpoint must not need
         classifier.description["members"] = [member.description for member in members]
     sources = [*members, *([teacher] if teacher else [])]
