@@ -16,13 +16,13 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from tiny import ROOT
 
-from ecg_lightning import bounded_yaml
 from ecg_lightning.building import build_callbacks, build_loggers
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.hydra_node import check_hydra_node
 from ecg_lightning.runs.results import DataError, read_config
 from ecg_lightning.safe_composition import CheckedConfigLoader
+from ecg_lightning.system import bounded_yaml
 
 CALLABLES = [
     *("torch.load", "pandas.read_pickle", "joblib.load", "pathlib.Path.write_text", "urllib.request.urlretrieve"),

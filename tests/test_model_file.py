@@ -15,13 +15,14 @@ from deployed import describe
 from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
-from ecg_lightning.deployment import memory_limit, model_file
+from ecg_lightning.deployment import model_file
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, read_metadata, write_metadata
 from ecg_lightning.deployment.predictor import Predictor
 from ecg_lightning.deployment.runtime import sizes_of
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ModelFileError
+from ecg_lightning.system import memory_limit
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("openvino")

@@ -19,13 +19,13 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
 from ecg_lightning import config
-from ecg_lightning.disk import explain_full
 from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
 from ecg_lightning.processor import available_cores
 from ecg_lightning.runs import sweep_table
 from ecg_lightning.sweeps import folder as sweep_folder
 from ecg_lightning.sweeps import process, shared
 from ecg_lightning.sweeps import sweep as sweep_module
+from ecg_lightning.system.disk import explain_full
 
 ROOT = """
 defaults: [_self_, override hydra/launcher: process]

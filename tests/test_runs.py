@@ -23,15 +23,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from tiny import ROOT
 
-from ecg_lightning import hardware, job, launching, stopping, validation
+from ecg_lightning import hardware, job, launching, validation
 from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import described_in, read_checkpoint
-from ecg_lightning.disk import is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs.recipes import by_recipe
 from ecg_lightning.runs.results import RunResult, read_result
+from ecg_lightning.system import stopping
+from ecg_lightning.system.disk import is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.training import run as training
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
@@ -207,7 +208,7 @@ def test_a_training_goes_on_with_its_threads(start, tmp_path, monkeypatch):
 
 
 def test_a_second_run_in_a_folder_is_refused(start, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ecg_lightning.run_lock._WAIT_S", 0.0)
+    monkeypatch.setattr("ecg_lightning.system.run_lock._WAIT_S", 0.0)
     with filelock.FileLock(tmp_path / ".lock"), pytest.raises(SystemExit) as end:
         start(tmp_path, "trainer.max_epochs=1")
     assert end.value.code == 2

@@ -31,7 +31,6 @@ from ecg_lightning.errors import (
     TrainingDivergedError,
 )
 from ecg_lightning.evaluation.metrics import superclass_metrics
-from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.optimization import learning_rate_factor
 from ecg_lightning.models.recipe import SchedulerConfig
@@ -42,6 +41,7 @@ from ecg_lightning.runs.announce import records_of_an_epoch
 from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.evaluation_tables import evaluation_sections
 from ecg_lightning.runs.progress import ProgressLine
+from ecg_lightning.system.long_steps import long_step
 from ecg_lightning.training import run as training
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]

@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from ecg_lightning.installed import needing
+    from ecg_lightning.system.installed import needing
 
     with needing("train", f"ecg_lightning.{name}"):
         return getattr(import_module(_MODULES[name]), name)

@@ -4,7 +4,7 @@ import atexit
 import gc
 import sys
 
-from ecg_lightning import stopping
+from ecg_lightning.system import stopping
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
 def _run() -> None:
     from ecg_lightning.cli import app
     from ecg_lightning.errors import MissingPackageError, fail
-    from ecg_lightning.installed import needing
+    from ecg_lightning.system.installed import needing
     from ecg_lightning.text import print_every_sign
 
     print_every_sign()

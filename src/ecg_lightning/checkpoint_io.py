@@ -20,9 +20,9 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from ecg_lightning import stopping
-from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
+from ecg_lightning.system import stopping
+from ecg_lightning.system.disk import explain_full, is_full
 
 log = logging.getLogger(__name__)
 

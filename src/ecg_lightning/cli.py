@@ -223,7 +223,7 @@ def predict(
         predictions_as_text,
         refusals_as_lines,
     )
-    from ecg_lightning.disk import write_whole
+    from ecg_lightning.system.disk import write_whole
 
     try:
         if example == bool(records):

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.interpolations import check_override
+from ecg_lightning.system.interpolations import check_override
 
 _CALLBACKS = {"sweep_report": {"_target_": "ecg_lightning.runs.sweep.SweepReport"}}
 _LAUNCHERS = {

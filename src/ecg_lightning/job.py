@@ -20,9 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ecg_lightning import config, stopping, validation
+from ecg_lightning import config, validation
 from ecg_lightning.config import TrainConfig
-from ecg_lightning.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.errors import (
     CheckpointError,
     ConfigError,
@@ -35,9 +34,11 @@ from ecg_lightning.errors import (
 )
 from ecg_lightning.finished import has_checkpoints, is_finished, status_of
 from ecg_lightning.nothing_left import nothing_left
-from ecg_lightning.run_lock import locked
 from ecg_lightning.runs.put_off import discard_put_off
 from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
+from ecg_lightning.system import stopping
+from ecg_lightning.system.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
+from ecg_lightning.system.run_lock import locked
 from ecg_lightning.text import explain_error, shortened
 
 log = logging.getLogger(__name__)

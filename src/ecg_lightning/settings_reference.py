@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from ecg_lightning.bounded_yaml import load
 from ecg_lightning.config import config_dir
+from ecg_lightning.system.bounded_yaml import load
 from ecg_lightning.text import as_yaml
 from ecg_lightning.validation import RENAMED_EXPERIMENTS
 

@@ -17,7 +17,7 @@ from ecg_lightning.deployment.runtime import CUDA_SUFFIXES
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.evaluation.calibration import probabilities
-from ecg_lightning.long_steps import long_step
+from ecg_lightning.system.long_steps import long_step
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import HardwareUnavailableError
-from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.system.long_steps import long_step
 
 log = logging.getLogger(__name__)
 

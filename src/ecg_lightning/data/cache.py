@@ -29,11 +29,11 @@ import filelock
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.data.wfdb import DURATION_S, LEADS, RecordError, RecordReader, record_path
-from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import DataError
-from ecg_lightning.long_steps import INTERVAL_S
+from ecg_lightning.system.disk import explain_full, is_full
+from ecg_lightning.system.long_steps import INTERVAL_S
+from ecg_lightning.system.regular_files import read_regular
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.data.wfdb import RecordError, record_path
+from ecg_lightning.system.regular_files import read_regular
 
 SUMS_NAME = "SHA256SUMS.txt"
 

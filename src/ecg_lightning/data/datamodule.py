@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
-from ecg_lightning import stopping
 from ecg_lightning.data.labels import LABEL_RULES, SPLITS, TASKS
 from ecg_lightning.data.ptbxl import FILENAME_COLUMN
 from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
 from ecg_lightning.data.source import ECGSource, Records
 from ecg_lightning.data.splits import check_learnable, check_patients, check_scorable
 from ecg_lightning.errors import ConfigError, DataError
+from ecg_lightning.system import stopping
 
 TASK_KEYS = ("sampling_rate", "label_rule", "task")
 """Settings of the data that make a checkpoint's task what it is."""

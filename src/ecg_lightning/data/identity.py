@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecg_lightning.data.labels import read_database
 from ecg_lightning.data.ptbxl import MAX_MARKER_BYTES, SYNTHETIC_DEVICE, SYNTHETIC_MARKER, TABLES
-from ecg_lightning.data.regular_files import read_regular
+from ecg_lightning.system.regular_files import read_regular
 
 PTBXL = "PTB-XL"
 """The name of any folder, version or part of PTB-XL."""

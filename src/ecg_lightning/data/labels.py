@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.errors import DataError
+from ecg_lightning.system.regular_files import read_regular
 
 SUPERCLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
 """Conduction disturbance, hypertrophy, myocardial infarction, normal, ST/T change: the order of every target."""

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.data.labels import MAX_TABLE_BYTES
-from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.data.stratification import stratified_folds
 from ecg_lightning.data.wfdb import RecordError, record_path
 from ecg_lightning.errors import DataError
+from ecg_lightning.system.regular_files import read_regular
 from ecg_lightning.text import counted
 
 log = logging.getLogger(__name__)

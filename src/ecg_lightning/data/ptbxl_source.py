@@ -18,7 +18,7 @@ from ecg_lightning.data.ptbxl import TABLES, check_root, read_classes, read_ptbx
 from ecg_lightning.data.source import Cohort, ECGSource, Grouping, Records
 from ecg_lightning.data.synthetic import is_written, write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import DURATION_S
-from ecg_lightning.long_steps import long_step
+from ecg_lightning.system.long_steps import long_step
 
 log = logging.getLogger(__name__)
 

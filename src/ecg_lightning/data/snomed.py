@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ecg_lightning.data.recordings.input_file import open_regular
-from ecg_lightning.data.regular_files import read_regular
 from ecg_lightning.data.wfdb import RecordError
-from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
+from ecg_lightning.system.disk import write_whole
+from ecg_lightning.system.regular_files import read_regular
 
 SUPERCLASSES_FILE = Path(__file__).with_name("snomed_superclasses.csv")
 """The mapping from SNOMED CT codes to the superclasses of PTB-XL."""

@@ -38,9 +38,9 @@ from ecg_lightning.data.heart_model import (
     qrs_axis_deg,
 )
 from ecg_lightning.data.ptbxl import MAX_MARKER_BYTES, SYNTHETIC_DEVICE, SYNTHETIC_MARKER
-from ecg_lightning.data.regular_files import read_regular
-from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import DataError
+from ecg_lightning.system.disk import explain_full, is_full
+from ecg_lightning.system.regular_files import read_regular
 
 _GENERATOR_VERSION = 1  # raise it whenever the same arguments give other bytes
 _RATE_SUFFIX = {100: "lr", 500: "hr"}

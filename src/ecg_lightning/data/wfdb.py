@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.data.regular_files import OPEN_FLAGS, check_regular
+from ecg_lightning.system.regular_files import OPEN_FLAGS, check_regular
 
 LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
 DURATION_S = 10

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ecg_lightning.deployment.model_file import check_size
 from ecg_lightning.deployment.runtime import files_of
-from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ModelFileError
+from ecg_lightning.system.disk import write_whole
 
 _MOST = 4096
 """Bytes of a checksum file that are read: two lines."""

@@ -16,8 +16,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecg_lightning.deployment.memory_limit import limited_memory
 from ecg_lightning.errors import ModelFileError
+from ecg_lightning.system.memory_limit import limited_memory
 
 _PACKAGE_ROOT = Path(__file__).parents[2]
 _CHILD_CALLS = 5

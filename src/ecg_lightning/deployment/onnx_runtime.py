@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.deployment.extras import import_extra
-from ecg_lightning.deployment.memory_limit import lacked_memory
 from ecg_lightning.deployment.model_file import read_operations
 from ecg_lightning.deployment.runtime import Floats, Kernel, check_input, check_output, check_quantized, counted
-from ecg_lightning.disk import explaining_full, is_full
 from ecg_lightning.errors import HardwareUnavailableError, ModelFileError
+from ecg_lightning.system.disk import explaining_full, is_full
+from ecg_lightning.system.memory_limit import lacked_memory
 
 _INT8 = (
     *("QLinearConv", "QLinearMatMul", "QGemm", "QAttention", "ConvInteger", "DynamicQuantizeMatMul"),

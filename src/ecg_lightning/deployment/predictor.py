@@ -16,15 +16,15 @@ from ecg_lightning.data.recordings.search import find_recordings
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.example import EXAMPLE_MODEL
-from ecg_lightning.deployment.memory_limit import limited_memory
 from ecg_lightning.deployment.metadata import read_metadata
 from ecg_lightning.deployment.runtime import SUFFIXES, Floats, Runtime, files_of
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
 from ecg_lightning.evaluation.calibration import probabilities as calibrated
 from ecg_lightning.evaluation.uncertainty import Bounds
-from ecg_lightning.installed import needing
 from ecg_lightning.processor import available_cores, processor_has_bf16, processor_has_int8
+from ecg_lightning.system.installed import needing
+from ecg_lightning.system.memory_limit import limited_memory
 
 _BATCH = 32
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from ecg_lightning.data.labels import read_table
-from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.calibration import logit, probabilities
+from ecg_lightning.system.disk import write_whole
 
 if TYPE_CHECKING:
     from ecg_lightning.data.datamodule import SignalDataset

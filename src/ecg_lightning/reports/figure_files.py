@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.disk import write_whole
+from ecg_lightning.system.disk import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import UserError
 from ecg_lightning.reports.csv_table import to_csv
 from ecg_lightning.reports.latex import to_latex
 from ecg_lightning.reports.markdown import to_markdown
 from ecg_lightning.reports.section import Section, tables_of
+from ecg_lightning.system.disk import write_whole
 
 
 def check_files(files: Mapping[str, Path | None]) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
-from ecg_lightning.disk import explain_full, is_full, write_whole
 from ecg_lightning.errors import UserError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
@@ -25,6 +24,7 @@ from ecg_lightning.runs.model_card import MODEL_CARD, model_card
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_config, read_result
 from ecg_lightning.runs.tables import ranking_section
 from ecg_lightning.runs.variants import variant_rows, variants_section
+from ecg_lightning.system.disk import explain_full, is_full, write_whole
 from ecg_lightning.text import explain_error
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.text import Text
 
 from ecg_lightning.evaluation.metric_table import followed
-from ecg_lightning.long_steps import INTERVAL_S, duration
 from ecg_lightning.runs.console import make_console
+from ecg_lightning.system.long_steps import INTERVAL_S, duration
 
 log = logging.getLogger(__name__)
 

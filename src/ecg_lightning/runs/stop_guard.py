@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, WeightAveragi
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.trainer.states import TrainerFn
 
-from ecg_lightning import stopping
+from ecg_lightning.system import stopping
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 
-from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import UserError
 from ecg_lightning.reports.figure_files import pixels
 from ecg_lightning.reports.terminal import print_section
@@ -27,6 +26,7 @@ from ecg_lightning.runs.variants import (
     variants_section,
     without_repeats,
 )
+from ecg_lightning.system.disk import explain_full, is_full
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,11 +11,11 @@ from statistics import mean, stdev
 from typing import Any
 
 from ecg_lightning.data.source import OWN
-from ecg_lightning.disk import write_whole
 from ecg_lightning.evaluation.metric_table import PHASES, csv_columns, ranked_columns
 from ecg_lightning.reports.section import Cell, Column, Section, Spread, Table
 from ecg_lightning.runs.equality import has_effect
 from ecg_lightning.runs.results import RESULT_FILE, RunResult, clock, is_figure, read_result
+from ecg_lightning.system.disk import write_whole
 
 COLUMNS = (
     "run",

@@ -15,10 +15,10 @@ import filelock
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from ecg_lightning.disk import write_whole
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.runs.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, SWEEP_TABLE, read_result
 from ecg_lightning.sweeps.cells import FINISHED
+from ecg_lightning.system.disk import write_whole
 
 try:
     import fcntl

@@ -23,12 +23,12 @@ from hydra.core.utils import JobRuntime, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from ecg_lightning import stopping
-from ecg_lightning.disk import explain_full, is_full
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.processor import share_cores
-from ecg_lightning.stopping import SIGNALS
 from ecg_lightning.sweeps.folder import STOP_S, hold_for_cell
+from ecg_lightning.system import stopping
+from ecg_lightning.system.disk import explain_full, is_full
+from ecg_lightning.system.stopping import SIGNALS
 from ecg_lightning.text import explain_error, shortened
 
 

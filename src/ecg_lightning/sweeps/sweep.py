@@ -26,13 +26,11 @@ from omegaconf.errors import OmegaConfBaseException
 from ecg_lightning import validation
 from ecg_lightning.errors import ConfigError, DataError, UserError
 from ecg_lightning.finished import has_checkpoints
-from ecg_lightning.long_steps import INTERVAL_S, long_step
 from ecg_lightning.named_files import check_named_files
 from ecg_lightning.registry import targets_of
 from ecg_lightning.runs.equality import flat
 from ecg_lightning.runs.results import RESULT_FILE, RunResult
 from ecg_lightning.runs.sweep_table import SweepTable
-from ecg_lightning.stopping import SIGNALS
 from ecg_lightning.sweeps.cells import (
     Cell,
     compose_cell,
@@ -55,6 +53,8 @@ from ecg_lightning.sweeps.folder import (
 from ecg_lightning.sweeps.output import OUTPUT_FILE, last_message
 from ecg_lightning.sweeps.process import CellProcess, Job, start_server
 from ecg_lightning.sweeps.shared import forget_refused, start_or_go_on
+from ecg_lightning.system.long_steps import INTERVAL_S, long_step
+from ecg_lightning.system.stopping import SIGNALS
 
 log = logging.getLogger(__name__)
 

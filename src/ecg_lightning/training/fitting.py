@@ -9,7 +9,6 @@ import lightning as L
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 
-from ecg_lightning import stopping
 from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
@@ -23,6 +22,7 @@ from ecg_lightning.runs.longer_schedule import LongerSchedule
 from ecg_lightning.runs.results import RunResult
 from ecg_lightning.runs.step_time import choose_threads, may_choose
 from ecg_lightning.runs.stop_guard import StopGuard
+from ecg_lightning.system import stopping
 from ecg_lightning.trainer import callbacks_of, make_trainer
 from ecg_lightning.training.preparing import Prepared
 from ecg_lightning.training_schema import TrainingSettings

@@ -10,13 +10,14 @@ from typing import Any
 import lightning as L
 import torch
 
-from ecg_lightning import bounded_yaml, hardware
+from ecg_lightning import hardware
 from ecg_lightning.data.datamodule import ECGDataModule
-from ecg_lightning.disk import write_whole
 from ecg_lightning.hardware_schema import HardwareConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.put_off import write_put_off
 from ecg_lightning.runs.results import RunResult, git_revision, hash_config, package_versions
+from ecg_lightning.system import bounded_yaml
+from ecg_lightning.system.disk import write_whole
 from ecg_lightning.training_schema import TrainingSettings
 
 

@@ -10,8 +10,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ecg_lightning.building import build_loggers
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.run_lock import remove_half_written
 from ecg_lightning.runs.results import RESULT_FILE, RunResult
+from ecg_lightning.system.run_lock import remove_half_written
 from ecg_lightning.training.describing import describe
 from ecg_lightning.training.fitting import Fitted, fit
 from ecg_lightning.training.preparing import prepare

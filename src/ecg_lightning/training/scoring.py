@@ -18,10 +18,10 @@ from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.headline import macro_intervals
 from ecg_lightning.evaluation.metrics import nested_metrics
 from ecg_lightning.evaluation.predictions import Predictions, predictions_of
-from ecg_lightning.long_steps import long_step
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.ledger import record_scoring
 from ecg_lightning.runs.results import RunResult
+from ecg_lightning.system.long_steps import long_step
 from ecg_lightning.trainer import make_evaluator
 from ecg_lightning.training.preparing import Prepared
 from ecg_lightning.training_schema import TrainingSettings

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from ecg_lightning.data.regular_files import OPEN_FLAGS
 from ecg_lightning.data.wfdb import RecordError
+from ecg_lightning.system.regular_files import OPEN_FLAGS
 
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 

@@ -13,7 +13,7 @@ import omegaconf._utils
 import yaml
 from omegaconf import OmegaConf
 
-from ecg_lightning.interpolations import check_text
+from ecg_lightning.system.interpolations import check_text
 
 MAX_CHARACTERS = 200_000
 MAX_NODES = 10_000
