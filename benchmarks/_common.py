@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ecg_lightning import config
-from ecg_lightning.hardware import describe_host
+from ecg_lightning.hardware.device import describe_host
 from ecg_lightning.runs.results import git_revision, package_versions
 
 

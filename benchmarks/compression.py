@@ -35,7 +35,7 @@ from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.latency import measure
 from ecg_lightning.deployment.runtime import by_precision, files_of
 from ecg_lightning.deployment.runtimes import open_runtime
-from ecg_lightning.hardware import has_bf16
+from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.structure import plain_classifier
 

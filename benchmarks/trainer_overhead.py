@@ -21,13 +21,13 @@ import torch
 from _common import composed, report
 from torch import nn
 
-from ecg_lightning import hardware
 from ecg_lightning.building import build_loggers
 from ecg_lightning.config import settings_of
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.hardware import device as hardware
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.schema import NetworkConfig

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ecg_lightning.building import build_classifier
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import ECGBatch
-from ecg_lightning.hardware import resolve_precision
+from ecg_lightning.hardware.device import resolve_precision
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.optimization import make_optimizer
 

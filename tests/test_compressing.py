@@ -33,7 +33,7 @@ from ecg_lightning.errors import (
 )
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import read_predictions
-from ecg_lightning.hardware import has_bf16
+from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs import evaluations
 from ecg_lightning.runs.results import UnfinishedError

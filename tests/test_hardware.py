@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecg_lightning.hardware import prepare, to_channels_last
+from ecg_lightning.hardware.device import prepare, to_channels_last
 
 
 def test_fp32_is_fp32_on_a_device_too(monkeypatch, configure):

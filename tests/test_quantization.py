@@ -34,10 +34,10 @@ from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtime import files_of
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, UserError
-from ecg_lightning.hardware import has_bf16
+from ecg_lightning.hardware.device import has_bf16
+from ecg_lightning.hardware.processor import processor_features
 from ecg_lightning.models.structure import replace_module
 from ecg_lightning.models.windows import Windows
-from ecg_lightning.processor import processor_features
 from ecg_lightning.registry import options
 
 for _package in ("onnx", "onnxruntime", "torchao"):

@@ -23,10 +23,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from tiny import ROOT
 
-from ecg_lightning import hardware, job, launching, validation
+from ecg_lightning import job, launching, validation
 from ecg_lightning.checkpoint_io import save_checkpoint
 from ecg_lightning.checkpoints import described_in, read_checkpoint
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
+from ecg_lightning.hardware import device as hardware
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs.recipes import by_recipe

@@ -18,7 +18,7 @@ from ecg_lightning.deployment.runtime import counted, sizes_of
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.deployment.torch_runtime import TorchRuntime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
-from ecg_lightning.processor import processor_has_bf16
+from ecg_lightning.hardware.processor import processor_has_bf16
 
 pytest.importorskip("openvino")
 needs_bf16 = pytest.mark.skipif(not processor_has_bf16(), reason="the processor has no bfloat16")

@@ -218,7 +218,7 @@ def test_the_estimate_counts_what_is_trained_and_validated(configure):
 def test_the_faster_number_of_threads_is_used_kept_and_gone_on_with(run, tmp_path, monkeypatch, caplog):
     """The faster one by the clock, which a busy processor would decide otherwise here."""
     caplog.set_level("INFO")
-    monkeypatch.setattr("ecg_lightning.hardware.default_threads", lambda: 2)
+    monkeypatch.setattr("ecg_lightning.hardware.device.default_threads", lambda: 2)
     monkeypatch.setattr(step_time, "_timed_step", lambda *arguments: float(torch.get_num_threads()))
     before = torch.get_num_threads()
     try:

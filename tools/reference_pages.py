@@ -13,7 +13,7 @@ from ecg_lightning.compression.schema import CompressionConfig, TrainedStageConf
 from ecg_lightning.config import CompressConfig, TrainConfig
 from ecg_lightning.data.schema import DataConfig, FolderConfig, PTBXLConfig, SyntheticConfig
 from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig, StripsConfig
-from ecg_lightning.hardware_schema import HardwareConfig
+from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
 from ecg_lightning.registry import options
 from ecg_lightning.settings_reference import fields_of, options_of, options_table, settings_table

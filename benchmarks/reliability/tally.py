@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.processor import describe_processor
+from ecg_lightning.hardware.processor import describe_processor
 from ecg_lightning.runs.results import git_revision, package_versions
 
 SHOWN = 5

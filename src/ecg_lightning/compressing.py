@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import filelock
 
-from ecg_lightning import hardware
 from ecg_lightning.building import build_datamodule, build_loggers
 from ecg_lightning.checkpoints import check_classes, data_option, members_of, read_checkpoint
 from ecg_lightning.compression.comparison import compare
@@ -28,6 +27,7 @@ from ecg_lightning.data.schema import DataConfig, PTBXLConfig
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+from ecg_lightning.hardware import device as hardware
 from ecg_lightning.leakage import check_held_out, fold_notes
 from ecg_lightning.runs import handin
 from ecg_lightning.runs.announce import announce_synthetic

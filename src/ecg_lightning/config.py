@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from ecg_lightning.compression.schema import CompressionConfig
 from ecg_lightning.data.schema import CheckpointDataConfig, DataConfig
 from ecg_lightning.frontend.schema import FrontendConfig
-from ecg_lightning.hardware_schema import HardwareConfig
+from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.registry import options
 from ecg_lightning.setting import setting

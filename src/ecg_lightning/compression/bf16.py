@@ -8,7 +8,7 @@ from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.errors import HardwareUnavailableError
-from ecg_lightning.hardware import has_bf16
+from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 
 

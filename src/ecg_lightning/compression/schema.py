@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from omegaconf import MISSING
 
-from ecg_lightning.hardware_schema import HardwareConfig
+from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.setting import kind, setting
 from ecg_lightning.training_schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
 

@@ -20,7 +20,7 @@ from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.schema import CompressionSettings
 from ecg_lightning.data.datamodule import ECGDataModule
-from ecg_lightning.hardware import to_channels_last
+from ecg_lightning.hardware.device import to_channels_last
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig, TeachingConfig

@@ -39,10 +39,10 @@ from ecg_lightning.evaluation.choices import Choices, Decided
 from ecg_lightning.evaluation.headline import macro_intervals
 from ecg_lightning.evaluation.metrics import nested_metrics, superclass_metrics
 from ecg_lightning.evaluation.predictions import Predictions, predictions_of
+from ecg_lightning.hardware.processor import processor_has_int8
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.structure import measure_network
-from ecg_lightning.processor import processor_has_int8
 from ecg_lightning.registry import schema_of
 
 log = logging.getLogger(__name__)

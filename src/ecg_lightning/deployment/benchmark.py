@@ -12,7 +12,7 @@ from ecg_lightning.deployment.latency import measure, peak_memory_mib
 from ecg_lightning.deployment.runtime import SUFFIXES, Runtime, barely_int8, files_of, sizes_of
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
-from ecg_lightning.processor import available_cores, describe_processor
+from ecg_lightning.hardware.processor import available_cores, describe_processor
 from ecg_lightning.system.memory_limit import limited_memory
 
 

@@ -8,7 +8,7 @@ from ecg_lightning.checkpoints import save_classifier
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
-from ecg_lightning.hardware import has_bf16
+from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 

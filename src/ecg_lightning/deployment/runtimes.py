@@ -7,7 +7,7 @@ from pathlib import Path
 from ecg_lightning.deployment.model_file import check_structure
 from ecg_lightning.deployment.runtime import CUDA_SUFFIXES, PRECISIONS, SUFFIXES, Runtime, files_of
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, ModelFileError
-from ecg_lightning.processor import processor_has_bf16
+from ecg_lightning.hardware.processor import processor_has_bf16
 from ecg_lightning.system.memory_limit import limited_memory
 
 

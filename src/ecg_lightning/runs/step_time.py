@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ecg_lightning.data.datamodule import ECGBatch, ECGDataModule
-from ecg_lightning.hardware_schema import HardwareConfig
+from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.training_schema import TrainerConfig
 

@@ -24,7 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ecg_lightning.errors import ConfigError, UserError
-from ecg_lightning.processor import share_cores
+from ecg_lightning.hardware.processor import share_cores
 from ecg_lightning.sweeps.folder import STOP_S, hold_for_cell
 from ecg_lightning.system import stopping
 from ecg_lightning.system.disk import explain_full, is_full

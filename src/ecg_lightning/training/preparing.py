@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from ecg_lightning import hardware
 from ecg_lightning.building import build_classifier, build_datamodule
 from ecg_lightning.checkpoints import check_classes, describe, described_in, load_classifier
 from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
 from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.hardware import device as hardware
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EnsembleConfig, NetworkConfig

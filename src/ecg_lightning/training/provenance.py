@@ -10,9 +10,9 @@ from typing import Any
 import lightning as L
 import torch
 
-from ecg_lightning import hardware
 from ecg_lightning.data.datamodule import ECGDataModule
-from ecg_lightning.hardware_schema import HardwareConfig
+from ecg_lightning.hardware import device as hardware
+from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.runs.put_off import write_put_off
 from ecg_lightning.runs.results import RunResult, git_revision, hash_config, package_versions

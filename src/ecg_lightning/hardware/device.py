@@ -9,8 +9,8 @@ from lightning.pytorch.strategies import StrategyRegistry
 from torch import nn
 
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, did_you_mean
-from ecg_lightning.hardware_schema import HardwareConfig
-from ecg_lightning.processor import default_threads, describe_processor, processor_has_bf16
+from ecg_lightning.hardware.processor import default_threads, describe_processor, processor_has_bf16
+from ecg_lightning.hardware.schema import HardwareConfig
 
 
 def prepare(hardware: HardwareConfig) -> dict[str, Any]:
