@@ -15,9 +15,9 @@ import torch
 
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
+from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.evaluation import paired
 from ecg_lightning.evaluation.predictions import Predictions, pooled
-from ecg_lightning.folds import fold_groups, folder_name
 from ecg_lightning.models.windows import Windows, logit_of_mean
 from ecg_lightning.runs.results import read_config
 from ecg_lightning.training.run import predictions_of

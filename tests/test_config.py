@@ -24,8 +24,8 @@ from ecg_lightning import launching
 from ecg_lightning.building import build, build_frontend, resolve
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.config import SCHEMAS, CompressConfig, TrainConfig
+from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.errors import ConfigError, UserError
-from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.quoting import quote_paths
 from ecg_lightning.registry import _FORMER, renamed, schema_of, targets_of

@@ -12,11 +12,11 @@ from statistics import mean, stdev
 from typing import Any
 
 from ecg_lightning.building import build_datamodule
+from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
-from ecg_lightning.folds import fold_groups, folder_name
 from ecg_lightning.runs import handin
 from ecg_lightning.runs.recipes import changed_settings
 from ecg_lightning.runs.results import RunResult, read_config, read_training

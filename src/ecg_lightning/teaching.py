@@ -8,10 +8,10 @@ from typing import Any
 
 from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
+from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
-from ecg_lightning.folds import fold_groups, folder_name
 from ecg_lightning.leakage import check_taught, dataset_of, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.held_out import HeldOutTeacher

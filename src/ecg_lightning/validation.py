@@ -12,9 +12,9 @@ from typing import Any, cast
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ecg_lightning.config import plain
+from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.data.schema import FolderConfig, PTBXLConfig
 from ecg_lightning.errors import ConfigError, did_you_mean
-from ecg_lightning.folds import fold_groups
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConfig
 from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.models.schema import NetworkConfig
