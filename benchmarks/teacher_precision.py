@@ -17,8 +17,8 @@ from torch.utils.data import Subset
 from ecg_lightning.building import build_datamodule
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.config import plain
-from ecg_lightning.models.distillation import Distillation
-from ecg_lightning.models.recipe import TeachingConfig
+from ecg_lightning.learning.distillation import Distillation
+from ecg_lightning.learning.schema import TeachingConfig
 
 N_RECORDS = 512
 

@@ -28,8 +28,8 @@ from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.frontend.signal import SignalFrontend
 from ecg_lightning.hardware import device as hardware
+from ecg_lightning.learning.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.trainer import make_trainer
 

@@ -23,8 +23,8 @@ from ecg_lightning.building import build_classifier
 from ecg_lightning.config import plain
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.hardware.device import resolve_precision
+from ecg_lightning.learning.optimization import make_optimizer
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.optimization import make_optimizer
 
 CASES = {  # model: (batch, image)
     "vit": (8, "[184,256]"),

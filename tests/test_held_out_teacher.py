@@ -15,7 +15,7 @@ from ecg_lightning.checkpoints import load_classifier, read_checkpoint
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions
 from ecg_lightning.evaluation.thresholds import f1_thresholds
-from ecg_lightning.models.held_out import HeldOutTeacher
+from ecg_lightning.learning.held_out import HeldOutTeacher
 from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.teaching import load_teacher
 from ecg_lightning.training import run as training

@@ -11,11 +11,11 @@ from tiny import ROOT, SIGNAL_MODELS, TINY, build_tiny
 from ecg_lightning.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.learning.optimization import learning_rate_factor, make_optimizer, make_scheduler
+from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig
 from ecg_lightning.models.catalogue import NETWORKS
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.lstm import LSTMNetwork
-from ecg_lightning.models.optimization import learning_rate_factor, make_optimizer, make_scheduler
-from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
 from ecg_lightning.models.schema import LSTMConfig
 
 # An ensemble is made of others: tests/test_ensemble.py.

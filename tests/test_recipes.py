@@ -16,10 +16,10 @@ from ecg_lightning.building import build_classifier, build_datamodule
 from ecg_lightning.checkpoints import load_classifier
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.metrics import superclass_metrics
-from ecg_lightning.models.distillation import Distillation
-from ecg_lightning.models.losses import make_loss
-from ecg_lightning.models.mixup import mix
-from ecg_lightning.models.recipe import TeachingConfig
+from ecg_lightning.learning.distillation import Distillation
+from ecg_lightning.learning.losses import make_loss
+from ecg_lightning.learning.mixup import mix
+from ecg_lightning.learning.schema import TeachingConfig
 from ecg_lightning.runs.equality import differing
 from ecg_lightning.training import run as training
 

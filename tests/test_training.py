@@ -31,9 +31,9 @@ from ecg_lightning.errors import (
     TrainingDivergedError,
 )
 from ecg_lightning.evaluation.metrics import superclass_metrics
+from ecg_lightning.learning.optimization import learning_rate_factor
+from ecg_lightning.learning.schema import SchedulerConfig
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.optimization import learning_rate_factor
-from ecg_lightning.models.recipe import SchedulerConfig
 from ecg_lightning.reports.terminal import print_sections
 from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs import evaluations, step_time

@@ -24,9 +24,9 @@ from ecg_lightning.data.source import ECGSource
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.learning.distillation import Distillation
+from ecg_lightning.learning.held_out import HeldOutTeacher
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.distillation import Distillation
-from ecg_lightning.models.held_out import HeldOutTeacher
 from ecg_lightning.models.schema import EnsembleConfig
 from ecg_lightning.models.structure import Restorable
 from ecg_lightning.registry import renamed, schema_of, settings_of

@@ -16,7 +16,7 @@ from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.data.schema import FolderConfig, PTBXLConfig
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConfig
-from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig, TeachingConfig
+from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.setting import check_value
 from ecg_lightning.training_schema import TrainerConfig

@@ -15,11 +15,11 @@ from ecg_lightning.compression.schema import DistillConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS
+from ecg_lightning.learning.distillation import Distillation
+from ecg_lightning.learning.schema import TeachingConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
-from ecg_lightning.models.distillation import Distillation
 from ecg_lightning.models.ensemble import EnsembleNetwork
-from ecg_lightning.models.recipe import TeachingConfig
 from ecg_lightning.models.structure import plain_classifier
 from ecg_lightning.registry import schema_of
 

@@ -21,9 +21,9 @@ from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.schema import CompressionSettings
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.hardware.device import to_channels_last
+from ecg_lightning.learning.distillation import Distillation
+from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.distillation import Distillation
-from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.runs.announce import records_of_an_epoch
 from ecg_lightning.runs.step_time import choose_threads, may_choose
 from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer

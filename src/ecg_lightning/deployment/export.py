@@ -26,7 +26,7 @@ from ecg_lightning.deployment.missing import fill_missing, mark_missing
 from ecg_lightning.deployment.runtime import files_of
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend.frontend import Frontend
-from ecg_lightning.models.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
+from ecg_lightning.learning.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
 from ecg_lightning.system.disk import explaining_full, is_full, write_whole
 
 for _name in ("onnx_ir", "onnxscript"):  # they tell every step of their work

@@ -19,10 +19,10 @@ from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.predictions import predictions_of
 from ecg_lightning.frontend.frontend import Frontend
-from ecg_lightning.models.distillation import Distillation
-from ecg_lightning.models.losses import Loss, make_loss
-from ecg_lightning.models.mixup import mix
-from ecg_lightning.models.optimization import make_optimizer, make_scheduler
+from ecg_lightning.learning.distillation import Distillation
+from ecg_lightning.learning.losses import Loss, make_loss
+from ecg_lightning.learning.mixup import mix
+from ecg_lightning.learning.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.models.weights import State, load_file
 

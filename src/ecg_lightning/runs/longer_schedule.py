@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from ecg_lightning.learning.optimization import learning_rates
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.optimization import learning_rates
 
 log = logging.getLogger(__name__)
 

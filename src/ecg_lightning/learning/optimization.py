@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from ecg_lightning.models.recipe import OptimizerConfig, SchedulerConfig
+from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig
 
 _NOT_DECAYED = (
     *("pos_embed", "cls_token", "dist_token"),

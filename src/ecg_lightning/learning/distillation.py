@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ecg_lightning.data.datamodule import SignalDataset
-from ecg_lightning.models.held_out import HeldOutTeacher
-from ecg_lightning.models.losses import Loss
-from ecg_lightning.models.recipe import TeachingConfig
+from ecg_lightning.learning.held_out import HeldOutTeacher
+from ecg_lightning.learning.losses import Loss
+from ecg_lightning.learning.schema import TeachingConfig
 from ecg_lightning.system.long_steps import long_step
 
 log = logging.getLogger(__name__)

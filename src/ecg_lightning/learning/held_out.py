@@ -13,7 +13,7 @@ from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions, averaged
-from ecg_lightning.models.losses import BinaryCrossEntropy
+from ecg_lightning.learning.losses import BinaryCrossEntropy
 
 
 class HeldOutTeacher:
