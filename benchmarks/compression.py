@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from _common import composed, report
 
-from ecg_lightning.building import build_classifier, build_datamodule
+from ecg_lightning.checkpoints.building import build_classifier, build_datamodule
 from ecg_lightning.compression.act_swap import ActSwap
 from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.prune_l1 import PruneL1

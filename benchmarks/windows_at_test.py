@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
 from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.evaluation import paired

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import torch
 from tiny import TINY
 
-from ecg_lightning.building import build_classifier
+from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.stage import StageContext
 from ecg_lightning.data.datamodule import ECGBatch

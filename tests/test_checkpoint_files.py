@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ecg_lightning import checkpoint_io
-from ecg_lightning.checkpoint_io import AtomicCheckpointIO, load_checkpoint, save_checkpoint
-from ecg_lightning.checkpoints import load_classifier, read_checkpoint
+from ecg_lightning.checkpoints import io as checkpoint_io
+from ecg_lightning.checkpoints.io import AtomicCheckpointIO, load_checkpoint, save_checkpoint
+from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.compressing import of_the_checkpoint
 from ecg_lightning.errors import CheckpointError, DataError, DiskFullError
 

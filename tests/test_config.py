@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning import launching
-from ecg_lightning.building import build, build_frontend, resolve
+from ecg_lightning.checkpoints.building import build, build_frontend, resolve
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.config import SCHEMAS, CompressConfig, TrainConfig
 from ecg_lightning.data.folds import fold_groups
@@ -622,7 +622,7 @@ TARGETS = [
     "os.system",
     "torch.load",
     "builtins.eval",
-    "ecg_lightning.checkpoints.torch.load",
+    "ecg_lightning.checkpoints.loading.torch.load",
     "ecg_lightning.data.datamodule.Path",
     "ecg_lightning.nothing.X",
     "lightning.pytorch.callbacks.os.system",

@@ -8,8 +8,8 @@ import torch
 from deployed import assert_missing_samples_give_nan, export_tiny
 from tiny import TINY
 
-from ecg_lightning.building import build_classifier
-from ecg_lightning.checkpoints import save_classifier
+from ecg_lightning.checkpoints.building import build_classifier
+from ecg_lightning.checkpoints.loading import save_classifier
 from ecg_lightning.deployment.cuda_runtime import CudaRuntime, _kind
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes import open_runtime

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes import open_runtime
 from ecg_lightning.errors import ConfigError

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.transforms.v2.functional import resize
 
-from ecg_lightning.building import build_frontend
+from ecg_lightning.checkpoints.building import build_frontend
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend.augmentation import DOWER_C3, Augmentation

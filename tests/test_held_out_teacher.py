@@ -10,8 +10,8 @@ import torch
 from tiny import TINY
 
 from ecg_lightning import cross_validation
-from ecg_lightning.building import build_datamodule
-from ecg_lightning.checkpoints import load_classifier, read_checkpoint
+from ecg_lightning.checkpoints.building import build_datamodule
+from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions
 from ecg_lightning.evaluation.thresholds import f1_thresholds

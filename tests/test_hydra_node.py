@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from tiny import ROOT
 
-from ecg_lightning.building import build_callbacks, build_loggers
+from ecg_lightning.checkpoints.building import build_callbacks, build_loggers
 from ecg_lightning.composition_errors import explain
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.hydra_node import check_hydra_node
@@ -26,7 +26,7 @@ from ecg_lightning.system import bounded_yaml
 
 CALLABLES = [
     *("torch.load", "pandas.read_pickle", "joblib.load", "pathlib.Path.write_text", "urllib.request.urlretrieve"),
-    *("os.system", "shutil.rmtree", "ecg_lightning.checkpoints.torch.load", "posix.system", "builtins.eval"),
+    *("os.system", "shutil.rmtree", "ecg_lightning.checkpoints.loading.torch.load", "posix.system", "builtins.eval"),
     *("ecg_lightning.runs.sweep.shutil.rmtree", "hydra.utils.instantiate", "functools.partial", ["os", "system"], None),
 ]
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from tiny import ROOT, SIGNAL_MODELS, TINY, build_tiny
 
-from ecg_lightning.building import build_classifier
+from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.learning.optimization import learning_rate_factor, make_optimizer, make_scheduler

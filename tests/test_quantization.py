@@ -15,7 +15,7 @@ from timm.layers.patch_dropout import PatchDropout
 from tiny import SIGNAL_MODELS
 from torch import nn
 
-from ecg_lightning.checkpoints import load_classifier, save_classifier
+from ecg_lightning.checkpoints.loading import load_classifier, save_classifier
 from ecg_lightning.compression import bf16
 from ecg_lightning.compression.act_swap import swap_activations
 from ecg_lightning.compression.bf16 import BF16

@@ -12,8 +12,8 @@ from stages import ToyRecords
 from tiny import SIGNAL_MODELS, TINY, build_tiny
 from torch import nn
 
-from ecg_lightning.building import build_classifier, build_datamodule
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints.building import build_classifier, build_datamodule
+from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.metrics import superclass_metrics
 from ecg_lightning.learning.distillation import Distillation

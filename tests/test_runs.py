@@ -24,8 +24,8 @@ from omegaconf import OmegaConf
 from tiny import ROOT
 
 from ecg_lightning import job, launching, validation
-from ecg_lightning.checkpoint_io import save_checkpoint
-from ecg_lightning.checkpoints import described_in, read_checkpoint
+from ecg_lightning.checkpoints.io import save_checkpoint
+from ecg_lightning.checkpoints.loading import described_in, read_checkpoint
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 from ecg_lightning.hardware import device as hardware
 from ecg_lightning.models.classifier import ECGClassifier

@@ -74,7 +74,7 @@ def test_results_are_kept_when_the_next_batch_runs(exported):
 def test_torch_opens_a_checkpoint(configure, monkeypatch, tmp_path):
     classifier = tiny_classifier(configure, "vit")
     classifier.description = {"n_samples": 1000}
-    monkeypatch.setattr("ecg_lightning.checkpoints.load_classifier", lambda path: classifier)
+    monkeypatch.setattr("ecg_lightning.checkpoints.loading.load_classifier", lambda path: classifier)
     (tmp_path / "best.ckpt").touch()
     opened = open_runtime(tmp_path / "best.ckpt", "torch")
     with torch.no_grad():

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ecg_lightning import trainer
-from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.system import stopping
 from ecg_lightning.training import run as training
 

@@ -19,8 +19,8 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import TINY, build_tiny
 
-from ecg_lightning.checkpoint_io import save_checkpoint
-from ecg_lightning.checkpoints import load_classifier, read_checkpoint
+from ecg_lightning.checkpoints.io import save_checkpoint
+from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.ptbxl import read_tables
 from ecg_lightning.errors import (
@@ -817,7 +817,7 @@ class TestForeignCheckpoints:
 
     @pytest.mark.parametrize("key", ["kind", "_target_"])
     @pytest.mark.parametrize(
-        "target", ["os.system", "torch.hub.load", "ecg_lightning.checkpoint_io.AtomicCheckpointIO"]
+        "target", ["os.system", "torch.hub.load", "ecg_lightning.checkpoints.io.AtomicCheckpointIO"]
     )
     def test_description_that_names_other_classes(self, trained, key, target, tmp_path):
         checkpoint = read_checkpoint(trained[0] / "checkpoints" / "best.ckpt")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecg_lightning.building import build_classifier
+from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.models.windows import Windows, random_crop, window_samples, window_starts
 

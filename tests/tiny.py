@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ecg_lightning.building import build_classifier
+from ecg_lightning.checkpoints.building import build_classifier
 
 ROOT = Path(__file__).parents[1]
 TINY = {

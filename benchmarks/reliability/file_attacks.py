@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 
-from ecg_lightning.checkpoint_io import save_checkpoint
+from ecg_lightning.checkpoints.io import save_checkpoint
 from reliability import products
 from reliability.attack import Attack, Touch, run_dir
 from reliability.products import Products

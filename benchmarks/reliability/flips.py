@@ -6,7 +6,7 @@ import random
 import shutil
 from pathlib import Path
 
-from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.errors import UserError
 from reliability import products
 from reliability.build_cache import digest_of

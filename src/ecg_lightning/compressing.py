@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import filelock
 
-from ecg_lightning.building import build_datamodule, build_loggers
-from ecg_lightning.checkpoints import check_classes, data_option, members_of, read_checkpoint
+from ecg_lightning.checkpoints.building import build_datamodule, build_loggers
+from ecg_lightning.checkpoints.loading import check_classes, data_option, members_of, read_checkpoint
 from ecg_lightning.compression.comparison import compare
 from ecg_lightning.compression.measurement import measure_variants, slower_than
 from ecg_lightning.compression.pipeline import Pipeline

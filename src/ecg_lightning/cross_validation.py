@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ecg_lightning.building import build_datamodule
+from ecg_lightning.checkpoints.building import build_datamodule
 from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report

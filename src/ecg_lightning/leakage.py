@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.checkpoints import data_option
+from ecg_lightning.checkpoints.loading import data_option
 from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
 from ecg_lightning.data.identity import dataset_name, synthetic_name
 from ecg_lightning.errors import ConfigError, DataError

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.leakage import dataset_of
 from ecg_lightning.registry import schema_of

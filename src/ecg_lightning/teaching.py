@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.checkpoints import load_classifier, read_checkpoint
+from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.data.source import OWN

@@ -20,8 +20,8 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
-from ecg_lightning.building import build_callbacks, check_trainer_arguments
-from ecg_lightning.checkpoint_io import AtomicCheckpointIO
+from ecg_lightning.checkpoints.building import build_callbacks, check_trainer_arguments
+from ecg_lightning.checkpoints.io import AtomicCheckpointIO
 from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.learning_curves import LearningCurves
 from ecg_lightning.runs.progress import ProgressLine

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ecg_lightning.building import build_classifier
+from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.compression.schema import DistillConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.frontend.frontend import Frontend

@@ -98,7 +98,7 @@ class FxQuantization(CompressionStage):
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
         """ONNX where the exporter can write it, and the checkpoint, which runs in PyTorch."""
-        from ecg_lightning.checkpoints import save_classifier
+        from ecg_lightning.checkpoints.loading import save_classifier
         from ecg_lightning.deployment.export import DeployedNetwork, export_onnx_torchscript
 
         torch_int8 = Deployment(save_classifier(classifier, folder / "model.ckpt"), "torch", "int8")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ecg_lightning.checkpoints import data_option, load_classifier
+from ecg_lightning.checkpoints.loading import data_option, load_classifier
 from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.parity import reference_probabilities
 from ecg_lightning.compression.pt2_file import add_pt2

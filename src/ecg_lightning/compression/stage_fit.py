@@ -15,8 +15,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 
-from ecg_lightning.building import build_loggers
-from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.checkpoints.building import build_loggers
+from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.schema import CompressionSettings
 from ecg_lightning.data.datamodule import ECGDataModule

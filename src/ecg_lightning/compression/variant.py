@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ecg_lightning.checkpoints import licence_of, save_classifier
+from ecg_lightning.checkpoints.loading import licence_of, save_classifier
 from ecg_lightning.compression.parity import agree, differences, disagreement
 from ecg_lightning.compression.schema import StageConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ecg_lightning.checkpoints import load_classifier
+from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.deployment.checksum import sha256_of
 from ecg_lightning.deployment.metadata import Metadata, chosen_fields, parse
 from ecg_lightning.deployment.runtime import Runtime, check_length

@@ -60,7 +60,7 @@ class CudaRuntime:
             HardwareUnavailableError: there is no CUDA device, it has no such products, or the network no such layers.
             CheckpointError: see `checkpoints.load_classifier`.
         """
-        from ecg_lightning.checkpoints import load_classifier
+        from ecg_lightning.checkpoints.loading import load_classifier
 
         if not torch.cuda.is_available():
             raise HardwareUnavailableError(f"{name}: this machine has no CUDA device that PyTorch can use")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ecg_lightning.checkpoints import save_classifier
+from ecg_lightning.checkpoints.loading import save_classifier
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx

@@ -53,7 +53,7 @@ class TorchRuntime:
         Raises:
             CheckpointError: see `checkpoints.load_classifier`.
         """
-        from ecg_lightning.checkpoints import load_classifier
+        from ecg_lightning.checkpoints.loading import load_classifier
 
         classifier = load_classifier(path)
         return cls(classifier, check_length(path, classifier.description["n_samples"]), precision, threads, path)

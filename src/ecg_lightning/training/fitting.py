@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 
-from ecg_lightning.checkpoints import read_checkpoint
+from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier

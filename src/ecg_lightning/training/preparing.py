@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ecg_lightning.building import build_classifier, build_datamodule
-from ecg_lightning.checkpoints import check_classes, describe, described_in, load_classifier
+from ecg_lightning.checkpoints.building import build_classifier, build_datamodule
+from ecg_lightning.checkpoints.loading import check_classes, describe, described_in, load_classifier
 from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
 from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.source import OWN

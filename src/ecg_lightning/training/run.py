@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from ecg_lightning.building import build_loggers
+from ecg_lightning.checkpoints.building import build_loggers
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.runs.results import RESULT_FILE, RunResult
 from ecg_lightning.system.run_lock import remove_half_written

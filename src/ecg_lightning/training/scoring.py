@@ -9,8 +9,8 @@ from typing import Any
 
 import lightning as L
 
-from ecg_lightning.checkpoint_io import save_checkpoint
-from ecg_lightning.checkpoints import members_of, read_checkpoint, save_classifier
+from ecg_lightning.checkpoints.io import save_checkpoint
+from ecg_lightning.checkpoints.loading import members_of, read_checkpoint, save_classifier
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, report

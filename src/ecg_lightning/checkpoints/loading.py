@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ecg_lightning import __version__
-from ecg_lightning.building import build_classifier, build_restorable
-from ecg_lightning.checkpoint_description import KEYS, check_description, check_state
-from ecg_lightning.checkpoint_io import load_checkpoint, save_checkpoint
+from ecg_lightning.checkpoints.building import build_classifier, build_restorable
+from ecg_lightning.checkpoints.description import KEYS, check_description, check_state
+from ecg_lightning.checkpoints.io import load_checkpoint, save_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.data.sources import SOURCES
