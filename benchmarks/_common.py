@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from ecg_lightning import config
 from ecg_lightning.hardware.device import describe_host
-from ecg_lightning.runs.results import git_revision, package_versions
+from ecg_lightning.results.results import git_revision, package_versions
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -16,7 +16,7 @@ import numpy as np
 from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, averaged, in_order, read_predictions
-from ecg_lightning.runs.results import read_config
+from ecg_lightning.results.results import read_config
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.evaluation import paired
 from ecg_lightning.evaluation.predictions import Predictions, pooled
 from ecg_lightning.models.windows import Windows, logit_of_mean
-from ecg_lightning.runs.results import read_config
+from ecg_lightning.results.results import read_config
 from ecg_lightning.training.run import predictions_of
 
 FINEST_S, STRIDES_S, REFERENCE = 0.25, (1.25, 2.5, 0.5, 0.25), (1.25, "mean")

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from ecg_lightning.errors import UserError
 from ecg_lightning.hardware.processor import default_threads
-from ecg_lightning.runs.results import RunResult
+from ecg_lightning.results.results import RunResult
 from ecg_lightning.sweeps import sweep
 
 

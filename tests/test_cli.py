@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from ecg_lightning import __version__, launching
 from ecg_lightning.cli import app
-from ecg_lightning.runs.results import RunResult
+from ecg_lightning.results.results import RunResult
 
 
 def call(*arguments):

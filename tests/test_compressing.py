@@ -35,8 +35,8 @@ from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.results.results import UnfinishedError
 from ecg_lightning.runs import evaluations
-from ecg_lightning.runs.results import UnfinishedError
 from ecg_lightning.training import run as training
 
 COMPRESSIONS = sorted({path.stem for path in (ROOT / "conf" / "compression").glob("*.yaml")} - {"off"})

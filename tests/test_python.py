@@ -15,7 +15,7 @@ from ecg_lightning import Predictor, PTBXLDataModule, UserError, compress, load,
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.runs.results import SWEEP_FILE
+from ecg_lightning.results.results import SWEEP_FILE
 
 TINY = ("data=ptbxl", "model=resnet1d_wang", "model.channels=4", "hardware.precision=32-true", "hardware.threads=1")
 SHORT = ("compression.latency.batches=[1]", "compression.latency.rounds=1")

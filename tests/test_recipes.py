@@ -20,7 +20,7 @@ from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.losses import make_loss
 from ecg_lightning.learning.mixup import mix
 from ecg_lightning.learning.schema import TeachingConfig
-from ecg_lightning.runs.equality import differing
+from ecg_lightning.results.equality import differing
 from ecg_lightning.training import run as training
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.5, -3.0], [-0.2, 0.4]])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ecg_lightning.runs import results
+from ecg_lightning.results import results
 from ecg_lightning.runs.announce import data_name
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ecg_lightning.reports.terminal import print_section
-from ecg_lightning.runs.results import RunResult
+from ecg_lightning.results.results import RunResult
 from ecg_lightning.runs.sweep import SweepReport
 from ecg_lightning.runs.tables import COLUMNS, collect, ranking_section
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.hardware.processor import describe_processor
-from ecg_lightning.runs.results import git_revision, package_versions
+from ecg_lightning.results.results import git_revision, package_versions
 
 SHOWN = 5
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecg_lightning import launching
-from ecg_lightning.runs.results import RunResult
+from ecg_lightning.results.results import RunResult
 
 
 def train(*overrides: str) -> RunResult:

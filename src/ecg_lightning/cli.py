@@ -322,10 +322,10 @@ def evaluate(
     """Score the predictions of a run: metrics by class with intervals, calibration, baselines and subgroups."""
     from ecg_lightning.reports.files import check_files, write_report
     from ecg_lightning.reports.terminal import print_sections
+    from ecg_lightning.results.results import without_nan
     from ecg_lightning.runs.console import make_console
     from ecg_lightning.runs.evaluation_tables import evaluation_sections
     from ecg_lightning.runs.evaluations import draw, evaluate_run
-    from ecg_lightning.runs.results import without_nan
 
     files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
     try:
@@ -367,10 +367,10 @@ def compare(
     """
     from ecg_lightning.reports.files import check_files, write_report
     from ecg_lightning.reports.terminal import print_sections
+    from ecg_lightning.results.results import without_nan
     from ecg_lightning.runs.console import make_console
     from ecg_lightning.runs.evaluation_tables import comparison_sections
     from ecg_lightning.runs.evaluations import compare_runs, named_runs, save_figure
-    from ecg_lightning.runs.results import without_nan
 
     files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
     try:

@@ -32,10 +32,10 @@ from ecg_lightning.errors import (
     UserError,
     fail,
 )
-from ecg_lightning.finished import has_checkpoints, is_finished, status_of
 from ecg_lightning.nothing_left import nothing_left
-from ecg_lightning.runs.put_off import discard_put_off
-from ecg_lightning.runs.results import RunResult, UnfinishedError, read_result
+from ecg_lightning.results.finished import has_checkpoints, is_finished, status_of
+from ecg_lightning.results.put_off import discard_put_off
+from ecg_lightning.results.results import RunResult, UnfinishedError, read_result
 from ecg_lightning.system import stopping
 from ecg_lightning.system.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.system.run_lock import locked

@@ -29,7 +29,7 @@ from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
 from ecg_lightning.named_files import check_named_files
 from ecg_lightning.quoting import quote_paths
-from ecg_lightning.runs.results import RunResult, read_result
+from ecg_lightning.results.results import RunResult, read_result
 from ecg_lightning.safe_composition import SweepError, check_control_characters
 from ecg_lightning.system.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.system.long_steps import long_step

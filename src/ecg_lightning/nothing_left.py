@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from ecg_lightning.finished import is_finished
-from ecg_lightning.runs.recipes import changed_settings
-from ecg_lightning.runs.results import read_config, read_result
+from ecg_lightning.results.finished import is_finished
+from ecg_lightning.results.recipes import changed_settings
+from ecg_lightning.results.results import read_config, read_result
 from ecg_lightning.training_schema import TrainingSettings
 
 _MAX_EPOCHS = "trainer.max_epochs"

@@ -15,7 +15,7 @@ from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, 
 from ecg_lightning.leakage import check_taught, dataset_of, learned_from
 from ecg_lightning.learning.held_out import HeldOutTeacher
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.runs.results import read_config
+from ecg_lightning.results.results import read_config
 
 
 def load_teacher(model: Mapping[str, Any], datamodule: ECGDataModule) -> ECGClassifier | HeldOutTeacher:

@@ -12,8 +12,8 @@ from ecg_lightning.deployment.torch_runtime import TorchRuntime
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
-from ecg_lightning.finished import is_finished
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.results.finished import is_finished
 
 _NOT_CALIBRATED = (
     "the probabilities are not calibrated and undecided classes are not marked, because this checkpoint was not "

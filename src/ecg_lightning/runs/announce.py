@@ -11,7 +11,7 @@ from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModul
 from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.data.source import OWN
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.runs.results import clock
+from ecg_lightning.results.results import clock
 from ecg_lightning.runs.step_time import measure_step
 from ecg_lightning.text import counted
 from ecg_lightning.training_schema import TrainerConfig, TrainingSettings

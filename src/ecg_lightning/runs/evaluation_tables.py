@@ -13,7 +13,7 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES
 from ecg_lightning.evaluation.uncertainty import ALPHA
 from ecg_lightning.reports.section import Cell, Column, Section, Table
-from ecg_lightning.runs.ledger import LEDGER_FILE
+from ecg_lightning.results.ledger import LEDGER_FILE
 from ecg_lightning.text import counted
 
 _HEADINGS = {name: name.upper() for name in ("auroc", "auprc", "f1", "ppv", "npv")}

@@ -15,10 +15,10 @@ from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
-from ecg_lightning.finished import holds_sweep, status_of
-from ecg_lightning.runs.ledger import times_scored
-from ecg_lightning.runs.recipes import by_recipe, check_independent, n_tried, sharing_trainings, trainings_of
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, read_config, read_result
+from ecg_lightning.results.finished import holds_sweep, status_of
+from ecg_lightning.results.ledger import times_scored
+from ecg_lightning.results.recipes import by_recipe, check_independent, n_tried, sharing_trainings, trainings_of
+from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, read_config, read_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

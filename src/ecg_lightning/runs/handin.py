@@ -19,9 +19,9 @@ from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.reports.folder import FIGURES, write_sections
 from ecg_lightning.reports.section import Section
+from ecg_lightning.results.results import RESULT_FILE, RunResult, read_config, read_result
 from ecg_lightning.runs.evaluation_tables import score_sections
 from ecg_lightning.runs.model_card import MODEL_CARD, model_card
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, read_config, read_result
 from ecg_lightning.runs.tables import ranking_section
 from ecg_lightning.runs.variants import variant_rows, variants_section
 from ecg_lightning.system.disk import explain_full, is_full, write_whole

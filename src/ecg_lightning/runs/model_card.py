@@ -12,6 +12,7 @@ from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.reports.markdown import paragraph, to_markdown
 from ecg_lightning.reports.section import Cell, Column, Section, Table
+from ecg_lightning.results.results import clock
 from ecg_lightning.runs.evaluation_tables import (
     calibration_section,
     conformal_section,
@@ -19,7 +20,6 @@ from ecg_lightning.runs.evaluation_tables import (
     score_sections,
     subgroup_section,
 )
-from ecg_lightning.runs.results import clock
 from ecg_lightning.runs.variants import variant_rows, variants_section
 from ecg_lightning.text import counted
 

@@ -15,9 +15,9 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE
 from ecg_lightning.reports.folder import FIGURES, TABLES
 from ecg_lightning.reports.section import write_cell
+from ecg_lightning.results.recipes import n_tried
+from ecg_lightning.results.results import read_config, read_result
 from ecg_lightning.runs.model_card import MODEL_CARD
-from ecg_lightning.runs.recipes import n_tried
-from ecg_lightning.runs.results import read_config, read_result
 from ecg_lightning.runs.variants import recommended, variant_name, variant_rows
 from ecg_lightning.text import override
 

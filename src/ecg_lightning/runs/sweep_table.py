@@ -13,10 +13,10 @@ from rich.console import Console
 from ecg_lightning.errors import UserError
 from ecg_lightning.reports.figure_files import pixels
 from ecg_lightning.reports.terminal import print_section
+from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
 from ecg_lightning.runs import handin
 from ecg_lightning.runs.console import make_console
 from ecg_lightning.runs.next_steps import alike, print_next
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
 from ecg_lightning.runs.tables import collect, ranking_section, run_row, write_csv
 from ecg_lightning.runs.variants import (
     RUNTIME_COLUMNS,

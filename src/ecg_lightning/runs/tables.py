@@ -13,8 +13,8 @@ from typing import Any
 from ecg_lightning.data.source import OWN
 from ecg_lightning.evaluation.metric_table import PHASES, csv_columns, ranked_columns
 from ecg_lightning.reports.section import Cell, Column, Section, Spread, Table
-from ecg_lightning.runs.equality import has_effect
-from ecg_lightning.runs.results import RESULT_FILE, RunResult, clock, is_figure, read_result
+from ecg_lightning.results.equality import has_effect
+from ecg_lightning.results.results import RESULT_FILE, RunResult, clock, is_figure, read_result
 from ecg_lightning.system.disk import write_whole
 
 COLUMNS = (

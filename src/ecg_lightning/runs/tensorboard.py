@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.models.schema import NetworkConfig
-from ecg_lightning.runs.results import RunResult
+from ecg_lightning.results.results import RunResult
 from ecg_lightning.training_schema import TrainingSettings
 
 if TYPE_CHECKING:

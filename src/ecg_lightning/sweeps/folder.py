@@ -16,7 +16,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.errors import ConfigError, DataError
-from ecg_lightning.runs.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, SWEEP_TABLE, read_result
+from ecg_lightning.results.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, SWEEP_TABLE, read_result
 from ecg_lightning.sweeps.cells import FINISHED
 from ecg_lightning.system.disk import write_whole
 

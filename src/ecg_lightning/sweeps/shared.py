@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ecg_lightning import errors
-from ecg_lightning.finished import has_checkpoints
+from ecg_lightning.results.finished import has_checkpoints
 from ecg_lightning.system.disk import is_full
 
 _REFUSED_FILE = "refused.json"

@@ -13,13 +13,13 @@ from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.results.results import RunResult
 from ecg_lightning.resume import Place
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce, records_of_an_epoch
 from ecg_lightning.runs.callbacks import CollapseGuard
 from ecg_lightning.runs.learning_curves import LearningCurves
 from ecg_lightning.runs.longer_schedule import LongerSchedule
-from ecg_lightning.runs.results import RunResult
 from ecg_lightning.runs.step_time import choose_threads, may_choose
 from ecg_lightning.runs.stop_guard import StopGuard
 from ecg_lightning.system import stopping

@@ -14,8 +14,8 @@ from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.hardware import device as hardware
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.runs.put_off import write_put_off
-from ecg_lightning.runs.results import RunResult, git_revision, hash_config, package_versions
+from ecg_lightning.results.put_off import write_put_off
+from ecg_lightning.results.results import RunResult, git_revision, hash_config, package_versions
 from ecg_lightning.system import bounded_yaml
 from ecg_lightning.system.disk import write_whole
 from ecg_lightning.training_schema import TrainingSettings

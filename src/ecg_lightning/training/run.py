@@ -10,7 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ecg_lightning.checkpoints.building import build_loggers
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.runs.results import RESULT_FILE, RunResult
+from ecg_lightning.results.results import RESULT_FILE, RunResult
 from ecg_lightning.system.run_lock import remove_half_written
 from ecg_lightning.training.describing import describe
 from ecg_lightning.training.fitting import Fitted, fit

@@ -19,8 +19,8 @@ from ecg_lightning.evaluation.headline import macro_intervals
 from ecg_lightning.evaluation.metrics import nested_metrics
 from ecg_lightning.evaluation.predictions import Predictions, predictions_of
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.runs.ledger import record_scoring
-from ecg_lightning.runs.results import RunResult
+from ecg_lightning.results.ledger import record_scoring
+from ecg_lightning.results.results import RunResult
 from ecg_lightning.system.long_steps import long_step
 from ecg_lightning.trainer import make_evaluator
 from ecg_lightning.training.preparing import Prepared

@@ -22,8 +22,8 @@ import yaml
 
 from ecg_lightning.errors import DataError
 from ecg_lightning.registry import renamed
-from ecg_lightning.runs.equality import in_effect
-from ecg_lightning.runs.result_schema import SCHEMA, upgraded
+from ecg_lightning.results.equality import in_effect
+from ecg_lightning.results.schema import SCHEMA, upgraded
 from ecg_lightning.system import bounded_yaml
 from ecg_lightning.system.disk import write_whole
 from ecg_lightning.text import printable

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecg_lightning.runs.results import git_revision
+from ecg_lightning.results.results import git_revision
 
 log = logging.getLogger(__name__)
 

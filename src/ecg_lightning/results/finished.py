@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ecg_lightning.runs.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, read_result
+from ecg_lightning.results.results import HYDRA_SWEEP_FILE, RESULT_FILE, SWEEP_FILE, read_result
 
 
 def status_of(folder: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ecg_lightning.runs.results import CELL_FILE
+from ecg_lightning.results.results import CELL_FILE
 from ecg_lightning.system.disk import write_whole
 
 _put_off: dict[Path, dict[str, str]] = {}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.errors import DataError
-from ecg_lightning.runs.equality import WITHOUT_EFFECT, differing, without
-from ecg_lightning.runs.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_config, read_result
+from ecg_lightning.results.equality import WITHOUT_EFFECT, differing, without
+from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, hash_config, read_config, read_result
 
 _NOT_OF_A_RECIPE = (
     *WITHOUT_EFFECT,
