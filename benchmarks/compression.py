@@ -33,8 +33,8 @@ from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.config import plain
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.latency import measure
-from ecg_lightning.deployment.runtime import by_precision, files_of
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import by_precision, files_of
 from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.structure import plain_classifier

@@ -22,8 +22,8 @@ from ecg_lightning.compression.variant import to_millivolts
 from ecg_lightning.data.schema import PTBXLConfig
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, Metadata, parse, read_metadata
-from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.errors import (
     ConfigError,
     ExportError,

@@ -10,9 +10,9 @@ from tiny import TINY
 
 from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.checkpoints.loading import save_classifier
-from ecg_lightning.deployment.cuda_runtime import CudaRuntime, _kind
 from ecg_lightning.deployment.float_files import export_float
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.cuda_runtime import CudaRuntime, _kind
+from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.errors import HardwareUnavailableError
 
 

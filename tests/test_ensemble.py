@@ -7,7 +7,7 @@ from tiny import TINY
 
 from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.deployment.float_files import export_float
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import averaged, read_predictions
 from ecg_lightning.training import run as training

@@ -21,7 +21,7 @@ from ecg_lightning.deployment.export import (
 )
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.metadata import read_metadata, write_metadata
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.errors import ExportError, ModelFileError, UserError
 from ecg_lightning.reports.canvas import new_figure
 from ecg_lightning.reports.figure_files import write_figure

@@ -7,7 +7,7 @@ from deployed import deployed, describe, outputs, signals, tiny_classifier
 
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx, export_onnx_torchscript, export_openvino
 from ecg_lightning.deployment.metadata import write_metadata
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.errors import ExportError
 
 onnx = pytest.importorskip("onnx")

@@ -11,7 +11,7 @@ from ecg_lightning.deployment.export import export_onnx, export_openvino, export
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.metadata import write_metadata
 from ecg_lightning.deployment.predictor import Predictor
-from ecg_lightning.deployment.torch_runtime import TorchRuntime
+from ecg_lightning.deployment.runtimes.torch_runtime import TorchRuntime
 from ecg_lightning.models.ensemble import EnsembleNetwork
 
 for _package in ("onnx", "onnxruntime", "openvino"):

@@ -19,8 +19,8 @@ from ecg_lightning.deployment import model_file
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, read_metadata, write_metadata
 from ecg_lightning.deployment.predictor import Predictor
-from ecg_lightning.deployment.runtime import sizes_of
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import sizes_of
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.system import memory_limit
 

@@ -31,8 +31,8 @@ from ecg_lightning.compression.schema import (
 from ecg_lightning.compression.variant import to_millivolts
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.float_files import export_float
-from ecg_lightning.deployment.runtime import files_of
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import files_of
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, UserError
 from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.hardware.processor import processor_features

@@ -10,13 +10,14 @@ import torch
 from deployed import export_tiny, outputs, signals, tiny_classifier
 
 from ecg_lightning.deployment import benchmark as deployment_benchmark
-from ecg_lightning.deployment import extras, runtimes
+from ecg_lightning.deployment import extras
 from ecg_lightning.deployment.benchmark import benchmark
 from ecg_lightning.deployment.latency import measure, peak_memory_mib, summarise
-from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
-from ecg_lightning.deployment.runtime import counted, sizes_of
-from ecg_lightning.deployment.runtimes import open_runtime
-from ecg_lightning.deployment.torch_runtime import TorchRuntime
+from ecg_lightning.deployment.runtimes import opening as runtimes
+from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import counted, sizes_of
+from ecg_lightning.deployment.runtimes.torch_runtime import TorchRuntime
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.hardware.processor import processor_has_bf16
 
@@ -144,7 +145,7 @@ def test_signals_survive_models_that_were_opened_and_closed(exported):
     """In a process of its own: what this guards against is a crash of the interpreter."""
     program = """
 import gc, pathlib, signal, subprocess, sys
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
 
 seen = []
 signal.signal(signal.SIGCHLD, lambda *_: seen.append(1))

@@ -13,8 +13,8 @@ from ecg_lightning.compression.schema import LatencyConfig
 from ecg_lightning.compression.variant import Variant, to_millivolts
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.deployment.latency import measure, peak_memory_mib
-from ecg_lightning.deployment.runtime import CUDA_SUFFIXES
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.evaluation.calibration import probabilities
 from ecg_lightning.system.long_steps import long_step

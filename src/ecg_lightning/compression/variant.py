@@ -25,8 +25,8 @@ from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.metadata import Metadata, chosen_fields, write_metadata
-from ecg_lightning.deployment.runtime import CUDA_SUFFIXES, Runtime, barely_int8, files_of, sizes_of
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES, Runtime, barely_int8, files_of, sizes_of
 from ecg_lightning.errors import (
     ExportError,
     HardwareUnavailableError,

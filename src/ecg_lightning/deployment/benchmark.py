@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.deployment.latency import measure, peak_memory_mib
-from ecg_lightning.deployment.runtime import SUFFIXES, Runtime, barely_int8, files_of, sizes_of
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import SUFFIXES, Runtime, barely_int8, files_of, sizes_of
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.hardware.processor import available_cores, describe_processor
 from ecg_lightning.system.memory_limit import limited_memory

@@ -7,8 +7,8 @@ from pathlib import Path
 from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.deployment.checksum import sha256_of
 from ecg_lightning.deployment.metadata import Metadata, chosen_fields, parse
-from ecg_lightning.deployment.runtime import Runtime, check_length
-from ecg_lightning.deployment.torch_runtime import TorchRuntime
+from ecg_lightning.deployment.runtimes.runtime import Runtime, check_length
+from ecg_lightning.deployment.runtimes.torch_runtime import TorchRuntime
 from ecg_lightning.errors import CheckpointError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions

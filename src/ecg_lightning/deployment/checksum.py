@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from ecg_lightning.deployment.model_file import check_size
-from ecg_lightning.deployment.runtime import files_of
+from ecg_lightning.deployment.runtimes.runtime import files_of
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.system.disk import write_whole
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.metadata import KEY, Metadata
 from ecg_lightning.deployment.missing import fill_missing, mark_missing
-from ecg_lightning.deployment.runtime import files_of
+from ecg_lightning.deployment.runtimes.runtime import files_of
 from ecg_lightning.errors import ExportError
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.learning.losses import ArgmaxCrossEntropy, BinaryCrossEntropy

@@ -147,8 +147,8 @@ def _peak_mib() -> float:
 def _child(path: str, runtime: str, precision: str) -> None:
     import numpy as np
 
-    from ecg_lightning.deployment.runtime import files_of
-    from ecg_lightning.deployment.runtimes import open_runtime
+    from ecg_lightning.deployment.runtimes.opening import open_runtime
+    from ecg_lightning.deployment.runtimes.runtime import files_of
 
     opened = open_runtime(Path(path), runtime, precision, threads=1, batch=1)
     record = np.zeros((1, 12, opened.n_samples), dtype=np.float32)

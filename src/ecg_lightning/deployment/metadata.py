@@ -13,7 +13,7 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment import bounds
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.model_file import check_structure, read_description
-from ecg_lightning.deployment.runtime import CUDA_SUFFIXES, PRECISIONS, SUFFIXES
+from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES, PRECISIONS, SUFFIXES
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.evaluation.uncertainty import ALPHA
 from ecg_lightning.system.disk import write_whole

@@ -17,8 +17,8 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.example import EXAMPLE_MODEL
 from ecg_lightning.deployment.metadata import read_metadata
-from ecg_lightning.deployment.runtime import SUFFIXES, Floats, Runtime, files_of
-from ecg_lightning.deployment.runtimes import open_runtime
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import SUFFIXES, Floats, Runtime, files_of
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
 from ecg_lightning.evaluation.calibration import probabilities as calibrated
 from ecg_lightning.evaluation.uncertainty import Bounds

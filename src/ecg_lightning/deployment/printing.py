@@ -12,7 +12,7 @@ from typing import Any
 
 from ecg_lightning.deployment.metadata import Metadata
 from ecg_lightning.deployment.predictor import Prediction, Predictor
-from ecg_lightning.deployment.runtime import by_precision
+from ecg_lightning.deployment.runtimes.runtime import by_precision
 from ecg_lightning.text import printable
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."

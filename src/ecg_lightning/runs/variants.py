@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ecg_lightning.deployment.runtime import by_precision
+from ecg_lightning.deployment.runtimes.runtime import by_precision
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.reports.section import Cell, Column, Section, Table

@@ -12,7 +12,7 @@ from torch import nn
 
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.missing import fill_missing, mark_missing
-from ecg_lightning.deployment.runtime import Floats, Kernel, counted
+from ecg_lightning.deployment.runtimes.runtime import Floats, Kernel, counted
 from ecg_lightning.errors import HardwareUnavailableError
 from ecg_lightning.hardware.device import turn_tf32_off
 from ecg_lightning.models.classifier import ECGClassifier

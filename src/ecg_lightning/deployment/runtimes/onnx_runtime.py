@@ -8,7 +8,14 @@ from typing import Any
 
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.model_file import read_operations
-from ecg_lightning.deployment.runtime import Floats, Kernel, check_input, check_output, check_quantized, counted
+from ecg_lightning.deployment.runtimes.runtime import (
+    Floats,
+    Kernel,
+    check_input,
+    check_output,
+    check_quantized,
+    counted,
+)
 from ecg_lightning.errors import HardwareUnavailableError, ModelFileError
 from ecg_lightning.system.disk import explaining_full, is_full
 from ecg_lightning.system.memory_limit import lacked_memory

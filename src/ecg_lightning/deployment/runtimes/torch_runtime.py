@@ -13,7 +13,7 @@ import torch
 from torch.autograd.profiler import profile
 
 from ecg_lightning.deployment.missing import fill_missing, mark_missing
-from ecg_lightning.deployment.runtime import Floats, Kernel, check_length, check_quantized, counted
+from ecg_lightning.deployment.runtimes.runtime import Floats, Kernel, check_length, check_quantized, counted
 
 _PRODUCTS = (
     *("aten::mkldnn_convolution", "aten::_slow_conv2d_forward", "aten::_conv_depthwise2d"),

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.deployment.extras import openvino_core
-from ecg_lightning.deployment.runtime import Floats, Kernel, check_input, check_output, check_quantized, counted
+from ecg_lightning.deployment.runtimes.runtime import (
+    Floats,
+    Kernel,
+    check_input,
+    check_output,
+    check_quantized,
+    counted,
+)
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.hardware.processor import processor_has_bf16
 from ecg_lightning.system.memory_limit import lacked_memory

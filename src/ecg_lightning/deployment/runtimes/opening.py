@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ecg_lightning.deployment.model_file import check_structure
-from ecg_lightning.deployment.runtime import CUDA_SUFFIXES, PRECISIONS, SUFFIXES, Runtime, files_of
+from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES, PRECISIONS, SUFFIXES, Runtime, files_of
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, ModelFileError
 from ecg_lightning.hardware.processor import processor_has_bf16
 from ecg_lightning.system.memory_limit import limited_memory
@@ -59,25 +59,25 @@ def open_runtime(
     check_structure(path)
     opened: Runtime
     if runtime == "openvino":
-        from ecg_lightning.deployment.openvino_runtime import OpenVINORuntime
+        from ecg_lightning.deployment.runtimes.openvino_runtime import OpenVINORuntime
 
         with limited_memory(files_of(path), batch or 1, threads):
             opened = OpenVINORuntime(path, precision, threads, batch)
     elif runtime == "onnxruntime":
-        from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
+        from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
 
         with limited_memory(files_of(path), 1, threads):
             opened = ONNXRuntime(path, precision, threads)
     elif runtime in ("cuda-onnxruntime", "cuda-tensorrt"):
-        from ecg_lightning.deployment.onnx_runtime import ONNXRuntime
+        from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
 
         opened = ONNXRuntime(path, precision, threads, runtime)
     elif runtime in CUDA_SUFFIXES:
-        from ecg_lightning.deployment.cuda_runtime import CudaRuntime
+        from ecg_lightning.deployment.runtimes.cuda_runtime import CudaRuntime
 
         opened = CudaRuntime.load(path, runtime, precision)
     else:
-        from ecg_lightning.deployment.torch_runtime import TorchRuntime
+        from ecg_lightning.deployment.runtimes.torch_runtime import TorchRuntime
 
         opened = TorchRuntime.load(path, precision, threads)
     return opened
