@@ -32,7 +32,7 @@ from ecg_lightning.compression.schema import ActSwapConfig, BF16Config, PruneL1C
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.config import plain
 from ecg_lightning.deployment.deployment import Deployment
-from ecg_lightning.deployment.latency import measure
+from ecg_lightning.deployment.measuring.latency import measure
 from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.deployment.runtimes.runtime import by_precision, files_of
 from ecg_lightning.hardware.device import has_bf16

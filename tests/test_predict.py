@@ -263,7 +263,7 @@ def test_predicting_needs_no_torch(exported, kind, ptbxl_record, tmp_path):
         "from ecg_lightning.deployment.predictor import Predictor, predict_records\n"
         "found = predict_records(Predictor(sys.argv[1]), [Path(sys.argv[2])])\n"
         "assert found[0].probabilities, found\n"
-        "import ecg_lightning.deployment.benchmark, ecg_lightning.cli\n"
+        "import ecg_lightning.deployment.measuring.benchmark, ecg_lightning.cli\n"
         "assert not {'torch', 'lightning', 'hydra', 'pandas', 'scipy', 'matplotlib', 'onnx'} & set(sys.modules)\n"
     )
     arguments = [sys.executable, "-c", program, str(exported[kind]), str(ptbxl_record)]

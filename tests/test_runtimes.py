@@ -9,10 +9,10 @@ import pytest
 import torch
 from deployed import export_tiny, outputs, signals, tiny_classifier
 
-from ecg_lightning.deployment import benchmark as deployment_benchmark
 from ecg_lightning.deployment import extras
-from ecg_lightning.deployment.benchmark import benchmark
-from ecg_lightning.deployment.latency import measure, peak_memory_mib, summarise
+from ecg_lightning.deployment.measuring import benchmark as deployment_benchmark
+from ecg_lightning.deployment.measuring.benchmark import benchmark
+from ecg_lightning.deployment.measuring.latency import measure, peak_memory_mib, summarise
 from ecg_lightning.deployment.runtimes import opening as runtimes
 from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
 from ecg_lightning.deployment.runtimes.opening import open_runtime

@@ -286,7 +286,7 @@ def benchmark(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure exported models on this machine: latency, throughput, memory, size, and the kernels that run."""
-    from ecg_lightning.deployment.benchmark import benchmark as measured
+    from ecg_lightning.deployment.measuring.benchmark import benchmark as measured
     from ecg_lightning.deployment.printing import benchmark_as_text
 
     try:

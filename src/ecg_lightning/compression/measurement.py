@@ -12,7 +12,7 @@ from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.schema import LatencyConfig
 from ecg_lightning.compression.variant import Variant, to_millivolts
 from ecg_lightning.data.datamodule import ECGDataModule
-from ecg_lightning.deployment.latency import measure, peak_memory_mib
+from ecg_lightning.deployment.measuring.latency import measure, peak_memory_mib
 from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES
 from ecg_lightning.errors import ModelFileError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ecg_lightning.deployment.latency import measure, peak_memory_mib
+from ecg_lightning.deployment.measuring.latency import measure, peak_memory_mib
 from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.deployment.runtimes.runtime import SUFFIXES, Runtime, barely_int8, files_of, sizes_of
 from ecg_lightning.errors import ConfigError, HardwareUnavailableError, MissingPackageError, ModelFileError

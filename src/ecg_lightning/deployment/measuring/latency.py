@@ -103,7 +103,7 @@ def peak_memory_mib(path: Path, runtime: str, precision: str = "fp32") -> float:
     paths = [str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "ecg_lightning.deployment.latency", str(path), runtime, precision],
+            [sys.executable, "-m", "ecg_lightning.deployment.measuring.latency", str(path), runtime, precision],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             capture_output=True,
             text=True,
