@@ -15,8 +15,8 @@ from ecg_lightning.compression.variant import Variant
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.headline import macro_intervals
-from ecg_lightning.runs.pareto import _at_one_speed, pareto_figure, pareto_front
-from ecg_lightning.runs.variants import recommended, variant_rows, without_repeats
+from ecg_lightning.reports.pareto import _at_one_speed, pareto_figure, pareto_front
+from ecg_lightning.reports.variants import recommended, variant_rows, without_repeats
 
 
 class Fold:

@@ -21,8 +21,8 @@ from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex
 from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.reports import next_steps
 from ecg_lightning.results.results import read_config
-from ecg_lightning.runs import next_steps
 from ecg_lightning.runs.evaluations import evaluate_run, read_run
 from ecg_lightning.training import run as training
 

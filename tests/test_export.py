@@ -25,7 +25,7 @@ from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.errors import ExportError, ModelFileError, UserError
 from ecg_lightning.reports.canvas import new_figure
 from ecg_lightning.reports.figure_files import write_figure
-from ecg_lightning.runs.tables import write_csv
+from ecg_lightning.reports.tables import write_csv
 
 pytest.importorskip("openvino")
 QUICK = ("vit", "resnet1d_wang")

@@ -17,10 +17,10 @@ from ecg_lightning.evaluation.calibration import logit
 from ecg_lightning.evaluation.choices import Choices, Decided
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.uncertainty import abstain, distance_certainty
+from ecg_lightning.reports.confusion import confusion_figure
+from ecg_lightning.reports.curves import abstention_figure, pr_figure, reliability_figure, roc_figure
 from ecg_lightning.reports.figure_files import pixels
-from ecg_lightning.runs.confusion import confusion_figure
-from ecg_lightning.runs.curves import abstention_figure, pr_figure, reliability_figure, roc_figure
-from ecg_lightning.runs.figures import draw_split, ecg_figure, log_figures, log_pr_curves
+from ecg_lightning.reports.figures import draw_split, ecg_figure, log_figures, log_pr_curves
 
 CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
 THRESHOLDS = np.array([0.3, 0.2, 0.35, 0.5, 0.4])

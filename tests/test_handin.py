@@ -14,13 +14,13 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.report import evaluate
+from ecg_lightning.reports import handin
 from ecg_lightning.reports.csv_table import to_csv
 from ecg_lightning.reports.latex import to_latex
 from ecg_lightning.reports.markdown import to_markdown
+from ecg_lightning.reports.model_card import model_card
 from ecg_lightning.reports.section import Column, Section, Spread, Table
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.runs import handin
-from ecg_lightning.runs.model_card import model_card
 
 TABLE = Table(
     [Column("run_a", "run"), Column("Δ", "change", "+.2f"), Column("F1", "f1", ".2f")],

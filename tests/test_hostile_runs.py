@@ -15,13 +15,13 @@ from rich.console import Console
 
 from ecg_lightning.errors import CheckpointError, DataError, RefusedExit
 from ecg_lightning.models.weights import load_file
+from ecg_lightning.reports import console
+from ecg_lightning.reports.tables import collect, ranking_section
 from ecg_lightning.reports.terminal import print_section
+from ecg_lightning.reports.variants import runtime_rows, variant_rows
 from ecg_lightning.results.results import read_config, read_result
-from ecg_lightning.runs import console
 from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.runs.sweep import SweepReport
-from ecg_lightning.runs.tables import collect, ranking_section
-from ecg_lightning.runs.variants import runtime_rows, variant_rows
 
 RUN = Path(__file__).parent / "fixtures_6647fd0" / "run"
 

@@ -21,9 +21,9 @@ from ecg_lightning.evaluation.calibration import logit
 from ecg_lightning.evaluation.metrics import is_collapsed, nested_metrics, single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.learning.losses import BinaryCrossEntropy
+from ecg_lightning.reports.tables import run_row
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.runs.learning_curves import learning_section
-from ecg_lightning.runs.tables import run_row
 
 
 @pytest.fixture

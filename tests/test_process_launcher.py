@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from ecg_lightning import config
 from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
 from ecg_lightning.hardware.processor import available_cores
-from ecg_lightning.runs import sweep_table
+from ecg_lightning.reports import sweep_table
 from ecg_lightning.sweeps import folder as sweep_folder
 from ecg_lightning.sweeps import process, shared
 from ecg_lightning.sweeps import sweep as sweep_module

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.runs.pareto import pareto_figure
+from ecg_lightning.reports.pareto import pareto_figure
 
 PAGES = ("2026-11-26-compression.md", "2026-11-30-side-by-side.md")
 N_TEST = 434

@@ -11,7 +11,7 @@ import wfdb
 
 from ecg_lightning import Predictor
 from ecg_lightning.deployment.example import EXAMPLE_MODEL, EXAMPLE_RECORDS
-from ecg_lightning.runs.figures import ecg_figure
+from ecg_lightning.reports.figures import ecg_figure
 
 
 def main(path: Path) -> None:

@@ -145,8 +145,8 @@ def import_(
     ] = False,
 ) -> None:
     """Make a table for data=folder from headers with SNOMED CT codes ("# Dx: …"), as in the PhysioNet Challenges."""
-    from ecg_lightning.data.import_printing import imported_as_text
     from ecg_lightning.data.snomed import SUPERCLASSES_FILE, import_headers, read_mapping, write_table
+    from ecg_lightning.reports.import_printing import imported_as_text
 
     try:
         if out.suffix.lower() != ".csv":
@@ -169,7 +169,7 @@ def verify(
 ) -> None:
     """Check a PTB-XL folder: checksums, tables, records, patients, labels. The exit code is 3 if anything is wrong."""
     from ecg_lightning.data.verify import verify_folder
-    from ecg_lightning.data.verify_printing import print_report, track
+    from ecg_lightning.reports.verify_printing import print_report, track
 
     try:
         report = verify_folder(root, track)
@@ -217,7 +217,7 @@ def predict(
     from ecg_lightning.data.recordings.search import find_recordings
     from ecg_lightning.deployment.example import EXAMPLE_MODEL, EXAMPLE_RECORDS
     from ecg_lightning.deployment.predictor import Predictor, predict_records
-    from ecg_lightning.deployment.printing import (
+    from ecg_lightning.reports.prediction_printing import (
         predictions_as_csv,
         predictions_as_json,
         predictions_as_text,
@@ -287,7 +287,7 @@ def benchmark(
 ) -> None:
     """Measure exported models on this machine: latency, throughput, memory, size, and the kernels that run."""
     from ecg_lightning.deployment.measuring.benchmark import benchmark as measured
-    from ecg_lightning.deployment.printing import benchmark_as_text
+    from ecg_lightning.reports.prediction_printing import benchmark_as_text
 
     try:
         result = measured(files, batch or [1], threads, rounds)
@@ -320,11 +320,11 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score the predictions of a run: metrics by class with intervals, calibration, baselines and subgroups."""
+    from ecg_lightning.reports.console import make_console
+    from ecg_lightning.reports.evaluation_tables import evaluation_sections
     from ecg_lightning.reports.files import check_files, write_report
     from ecg_lightning.reports.terminal import print_sections
     from ecg_lightning.results.results import without_nan
-    from ecg_lightning.runs.console import make_console
-    from ecg_lightning.runs.evaluation_tables import evaluation_sections
     from ecg_lightning.runs.evaluations import draw, evaluate_run
 
     files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
@@ -365,11 +365,11 @@ def compare(
 
     Runs that differ only in their seed are averaged and count as one.
     """
+    from ecg_lightning.reports.console import make_console
+    from ecg_lightning.reports.evaluation_tables import comparison_sections
     from ecg_lightning.reports.files import check_files, write_report
     from ecg_lightning.reports.terminal import print_sections
     from ecg_lightning.results.results import without_nan
-    from ecg_lightning.runs.console import make_console
-    from ecg_lightning.runs.evaluation_tables import comparison_sections
     from ecg_lightning.runs.evaluations import compare_runs, named_runs, save_figure
 
     files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
@@ -386,7 +386,7 @@ def compare(
         sections = comparison_sections(rows, split)
         write_report(sections, csv, latex, markdown)
         if figure:
-            from ecg_lightning.runs.comparison_figure import comparison_figure  # matplotlib
+            from ecg_lightning.reports.comparison_figure import comparison_figure  # matplotlib
 
             save_figure(comparison_figure(rows, split), figure, "--figure")
     except UserError as error:
@@ -412,8 +412,8 @@ def reproduce(
     ] = None,
 ) -> None:
     """Run the protocol of the PTB-XL benchmark, and print the results beside the published ones."""
+    from ecg_lightning.reports.console import make_console
     from ecg_lightning.runs import reproduction
-    from ecg_lightning.runs.console import make_console
 
     models, tasks = model or ["resnet1d_wang"], task or ["superdiagnostic"]
     try:

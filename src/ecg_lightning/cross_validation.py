@@ -17,9 +17,9 @@ from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
+from ecg_lightning.reports import handin
 from ecg_lightning.results.recipes import changed_settings
 from ecg_lightning.results.results import RunResult, read_config, read_training
-from ecg_lightning.runs import handin
 from ecg_lightning.training.provenance import write_config
 from ecg_lightning.training.run import run as train
 from ecg_lightning.training_schema import TrainingSettings

@@ -138,7 +138,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
     finally:
         _release_memory()
     if not (in_sweep or raising):
-        from ecg_lightning.runs.sweep_table import report_run
+        from ecg_lightning.reports.sweep_table import report_run
 
         report_run(output_dir)
     return result.score
@@ -164,7 +164,7 @@ def _end_interrupted(failure: RunResult, output_dir: Path, raising: bool) -> NoR
     if told_by_sweep:
         sys.exit(code)
     if in_sweep:  # Hydra's own end of a sweep is not reached
-        from ecg_lightning.runs.sweep_table import report_sweep
+        from ecg_lightning.reports.sweep_table import report_sweep
 
         report_sweep(Path(settings.sweep.dir))
     print(f"interrupted: {failure.reason}", file=sys.stderr)

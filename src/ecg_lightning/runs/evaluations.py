@@ -166,7 +166,7 @@ def draw(folder: Path, split: str, n_resamples: int, reliability: Path | None, a
     Raises:
         DataError: the run has no predictions; or a file cannot be written.
     """
-    from ecg_lightning.runs import curves  # matplotlib: only where there is something to draw
+    from ecg_lightning.reports import curves
 
     val, scored = read_trained(folder, split) if reliability else read_run(folder, split)
     choices = _choices(_run_of(folder), val, scored)

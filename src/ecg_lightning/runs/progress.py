@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ecg_lightning.evaluation.metric_table import followed
-from ecg_lightning.runs.console import make_console
+from ecg_lightning.reports.console import make_console
 from ecg_lightning.system.long_steps import INTERVAL_S, duration
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ecg_lightning.errors import ConfigError
+from ecg_lightning.reports.next_steps import key_of
 from ecg_lightning.results.equality import flat, without
 from ecg_lightning.results.results import RESULT_FILE, read_config, read_result
-from ecg_lightning.runs.next_steps import key_of
 from ecg_lightning.text import override
 
 TOLERANCE = 0.005

@@ -15,11 +15,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
+from ecg_lightning.reports.sweep_table import SweepTable, explain, report_sweep
+from ecg_lightning.reports.tables import collect, write_csv
 from ecg_lightning.results.finished import holds_sweep
 from ecg_lightning.results.put_off import put_off
 from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE
-from ecg_lightning.runs.sweep_table import SweepTable, explain, report_sweep
-from ecg_lightning.runs.tables import collect, write_csv
 from ecg_lightning.system.run_lock import check_entries
 
 

@@ -55,7 +55,7 @@ def log_final(
             # HParams metrics, which TensorBoard takes from scalars: each is also a chart of one point.
             logger.log_metrics({f"final/{phase}_{name}": metrics[name] for name in followed() if name in metrics}, step)
             if phase in figures:
-                from ecg_lightning.runs.figures import log_figures, log_pr_curves  # matplotlib
+                from ecg_lightning.reports.figures import log_figures, log_pr_curves  # matplotlib
 
                 log_figures(logger.experiment, step, f"best_{phase}", figures[phase])
                 log_pr_curves(logger.experiment, step, f"best_{phase}", predictions[phase])

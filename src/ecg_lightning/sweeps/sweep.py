@@ -27,10 +27,10 @@ from ecg_lightning import validation
 from ecg_lightning.errors import ConfigError, DataError, UserError
 from ecg_lightning.named_files import check_named_files
 from ecg_lightning.registry import targets_of
+from ecg_lightning.reports.sweep_table import SweepTable
 from ecg_lightning.results.equality import flat
 from ecg_lightning.results.finished import has_checkpoints
 from ecg_lightning.results.results import RESULT_FILE, RunResult
-from ecg_lightning.runs.sweep_table import SweepTable
 from ecg_lightning.sweeps.cells import (
     Cell,
     compose_cell,

@@ -12,8 +12,9 @@ from lightning.pytorch.loggers import Logger
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.structure import measure_network
+from ecg_lightning.reports import handin
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.runs import handin, tensorboard
+from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.learning_curves import learning_section
 from ecg_lightning.system.long_steps import long_step
 from ecg_lightning.training.fitting import Fitted

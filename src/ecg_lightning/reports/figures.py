@@ -16,9 +16,9 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.reports.canvas import DPI, new_figure
+from ecg_lightning.reports.confusion import confusion_figure
+from ecg_lightning.reports.curves import named, pr_figure, rankable, reliability_figure, roc_figure
 from ecg_lightning.reports.figure_files import pixels
-from ecg_lightning.runs.confusion import confusion_figure
-from ecg_lightning.runs.curves import named, pr_figure, rankable, reliability_figure, roc_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ecg_lightning.reports.canvas import new_figure
-from ecg_lightning.runs.curves import MOST_CLASSES
+from ecg_lightning.reports.curves import MOST_CLASSES
 
 Flags = npt.NDArray[np.bool_]
 

@@ -17,13 +17,13 @@ from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
 from ecg_lightning.errors import UserError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
+from ecg_lightning.reports.evaluation_tables import score_sections
 from ecg_lightning.reports.folder import FIGURES, write_sections
+from ecg_lightning.reports.model_card import MODEL_CARD, model_card
 from ecg_lightning.reports.section import Section
+from ecg_lightning.reports.tables import ranking_section
+from ecg_lightning.reports.variants import variant_rows, variants_section
 from ecg_lightning.results.results import RESULT_FILE, RunResult, read_config, read_result
-from ecg_lightning.runs.evaluation_tables import score_sections
-from ecg_lightning.runs.model_card import MODEL_CARD, model_card
-from ecg_lightning.runs.tables import ranking_section
-from ecg_lightning.runs.variants import variant_rows, variants_section
 from ecg_lightning.system.disk import explain_full, is_full, write_whole
 from ecg_lightning.text import explain_error
 
@@ -58,7 +58,7 @@ def draw_headline(
     phase = headline(predictions)
     figures: dict[str, Figure] = {}
     with _warned("figures", folder):
-        from ecg_lightning.runs.figures import draw_split
+        from ecg_lightning.reports.figures import draw_split
 
         figures |= draw_split(
             phase,

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ecg_lightning.reports.canvas import COLOURS, DPI, new_figure
 from ecg_lightning.reports.figure_files import pixels, write_figure
-from ecg_lightning.runs.variants import PARETO_FILE, variant_name, variant_rows, without_repeats
+from ecg_lightning.reports.variants import PARETO_FILE, variant_name, variant_rows, without_repeats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,17 +10,17 @@ from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.data.source import OWN
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.evaluation.bootstrap import Interval
-from ecg_lightning.reports.markdown import paragraph, to_markdown
-from ecg_lightning.reports.section import Cell, Column, Section, Table
-from ecg_lightning.results.results import clock
-from ecg_lightning.runs.evaluation_tables import (
+from ecg_lightning.reports.evaluation_tables import (
     calibration_section,
     conformal_section,
     interval_of,
     score_sections,
     subgroup_section,
 )
-from ecg_lightning.runs.variants import variant_rows, variants_section
+from ecg_lightning.reports.markdown import paragraph, to_markdown
+from ecg_lightning.reports.section import Cell, Column, Section, Table
+from ecg_lightning.reports.variants import variant_rows, variants_section
+from ecg_lightning.results.results import clock
 from ecg_lightning.text import counted
 
 MODEL_CARD = "model_card.md"

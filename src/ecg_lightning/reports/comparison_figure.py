@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ecg_lightning.reports.canvas import COLOURS, new_figure
-from ecg_lightning.runs.evaluation_tables import row_names
+from ecg_lightning.reports.evaluation_tables import row_names
 from ecg_lightning.text import shortened
 
 _LONGEST_LABEL = 40

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 
 from ecg_lightning.errors import UserError
+from ecg_lightning.reports import handin
+from ecg_lightning.reports.console import make_console
 from ecg_lightning.reports.figure_files import pixels
+from ecg_lightning.reports.next_steps import alike, print_next
+from ecg_lightning.reports.tables import collect, ranking_section, run_row, write_csv
 from ecg_lightning.reports.terminal import print_section
-from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
-from ecg_lightning.runs import handin
-from ecg_lightning.runs.console import make_console
-from ecg_lightning.runs.next_steps import alike, print_next
-from ecg_lightning.runs.tables import collect, ranking_section, run_row, write_csv
-from ecg_lightning.runs.variants import (
+from ecg_lightning.reports.variants import (
     RUNTIME_COLUMNS,
     VARIANT_COLUMNS,
     runtime_rows,
@@ -26,6 +25,7 @@ from ecg_lightning.runs.variants import (
     variants_section,
     without_repeats,
 )
+from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
 from ecg_lightning.system.disk import explain_full, is_full
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def report_variants(folder: Path, console: Console) -> Figure | None:
     rows = [row for run, result in runs.items() for row in variant_rows(result, run)]
     if not rows:
         return None
-    from ecg_lightning.runs.pareto import (
+    from ecg_lightning.reports.pareto import (
         pareto_figure,
         save_pareto,
     )  # matplotlib: only where there is something to draw

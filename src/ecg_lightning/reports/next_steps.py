@@ -14,11 +14,11 @@ from rich.console import Console
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE
 from ecg_lightning.reports.folder import FIGURES, TABLES
+from ecg_lightning.reports.model_card import MODEL_CARD
 from ecg_lightning.reports.section import write_cell
+from ecg_lightning.reports.variants import recommended, variant_name, variant_rows
 from ecg_lightning.results.recipes import n_tried
 from ecg_lightning.results.results import read_config, read_result
-from ecg_lightning.runs.model_card import MODEL_CARD
-from ecg_lightning.runs.variants import recommended, variant_name, variant_rows
 from ecg_lightning.text import override
 
 _MOST_COMPARED = 12

@@ -110,7 +110,7 @@ def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: 
     table = Table([*columns, *_SCORES, Column("fit", "fit_time", "s", optional=2)], cells)
     figure = None
     if with_figure:
-        from ecg_lightning.runs.ranking_figure import (
+        from ecg_lightning.reports.ranking_figure import (
             ranking_figure,
         )  # matplotlib: only where there is something to draw
 
