@@ -31,7 +31,7 @@ from ecg_lightning.hardware import device as hardware
 from ecg_lightning.learning.optimization import make_optimizer, make_scheduler
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import NetworkConfig
-from ecg_lightning.trainer import make_trainer
+from ecg_lightning.training.trainer import make_trainer
 
 EPOCHS = 6
 

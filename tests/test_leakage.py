@@ -13,7 +13,8 @@ from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataMod
 from ecg_lightning.data.identity import dataset_name
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.leakage import (
+from ecg_lightning.registry import renamed
+from ecg_lightning.training.leakage import (
     check_held_out,
     check_taught,
     check_unseen,
@@ -22,7 +23,6 @@ from ecg_lightning.leakage import (
     is_other_data,
     learned_from,
 )
-from ecg_lightning.registry import renamed
 
 TASK = {"sampling_rate": 100, "label_rule": "benchmark", "task": "superdiagnostic"}
 FOLDS = {"train": [*range(1, 9)], "val": [9], "test": [10]}

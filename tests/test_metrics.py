@@ -23,7 +23,7 @@ from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.learning.losses import BinaryCrossEntropy
 from ecg_lightning.reports.tables import run_row
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.runs.learning_curves import learning_section
+from ecg_lightning.training.learning_curves import learning_section
 
 
 @pytest.fixture

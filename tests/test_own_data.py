@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from ecg_lightning.errors import ConfigError, DataError
-from ecg_lightning.leakage import check_unseen
 from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.training import run as training
+from ecg_lightning.training.leakage import check_unseen
 
 QUIET = ["trainer.max_epochs=1", "logger=none", "callbacks.figures=false", "hardware.threads=1", "data.batch_size=16"]
 TINY = ["model=resnet1d_wang", "model.channels=4", "hardware.precision=32-true"]

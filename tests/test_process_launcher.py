@@ -23,9 +23,10 @@ from ecg_lightning.errors import ConfigError, DataError, DiskFullError, Training
 from ecg_lightning.hardware.processor import available_cores
 from ecg_lightning.reports import sweep_table
 from ecg_lightning.sweeps import folder as sweep_folder
-from ecg_lightning.sweeps import process, shared
+from ecg_lightning.sweeps import process
 from ecg_lightning.sweeps import sweep as sweep_module
 from ecg_lightning.system.disk import explain_full
+from ecg_lightning.training import shared
 
 ROOT = """
 defaults: [_self_, override hydra/launcher: process]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from ecg_lightning.results import results
-from ecg_lightning.runs.announce import data_name
+from ecg_lightning.training.announce import data_name
 
 
 def test_the_revision_is_of_this_code_and_not_of_the_repository_around_it(tmp_path, monkeypatch):

@@ -31,10 +31,10 @@ from ecg_lightning.hardware import device as hardware
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.recipes import by_recipe
 from ecg_lightning.results.results import RunResult, read_result
-from ecg_lightning.resume import Place, Resume
 from ecg_lightning.system import stopping
 from ecg_lightning.system.disk import is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.training import run as training
+from ecg_lightning.training.resume import Place, Resume
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ecg_lightning import trainer
 from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.system import stopping
 from ecg_lightning.training import run as training
+from ecg_lightning.training import trainer
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
 

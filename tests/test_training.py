@@ -36,13 +36,14 @@ from ecg_lightning.learning.schema import SchedulerConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.reports.evaluation_tables import evaluation_sections
 from ecg_lightning.reports.terminal import print_sections
-from ecg_lightning.resume import Place, Resume
-from ecg_lightning.runs import evaluations, step_time
-from ecg_lightning.runs.announce import records_of_an_epoch
-from ecg_lightning.runs.callbacks import CollapseGuard
-from ecg_lightning.runs.progress import ProgressLine
+from ecg_lightning.runs import evaluations
 from ecg_lightning.system.long_steps import long_step
 from ecg_lightning.training import run as training
+from ecg_lightning.training import step_time
+from ecg_lightning.training.announce import records_of_an_epoch
+from ecg_lightning.training.callbacks import CollapseGuard
+from ecg_lightning.training.progress import ProgressLine
+from ecg_lightning.training.resume import Place, Resume
 
 SMALL = ["frontend.size=[16,64]", "model.patch_size=8", "hardware.precision=32-true", "data.batch_size=16"]
 

@@ -17,7 +17,7 @@ from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
 from ecg_lightning.registry import options
 from ecg_lightning.settings_reference import fields_of, options_of, options_table, settings_table
-from ecg_lightning.training_schema import CallbacksConfig, TrainerConfig
+from ecg_lightning.training.schema import CallbacksConfig, TrainerConfig
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)

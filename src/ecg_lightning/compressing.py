@@ -28,20 +28,20 @@ from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from ecg_lightning.hardware import device as hardware
-from ecg_lightning.leakage import check_held_out, fold_notes
 from ecg_lightning.reports import handin
 from ecg_lightning.reports.pareto import write_pareto
 from ecg_lightning.results.ledger import record_scoring
 from ecg_lightning.results.results import TRAINING_FILE, RunResult, UnfinishedError, hash_config, read_training
-from ecg_lightning.runs.announce import announce_synthetic
-from ecg_lightning.sweeps.shared import keep_refused, raise_refused, start_or_go_on
 from ecg_lightning.system.run_lock import remove_half_written
 from ecg_lightning.text import counted
+from ecg_lightning.training.announce import announce_synthetic
+from ecg_lightning.training.leakage import check_held_out, fold_notes
 from ecg_lightning.training.preparing import of_its_task
 from ecg_lightning.training.provenance import begin, describe_data, describe_run_host, write_config
 from ecg_lightning.training.run import run as train
+from ecg_lightning.training.schema import TrainingSettings
 from ecg_lightning.training.scoring import evaluate_predictions
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.shared import keep_refused, raise_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
 

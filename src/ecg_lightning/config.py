@@ -23,7 +23,7 @@ from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.registry import options
 from ecg_lightning.setting import setting
-from ecg_lightning.training_schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
+from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
 
 _SEED = {"min": 0, "max": 2**32 - 1}
 

@@ -147,7 +147,7 @@ def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
             validation.check_without_effect(overrides)
         _load_libraries("ecg_lightning.training.run")
         if settings.cross_validation:
-            from ecg_lightning.cross_validation import run
+            from ecg_lightning.training.cross_validation import run
 
             return run(settings, choices, overrides)
         hydra = HydraConfig.get()

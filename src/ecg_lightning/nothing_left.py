@@ -8,7 +8,7 @@ from pathlib import Path
 from ecg_lightning.results.finished import is_finished
 from ecg_lightning.results.recipes import changed_settings
 from ecg_lightning.results.results import read_config, read_result
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingSettings
 
 _MAX_EPOCHS = "trainer.max_epochs"
 

@@ -19,7 +19,7 @@ from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConf
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.setting import check_value
-from ecg_lightning.training_schema import TrainerConfig
+from ecg_lightning.training.schema import TrainerConfig
 
 _TAUGHT = tuple(entry.name for entry in dataclasses.fields(TeachingConfig))
 

@@ -16,7 +16,7 @@ from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import data_option, load_classifier, members_of, read_checkpoint
 from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.leakage import check_taught, fold_notes, learned_from
+from ecg_lightning.training.leakage import check_taught, fold_notes, learned_from
 from fuzz.lanes import Target, WrongAnswerError
 from fuzz.mutation import damaged_bytes, damaged_tree
 

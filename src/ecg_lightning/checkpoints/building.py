@@ -31,7 +31,7 @@ from ecg_lightning.models.schema import EnsembleConfig
 from ecg_lightning.models.structure import Restorable
 from ecg_lightning.registry import renamed, schema_of, settings_of
 from ecg_lightning.setting import from_plain
-from ecg_lightning.training_schema import TrainerConfig
+from ecg_lightning.training.schema import TrainerConfig
 
 log = logging.getLogger(__name__)
 

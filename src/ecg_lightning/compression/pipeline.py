@@ -22,11 +22,11 @@ from ecg_lightning.compression.variant import Variant, deploy, describe_files, e
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.deployment.checksum import sha256_of
-from ecg_lightning.leakage import is_other_data, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.structure import plain_classifier
 from ecg_lightning.system.long_steps import long_step
+from ecg_lightning.training.leakage import is_other_data, learned_from
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.setting import kind, setting
-from ecg_lightning.training_schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
+from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
 
 _BACKENDS = ("fbgemm", "x86")
 

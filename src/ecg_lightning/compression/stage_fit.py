@@ -24,10 +24,10 @@ from ecg_lightning.hardware.device import to_channels_last
 from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.runs.announce import records_of_an_epoch
-from ecg_lightning.runs.step_time import choose_threads, may_choose
-from ecg_lightning.trainer import callbacks_of, make_evaluator, make_trainer
-from ecg_lightning.training_schema import Fit, PathsConfig
+from ecg_lightning.training.announce import records_of_an_epoch
+from ecg_lightning.training.schema import Fit, PathsConfig
+from ecg_lightning.training.step_time import choose_threads, may_choose
+from ecg_lightning.training.trainer import callbacks_of, make_evaluator, make_trainer
 
 log = logging.getLogger(__name__)
 

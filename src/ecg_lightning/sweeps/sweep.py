@@ -52,9 +52,9 @@ from ecg_lightning.sweeps.folder import (
 )
 from ecg_lightning.sweeps.output import OUTPUT_FILE, last_message
 from ecg_lightning.sweeps.process import CellProcess, Job, start_server
-from ecg_lightning.sweeps.shared import forget_refused, start_or_go_on
 from ecg_lightning.system.long_steps import INTERVAL_S, long_step
 from ecg_lightning.system.stopping import SIGNALS
+from ecg_lightning.training.shared import forget_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
 

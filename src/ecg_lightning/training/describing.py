@@ -14,12 +14,12 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.structure import measure_network
 from ecg_lightning.reports import handin
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.runs import tensorboard
-from ecg_lightning.runs.learning_curves import learning_section
 from ecg_lightning.system.long_steps import long_step
+from ecg_lightning.training import tensorboard
 from ecg_lightning.training.fitting import Fitted
+from ecg_lightning.training.learning_curves import learning_section
 from ecg_lightning.training.preparing import Prepared
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingSettings
 
 log = logging.getLogger(__name__)
 

@@ -14,18 +14,18 @@ from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.resume import Place
-from ecg_lightning.runs import tensorboard
-from ecg_lightning.runs.announce import announce, records_of_an_epoch
-from ecg_lightning.runs.callbacks import CollapseGuard
-from ecg_lightning.runs.learning_curves import LearningCurves
-from ecg_lightning.runs.longer_schedule import LongerSchedule
-from ecg_lightning.runs.step_time import choose_threads, may_choose
-from ecg_lightning.runs.stop_guard import StopGuard
 from ecg_lightning.system import stopping
-from ecg_lightning.trainer import callbacks_of, make_trainer
+from ecg_lightning.training import tensorboard
+from ecg_lightning.training.announce import announce, records_of_an_epoch
+from ecg_lightning.training.callbacks import CollapseGuard
+from ecg_lightning.training.learning_curves import LearningCurves
+from ecg_lightning.training.longer_schedule import LongerSchedule
 from ecg_lightning.training.preparing import Prepared
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.resume import Place
+from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.step_time import choose_threads, may_choose
+from ecg_lightning.training.stop_guard import StopGuard
+from ecg_lightning.training.trainer import callbacks_of, make_trainer
 
 
 @dataclass

@@ -17,14 +17,14 @@ from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.hardware import device as hardware
-from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EnsembleConfig, NetworkConfig
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.resume import Resume, find_resume, training_settings
-from ecg_lightning.teaching import load_teacher
+from ecg_lightning.training.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.training.provenance import describe_data, limits, resolved, write_config
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.resume import Resume, find_resume, training_settings
+from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.teaching import load_teacher
 
 log = logging.getLogger(__name__)
 

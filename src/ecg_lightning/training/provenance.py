@@ -18,7 +18,7 @@ from ecg_lightning.results.put_off import write_put_off
 from ecg_lightning.results.results import RunResult, git_revision, hash_config, package_versions
 from ecg_lightning.system import bounded_yaml
 from ecg_lightning.system.disk import write_whole
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingSettings
 
 
 def begin(

@@ -16,8 +16,8 @@ from ecg_lightning.training.describing import describe
 from ecg_lightning.training.fitting import Fitted, fit
 from ecg_lightning.training.preparing import prepare
 from ecg_lightning.training.provenance import begin
+from ecg_lightning.training.schema import TrainingSettings
 from ecg_lightning.training.scoring import score
-from ecg_lightning.training_schema import TrainingSettings
 
 
 @contextmanager

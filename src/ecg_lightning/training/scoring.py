@@ -22,9 +22,9 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.ledger import record_scoring
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.system.long_steps import long_step
-from ecg_lightning.trainer import make_evaluator
 from ecg_lightning.training.preparing import Prepared
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.trainer import make_evaluator
 
 log = logging.getLogger(__name__)
 

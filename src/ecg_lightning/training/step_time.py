@@ -15,7 +15,7 @@ import torch
 from ecg_lightning.data.datamodule import ECGBatch, ECGDataModule
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.training_schema import TrainerConfig
+from ecg_lightning.training.schema import TrainerConfig
 
 log = logging.getLogger(__name__)
 

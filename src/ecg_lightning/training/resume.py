@@ -13,12 +13,12 @@ import torch
 
 from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.errors import CheckpointError
-from ecg_lightning.leakage import dataset_of
 from ecg_lightning.registry import schema_of
 from ecg_lightning.results.equality import flat, value_at
 from ecg_lightning.results.results import read_config
 from ecg_lightning.text import as_yaml
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.leakage import dataset_of
+from ecg_lightning.training.schema import TrainingSettings
 
 log = logging.getLogger(__name__)
 

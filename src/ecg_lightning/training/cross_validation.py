@@ -22,7 +22,7 @@ from ecg_lightning.results.recipes import changed_settings
 from ecg_lightning.results.results import RunResult, read_config, read_training
 from ecg_lightning.training.provenance import write_config
 from ecg_lightning.training.run import run as train
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingSettings
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
-from ecg_lightning.leakage import check_taught, dataset_of, learned_from
 from ecg_lightning.learning.held_out import HeldOutTeacher
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.results import read_config
+from ecg_lightning.training.leakage import check_taught, dataset_of, learned_from
 
 
 def load_teacher(model: Mapping[str, Any], datamodule: ECGDataModule) -> ECGClassifier | HeldOutTeacher:

@@ -11,7 +11,7 @@ from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.training_schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,10 +22,10 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 
 from ecg_lightning.checkpoints.building import build_callbacks, check_trainer_arguments
 from ecg_lightning.checkpoints.io import AtomicCheckpointIO
-from ecg_lightning.runs.callbacks import CollapseGuard
-from ecg_lightning.runs.learning_curves import LearningCurves
-from ecg_lightning.runs.progress import ProgressLine
-from ecg_lightning.training_schema import FitSettings
+from ecg_lightning.training.callbacks import CollapseGuard
+from ecg_lightning.training.learning_curves import LearningCurves
+from ecg_lightning.training.progress import ProgressLine
+from ecg_lightning.training.schema import FitSettings
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.data.source import OWN
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.results import clock
-from ecg_lightning.runs.step_time import measure_step
 from ecg_lightning.text import counted
-from ecg_lightning.training_schema import TrainerConfig, TrainingSettings
+from ecg_lightning.training.schema import TrainerConfig, TrainingSettings
+from ecg_lightning.training.step_time import measure_step
 
 log = logging.getLogger(__name__)
 
