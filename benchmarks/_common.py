@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ecg_lightning import config
+from ecg_lightning.config import schema as config
 from ecg_lightning.hardware.device import describe_host
 from ecg_lightning.results.results import git_revision, package_versions
 

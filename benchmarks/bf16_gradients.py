@@ -16,7 +16,7 @@ from _common import composed
 from lightning.fabric.utilities import move_data_to_device
 
 from ecg_lightning.checkpoints.building import build_classifier, build_datamodule
-from ecg_lightning.config import plain
+from ecg_lightning.config.schema import plain
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.models.classifier import ECGClassifier
 

@@ -30,7 +30,7 @@ from ecg_lightning.compression.prune_structured import PruneStructured
 from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.schema import ActSwapConfig, BF16Config, PruneL1Config, PruneStructuredConfig, QATConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
-from ecg_lightning.config import plain
+from ecg_lightning.config.schema import plain
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.measuring.latency import measure
 from ecg_lightning.deployment.runtimes.opening import open_runtime

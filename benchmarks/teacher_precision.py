@@ -16,7 +16,7 @@ from torch.utils.data import Subset
 
 from ecg_lightning.checkpoints.building import build_datamodule
 from ecg_lightning.checkpoints.loading import load_classifier
-from ecg_lightning.config import plain
+from ecg_lightning.config.schema import plain
 from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.schema import TeachingConfig
 

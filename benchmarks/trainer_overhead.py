@@ -22,7 +22,7 @@ from _common import composed, report
 from torch import nn
 
 from ecg_lightning.checkpoints.building import build_loggers
-from ecg_lightning.config import settings_of
+from ecg_lightning.config.schema import settings_of
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.frontend.schema import FrontendConfig

@@ -20,7 +20,7 @@ from _common import composed, interleave, report
 from torch import Tensor, nn
 
 from ecg_lightning.checkpoints.building import build_classifier
-from ecg_lightning.config import plain
+from ecg_lightning.config.schema import plain
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.hardware.device import resolve_precision
 from ecg_lightning.learning.optimization import make_optimizer

@@ -17,8 +17,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ecg_lightning import config, launching, validation
-from ecg_lightning.config import CompressConfig, TrainConfig
+from ecg_lightning import launching
+from ecg_lightning.config import schema as config
+from ecg_lightning.config import validation
+from ecg_lightning.config.schema import CompressConfig, TrainConfig
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
 config.register()

@@ -22,15 +22,15 @@ from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning import launching
 from ecg_lightning.checkpoints.building import build, build_frontend, resolve
-from ecg_lightning.composition_errors import explain
-from ecg_lightning.config import SCHEMAS, CompressConfig, TrainConfig
+from ecg_lightning.config.composition_errors import explain
+from ecg_lightning.config.quoting import quote_paths
+from ecg_lightning.config.schema import SCHEMAS, CompressConfig, TrainConfig
+from ecg_lightning.config.validation import RENAMED_EXPERIMENTS, check_experiment
 from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.frontend.frontend import Frontend
-from ecg_lightning.quoting import quote_paths
 from ecg_lightning.registry import _FORMER, renamed, schema_of, targets_of
 from ecg_lightning.runs.sweep import SweepReport
-from ecg_lightning.validation import RENAMED_EXPERIMENTS, check_experiment
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(
@@ -718,9 +718,9 @@ def test_a_component_is_built_by_the_class_path_of_an_earlier_version(former):
 
 
 MAY_KNOW_HYDRA = {
-    *("config.py", "launching.py", "job.py", "runs/sweep.py"),
-    *("composition_errors.py", "hydra_node.py", "keys_below.py", "quoting.py"),
-    "safe_composition.py",
+    *("config/schema.py", "launching.py", "job.py", "runs/sweep.py"),
+    *("config/composition_errors.py", "config/hydra_node.py", "config/keys_below.py", "config/quoting.py"),
+    "config/safe_composition.py",
     *("sweeps/cells.py", "sweeps/process.py", "sweeps/sweep.py"),
 }
 

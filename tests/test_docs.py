@@ -20,8 +20,8 @@ from tiny import ROOT, SIGNAL_MODELS, TINY
 from typer.testing import CliRunner
 
 import ecg_lightning
-from ecg_lightning import config
 from ecg_lightning.cli import app
+from ecg_lightning.config import schema as config
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]

@@ -17,11 +17,11 @@ from omegaconf import OmegaConf
 from tiny import ROOT
 
 from ecg_lightning.checkpoints.building import build_callbacks, build_loggers
-from ecg_lightning.composition_errors import explain
+from ecg_lightning.config.composition_errors import explain
+from ecg_lightning.config.hydra_node import check_hydra_node
+from ecg_lightning.config.safe_composition import CheckedConfigLoader
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.hydra_node import check_hydra_node
 from ecg_lightning.results.results import DataError, read_config
-from ecg_lightning.safe_composition import CheckedConfigLoader
 from ecg_lightning.system import bounded_yaml
 
 CALLABLES = [

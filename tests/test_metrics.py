@@ -14,7 +14,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from ecg_lightning.config import MONITORED
+from ecg_lightning.config.schema import MONITORED
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.evaluation import metric_table, metrics
 from ecg_lightning.evaluation.calibration import logit

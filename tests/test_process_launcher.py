@@ -18,7 +18,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
-from ecg_lightning import config
+from ecg_lightning.config import schema as config
 from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
 from ecg_lightning.hardware.processor import available_cores
 from ecg_lightning.reports import sweep_table

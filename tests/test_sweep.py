@@ -19,7 +19,7 @@ from tiny import ROOT, TINY
 from typer.testing import CliRunner
 
 from ecg_lightning.cli import app
-from ecg_lightning.validation import RENAMED_EXPERIMENTS
+from ecg_lightning.config.validation import RENAMED_EXPERIMENTS
 
 SMALL = [
     *("frontend.size=[32,64]", "hardware.precision=32-true", "trainer.max_epochs=1", "hardware.threads=1"),

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ecg_lightning.compression.schema import CompressionConfig, TrainedStageConfig
-from ecg_lightning.config import CompressConfig, TrainConfig
+from ecg_lightning.config.schema import CompressConfig, TrainConfig
+from ecg_lightning.config.settings_reference import fields_of, options_of, options_table, settings_table
 from ecg_lightning.data.schema import DataConfig, FolderConfig, PTBXLConfig, SyntheticConfig
 from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig, StripsConfig
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
 from ecg_lightning.registry import options
-from ecg_lightning.settings_reference import fields_of, options_of, options_table, settings_table
 from ecg_lightning.training.schema import CallbacksConfig, TrainerConfig
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"

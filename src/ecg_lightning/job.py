@@ -20,8 +20,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ecg_lightning import config, validation
-from ecg_lightning.config import TrainConfig
+from ecg_lightning.config import schema as config
+from ecg_lightning.config import validation
+from ecg_lightning.config.schema import TrainConfig
 from ecg_lightning.errors import (
     CheckpointError,
     ConfigError,

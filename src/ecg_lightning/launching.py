@@ -23,14 +23,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ecg_lightning import __version__, config, validation
-from ecg_lightning.composition_errors import explain, explain_option
+from ecg_lightning import __version__
+from ecg_lightning.config import schema as config
+from ecg_lightning.config import validation
+from ecg_lightning.config.composition_errors import explain, explain_option
+from ecg_lightning.config.named_files import check_named_files
+from ecg_lightning.config.quoting import quote_paths
+from ecg_lightning.config.safe_composition import SweepError, check_control_characters
 from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.job import FAILED, INTERRUPTED, run_job
-from ecg_lightning.named_files import check_named_files
-from ecg_lightning.quoting import quote_paths
 from ecg_lightning.results.results import RunResult, read_result
-from ecg_lightning.safe_composition import SweepError, check_control_characters
 from ecg_lightning.system.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.system.long_steps import long_step
 
@@ -261,7 +263,7 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
 @contextmanager
 def _own_help(program: str) -> Iterator[None]:
     """Let Hydra print the options and settings of this program, each explained, in the text of `--help`."""
-    from ecg_lightning.settings_reference import groups_text, settings_text
+    from ecg_lightning.config.settings_reference import groups_text, settings_text
 
     def get_help(self: Hydra, help_cfg: DictConfig, cfg: DictConfig, *_: Any, **__: Any) -> str:
         known = {"OPTIONS": groups_text(program), "SETTINGS": settings_text(cfg)}

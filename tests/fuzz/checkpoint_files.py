@@ -11,10 +11,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import strategies as st
 
-from ecg_lightning import config
 from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import data_option, load_classifier, members_of, read_checkpoint
+from ecg_lightning.config import schema as config
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.training.leakage import check_taught, fold_notes, learned_from
 from fuzz.lanes import Target, WrongAnswerError

@@ -13,10 +13,10 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from ecg_lightning.config.safe_composition import as_hydras
 from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.results.equality import composed_in_effect, differing, flat
 from ecg_lightning.results.results import CELL_FILE, RESULT_FILE, RunResult, read_result
-from ecg_lightning.safe_composition import as_hydras
 from ecg_lightning.system.disk import write_whole
 from ecg_lightning.text import as_yaml
 

@@ -90,7 +90,7 @@ def register() -> None:
     """Tell Hydra the schemas, and let it compose with the checks of `safe_composition`."""
     from hydra.core.config_store import ConfigStore
 
-    from ecg_lightning import safe_composition
+    from ecg_lightning.config import safe_composition
 
     safe_composition.install()
     store = ConfigStore.instance()

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from ecg_lightning.config import config_dir
+from ecg_lightning.config.schema import config_dir
+from ecg_lightning.config.validation import RENAMED_EXPERIMENTS
 from ecg_lightning.system.bounded_yaml import load
 from ecg_lightning.text import as_yaml
-from ecg_lightning.validation import RENAMED_EXPERIMENTS
 
 _OF_ONE_PROGRAM = {("data", "checkpoint"): "compress", ("compression", "off"): "train"}
 _HIDDEN = ("hydra", "local", "recipe")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning import config
+from ecg_lightning.config import schema as config
 from ecg_lightning.errors import ConfigError
 
 _OF_NO_FILE = {

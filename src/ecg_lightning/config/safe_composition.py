@@ -29,10 +29,10 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from ecg_lightning.config.foreign_files import ROOT, check_file, is_foreign, sets_root
+from ecg_lightning.config.hydra_node import MAX_CELLS, check_hydra_node, check_resolved, count_values
+from ecg_lightning.config.keys_below import prepare_overrides
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.foreign_files import ROOT, check_file, is_foreign, sets_root
-from ecg_lightning.hydra_node import MAX_CELLS, check_hydra_node, check_resolved, count_values
-from ecg_lightning.keys_below import prepare_overrides
 from ecg_lightning.system import bounded_yaml
 from ecg_lightning.system.interpolations import check_interpolations, check_override
 
