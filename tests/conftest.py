@@ -17,7 +17,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from ecg_lightning import launching
+from ecg_lightning.commands import launching
 from ecg_lightning.config import schema as config
 from ecg_lightning.config import validation
 from ecg_lightning.config.schema import CompressConfig, TrainConfig

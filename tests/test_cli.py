@@ -3,8 +3,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from ecg_lightning import __version__, launching
-from ecg_lightning.cli import app
+from ecg_lightning import __version__
+from ecg_lightning.commands import launching
+from ecg_lightning.commands.cli import app
 from ecg_lightning.results.results import RunResult
 
 

@@ -14,6 +14,7 @@ from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning import compressing
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
+from ecg_lightning.commands import evaluations
 from ecg_lightning.compression import fx, parity, stage_fit, variant
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
@@ -36,7 +37,6 @@ from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.results import UnfinishedError
-from ecg_lightning.runs import evaluations
 from ecg_lightning.training import run as training
 
 COMPRESSIONS = sorted({path.stem for path in (ROOT / "conf" / "compression").glob("*.yaml")} - {"off"})

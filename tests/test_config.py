@@ -20,8 +20,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
-from ecg_lightning import launching
 from ecg_lightning.checkpoints.building import build, build_frontend, resolve
+from ecg_lightning.commands import launching
+from ecg_lightning.commands.sweep_callback import SweepReport
 from ecg_lightning.config.composition_errors import explain
 from ecg_lightning.config.quoting import quote_paths
 from ecg_lightning.config.schema import SCHEMAS, CompressConfig, TrainConfig
@@ -30,7 +31,6 @@ from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.registry import _FORMER, renamed, schema_of, targets_of
-from ecg_lightning.runs.sweep import SweepReport
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(
@@ -335,7 +335,9 @@ def test_a_folder_without_effect_is_told(capsys, tmp_path, start, other, own):
 
 
 def test_checking_a_configuration_does_not_load_pytorch():
-    program = "import sys; import ecg_lightning.launching, ecg_lightning.cli; print('torch' in sys.modules)"
+    program = (
+        "import sys; import ecg_lightning.commands.launching, ecg_lightning.commands.cli; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -718,7 +720,7 @@ def test_a_component_is_built_by_the_class_path_of_an_earlier_version(former):
 
 
 MAY_KNOW_HYDRA = {
-    *("config/schema.py", "launching.py", "job.py", "runs/sweep.py"),
+    *("config/schema.py", "commands/launching.py", "commands/job.py", "commands/sweep_callback.py"),
     *("config/composition_errors.py", "config/hydra_node.py", "config/keys_below.py", "config/quoting.py"),
     "config/safe_composition.py",
     *("sweeps/cells.py", "sweeps/process.py", "sweeps/sweep.py"),

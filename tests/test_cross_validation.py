@@ -13,6 +13,7 @@ import yaml
 from test_sweep import start
 from tiny import TINY
 
+from ecg_lightning.commands.evaluations import evaluate_run, read_run
 from ecg_lightning.data.ptbxl_source import PTBXLSource
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.choices import Choices
@@ -22,7 +23,6 @@ from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.reports import next_steps
 from ecg_lightning.results.results import read_config
-from ecg_lightning.runs.evaluations import evaluate_run, read_run
 from ecg_lightning.training import cross_validation
 from ecg_lightning.training import run as training
 

@@ -20,7 +20,7 @@ from tiny import ROOT, SIGNAL_MODELS, TINY
 from typer.testing import CliRunner
 
 import ecg_lightning
-from ecg_lightning.cli import app
+from ecg_lightning.commands.cli import app
 from ecg_lightning.config import schema as config
 
 DOCS = ROOT / "docs"

@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from ecg_lightning.cli import app
+from ecg_lightning.commands.cli import app
+from ecg_lightning.commands.evaluations import named_runs
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.data.ptbxl_source import PTBXLSource
 from ecg_lightning.errors import DataError, UserError
@@ -21,7 +22,6 @@ from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions, write_predictions
 from ecg_lightning.evaluation.subgroups import subgroups
-from ecg_lightning.runs.evaluations import named_runs
 
 
 def _targets(n, seed):

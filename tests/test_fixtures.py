@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecg_lightning.commands.evaluations import evaluate_run
 from ecg_lightning.deployment.predictor import Predictor
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.reports.tables import run_row
 from ecg_lightning.results.results import read_result
 from ecg_lightning.results.schema import upgraded
-from ecg_lightning.runs.evaluations import evaluate_run
 
 FOLDER = Path(__file__).parent / "fixtures_6647fd0"
 

@@ -11,11 +11,11 @@ from tiny import TINY
 
 from ecg_lightning.checkpoints.building import build_datamodule
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
+from ecg_lightning.commands.evaluations import evaluate_run
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.learning.held_out import HeldOutTeacher
-from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.training import cross_validation
 from ecg_lightning.training import run as training
 from ecg_lightning.training.teaching import load_teacher

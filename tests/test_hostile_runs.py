@@ -13,6 +13,8 @@ import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from ecg_lightning.commands.evaluations import evaluate_run
+from ecg_lightning.commands.sweep_callback import SweepReport
 from ecg_lightning.errors import CheckpointError, DataError, RefusedExit
 from ecg_lightning.models.weights import load_file
 from ecg_lightning.reports import console
@@ -20,8 +22,6 @@ from ecg_lightning.reports.tables import collect, ranking_section
 from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.reports.variants import runtime_rows, variant_rows
 from ecg_lightning.results.results import read_config, read_result
-from ecg_lightning.runs.evaluations import evaluate_run
-from ecg_lightning.runs.sweep import SweepReport
 
 RUN = Path(__file__).parent / "fixtures_6647fd0" / "run"
 

@@ -27,7 +27,13 @@ from ecg_lightning.system import bounded_yaml
 CALLABLES = [
     *("torch.load", "pandas.read_pickle", "joblib.load", "pathlib.Path.write_text", "urllib.request.urlretrieve"),
     *("os.system", "shutil.rmtree", "ecg_lightning.checkpoints.loading.torch.load", "posix.system", "builtins.eval"),
-    *("ecg_lightning.runs.sweep.shutil.rmtree", "hydra.utils.instantiate", "functools.partial", ["os", "system"], None),
+    *(
+        "ecg_lightning.commands.sweep_callback.shutil.rmtree",
+        "hydra.utils.instantiate",
+        "functools.partial",
+        ["os", "system"],
+        None,
+    ),
 ]
 
 
@@ -45,7 +51,7 @@ def places(target):
     sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "max_batch_size": None}
     optuna = {"_target_": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"}
     tpe = {"_target_": "optuna.samplers.TPESampler"}
-    report = {"_target_": "ecg_lightning.runs.sweep.SweepReport"}
+    report = {"_target_": "ecg_lightning.commands.sweep_callback.SweepReport"}
     handler = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}
     log = {"version": 1, "root": {"handlers": ["h"]}, "handlers": {"h": handler}}
     yield from (

@@ -14,7 +14,7 @@ import pytest
 from deployed import describe
 from typer.testing import CliRunner
 
-from ecg_lightning.cli import app
+from ecg_lightning.commands.cli import app
 from ecg_lightning.deployment import model_file
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, read_metadata, write_metadata

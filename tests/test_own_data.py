@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from ecg_lightning.commands.evaluations import evaluate_run
 from ecg_lightning.errors import ConfigError, DataError
-from ecg_lightning.runs.evaluations import evaluate_run
 from ecg_lightning.training import run as training
 from ecg_lightning.training.leakage import check_unseen
 

@@ -17,7 +17,7 @@ from deployed import CLASSES, describe, export_tiny, signals
 from recordings import MODEL, UNNAMED, digital, heartbeats, rows, write_wfdb
 from typer.testing import CliRunner
 
-from ecg_lightning.cli import app
+from ecg_lightning.commands.cli import app
 from ecg_lightning.data.recordings.records import read_record
 from ecg_lightning.data.recordings.search import find_recordings
 from ecg_lightning.data.recordings.window import Window
@@ -263,7 +263,7 @@ def test_predicting_needs_no_torch(exported, kind, ptbxl_record, tmp_path):
         "from ecg_lightning.deployment.predictor import Predictor, predict_records\n"
         "found = predict_records(Predictor(sys.argv[1]), [Path(sys.argv[2])])\n"
         "assert found[0].probabilities, found\n"
-        "import ecg_lightning.deployment.measuring.benchmark, ecg_lightning.cli\n"
+        "import ecg_lightning.deployment.measuring.benchmark, ecg_lightning.commands.cli\n"
         "assert not {'torch', 'lightning', 'hydra', 'pandas', 'scipy', 'matplotlib', 'onnx'} & set(sys.modules)\n"
     )
     arguments = [sys.executable, "-c", program, str(exported[kind]), str(ptbxl_record)]

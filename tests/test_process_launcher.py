@@ -39,7 +39,7 @@ task_name: trivial
 hydra:
   job: {chdir: false}
   sweep: {dir: 'sweeps/${now:%H-%M-%S-%f}', subdir: '${hydra:job.num}_seed${seed}'}
-  callbacks: {sweep_report: {_target_: ecg_lightning.runs.sweep.SweepReport}}
+  callbacks: {sweep_report: {_target_: ecg_lightning.commands.sweep_callback.SweepReport}}
 """
 
 

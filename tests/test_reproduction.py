@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from tiny import ROOT
 from typer.testing import CliRunner
 
-from ecg_lightning.cli import app
-from ecg_lightning.runs.reproduction import N_RECORDS, PUBLISHED, TASKS, reproduction_rows
+from ecg_lightning.commands.cli import app
+from ecg_lightning.commands.reproduction import N_RECORDS, PUBLISHED, TASKS, reproduction_rows
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_the_command_trains_what_is_not_finished_and_compares(synthetic_root, tm
     def reproduce(n_seeds, *settings):
         command = ["reproduce", "--root", str(synthetic_root), "--output", str(output), "--seeds", str(n_seeds)]
         return subprocess.run(
-            [sys.executable, "-c", "from ecg_lightning.cli import app; app()", *command]
+            [sys.executable, "-c", "from ecg_lightning.commands.cli import app; app()", *command]
             + [part for one in (*small, *settings) for part in ("--setting", one)],
             cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
             env={**os.environ, "COLUMNS": "200"},

@@ -23,9 +23,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from tiny import ROOT
 
-from ecg_lightning import job, launching
 from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import described_in, read_checkpoint
+from ecg_lightning.commands import job, launching
 from ecg_lightning.config import validation
 from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
 from ecg_lightning.hardware import device as hardware

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import ROOT, TINY
 from typer.testing import CliRunner
 
-from ecg_lightning.cli import app
+from ecg_lightning.commands.cli import app
 from ecg_lightning.config.validation import RENAMED_EXPERIMENTS
 
 SMALL = [

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from ecg_lightning.commands.sweep_callback import SweepReport
 from ecg_lightning.reports.tables import COLUMNS, collect, ranking_section
 from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.runs.sweep import SweepReport
 
 
 def row(model, seed, f1, **more):

@@ -21,6 +21,7 @@ from tiny import TINY, build_tiny
 
 from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
+from ecg_lightning.commands import evaluations
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.ptbxl import read_tables
 from ecg_lightning.errors import (
@@ -36,7 +37,6 @@ from ecg_lightning.learning.schema import SchedulerConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.reports.evaluation_tables import evaluation_sections
 from ecg_lightning.reports.terminal import print_sections
-from ecg_lightning.runs import evaluations
 from ecg_lightning.system.long_steps import long_step
 from ecg_lightning.training import run as training
 from ecg_lightning.training import step_time

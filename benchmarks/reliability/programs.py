@@ -156,7 +156,7 @@ def compress(*overrides: str) -> list[str]:
 
 def ecg_lightning(*arguments: str) -> list[str]:
     """Return the command line of the `ecg-lightning` command."""
-    return [sys.executable, "-c", "from ecg_lightning.cli import app; app()", *arguments]
+    return [sys.executable, "-c", "from ecg_lightning.commands.cli import app; app()", *arguments]
 
 
 def shown(command: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ Nothing is imported before it is used: `import ecg_lightning` takes milliseconds
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ecg_lightning.calling import compress, train
+    from ecg_lightning.commands.calling import compress, train
     from ecg_lightning.data.datamodule import PTBXLDataModule
     from ecg_lightning.deployment.predictor import Predictor, load
     from ecg_lightning.errors import UserError
@@ -18,9 +18,9 @@ _MODULES = {
     "PTBXLDataModule": "ecg_lightning.data.datamodule",
     "Predictor": "ecg_lightning.deployment.predictor",
     "UserError": "ecg_lightning.errors",
-    "compress": "ecg_lightning.calling",
+    "compress": "ecg_lightning.commands.calling",
     "load": "ecg_lightning.deployment.predictor",
-    "train": "ecg_lightning.calling",
+    "train": "ecg_lightning.commands.calling",
 }
 
 

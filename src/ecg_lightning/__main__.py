@@ -13,7 +13,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    from ecg_lightning.cli import app
+    from ecg_lightning.commands.cli import app
     from ecg_lightning.errors import MissingPackageError, fail
     from ecg_lightning.system.installed import needing
     from ecg_lightning.text import print_every_sign

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from ecg_lightning.cli import app
+from ecg_lightning.commands.cli import app
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.data.own_table import read_own_table
 from ecg_lightning.data.snomed import read_mapping

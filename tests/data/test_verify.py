@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ecg_lightning.cli import app
+from ecg_lightning.commands.cli import app
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.data.verify import CLASS_COUNTS, LABEL_COUNTS, Report, verify_folder
 from ecg_lightning.errors import DataError

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
+from ecg_lightning.commands.evaluations import compare_runs, evaluate_run
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from ecg_lightning.reports.evaluation_tables import comparison_sections, evaluation_sections
 from ecg_lightning.reports.terminal import print_sections
 from ecg_lightning.results.results import RESULT_FILE, RunResult, read_result
 from ecg_lightning.results.schema import upgraded
-from ecg_lightning.runs.evaluations import compare_runs, evaluate_run
 from ecg_lightning.text import printable
 from fuzz.lanes import Target, WrongAnswerError
 from fuzz.mutation import damaged_bytes, damaged_text, damaged_tree

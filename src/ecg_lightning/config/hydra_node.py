@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.system.interpolations import check_override
 
-_CALLBACKS = {"sweep_report": {"_target_": "ecg_lightning.runs.sweep.SweepReport"}}
+_CALLBACKS = {"sweep_report": {"_target_": "ecg_lightning.commands.sweep_callback.SweepReport"}}
 _LAUNCHERS = {
     "process": "hydra_plugins.ecg_lightning_process_launcher.ProcessLauncher",
     "basic": "hydra._internal.core_plugins.basic_launcher.BasicLauncher",

@@ -402,7 +402,7 @@ def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     modules = {target.rpartition(".")[0] for target in targets if target.startswith("ecg_lightning.")}
     if any(_compresses(one) for one in settings):
         modules.add("ecg_lightning.compressing")
-    return [*sorted(modules), "ecg_lightning.sweeps.preloaded"]
+    return [*sorted(modules), "ecg_lightning.commands.preloaded"]
 
 
 def _compresses(settings: Mapping[str, Any]) -> bool:

@@ -82,8 +82,8 @@ def run_protocol(
     Raises:
         ConfigError: a folder holds a finished run of other settings, or they are not the user's to set.
     """
-    from ecg_lightning import launching  # Hydra
-    from ecg_lightning.job import FAILED
+    from ecg_lightning.commands import launching
+    from ecg_lightning.commands.job import FAILED
 
     for setting in settings:
         key = key_of(setting)
@@ -164,7 +164,7 @@ def _changed(config: Mapping[str, Any], model: str) -> list[str]:
 @cache
 def _protocol(model: str) -> dict[str, Any]:
     """Its settings for a model, flat; composed once, and not for every run."""
-    from ecg_lightning.launching import compose_without_local  # Hydra
+    from ecg_lightning.commands.launching import compose_without_local  # Hydra
 
     settings = compose_without_local("experiment=benchmark", f"model={model}", "data=ptbxl")
     return flat(without(settings, _NOT_OF_THE_PROTOCOL))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecg_lightning import launching
+from ecg_lightning.commands import launching
 from ecg_lightning.results.results import RunResult
 
 

@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning import __version__
+from ecg_lightning.commands.job import FAILED, INTERRUPTED, run_job
 from ecg_lightning.config import schema as config
 from ecg_lightning.config import validation
 from ecg_lightning.config.composition_errors import explain, explain_option
@@ -31,7 +32,6 @@ from ecg_lightning.config.named_files import check_named_files
 from ecg_lightning.config.quoting import quote_paths
 from ecg_lightning.config.safe_composition import SweepError, check_control_characters
 from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
-from ecg_lightning.job import FAILED, INTERRUPTED, run_job
 from ecg_lightning.results.results import RunResult, read_result
 from ecg_lightning.system.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.system.long_steps import long_step

@@ -45,7 +45,7 @@ def _main(
 @app.command(context_settings=_HYDRA, help="Train a model, or several in a sweep; the same as python train.py.")
 def train(context: typer.Context) -> None:
     """Run `train.py`'s main with the rest of the command line."""
-    from ecg_lightning import launching
+    from ecg_lightning.commands import launching
 
     sys.argv = ["ecg-lightning train", *context.args]
     launching.train()
@@ -54,7 +54,7 @@ def train(context: typer.Context) -> None:
 @app.command(context_settings=_HYDRA, help="Compress a trained model; the same as python compress.py.")
 def compress(context: typer.Context) -> None:
     """Run `compress.py`'s main with the rest of the command line."""
-    from ecg_lightning import launching
+    from ecg_lightning.commands import launching
 
     sys.argv = ["ecg-lightning compress", *context.args]
     launching.compress()
@@ -320,12 +320,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score the predictions of a run: metrics by class with intervals, calibration, baselines and subgroups."""
+    from ecg_lightning.commands.evaluations import draw, evaluate_run
     from ecg_lightning.reports.console import make_console
     from ecg_lightning.reports.evaluation_tables import evaluation_sections
     from ecg_lightning.reports.files import check_files, write_report
     from ecg_lightning.reports.terminal import print_sections
     from ecg_lightning.results.results import without_nan
-    from ecg_lightning.runs.evaluations import draw, evaluate_run
 
     files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
     try:
@@ -365,12 +365,12 @@ def compare(
 
     Runs that differ only in their seed are averaged and count as one.
     """
+    from ecg_lightning.commands.evaluations import compare_runs, named_runs, save_figure
     from ecg_lightning.reports.console import make_console
     from ecg_lightning.reports.evaluation_tables import comparison_sections
     from ecg_lightning.reports.files import check_files, write_report
     from ecg_lightning.reports.terminal import print_sections
     from ecg_lightning.results.results import without_nan
-    from ecg_lightning.runs.evaluations import compare_runs, named_runs, save_figure
 
     files = {"--csv": csv, "--latex": latex, "--markdown": markdown}
     try:
@@ -412,8 +412,8 @@ def reproduce(
     ] = None,
 ) -> None:
     """Run the protocol of the PTB-XL benchmark, and print the results beside the published ones."""
+    from ecg_lightning.commands import reproduction
     from ecg_lightning.reports.console import make_console
-    from ecg_lightning.runs import reproduction
 
     models, tasks = model or ["resnet1d_wang"], task or ["superdiagnostic"]
     try:

@@ -10,7 +10,7 @@ import gc
 with contextlib.suppress(Exception):
     import torch.utils.tensorboard
 
-    import ecg_lightning.launching
+    import ecg_lightning.commands.launching
     import ecg_lightning.training.run
 
     __all__ = ["ecg_lightning", "torch"]

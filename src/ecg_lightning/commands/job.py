@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ecg_lightning.commands.nothing_left import nothing_left
 from ecg_lightning.config import schema as config
 from ecg_lightning.config import validation
 from ecg_lightning.config.schema import TrainConfig
@@ -33,7 +34,6 @@ from ecg_lightning.errors import (
     UserError,
     fail,
 )
-from ecg_lightning.nothing_left import nothing_left
 from ecg_lightning.results.finished import has_checkpoints, is_finished, status_of
 from ecg_lightning.results.put_off import discard_put_off
 from ecg_lightning.results.results import RunResult, UnfinishedError, read_result
