@@ -7,7 +7,7 @@
 All settings: python compress.py --help
 """
 
-from ecg_lightning import stopping
+from ecg_lightning.system import stopping
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     from ecg_lightning.text import print_every_sign
 
     print_every_sign()
-    from ecg_lightning.launching import compress
+    from ecg_lightning.commands.launching import compress
 
     compress()
 

@@ -8,7 +8,7 @@
 All settings: python train.py --help
 """
 
-from ecg_lightning import stopping
+from ecg_lightning.system import stopping
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     from ecg_lightning.text import print_every_sign
 
     print_every_sign()
-    from ecg_lightning.launching import train
+    from ecg_lightning.commands.launching import train
 
     train()
 
