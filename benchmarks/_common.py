@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from ecg_lightning.config import conf_folder
 from ecg_lightning.config import schema as config
 from ecg_lightning.hardware.device import describe_host
 from ecg_lightning.results.results import git_revision, package_versions
@@ -21,7 +22,7 @@ from ecg_lightning.results.results import git_revision, package_versions
 def composed(*overrides: str) -> DictConfig:
     """`conf/train.yaml` with overrides, one thread, as the command line composes it."""
     config.register()
-    with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder.config_dir()), version_base="1.3"):
         cfg = compose("train", overrides=["hardware.threads=1", *overrides])
     torch.set_num_threads(cfg.hardware.threads)
     return cfg

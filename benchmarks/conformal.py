@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from _pooled import halves, unseen
 
-from ecg_lightning.evaluation.uncertainty import conformal_bounds, coverage
+from ecg_lightning.evaluation.conformal import conformal_bounds
+from ecg_lightning.evaluation.uncertainty import coverage
 
 N_HALVES = 200
 ALPHAS = (0.05, 0.1, 0.2)

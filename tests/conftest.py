@@ -18,8 +18,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ecg_lightning.commands import launching
+from ecg_lightning.config import conf_folder, validation
 from ecg_lightning.config import schema as config
-from ecg_lightning.config import validation
 from ecg_lightning.config.schema import CompressConfig, TrainConfig
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
@@ -86,7 +86,7 @@ def configure_compression() -> Callable[..., CompressConfig]:
 
 def _composer(root: str, validate: Callable[[DictConfig], None]) -> Callable[..., Any]:
     def make(*overrides: str, output_dir: Path | str = "unused") -> Any:
-        with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+        with initialize_config_dir(str(conf_folder.config_dir()), version_base="1.3"):
             cfg = compose(root, overrides=[*overrides, f"paths.output_dir={output_dir}"])
         validate(cfg)
         return config.settings_of(cfg)

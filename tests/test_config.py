@@ -1,6 +1,5 @@
 """Every YAML of `conf/` composes; wrong keys, types and values are refused with a way out; the surface is frozen."""
 
-import ast
 import dataclasses
 import os
 import re
@@ -30,7 +29,7 @@ from ecg_lightning.config.validation import RENAMED_EXPERIMENTS, check_experimen
 from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.frontend.frontend import Frontend
-from ecg_lightning.registry import _FORMER, renamed, schema_of, targets_of
+from ecg_lightning.registry import _FORMER, _MOVED, renamed, schema_of, targets_of
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(
@@ -719,24 +718,6 @@ def test_a_component_is_built_by_the_class_path_of_an_earlier_version(former):
     assert renamed({"a": [{"_target_": former}]}) == {"a": [{"kind": schema.kind}]}
 
 
-MAY_KNOW_HYDRA = {
-    *("config/schema.py", "commands/launching.py", "commands/job.py", "commands/sweep_callback.py"),
-    *("config/composition_errors.py", "config/hydra_node.py", "config/keys_below.py", "config/quoting.py"),
-    "config/safe_composition.py",
-    *("sweeps/cells.py", "sweeps/process.py", "sweeps/sweep.py"),
-}
-
-
-def test_only_the_edge_knows_hydra():
-    source = ROOT / "src" / "ecg_lightning"
-    for path in source.rglob("*.py"):
-        modules = {
-            name
-            for node in ast.walk(ast.parse(path.read_text()))
-            for name in (
-                [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-                if isinstance(node, ast.ImportFrom) else []
-            )
-        }  # fmt: skip
-        if any(name.split(".")[0] == "hydra" for name in modules):
-            assert str(path.relative_to(source)) in MAY_KNOW_HYDRA
+@pytest.mark.parametrize(("former", "today"), [*_MOVED.items()])
+def test_a_callback_is_found_by_its_former_class_path(former, today):
+    assert f"{resolve(former, object, 'callbacks.extra.x').__module__}.{former.rpartition('.')[2]}" == today

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import ecg_lightning
 from ecg_lightning.commands.cli import app
-from ecg_lightning.config import schema as config
+from ecg_lightning.config import conf_folder
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
@@ -222,7 +222,7 @@ def tiny(name, words, folder):
 def models_of(given):
     if "model" in given:
         return given["model"].split(",")
-    experiment = OmegaConf.load(config.config_dir() / "experiment" / f"{given.get('experiment')}.yaml")
+    experiment = OmegaConf.load(conf_folder.config_dir() / "experiment" / f"{given.get('experiment')}.yaml")
     return [experiment.for_model or "deit"]
 
 

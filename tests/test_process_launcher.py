@@ -18,7 +18,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
-from ecg_lightning.config import schema as config
+from ecg_lightning.config import conf_folder
 from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
 from ecg_lightning.hardware.processor import available_cores
 from ecg_lightning.reports import sweep_table
@@ -52,7 +52,7 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_table, "print_sweep", lambda folder, rows: None)
     monkeypatch.setattr(logging, "_handlerList", [])  # Hydra closes all, and absl's then pytest's stream
     (tmp_path / "conf").mkdir()
-    monkeypatch.setattr(config, "config_dir", lambda: tmp_path / "conf")  # the program's own
+    monkeypatch.setattr(conf_folder, "config_dir", lambda: tmp_path / "conf")  # the program's own
     (tmp_path / "conf" / "trivial.yaml").write_text(ROOT)
 
     def start(*overrides):

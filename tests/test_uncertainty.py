@@ -5,14 +5,8 @@ import pytest
 
 from ecg_lightning.evaluation import bootstrap
 from ecg_lightning.evaluation.choices import Decided
-from ecg_lightning.evaluation.uncertainty import (
-    Bounds,
-    abstain,
-    agreement_certainty,
-    conformal_bounds,
-    coverage,
-    distance_certainty,
-)
+from ecg_lightning.evaluation.conformal import Bounds, conformal_bounds
+from ecg_lightning.evaluation.uncertainty import abstain, agreement_certainty, coverage, distance_certainty
 
 
 def _sample(n, seed, noise=1.2):

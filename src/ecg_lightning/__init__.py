@@ -5,14 +5,15 @@ Nothing is imported before it is used: `import ecg_lightning` takes milliseconds
 
 from typing import TYPE_CHECKING, Any
 
+from ecg_lightning.version import __version__
+
 if TYPE_CHECKING:
     from ecg_lightning.commands.calling import compress, train
     from ecg_lightning.data.datamodule import PTBXLDataModule
     from ecg_lightning.deployment.predictor import Predictor, load
     from ecg_lightning.errors import UserError
 
-__all__ = ["PTBXLDataModule", "Predictor", "UserError", "compress", "load", "train"]
-__version__ = "0.2.0"
+__all__ = ["PTBXLDataModule", "Predictor", "UserError", "__version__", "compress", "load", "train"]
 
 _MODULES = {
     "PTBXLDataModule": "ecg_lightning.data.datamodule",

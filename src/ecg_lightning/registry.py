@@ -54,6 +54,11 @@ _FORMER = {
 }
 """Name of each class that versions up to 0.2 wrote into checkpoints and `config.yaml`."""
 
+_MOVED = {
+    "ecg_lightning.runs.callbacks.StochasticWeightAverage": "ecg_lightning.training.callbacks.StochasticWeightAverage",
+}
+"""Class paths of today of callbacks that versions up to 0.2 wrote into `config.yaml`."""
+
 _KEPT = {"ensemble": ("members", "mc_dropout", "stride_s", "aggregate")}
 """Settings that are left of those versions'; the others had no effect."""
 
@@ -99,6 +104,11 @@ def schema_of(group: str, node: Mapping[str, Any], key: str) -> type[Any]:
 def settings_of(group: str, node: Mapping[str, Any], key: str) -> Any:
     """Return the typed settings of a node; arguments and errors as of `schema_of` and `setting.from_plain`."""
     return from_plain(schema_of(group, node, key), renamed(node), key)
+
+
+def moved(target: str) -> str:
+    """Return the class path of today of a callback or logger."""
+    return _MOVED.get(target, target)
 
 
 def renamed(node: Any) -> Any:

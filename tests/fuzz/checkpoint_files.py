@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import data_option, load_classifier, members_of, read_checkpoint
+from ecg_lightning.config import conf_folder
 from ecg_lightning.config import schema as config
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.training.leakage import check_taught, fold_notes, learned_from
@@ -41,7 +42,7 @@ def targets(folder: Path) -> list[Target]:
 
 def _checkpoint() -> dict[str, Any]:
     config.register()
-    with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_folder.config_dir()), version_base="1.3"):
         cfg = compose("train", ["model=resnet1d_wang", "model.channels=2", "paths.output_dir=unused"])
     model, frontend = config.plain(cfg.model), config.plain(cfg.frontend)
     classifier = build_classifier(model, frontend, n_samples=1000, seed=0, classes=tuple(_CLASSES), teacher=None)

@@ -29,7 +29,7 @@ from ecg_lightning.learning.held_out import HeldOutTeacher
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EnsembleConfig
 from ecg_lightning.models.structure import Restorable
-from ecg_lightning.registry import renamed, schema_of, settings_of
+from ecg_lightning.registry import moved, renamed, schema_of, settings_of
 from ecg_lightning.setting import from_plain
 from ecg_lightning.training.schema import TrainerConfig
 
@@ -97,7 +97,7 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
             f"{key}._target_={name}: this class is not allowed. Name a class of ecg_lightning, or a callback or "
             "logger of Lightning"
         )
-    module_name, _, attribute = name.rpartition(".")
+    module_name, _, attribute = moved(name).rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError):

@@ -11,7 +11,6 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from ecg_lightning import __version__
 from ecg_lightning.checkpoints.building import build_classifier, build_restorable
 from ecg_lightning.checkpoints.description import KEYS, check_description, check_state
 from ecg_lightning.checkpoints.io import load_checkpoint, save_checkpoint
@@ -26,6 +25,7 @@ from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.models.structure import plain_classifier
 from ecg_lightning.registry import renamed
+from ecg_lightning.version import __version__
 
 _FORMAT = 2  # names of components in place of class paths
 _READ = (1, _FORMAT)

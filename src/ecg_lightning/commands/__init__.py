@@ -1,0 +1,1 @@
+"""The programs: `train.py`, `compress.py` and the commands of `ecg-lightning`."""

@@ -10,8 +10,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ecg_lightning import __version__
 from ecg_lightning.errors import UserError
+from ecg_lightning.version import __version__
 
 app = typer.Typer(
     help="PTB-XL ECGs to a small, fast, honestly measured classifier. Research use only, not for diagnosis.",

@@ -23,10 +23,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ecg_lightning import __version__
 from ecg_lightning.commands.job import FAILED, INTERRUPTED, run_job
+from ecg_lightning.config import conf_folder, validation
 from ecg_lightning.config import schema as config
-from ecg_lightning.config import validation
 from ecg_lightning.config.composition_errors import explain, explain_option
 from ecg_lightning.config.named_files import check_named_files
 from ecg_lightning.config.quoting import quote_paths
@@ -35,6 +34,7 @@ from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.results.results import RunResult, read_result
 from ecg_lightning.system.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.system.long_steps import long_step
+from ecg_lightning.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def compose(*overrides: str) -> dict[str, Any]:
     """
     config.register()
     try:
-        with hydra.initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+        with hydra.initialize_config_dir(str(conf_folder.config_dir()), version_base="1.3"):
             return config.plain(hydra.compose("train", [*quote_paths(overrides), "paths.output_dir=unused"]))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from None
@@ -71,7 +71,7 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 def compose_without_local(*overrides: str) -> dict[str, Any]:
     """Compose the same without what the user's own `conf/local/default.yaml` sets."""
-    has_local = (config.config_dir() / "local" / "default.yaml").is_file()
+    has_local = (conf_folder.config_dir() / "local" / "default.yaml").is_file()
     return compose(*overrides, *(["~local"] if has_local else []))
 
 
@@ -257,7 +257,7 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
             ".hydra/overrides.yaml"
         )
     with _own_help(name) if parsed.help else nullcontext():
-        _run_hydra(parsed, parser, job, str(config.config_dir()), name)
+        _run_hydra(parsed, parser, job, str(conf_folder.config_dir()), name)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from ecg_lightning.config import conf_folder
 from ecg_lightning.config import schema as config
 from ecg_lightning.config.quoting import quoted
 from ecg_lightning.config.safe_composition import ConfigFileError
@@ -99,7 +100,7 @@ def explain_option(option: str, program: str) -> str:
         program: `train` or `compress`.
     """
     key, _, value = option.lstrip("-").replace("-", "_").partition("=")
-    groups = [path.name for path in _folders() if path.parent == config.config_dir()]
+    groups = [path.name for path in _folders() if path.parent == conf_folder.config_dir()]
     meant = key if key in (*groups, *config.leaf_keys()) else _meant_by(key, program)
     example = f"{meant}={value or 'VALUE'}" if meant and "=" not in meant else meant
     hint = f" Did you mean {example}?" if example else ""
@@ -174,7 +175,7 @@ def _explain_value(error: ValidationError) -> str:
     key, value, wanted = str(error.full_key), error.value, _wanted(error)
     if dataclasses.is_dataclass(wanted):
         folder = key.replace(".", "/")
-        if isinstance(value, str) and (config.config_dir() / folder / f"{value}.yaml").is_file():
+        if isinstance(value, str) and (conf_folder.config_dir() / folder / f"{value}.yaml").is_file():
             return f"{key}={value}: this names an option. Choose it with a slash: {folder}={value}"
         names = [entry.name for entry in dataclasses.fields(wanted)]
         return f"{key}={value}: holds {', '.join(names)}. Set one of them, as in {key}.{names[0]}=VALUE"
@@ -206,7 +207,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
     known = [str(one) for one in error.parent_node or () if one not in ("kind", "hydra")]
     group = key.split(".")[0]
     if "/" in key:
-        groups = sorted(str(path.relative_to(config.config_dir())) for path in _folders())
+        groups = sorted(str(path.relative_to(conf_folder.config_dir())) for path in _folders())
         return f"{key}: there is no such group; known are {', '.join(groups)}.{did_you_mean(key, groups)}"
     if where == "hydra.sweeper" and name in _OF_A_SEARCH:
         return f"{key}: only a search by Optuna has this key. Add hydra/sweeper=optuna, or choose an hparams_search"
@@ -231,7 +232,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
     inside = f"{where} holds" if where else "known are"
     nearest = {one: one for one in known}
     if not where:
-        nearest |= {path.name: path.name for path in _folders() if path.parent == config.config_dir()}
+        nearest |= {path.name: path.name for path in _folders() if path.parent == conf_folder.config_dir()}
     close = difflib.get_close_matches(name, nearest, 1, 0.5 if where else 0.75)
     if not (where or close):
         nearest |= {one.rpartition(".")[2]: one for one in reversed(config.leaf_keys())}
@@ -275,4 +276,4 @@ def _options_with(group: str, name: str) -> Sequence[str]:
 
 
 def _folders() -> Iterator[Any]:
-    return (path for path in config.config_dir().rglob("*") if path.is_dir())
+    return (path for path in conf_folder.config_dir().rglob("*") if path.is_dir())

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.config import schema as config
+from ecg_lightning.config import conf_folder
 from ecg_lightning.errors import ConfigError
 
 _OF_NO_FILE = {
@@ -39,7 +39,7 @@ ROOT = "data.root"
 def is_foreign(source: str) -> bool:
     """Return whether a configuration's source, as in `file:///DIR`, is another folder than the program's own."""
     scheme, _, folder = source.partition("://")
-    return scheme == "file" and Path(folder).resolve() != config.config_dir().resolve()
+    return scheme == "file" and Path(folder).resolve() != conf_folder.config_dir().resolve()
 
 
 def check_file(content: Any, name: str, *, foreign: bool, primary: bool) -> None:

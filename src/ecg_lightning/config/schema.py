@@ -11,7 +11,6 @@ import functools
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -129,9 +128,3 @@ def _keys_in(schema: Any, key: str) -> Iterator[str]:
     for entry in dataclasses.fields(kinds[0]):
         if entry.name != "kind":
             yield from _keys_in(hints[entry.name], f"{key}.{entry.name}")
-
-
-def config_dir() -> Path:
-    """The `conf/` folder: a checkout's, else the copy in the installed package."""
-    packaged = Path(__file__).with_name("conf")
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"

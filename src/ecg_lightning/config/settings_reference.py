@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from ecg_lightning.config.schema import config_dir
+from ecg_lightning.config.conf_folder import config_dir
 from ecg_lightning.config.validation import RENAMED_EXPERIMENTS
 from ecg_lightning.system.bounded_yaml import load
 from ecg_lightning.text import as_yaml

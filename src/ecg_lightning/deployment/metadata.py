@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecg_lightning import __version__
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment import bounds
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.deployment.model_file import check_structure, read_description
 from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES, PRECISIONS, SUFFIXES
 from ecg_lightning.errors import ModelFileError
-from ecg_lightning.evaluation.uncertainty import ALPHA
+from ecg_lightning.evaluation.conformal import ALPHA
 from ecg_lightning.system.disk import write_whole
+from ecg_lightning.version import __version__
 
 if TYPE_CHECKING:
     from ecg_lightning.evaluation.choices import Choices

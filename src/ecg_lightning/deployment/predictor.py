@@ -21,7 +21,7 @@ from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.deployment.runtimes.runtime import SUFFIXES, Floats, Runtime, files_of
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
 from ecg_lightning.evaluation.calibration import probabilities as calibrated
-from ecg_lightning.evaluation.uncertainty import Bounds
+from ecg_lightning.evaluation.conformal import Bounds
 from ecg_lightning.hardware.processor import available_cores, processor_has_bf16, processor_has_int8
 from ecg_lightning.system.installed import needing
 from ecg_lightning.system.memory_limit import limited_memory

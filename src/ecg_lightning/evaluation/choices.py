@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.evaluation.calibration import fit_platt, fit_temperature, probabilities
+from ecg_lightning.evaluation.conformal import Bounds, conformal_bounds
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.thresholds import f1_thresholds
-from ecg_lightning.evaluation.uncertainty import Bounds, conformal_bounds
 
 Floats = npt.NDArray[np.float64]
 

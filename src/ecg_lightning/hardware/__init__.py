@@ -1,0 +1,1 @@
+"""Devices, precisions, and the processor that a figure was measured on."""

@@ -1,0 +1,1 @@
+"""How a network learns: recipes, losses, mixup, distillation, optimizers and schedules."""

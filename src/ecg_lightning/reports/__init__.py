@@ -1,1 +1,1 @@
-"""Sections of a report, and one renderer each for the terminal, CSV, Markdown, LaTeX and figures."""
+"""Reports: what is said, as sections, and one renderer each for the terminal, CSV, Markdown, LaTeX and figures."""

@@ -10,8 +10,8 @@ from typing import Any
 from ecg_lightning.data.source import OWN
 from ecg_lightning.evaluation import report
 from ecg_lightning.evaluation.bootstrap import Interval
+from ecg_lightning.evaluation.conformal import ALPHA
 from ecg_lightning.evaluation.subgroups import MIN_POSITIVES
-from ecg_lightning.evaluation.uncertainty import ALPHA
 from ecg_lightning.reports.section import Cell, Column, Section, Table
 from ecg_lightning.results.ledger import LEDGER_FILE
 from ecg_lightning.text import counted

@@ -232,7 +232,7 @@ def hash_config(config: Mapping[str, Any]) -> str:
 
 def package_versions() -> dict[str, str]:
     """Versions of this package, Python and what figures depend on."""
-    from ecg_lightning import __version__
+    from ecg_lightning.version import __version__
 
     python = ".".join(str(part) for part in sys.version_info[:3])
     installed = {"ecg_lightning": __version__, "python": python}

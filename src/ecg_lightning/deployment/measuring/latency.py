@@ -19,7 +19,7 @@ from pathlib import Path
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.system.memory_limit import limited_memory
 
-_PACKAGE_ROOT = Path(__file__).parents[2]
+_PACKAGE_ROOT = Path(__file__).parents[3]
 _CHILD_CALLS = 5
 _CHILD_TIMEOUT_S = 600
 

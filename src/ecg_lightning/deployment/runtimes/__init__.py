@@ -1,0 +1,1 @@
+"""Runtimes that open a deployed file: one file each behind one interface."""
