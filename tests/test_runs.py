@@ -394,7 +394,7 @@ def test_a_stop_that_is_swallowed_comes_again(monkeypatch):
 
 _TOLD_AGAIN = """
 import os, signal
-from ecg_lightning import stopping
+from ecg_lightning.system import stopping
 
 class Late:  # deleted when Python has taken its handlers away
     def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGINT):

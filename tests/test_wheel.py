@@ -27,7 +27,7 @@ def wheel(tmp_path_factory):
 @pytest.mark.slow
 def test_the_wheel_trains_away_from_the_repository(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    program = "import sys; sys.path.insert(0, 'site'); from ecg_lightning import cli; "
+    program = "import sys; sys.path.insert(0, 'site'); from ecg_lightning.commands import cli; "
     program += "assert cli.__file__.startswith('site') or '/site/' in cli.__file__; cli.app()"
     settings = ["data.n_records=100", "data.batch_size=16", "debug=fdr", "experiment=demo", "model=vit"]
     done = subprocess.run(
