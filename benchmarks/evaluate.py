@@ -23,6 +23,14 @@ from _common import report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, read_predictions
 
 HERE = Path(__file__).parents[1]
+# The entry point of the installed program, whose module earlier revisions did not have.
+_COMMAND = """
+try:
+    from ecg_lightning.__main__ import main
+except ImportError:
+    from ecg_lightning.commands.cli import app as main
+main()
+"""
 
 
 def processor_seconds(checkout: Path, run: Path) -> float:
@@ -30,7 +38,7 @@ def processor_seconds(checkout: Path, run: Path) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     subprocess.run(
-        [sys.executable, "-m", "ecg_lightning", "evaluate", str(run)],
+        [sys.executable, "-c", _COMMAND, "evaluate", str(run)],
         check=True,
         stdout=subprocess.DEVNULL,
         cwd=checkout,

@@ -3,10 +3,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from ecg_lightning import __version__
 from ecg_lightning.commands import launching
 from ecg_lightning.commands.cli import app
 from ecg_lightning.results.results import RunResult
+from ecg_lightning.version import __version__
 
 
 def call(*arguments):

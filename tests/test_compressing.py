@@ -12,10 +12,10 @@ import torch
 from stages import ToyRecords
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
-from ecg_lightning import compressing
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.commands import evaluations
 from ecg_lightning.compression import fx, parity, stage_fit, variant
+from ecg_lightning.compression import run as compressing
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.schema import FxQATConfig

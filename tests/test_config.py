@@ -487,7 +487,7 @@ def test_the_field_decides_what_follows_a_training(configure, monkeypatch, deplo
     typed = ["compression=none", "+compression=prune"]
     monkeypatch.setattr(launching, "run_job", lambda cfg, run, validate, raising: run(cfg, {}, [] if deploy else typed))
     monkeypatch.setattr(launching.HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.RUN))
-    monkeypatch.setattr("ecg_lightning.compressing.run_after_training", lambda *arguments: "deployed")
+    monkeypatch.setattr("ecg_lightning.compression.run.run_after_training", lambda *arguments: "deployed")
     monkeypatch.setattr("ecg_lightning.training.run.run", lambda *arguments: "trained")
     done = launching._train_job(configure(f"compression.deploy={deploy}"))
     assert done == ("deployed" if deploy else "trained")

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import lightning as L
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 
@@ -22,7 +21,7 @@ from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.data.source import ECGSource
 from ecg_lightning.data.wfdb import DURATION_S
-from ecg_lightning.errors import ConfigError, did_you_mean
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.held_out import HeldOutTeacher
@@ -31,27 +30,10 @@ from ecg_lightning.models.schema import EnsembleConfig
 from ecg_lightning.models.structure import Restorable
 from ecg_lightning.registry import moved, renamed, schema_of, settings_of
 from ecg_lightning.setting import from_plain
-from ecg_lightning.training.schema import TrainerConfig
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_OWN_TRAINER_ARGUMENTS = {
-    *(entry.name for entry in dataclasses.fields(TrainerConfig)),
-    "accelerator",
-    "devices",
-    "strategy",
-    "precision",
-    "callbacks",
-    "logger",
-    "plugins",
-    "default_root_dir",
-    "enable_progress_bar",
-    "enable_model_summary",
-    "num_sanity_val_steps",
-    "gradient_clip_algorithm",
-}
 
 _OF_LOADER = ("batch_size", "train_folds", "val_folds", "test_folds", "num_workers")
 """Settings of the data that belong to the data module, not to its source."""
@@ -207,20 +189,3 @@ def build_loggers(nodes: Mapping[str, Any], save_dir: str) -> list[Logger]:
                 )
     kind: Any = Logger  # abstract, as mypy notes; only subclasses of it are made
     return [build(node, kind, f"logger.{name}", save_dir=save_dir) for name, node in nodes.items() if node]
-
-
-def check_trainer_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `trainer.extra`, if Lightning's Trainer has them.
-
-    Raises:
-        ConfigError: it has no such argument.
-    """
-    known = list(inspect.signature(L.Trainer).parameters)
-    for name in extra:
-        if name in _OWN_TRAINER_ARGUMENTS:
-            raise ConfigError(f"trainer.extra.{name}: ecg_lightning sets this argument itself. Remove it")
-        if name not in known:
-            raise ConfigError(
-                f"trainer.extra.{name}: Lightning's Trainer has no such argument.{did_you_mean(name, known)}"
-            )
-    return dict(extra)

@@ -155,7 +155,7 @@ def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
         hydra = HydraConfig.get()
         in_sweep = hydra.mode == RunMode.MULTIRUN
         if settings.compression.deploy:
-            from ecg_lightning.compressing import run_after_training
+            from ecg_lightning.compression.run import run_after_training
 
             shared = Path(hydra.sweep.dir) / "trainings" if in_sweep else None
             return run_after_training(settings, choices, overrides, shared)
@@ -169,8 +169,8 @@ def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
 def _compress_job(cfg: DictConfig, raising: bool = False) -> float | None:
     def run(settings: config.CompressConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(settings)
-        _load_libraries("ecg_lightning.compressing")
-        from ecg_lightning.compressing import run
+        _load_libraries("ecg_lightning.compression.run")
+        from ecg_lightning.compression.run import run
 
         return run(settings, choices, overrides)
 

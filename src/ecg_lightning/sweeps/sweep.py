@@ -401,7 +401,7 @@ def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     targets |= {value for key, value in named if key == "_target_"}
     modules = {target.rpartition(".")[0] for target in targets if target.startswith("ecg_lightning.")}
     if any(_compresses(one) for one in settings):
-        modules.add("ecg_lightning.compressing")
+        modules.add("ecg_lightning.compression.run")
     return [*sorted(modules), "ecg_lightning.commands.preloaded"]
 
 

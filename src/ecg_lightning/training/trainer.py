@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,17 +21,35 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
-from ecg_lightning.checkpoints.building import build_callbacks, check_trainer_arguments
+from ecg_lightning.checkpoints.building import build_callbacks
 from ecg_lightning.checkpoints.io import AtomicCheckpointIO
+from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.training.callbacks import CollapseGuard
 from ecg_lightning.training.learning_curves import LearningCurves
 from ecg_lightning.training.progress import ProgressLine
-from ecg_lightning.training.schema import FitSettings
+from ecg_lightning.training.schema import FitSettings, TrainerConfig
 
 T = TypeVar("T")
 
 _PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 _BUILT = ("extra", "max_time", "profiler")  # settings of the Trainer that are not passed on as they are
+
+_OWN_TRAINER_ARGUMENTS = {
+    *(entry.name for entry in fields(TrainerConfig)),
+    "accelerator",
+    "devices",
+    "strategy",
+    "precision",
+    "callbacks",
+    "logger",
+    "plugins",
+    "default_root_dir",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "num_sanity_val_steps",
+    "gradient_clip_algorithm",
+}
+"""Arguments of Lightning's Trainer that this package sets itself."""
 
 # Lightning's notices repeat in every run and advertise; its warnings stay.
 for _name in ("lightning.pytorch", "lightning.fabric"):
@@ -52,7 +71,7 @@ def make_trainer(
     return L.Trainer(
         **device,
         **{name: value for name, value in asdict(settings.trainer).items() if name not in _BUILT},
-        **check_trainer_arguments(settings.trainer.extra),
+        **_extra_arguments(settings.trainer.extra),
         callbacks=[*_callbacks(settings, output_dir, logged=bool(loggers)), *callbacks],
         logger=loggers,
         profiler=_PROFILERS[settings.trainer.profiler](output_dir, "profile") if settings.trainer.profiler else None,
@@ -88,6 +107,23 @@ def callbacks_of(trainer: L.Trainer, kind: type[T]) -> list[T]:
     """A trainer's callbacks of one class."""
     callbacks: list[Any] = cast(Any, trainer).callbacks
     return [callback for callback in callbacks if isinstance(callback, kind)]
+
+
+def _extra_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `trainer.extra`, if Lightning's Trainer has them.
+
+    Raises:
+        ConfigError: it has no such argument.
+    """
+    known = list(inspect.signature(L.Trainer).parameters)
+    for name in extra:
+        if name in _OWN_TRAINER_ARGUMENTS:
+            raise ConfigError(f"trainer.extra.{name}: ecg_lightning sets this argument itself. Remove it")
+        if name not in known:
+            raise ConfigError(
+                f"trainer.extra.{name}: Lightning's Trainer has no such argument.{did_you_mean(name, known)}"
+            )
+    return dict(extra)
 
 
 def _callbacks(settings: FitSettings, output_dir: Path, logged: bool) -> list[Callback]:
