@@ -1,14 +1,17 @@
 """A user's own module, which tests name as `model.network=own_network:make`."""
 
+from subprocess import run  # noqa: F401
+
 import torch
 from torch import nn
+from torch.nn import Linear
 
 
 class Network(nn.Module):
     def __init__(self, n_inputs, n_classes, width):
         super().__init__()
         self.layers = nn.Sequential(nn.Conv1d(n_inputs, width, 5, stride=4), nn.BatchNorm1d(width), nn.ReLU())
-        self.head = nn.Linear(width, n_classes)
+        self.head = Linear(width, n_classes)
 
     def forward(self, signals_BCT):
         return self.head(self.layers(signals_BCT).mean(dim=2))
