@@ -52,7 +52,8 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tests' own cache folder: the user's is never touched."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["ECG_LIGHTNING_CACHE"] = str(folder)
-    os.environ.pop("HYDRA_FULL_ERROR", None)
+    for name in ("HYDRA_FULL_ERROR", "ECG_LIGHTNING_TRUST"):
+        os.environ.pop(name, None)
     return folder
 
 

@@ -141,7 +141,7 @@ REFUSED = {
     "+trainer.max_epoch=1": ["trainer.max_epoch: there is no such key", "Did you mean max_epochs?"],
     "seed=5000000000": ["seed=5000000000", "at most"],
     "data.val_folds=9": ["data.val_folds=9", "list"],
-    "trainer.extra.limit=2": ["trainer.extra.limit: trainer.extra holds nothing yet", "+trainer.extra.limit=VALUE"],
+    "trainer.extra.limit=2": ["trainer.extra has no such key yet", "Add it with +trainer.extra.limit=VALUE"],
     "trainer.max_time=2h": ["trainer.max_time=2h", "DD:HH:MM:SS"],
     "trainer.limit_val_batches=1.5": ["trainer.limit_val_batches=1.5", "share"],
     "model=resnet1d frontend=matrix": ["model=resnet1d needs the signal", "frontend=signal"],

@@ -70,7 +70,7 @@ def test_the_front_end_is_the_teachers_or_like_it(describe, teacher):
     taught = build_described(student.description)
     back = _stage(describe, "resnet18d", epochs=0).apply(taught, make_context(taught))
     assert type(back.frontend) is MatrixFrontend
-    assert back.frontend.image_shape == (1, 64, 512)
+    assert back.frontend.network_input.image == (1, 64, 512)
     assert back.description["frontend"]["normalization"] == teachers["normalization"]
 
 

@@ -10,6 +10,7 @@ from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend.augmentation import DOWER_C3, Augmentation
 from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.frontend.matrix import MatrixFrontend, MatrixImage
 from ecg_lightning.frontend.schema import AugmentationConfig, FrontendConfig, MatrixConfig
 from ecg_lightning.frontend.signal import SignalFrontend
@@ -68,7 +69,7 @@ def test_size_moves_to_the_nearest_multiple_and_says_so(asked, patch, given, cap
     }
     frontend = build_frontend(node, n_samples=1000, patch_size=patch)
     assert isinstance(frontend, MatrixFrontend)
-    assert frontend.image_shape == (1, *given)
+    assert frontend.network_input.image == (1, *given)
     sides = (asked, asked) if isinstance(asked, int) else tuple(asked)
     assert (f"resized to {given[0]} × {given[1]}" in caplog.text) == (sides != given)
 
@@ -140,11 +141,11 @@ def test_global_and_lead_statistics_take_their_own_shapes():
     per_lead = torch.arange(12.0)[:, None], torch.ones(12, 1) * 2
     overall = torch.tensor([[3.0]]), torch.tensor([[4.0]])
     for normalization, expected in (("lead", per_lead), ("global", overall)):
-        frontend = Frontend(FrontendConfig(normalization=normalization), nn.Identity())
+        frontend = Frontend(FrontendConfig(normalization=normalization), nn.Identity(), InputSpec((12, 1000)))
         frontend.fit_normalization(lambda lead: per_lead if lead else overall)
         assert torch.equal(frontend.mean, expected[0])
         assert torch.equal(frontend.std, expected[1])
-    fixed = Frontend(FrontendConfig(normalization="fixed", mean=0.5, std=0.25), nn.Identity())
+    fixed = Frontend(FrontendConfig(normalization="fixed", mean=0.5, std=0.25), nn.Identity(), InputSpec((12, 1000)))
     fixed.fit_normalization(lambda lead: per_lead)
     assert fixed.mean.item() == 0.5
 
@@ -183,10 +184,19 @@ def test_strips_need_a_row_for_each_lead():
 def test_strips_are_as_high_as_patches(configure, patch, size):
     cfg = configure("model=vit", "frontend=strips", f"model.patch_size={patch}")
     settings = asdict(cfg.frontend)
-    assert build_frontend(settings, n_samples=1000, patch_size=patch).image_shape == (1, *size)
+    assert build_frontend(settings, n_samples=1000, patch_size=patch).network_input.image == (1, *size)
 
 
 def test_patches_that_would_mix_leads_are_refused(configure):
     for size in ("[96,256]", "[224,256]"):  # 8 rows a lead, and 18
         with pytest.raises(ConfigError, match=r"would mix leads. Use frontend.size=\[192,256\]"):
             configure("model=deit", "frontend=strips", f"frontend.size={size}")
+
+
+def test_a_network_that_needs_another_input_says_so():
+    signal, image = InputSpec((12, 1000)), InputSpec((1, 64, 512))
+    assert (signal.signal, image.image) == ((12, 1000), (1, 64, 512))
+    with pytest.raises(ConfigError, match=r"needs an image, but the front end makes a signal of 12 × 1000\. Use"):
+        _ = signal.image
+    with pytest.raises(ConfigError, match=r"needs a signal, but the front end makes an image of 1 × 64 × 512\. Use"):
+        _ = image.signal

@@ -132,7 +132,7 @@ def test_the_catalogue_is_right(configure, network):
     nodes = [asdict(node) for node in (cfg.model, cfg.frontend)]
     classifier = build_classifier(*nodes, n_samples=1000, seed=0)
     assert sum(parameter.numel() for parameter in classifier.network.parameters()) == network.parameters
-    assert getattr(classifier.frontend, "image_shape", (12, 1000)) == network.input
+    assert classifier.frontend.network_input.shape == network.input
 
 
 def test_the_catalogue_is_whole():

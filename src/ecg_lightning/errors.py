@@ -21,6 +21,14 @@ class ConfigError(UserError):
     """A configuration value that cannot work."""
 
 
+class ForeignCodeError(ConfigError):
+    """Code of another package that is not there, or does not do what it should."""
+
+
+class UntrustedCodeError(ForeignCodeError):
+    """Code of a package that the user did not say to trust; nothing of it was run."""
+
+
 class UnsupportedModelError(ConfigError):
     """A technique that this model cannot have; in a sweep the cell is skipped."""
 

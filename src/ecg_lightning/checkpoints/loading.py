@@ -17,7 +17,7 @@ from ecg_lightning.checkpoints.io import load_checkpoint, save_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.data.sources import SOURCES
-from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.errors import CheckpointError, ConfigError, ForeignCodeError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.models.classifier import ECGClassifier
@@ -179,6 +179,8 @@ def load_classifier(path: str | Path) -> ECGClassifier:
         with _no_more_parameters_than(checkpoint["state_dict"], compressed=bool(described.get("stages"))):
             classifier = _build(described, checkpoint["state_dict"])
         classifier.load_state_dict(checkpoint["state_dict"])
+    except ForeignCodeError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     except (
         *(ConfigError, LookupError, TypeError, ValueError, AttributeError),
         *(ArithmeticError, AssertionError, RuntimeError),

@@ -90,7 +90,9 @@ class Distill(CompressionStage):
     def frontend_for(self, teacher: ECGClassifier) -> tuple[dict[str, Any], Frontend]:
         """The student's front-end node, and the front end whose mean and standard deviation it takes."""
         candidates = [*_front_ends(teacher.description, teacher.frontend, teacher.network)]
-        fitting = [one for one in candidates if schema_of("frontend", one[0], "frontend").gives == self.schema.takes]
+        fitting = [
+            one for one in candidates if self.schema.takes in ("any", schema_of("frontend", one[0], "frontend").gives)
+        ]
         node, fitted = (fitting or candidates)[0]
         if fitting:
             return dict(node), fitted

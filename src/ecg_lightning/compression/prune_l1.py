@@ -16,7 +16,7 @@ from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.errors import ConfigError, UnsupportedModelError, did_you_mean
 from ecg_lightning.models.classifier import ECGClassifier
 
-_LAYERS: dict[str, type[nn.Module]] = {"conv": nn.Conv2d, "linear": nn.Linear}
+_LAYERS: dict[str, Any] = {"conv": (nn.Conv1d, nn.Conv2d), "linear": nn.Linear}
 _HIGHEST = 0.999
 
 

@@ -56,5 +56,7 @@ def prepare_for_quantization(network: nn.Module) -> nn.Module:
 def mostly_linear(network: nn.Module) -> bool:
     """Whether linear layers hold most of the weights, as in transformers and ConvNeXt."""
     linear = sum(module.weight.numel() for module in network.modules() if isinstance(module, nn.Linear))
-    convolutions = sum(module.weight.numel() for module in network.modules() if isinstance(module, nn.Conv2d))
+    convolutions = sum(
+        module.weight.numel() for module in network.modules() if isinstance(module, nn.Conv1d | nn.Conv2d)
+    )
     return linear > convolutions

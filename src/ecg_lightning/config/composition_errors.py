@@ -213,8 +213,8 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
         return f"{key}: only a search by Optuna has this key. Add hydra/sweeper=optuna, or choose an hparams_search"
     if program == "compress" and group in _TRAINING_ALONE:
         return f"{key}: the checkpoint sets this in compress.py. Set it in train.py"
-    if where == "trainer.extra":
-        return f"{key}: trainer.extra holds nothing yet; add to it with +{key}=VALUE"
+    if where in ("trainer.extra", "model.arguments"):
+        return f"{key}: {where} has no such key yet. Add it with +{key}=VALUE"
     if where == "logger" and not known:
         return f"{key}: logger=none has no such key; logger=tensorboard and logger=csv bring one logger each"
     if where == "callbacks.extra":

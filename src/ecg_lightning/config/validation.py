@@ -17,9 +17,10 @@ from ecg_lightning.data.schema import FolderConfig, PTBXLConfig
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConfig
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
-from ecg_lightning.models.schema import NetworkConfig
+from ecg_lightning.models.schema import CustomConfig, NetworkConfig
 from ecg_lightning.setting import check_value
 from ecg_lightning.training.schema import TrainerConfig
+from ecg_lightning.trust import check_reference
 
 _TAUGHT = tuple(entry.name for entry in dataclasses.fields(TeachingConfig))
 
@@ -40,6 +41,7 @@ def validate(cfg: DictConfig) -> None:
     if cfg.train:  # else the model and its front end are the checkpoint's
         _check_frontend(cfg)
         _check_idle(cfg)
+        _check_code(cfg.model, "model")
     _check_folds(cfg)
     _check_schedule(cfg)
     _check_cross_validation(cfg)
@@ -218,8 +220,18 @@ def _check_stages(cfg: DictConfig) -> None:
         )
 
 
+def _check_code(model: DictConfig, key: str) -> None:
+    """Refuse a network of the user's own that is not named, or whose package is not trusted."""
+    if model.get("kind") != CustomConfig.kind:
+        return
+    if not model.network:
+        raise ConfigError(f"model=custom needs {key}.network=package.module:function, which makes your network. Set it")
+    check_reference(model.network, f"{key}.network")
+
+
 def _check_student(stage: str, student: DictConfig) -> None:
     """Refuse settings of a student that its stage overrules: its teacher and its schedule are the stage's own."""
+    _check_code(student, f"{stage}.student")
     idle = {name: getattr(NetworkConfig, name) for name in ("teacher", *_TAUGHT)}
     for part, default, used in (
         ("optimizer", OptimizerConfig(), ("weight_decay",)),
@@ -344,7 +356,7 @@ def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict
 
 def _check_frontend(cfg: DictConfig) -> None:
     model, frontend = (cast(Any, OmegaConf.get_type(node)) for node in (cfg.model, cfg.frontend))
-    if model.takes != frontend.gives:
+    if model.takes not in ("any", frontend.gives):
         way_out = f"frontend={DEFAULT_FRONTENDS[model.takes].kind}"
         if model.takes == "image":
             raise ConfigError(f"frontend=signal makes no image, but this model needs one. Use {way_out}")

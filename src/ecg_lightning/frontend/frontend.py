@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecg_lightning.data.wfdb import DURATION_S, LEADS, MILLIVOLTS_PER_UNIT
+from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.frontend.augmentation import Augmentation
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.frontend.schema import FrontendConfig
 
 log = logging.getLogger(__name__)
@@ -24,17 +25,16 @@ class Frontend(nn.Module):
     Args:
         settings: normalisation and augmentation.
         representation: module (B, leads, T) → network input.
-        duration_s: seconds of a record.
+        network_input: shape of one record as `representation` gives it, and the record's duration.
     """
 
-    def __init__(self, settings: FrontendConfig, representation: nn.Module, duration_s: float = DURATION_S) -> None:
+    def __init__(self, settings: FrontendConfig, representation: nn.Module, network_input: InputSpec) -> None:
         super().__init__()
         self.representation = representation
-        self.augmentation = Augmentation(settings.augmentation, duration_s)
-        self.duration_s = duration_s
+        self.augmentation = Augmentation(settings.augmentation, network_input.duration_s)
+        self.network_input = network_input
         self.normalization = settings.normalization
-        self.n_leads = len(LEADS)
-        rows = self.n_leads if settings.normalization == "lead" else 1
+        rows = len(LEADS) if settings.normalization == "lead" else 1
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.full((rows, 1), float(settings.mean)))
@@ -73,16 +73,6 @@ class Frontend(nn.Module):
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """(B, leads, T) int16 units of 1 µV, or float mV → network input."""
         return self.represent(self.augment(signals_BCT))
-
-
-class ImageFrontend(Frontend):
-    """A front end that gives images.
-
-    Attributes:
-        image_shape: (channels, height, width) of the images.
-    """
-
-    image_shape: tuple[int, int, int]
 
 
 def fitted_size(size: Any, patch_size: int) -> tuple[int, int]:

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_lightning.data.wfdb import DURATION_S, LEADS
-from ecg_lightning.frontend.frontend import ImageFrontend, fitted_size
+from ecg_lightning.frontend.frontend import Frontend, fitted_size
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.frontend.schema import MatrixConfig
 
 
-class MatrixFrontend(ImageFrontend):
+class MatrixFrontend(Frontend):
     """The signal matrix as an image, at any size.
 
     Args:
@@ -25,10 +26,8 @@ class MatrixFrontend(ImageFrontend):
         self, settings: MatrixConfig, n_samples: int, patch_size: int = 1, duration_s: float = DURATION_S
     ) -> None:
         size = fitted_size(settings.size, patch_size)
-        super().__init__(
-            settings, MatrixImage(len(LEADS), n_samples, size, settings.rows, settings.channels), duration_s
-        )
-        self.image_shape = (settings.channels, *size)
+        image = MatrixImage(len(LEADS), n_samples, size, settings.rows, settings.channels)
+        super().__init__(settings, image, InputSpec((settings.channels, *size), duration_s))
 
 
 class MatrixImage(nn.Module):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from ecg_lightning.data.wfdb import DURATION_S
+from ecg_lightning.data.wfdb import DURATION_S, LEADS
 from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.frontend.schema import FrontendConfig
 
 
@@ -22,5 +23,4 @@ class SignalFrontend(Frontend):
     def __init__(
         self, settings: FrontendConfig, n_samples: int, patch_size: int = 1, duration_s: float = DURATION_S
     ) -> None:
-        super().__init__(settings, nn.Identity(), duration_s)
-        self.n_samples = n_samples
+        super().__init__(settings, nn.Identity(), InputSpec((len(LEADS), n_samples), duration_s))

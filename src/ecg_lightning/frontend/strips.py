@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_lightning.data.wfdb import DURATION_S, LEADS
-from ecg_lightning.frontend.frontend import ImageFrontend, fitted_size
+from ecg_lightning.frontend.frontend import Frontend, fitted_size
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.frontend.matrix import BandedProduct, resize_matrix
 from ecg_lightning.frontend.schema import StripsConfig
 
@@ -20,15 +21,15 @@ def strips_size(patch_size: int) -> tuple[int, int]:
     return len(LEADS) * rows, COLUMNS_PER_ROW * rows
 
 
-class StripsFrontend(ImageFrontend):
+class StripsFrontend(Frontend):
     """Every lead in a band of rows of its own, see `StripsImage`; arguments as of `MatrixFrontend`."""
 
     def __init__(
         self, settings: StripsConfig, n_samples: int, patch_size: int = 1, duration_s: float = DURATION_S
     ) -> None:
         size = strips_size(patch_size) if settings.size is None else fitted_size(settings.size, patch_size)
-        super().__init__(settings, StripsImage(len(LEADS), n_samples, size, settings.channels), duration_s)
-        self.image_shape = (settings.channels, *size)
+        image = StripsImage(len(LEADS), n_samples, size, settings.channels)
+        super().__init__(settings, image, InputSpec((settings.channels, *size), duration_s))
 
 
 class StripsImage(nn.Module):

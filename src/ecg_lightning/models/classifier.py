@@ -19,6 +19,7 @@ from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.evaluation.metrics import single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.predictions import predictions_of
 from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.losses import Loss, make_loss
 from ecg_lightning.learning.mixup import mix
@@ -77,7 +78,7 @@ class ECGClassifier(L.LightningModule):
     head: ClassVar[tuple[str, ...]] = ("head.",)
     """Beginnings of the names of the weights that give the classes, of which a file may have others."""
     make_network: ClassVar[Callable[..., nn.Module]]
-    """From the architecture's settings, a front end and the number of classes to the network."""
+    """From the architecture's settings, an `InputSpec` and the number of classes to the network."""
 
     convert_weights: ClassVar[Callable[..., State]] = staticmethod(lambda state, network: state)
     """From a file's weights and the network to weights by the network's own names and in its shapes."""
@@ -100,7 +101,7 @@ class ECGClassifier(L.LightningModule):
             )
         self.frontend = frontend
         self.settings = settings
-        self.network = self._make(settings, frontend, len(classes)) if network is None else network
+        self.network = self._make(settings, frontend.network_input, len(classes)) if network is None else network
         self.classes = classes
         self.loss: Loss = loss
         self.seed = seed
@@ -122,14 +123,14 @@ class ECGClassifier(L.LightningModule):
             f"{n_parameters:.2f} M parameters, {', '.join(self.classes[:10])})"
         )
 
-    def _make(self, settings: Any, frontend: Frontend, n_classes: int) -> nn.Module:
+    def _make(self, settings: Any, input: InputSpec, n_classes: int) -> nn.Module:
         """Make the network, with the weights to start from."""
         if settings.pretrained and not (settings.weights or self.published):
             raise ConfigError(
                 "model.pretrained=true: there are no published weights for this network. Set "
                 "model.pretrained=false, or model.weights=FILE to load your own weights"
             )
-        network = self.make_network(settings, frontend, n_classes)
+        network = self.make_network(settings, input, n_classes)
         if settings.weights:
             load_file(network, settings.weights, stem=self.stem, head=self.head, convert=self.convert_weights)
         return network

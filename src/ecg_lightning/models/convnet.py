@@ -7,7 +7,7 @@ from typing import Any
 from timm.utils.model import reparameterize_model
 from torch import nn
 
-from ecg_lightning.frontend.frontend import ImageFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import ConvNetConfig
 from ecg_lightning.models.weights import create_timm_network
@@ -24,9 +24,9 @@ class ConvNet(ECGClassifier):
     head = ("fc.", "head.fc.")
 
     @staticmethod
-    def make_network(settings: ConvNetConfig, frontend: ImageFrontend, n_classes: int) -> nn.Module:
+    def make_network(settings: ConvNetConfig, input: InputSpec, n_classes: int) -> nn.Module:
         """Make the network, for images of any size."""
-        n_channels, *_ = frontend.image_shape
+        n_channels, *_ = input.image
         return create_timm_network(
             settings.variant,
             settings,

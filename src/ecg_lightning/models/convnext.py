@@ -6,7 +6,7 @@ from timm.models.convnext import checkpoint_filter_fn
 from torch import nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.frontend import ImageFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import ConvNeXtConfig
 from ecg_lightning.models.weights import create_timm_network
@@ -23,9 +23,9 @@ class ConvNeXt(ECGClassifier):
     convert_weights = staticmethod(checkpoint_filter_fn)
 
     @staticmethod
-    def make_network(settings: ConvNeXtConfig, frontend: ImageFrontend, n_classes: int) -> nn.Module:
+    def make_network(settings: ConvNeXtConfig, input: InputSpec, n_classes: int) -> nn.Module:
         """Make the network, for images of at least 32 pixels a side."""
-        n_channels, height, width = frontend.image_shape
+        n_channels, height, width = input.image
         if min(height, width) < _SMALLEST:
             raise ConfigError(
                 f"frontend.size: ConvNeXt halves an image five times, so {height} × {width} is too small. Set at "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.evaluation.metrics import superclass_metrics
-from ecg_lightning.frontend.frontend import ImageFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import DeiTConfig
 from ecg_lightning.models.weights import create_timm_network
@@ -37,9 +37,9 @@ class DeiT(ECGClassifier):
         self._heads: defaultdict[str, list[Tensor]] = defaultdict(list)
 
     @staticmethod
-    def make_network(settings: DeiTConfig, frontend: ImageFrontend, n_classes: int) -> nn.Module:
+    def make_network(settings: DeiTConfig, input: InputSpec, n_classes: int) -> nn.Module:
         """Make the network; the image's sides are multiples of the patch's."""
-        channels, height, width = frontend.image_shape
+        channels, height, width = input.image
         shape = {"embed_dim": settings.dim, "depth": settings.depth, "num_heads": settings.heads}
         network: Any = create_timm_network(
             f"deit_{settings.variant}_distilled_patch16_224",

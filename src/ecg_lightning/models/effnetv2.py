@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import EfficientNet, EfficientNet_V2_S_Weights
 from torchvision.models.efficientnet import FusedMBConv, FusedMBConvConfig, MBConvConfig
 
-from ecg_lightning.frontend.frontend import ImageFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EffNetV2Config
 from ecg_lightning.models.weights import State, load_published
@@ -48,7 +48,7 @@ class EffNetV2(ECGClassifier):
     head = _HEAD
 
     @staticmethod
-    def make_network(settings: EffNetV2Config, frontend: ImageFrontend, n_classes: int) -> nn.Module:
+    def make_network(settings: EffNetV2Config, input: InputSpec, n_classes: int) -> nn.Module:
         """Make the network, for images of any size."""
         stages = [
             block(
@@ -69,7 +69,7 @@ class EffNetV2(ECGClassifier):
             norm_layer=partial(nn.BatchNorm2d, eps=1e-3),
             last_channel=_channels(1280, settings.width),
         )
-        channels, *_ = frontend.image_shape
+        channels, *_ = input.image
         if channels != 3:
             _replace_stem(network, channels)
         if settings.pretrained and not settings.weights:

@@ -55,7 +55,8 @@ class Ensemble(ECGClassifier):
                 "model.members: a member was trained with model.loss=argmax_cross_entropy, but only models with "
                 "independent classes are averaged. Remove it"
             )
-        probe = torch.linspace(-1, 1, frontend.n_samples).expand(2, frontend.n_leads, -1)
+        n_leads, n_samples = frontend.network_input.signal
+        probe = torch.linspace(-1, 1, n_samples).expand(2, n_leads, -1)
         if frontend.normalization != "fixed" or not torch.equal(frontend.represent_as_is(probe), probe):
             raise ConfigError(
                 "frontend: model=ensemble reads the signal in mV, because each member has its own front end. "

@@ -7,7 +7,7 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.schema import Inception1dConfig
 from ecg_lightning.models.signal_classifier import (
     ConcatPoolHead,
@@ -23,9 +23,10 @@ class Inception1d(SignalClassifier):
     """InceptionTime (Fawaz et al. 2020, arXiv 1909.04939), as Strodthoff et al. 2021 trained it."""
 
     @staticmethod
-    def make_network(settings: Inception1dConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
-        """Make the network."""
-        return Inception1dNetwork(settings, frontend.n_leads, n_classes)
+    def make_network(settings: Inception1dConfig, input: InputSpec, n_classes: int) -> nn.Module:
+        """Make the network, for any number of samples."""
+        n_leads, _ = input.signal
+        return Inception1dNetwork(settings, n_leads, n_classes)
 
 
 class Inception1dNetwork(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.schema import LSTMConfig
 from ecg_lightning.models.signal_classifier import SignalClassifier, classifier_layers, initialize
 
@@ -14,9 +14,10 @@ class LSTM(SignalClassifier):
     """Stacked LSTM (Hochreiter & Schmidhuber 1997) over the samples, as Strodthoff et al. 2021 trained it."""
 
     @staticmethod
-    def make_network(settings: LSTMConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
-        """Make the network."""
-        return LSTMNetwork(settings, frontend.n_leads, n_classes)
+    def make_network(settings: LSTMConfig, input: InputSpec, n_classes: int) -> nn.Module:
+        """Make the network, for any number of samples."""
+        n_leads, _ = input.signal
+        return LSTMNetwork(settings, n_leads, n_classes)
 
 
 class LSTMNetwork(nn.Module):

@@ -10,7 +10,7 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.schema import ResNet1dConfig
 from ecg_lightning.models.signal_classifier import SignalClassifier, convolution
 
@@ -23,9 +23,10 @@ class ResNet1d(SignalClassifier):
     """
 
     @staticmethod
-    def make_network(settings: ResNet1dConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
-        """Make the network."""
-        return ResNet1dNetwork(settings, frontend.n_leads, n_classes)
+    def make_network(settings: ResNet1dConfig, input: InputSpec, n_classes: int) -> nn.Module:
+        """Make the network, for any number of samples."""
+        n_leads, _ = input.signal
+        return ResNet1dNetwork(settings, n_leads, n_classes)
 
 
 class ResNet1dNetwork(nn.Module):

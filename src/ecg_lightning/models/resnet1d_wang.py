@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.resnet1d import Block
 from ecg_lightning.models.schema import ResNet1dWangConfig
 from ecg_lightning.models.signal_classifier import (
@@ -19,9 +19,10 @@ class ResNet1dWang(SignalClassifier):
     """Residual blocks of equal width (Wang et al. 2017, arXiv 1611.06455), as Strodthoff et al. 2021 trained them."""
 
     @staticmethod
-    def make_network(settings: ResNet1dWangConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
-        """Make the network."""
-        return ResNet1dWangNetwork(settings, frontend.n_leads, n_classes)
+    def make_network(settings: ResNet1dWangConfig, input: InputSpec, n_classes: int) -> nn.Module:
+        """Make the network, for any number of samples."""
+        n_leads, _ = input.signal
+        return ResNet1dWangNetwork(settings, n_leads, n_classes)
 
 
 class ResNet1dWangNetwork(nn.Module):

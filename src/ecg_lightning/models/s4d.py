@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.schema import S4DConfig
 from ecg_lightning.models.signal_classifier import SignalClassifier
 
@@ -24,9 +24,10 @@ class S4D(SignalClassifier):
     """
 
     @staticmethod
-    def make_network(settings: S4DConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
-        """Make the network."""
-        return S4DNetwork(settings, frontend.n_leads, n_classes)
+    def make_network(settings: S4DConfig, input: InputSpec, n_classes: int) -> nn.Module:
+        """Make the network, for any number of samples."""
+        n_leads, _ = input.signal
+        return S4DNetwork(settings, n_leads, n_classes)
 
 
 class S4DNetwork(nn.Module):

@@ -21,7 +21,7 @@ class ModelConfig:
     """Any option of the group `model`."""
 
     takes: ClassVar[str] = "image"
-    """What its front end must give: `image` or `signal`."""
+    """What its front end must give: `image`, `signal` or `any`."""
 
     kind: str = setting(MISSING, "name of the component")
 
@@ -217,6 +217,20 @@ class ViT1dConfig(SignalNetworkConfig):
     mlp_ratio: float = setting(4.0, "width of the hidden layer of a block's MLP, in widths of a token", above=0.0)
     stem: int = setting(0, "number of convolutions of stride 2 over all leads before the patches", min=0, max=4)
     patch_drop: float = setting(0.0, "share of the patches that a training step leaves out", **_PATCHES)
+
+
+@dataclass
+class CustomConfig(NetworkConfig):
+    """Your own network, see `models.custom`."""
+
+    takes: ClassVar[str] = "any"
+
+    target: ClassVar[str] = "ecg_lightning.models.custom.Custom"
+    kind: str = kind("custom")
+    dropout: float = setting(0.0, "always 0, because your function makes all layers", min=0.0, max=0.0)
+    drop_path: float = setting(0.0, "always 0, because your function makes all layers", min=0.0, max=0.0)
+    network: str = setting("", "package.module:function that makes the network; ECG_LIGHTNING_TRUST names the package")
+    arguments: dict[str, Any] = setting({}, "keyword arguments of the function, by name")
 
 
 @dataclass

@@ -8,28 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.windows import Windows
+from ecg_lightning.models.windows import Windows, window_samples
 
 
 class SignalClassifier(ECGClassifier):
     """A network on the signal itself, (B, leads, T) → (B, C) logits; within `windows.Windows` where a length is set."""
 
-    def _make(self, settings: Any, frontend: Frontend, n_classes: int) -> nn.Module:
-        network = super()._make(settings, frontend, n_classes)
+    def _make(self, settings: Any, input: InputSpec, n_classes: int) -> nn.Module:
         if not settings.window_s:
-            return network
+            return super()._make(settings, input, n_classes)
         if settings.loss == "argmax_cross_entropy":
             raise ConfigError(
                 "model.window_s only works with independent classes. Set model.loss=bce, or model.window_s=null"
             )
-        window_s, duration_s = settings.window_s, frontend.duration_s
+        window_s, duration_s = settings.window_s, input.duration_s
         if window_s > duration_s:
             raise ConfigError(
                 f"model.window_s={window_s:g} is longer than the records of {duration_s:g} s. Set a shorter window, or "
                 "model.window_s=null for the whole record"
             )
+        n_leads, n_samples = input.signal
+        window = InputSpec((n_leads, window_samples(window_s, n_samples, duration_s)), window_s)
+        network = super()._make(settings, window, n_classes)
         return Windows(network, window_s, settings.stride_s or window_s / 2, settings.aggregate, duration_s)
 
 

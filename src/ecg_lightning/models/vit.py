@@ -5,7 +5,7 @@ from __future__ import annotations
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import nn
 
-from ecg_lightning.frontend.frontend import ImageFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import ViTConfig
 
@@ -20,9 +20,9 @@ class ViT(ECGClassifier):
     convert_weights = staticmethod(checkpoint_filter_fn)
 
     @staticmethod
-    def make_network(settings: ViTConfig, frontend: ImageFrontend, n_classes: int) -> nn.Module:
+    def make_network(settings: ViTConfig, input: InputSpec, n_classes: int) -> nn.Module:
         """Make the network; the image's sides are multiples of the patch's."""
-        channels, height, width = frontend.image_shape
+        channels, height, width = input.image
         network: nn.Module = VisionTransformer(
             img_size=(height, width),
             patch_size=settings.patch_size,

@@ -9,10 +9,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.schema import ViT1dConfig
 from ecg_lightning.models.signal_classifier import SignalClassifier, convolution
-from ecg_lightning.models.windows import window_samples
 
 
 class ViT1d(SignalClassifier):
@@ -22,11 +21,11 @@ class ViT1d(SignalClassifier):
     """
 
     @staticmethod
-    def make_network(settings: ViT1dConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
-        """Make the network, for windows of one length."""
-        n_leads, stem, dim = frontend.n_leads, settings.stem, settings.dim
+    def make_network(settings: ViT1dConfig, input: InputSpec, n_classes: int) -> nn.Module:
+        """Make the network, for signals of one length."""
+        n_leads, n_samples = input.signal
+        stem, dim = settings.stem, settings.dim
         patch_leads, patch_samples = settings.patch_leads, settings.patch_samples
-        n_samples = window_samples(settings.window_s or frontend.duration_s, frontend.n_samples, frontend.duration_s)
         if n_leads % patch_leads:
             raise ValueError(f"model.patch_leads={patch_leads} does not divide the {n_leads} leads")
         if stem and (patch_leads != n_leads or patch_samples % 2**stem or dim < 2**stem):

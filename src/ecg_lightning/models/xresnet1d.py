@@ -5,7 +5,7 @@ from __future__ import annotations
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from ecg_lightning.frontend.signal import SignalFrontend
+from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.schema import XResNet1dConfig
 from ecg_lightning.models.signal_classifier import (
     ConcatPoolHead,
@@ -27,9 +27,10 @@ class XResNet1d(SignalClassifier):
     """
 
     @staticmethod
-    def make_network(settings: XResNet1dConfig, frontend: SignalFrontend, n_classes: int) -> nn.Module:
-        """Make the network."""
-        return XResNet1dNetwork(settings, frontend.n_leads, n_classes)
+    def make_network(settings: XResNet1dConfig, input: InputSpec, n_classes: int) -> nn.Module:
+        """Make the network, for any number of samples."""
+        n_leads, _ = input.signal
+        return XResNet1dNetwork(settings, n_leads, n_classes)
 
 
 class XResNet1dNetwork(nn.Module):

@@ -42,12 +42,12 @@ def announce(
     announce_synthetic(datamodule)
     counts = " · ".join(f"{split} {len(dataset):,}" for split, dataset in datamodule.datasets.items())
     n_parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
-    shape = getattr(classifier.frontend, "image_shape", None)
+    shape = classifier.frontend.network_input.shape
     log.info(
         "%s: %s parameters%s, %s, %s; %s, records: %s",
         type(classifier).__name__,
         f"{n_parameters / 1e6:.2f} M" if n_parameters >= 5000 else f"{n_parameters:,}",  # no "0.00 M"
-        f", images {' × '.join(map(str, shape))}" if shape else "",
+        f", images {' × '.join(map(str, shape))}" if len(shape) == 3 else "",
         precision,
         counted(torch.get_num_threads(), "thread"),
         data_name(datamodule),
