@@ -1,0 +1,1 @@
+"""What every network that is trained here shares, whatever it predicts."""
