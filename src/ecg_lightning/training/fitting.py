@@ -14,7 +14,7 @@ from ecg_lightning.checkpoints import read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.learning.module import ECGModule
-from ecg_lightning.resume import Place
+from ecg_lightning.resume import Place, Resume
 from ecg_lightning.runs import tensorboard
 from ecg_lightning.runs.announce import announce, records_of_an_epoch
 from ecg_lightning.runs.callbacks import CollapseGuard
@@ -75,6 +75,21 @@ def fit(settings: TrainingSettings, prepared: Prepared, loggers: list[Logger], r
     tensorboard.log_hyperparameters(loggers, settings, result.choices, result.host, module.followed())
     if not module.trainable:
         return Fitted()
+    _train(trainer, module, datamodule, resume, guard)
+    result.timing = _timing(trainer, datamodule.batch_size)
+    if module.distillation:
+        result.timing["teacher_s"] = module.distillation.prepared_in_s
+    if not settings.trainer.fast_dev_run:  # which writes no checkpoint
+        _back_to_best(module, Path(settings.paths.output_dir), result)
+    best_epoch = result.timing.get("best_epoch")
+    result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
+    return Fitted(trainer.global_step, callbacks_of(trainer, LearningCurves)[0].epochs)
+
+
+def _train(
+    trainer: L.Trainer, module: ECGModule, datamodule: ECGDataModule, resume: Resume | None, guard: StopGuard
+) -> None:
+    """Start the training, or go on with it."""
     datamodule.start_at(*(resume.place if resume else Place()))
     with stopping.held():  # the guard stops it where nothing is lost
         try:
@@ -85,14 +100,6 @@ def fit(settings: TrainingSettings, prepared: Prepared, loggers: list[Logger], r
                 raise
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{resume.path} cannot be resumed: {reason}. Use another checkpoint") from error
-    result.timing = _timing(trainer, datamodule.batch_size)
-    if module.distillation:
-        result.timing["teacher_s"] = module.distillation.prepared_in_s
-    if not settings.trainer.fast_dev_run:  # which writes no checkpoint
-        _back_to_best(module, Path(settings.paths.output_dir), result)
-    best_epoch = result.timing.get("best_epoch")
-    result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
-    return Fitted(trainer.global_step, callbacks_of(trainer, LearningCurves)[0].epochs)
 
 
 def _choose_threads(

@@ -18,7 +18,9 @@ from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.learning.module import ECGModule
-from ecg_lightning.models.schema import EnsembleConfig, NetworkConfig
+from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.held_out import HeldOutTeacher
+from ecg_lightning.models.schema import EnsembleConfig, ModelConfig, NetworkConfig
 from ecg_lightning.resume import Resume, find_resume, training_settings
 from ecg_lightning.runs.results import RunResult
 from ecg_lightning.teaching import load_teacher
@@ -43,6 +45,26 @@ class Prepared:
     module: ECGModule
     datamodule: ECGDataModule
     resume: Resume | None
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What a model learns from besides the data.
+
+    Attributes:
+        teacher: if there is one.
+        members: of an ensemble.
+        weights: description of the checkpoint whose weights it starts from; None if there is none.
+    """
+
+    teacher: ECGClassifier | HeldOutTeacher | None
+    members: list[ECGClassifier]
+    weights: dict[str, Any] | None
+
+    def descriptions(self) -> list[Mapping[str, Any]]:
+        """Return the descriptions of all of them."""
+        models = [*self.members, *([self.teacher] if self.teacher else [])]
+        return [*(model.description for model in models), *([self.weights] if self.weights else [])]
 
 
 def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResult) -> Prepared:
@@ -120,18 +142,7 @@ def _prepare_training(
 ) -> tuple[ECGModule, ECGDataModule]:
     """Build the model, check and read the data, and fit the normalisation, before anything is trained."""
     datamodule = build_datamodule(asdict(settings.data), settings.seed)
-    network = settings.model if isinstance(settings.model, NetworkConfig) else NetworkConfig()
-    teacher = load_teacher(asdict(network), datamodule) if network.teacher else None
-    weights = described_in(network.weights) if network.weights else None
-    if weights:
-        check_unseen(f"model.weights={network.weights}", weights, datamodule)
-    members_named = settings.model.members if isinstance(settings.model, EnsembleConfig) else []
-    named = [Path(path).expanduser().resolve() for path in members_named]
-    if again := [path for path in dict.fromkeys(named) if named.count(path) > 1]:
-        raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times. Name each member once")
-    members = [load_classifier(path) for path in members_named]
-    for path, member in zip(members_named, members, strict=True):
-        check_taught(f"model.members={path}", member.description, datamodule)
+    sources = _load_sources(settings.model, datamodule)
     module = build_module(
         asdict(settings.model),
         asdict(settings.frontend),
@@ -139,17 +150,14 @@ def _prepare_training(
         duration_s=datamodule.n_samples / datamodule.sampling_rate,
         seed=settings.seed,
         classes=datamodule.classes,
-        teacher=teacher,
-        members=members,
+        teacher=sources.teacher,
+        members=sources.members,
     )
     module.description = describe(settings, datamodule, choices) | {"training": training_settings(settings, precision)}
-    if members:  # whose files a checkpoint must not need
-        module.description["members"] = [member.description for member in members]
-    sources = [*members, *([teacher] if teacher else [])]
+    if sources.members:  # whose files a checkpoint must not need
+        module.description["members"] = [member.description for member in sources.members]
     begun = resume.description.get("learned_from", []) if resume else []  # from weights that are named no more
-    module.description["learned_from"] = learned_from(
-        [*(source.description for source in sources), *([weights] if weights else [])], begun
-    )
+    module.description["learned_from"] = learned_from(sources.descriptions(), begun)
     if resume:
         resume.check_fits(module.description)
     datamodule.load(("train", "val", "test") if settings.test else ("train", "val"))
@@ -160,6 +168,23 @@ def _prepare_training(
     module.description["training"] |= records
     module.fit_to(datamodule.datasets["train"])
     return module, datamodule
+
+
+def _load_sources(model: ModelConfig, datamodule: ECGDataModule) -> _Sources:
+    """Load what a model learns from besides the data, unless it has seen what this run holds out."""
+    network = model if isinstance(model, NetworkConfig) else NetworkConfig()
+    teacher = load_teacher(asdict(network), datamodule) if network.teacher else None
+    weights = described_in(network.weights) if network.weights else None
+    if weights:
+        check_unseen(f"model.weights={network.weights}", weights, datamodule)
+    members_named = model.members if isinstance(model, EnsembleConfig) else []
+    named = [Path(path).expanduser().resolve() for path in members_named]
+    if again := [path for path in dict.fromkeys(named) if named.count(path) > 1]:
+        raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times. Name each member once")
+    members = [load_classifier(path) for path in members_named]
+    for path, member in zip(members_named, members, strict=True):
+        check_taught(f"model.members={path}", member.description, datamodule)
+    return _Sources(teacher, members, weights)
 
 
 def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGModule, ECGDataModule]:
