@@ -21,6 +21,7 @@ from ecg_lightning.evaluation.calibration import logit
 from ecg_lightning.evaluation.metrics import is_collapsed, nested_metrics, single_label_metrics, superclass_metrics
 from ecg_lightning.evaluation.thresholds import f1_thresholds
 from ecg_lightning.learning.losses import BinaryCrossEntropy
+from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.reports.tables import run_row
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.training.learning_curves import learning_section
@@ -190,6 +191,6 @@ def test_a_headline_metric_is_a_row_and_its_function(monkeypatch, tmp_path):
     result = RunResult("ok", metrics={"val": nested_metrics(found)})
     result.write(tmp_path)
     assert run_row(tmp_path, tmp_path)["val_recall_macro"] == found["recall_macro"]
-    section = learning_section({1: {"val_recall_macro": 0.5}}, None, with_figure=False)
+    section = learning_section({1: {"val_recall_macro": 0.5}}, None, ECGClassifier.followed(), with_figure=False)
     assert [column.heading for column in section.table.columns][-1] == "val macro recall"
     assert (*metric_table.followed(),) == ("recall_macro",)

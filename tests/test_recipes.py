@@ -80,7 +80,7 @@ def test_mixup_reaches_the_loss_and_no_evaluation(make):
     assert not torch.equal(millivolts, classifier.frontend.to_millivolts(batch.signals))
     classifier.eval()
     classifier._evaluate("val", batch)
-    assert torch.equal(classifier._steps["val"][0][1], batch.targets)
+    assert torch.equal(classifier._steps["val"][0].kept["targets"], batch.targets)
 
 
 @pytest.mark.parametrize(

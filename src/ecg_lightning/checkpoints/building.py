@@ -25,6 +25,7 @@ from ecg_lightning.errors import ConfigError
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.held_out import HeldOutTeacher
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EnsembleConfig
 from ecg_lightning.models.structure import Restorable
@@ -105,7 +106,19 @@ def build_datamodule(node: Mapping[str, Any], seed: int) -> ECGDataModule:
     return ECGDataModule(_made(target, "data", **arguments), **of_loader, seed=seed)
 
 
-def build_classifier(
+def build_classifier(model: Mapping[str, Any], frontend: Mapping[str, Any], **more: Any) -> ECGClassifier:
+    """Build a classifier; arguments as of `build_module`.
+
+    Raises:
+        ConfigError: it cannot be built, or is no classifier.
+    """
+    built = build_module(model, frontend, **more)
+    if not isinstance(built, ECGClassifier):
+        raise ConfigError(f"model.kind={model['kind']}: this model predicts no classes. Name a classifier")
+    return built
+
+
+def build_module(
     model: Mapping[str, Any],
     frontend: Mapping[str, Any],
     *,
@@ -115,8 +128,8 @@ def build_classifier(
     classes: tuple[str, ...] = SUPERCLASSES,
     teacher: ECGClassifier | HeldOutTeacher | None = None,
     members: Sequence[ECGClassifier] = (),
-) -> ECGClassifier:
-    """Build a classifier with its front end, from a `model` and a `frontend` node; `members` are an ensemble's.
+) -> ECGModule:
+    """Build a model with its front end, from a `model` and a `frontend` node; `members` are an ensemble's.
 
     The image is moved to the nearest size that the model's patches fill, which is logged.
     """
@@ -126,8 +139,10 @@ def build_classifier(
     more: dict[str, Any] = {"members": list(members)} if isinstance(settings, EnsembleConfig) else {}
     if teacher is not None:
         more["distillation"] = Distillation(teacher, settings)
-    target = resolve(settings.target, ECGClassifier, "model")
-    return _made(target, "model", built, settings, classes=classes, seed=seed, **more)
+    kind: Any = ECGModule  # abstract, as mypy notes; only its children are made
+    target = resolve(settings.target, kind, "model")
+    made: ECGModule = _made(target, "model", built, settings, classes=classes, seed=seed, **more)
+    return made
 
 
 def build_frontend(

@@ -185,7 +185,7 @@ def check_description(described: Mapping[str, Any], path: Path, where: str = "")
 
 
 def check_state(state: Any, described: Mapping[str, Any], path: Path) -> None:
-    """Refuse a state that holds other things than tensors, or thresholds that cannot decide.
+    """Refuse a state that holds other things than tensors, or a classifier's thresholds that cannot decide.
 
     Raises:
         CheckpointError: it does.
@@ -195,7 +195,7 @@ def check_state(state: Any, described: Mapping[str, Any], path: Path) -> None:
             f"{path} is damaged or not a checkpoint of ecg_lightning: its state_dict has no parameter names"
         )
     thresholds = state.get("thresholds")
-    if (
+    if "thresholds" in state and (
         not isinstance(thresholds, Tensor)
         or thresholds.shape != (len(described["classes"]),)
         or not thresholds.is_floating_point()

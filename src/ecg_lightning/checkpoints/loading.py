@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from ecg_lightning.checkpoints.building import build_classifier, build_restorable
+from ecg_lightning.checkpoints.building import build_module, build_restorable
 from ecg_lightning.checkpoints.description import KEYS, check_description, check_state
 from ecg_lightning.checkpoints.io import load_checkpoint, save_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
@@ -20,6 +20,7 @@ from ecg_lightning.data.sources import SOURCES
 from ecg_lightning.errors import CheckpointError, ConfigError, ForeignCodeError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.frontend.schema import FrontendConfig
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.schema import ModelConfig
@@ -171,14 +172,28 @@ def load_classifier(path: str | Path) -> ECGClassifier:
     """Build the classifier of a checkpoint and fill it: model, front end, normalisation and thresholds.
 
     Raises:
+        CheckpointError: see `load_module`; or it is no classifier.
+    """
+    module = load_module(path)
+    if not isinstance(module, ECGClassifier):
+        raise CheckpointError(
+            f"{path} holds a {type(module).__name__}, which predicts no classes. Use the checkpoint of a classifier"
+        )
+    return module
+
+
+def load_module(path: str | Path) -> ECGModule:
+    """Build the model of a checkpoint and fill it.
+
+    Raises:
         CheckpointError: see `read_checkpoint`; or its parameters do not fit its description.
     """
     checkpoint = read_checkpoint(path)
     described = checkpoint["ecg_lightning"]
     try:
         with _no_more_parameters_than(checkpoint["state_dict"], compressed=bool(described.get("stages"))):
-            classifier = _build(described, checkpoint["state_dict"])
-        classifier.load_state_dict(checkpoint["state_dict"])
+            module = _build(described, checkpoint["state_dict"])
+        module.load_state_dict(checkpoint["state_dict"])
     except ForeignCodeError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except (
@@ -187,15 +202,14 @@ def load_classifier(path: str | Path) -> ECGClassifier:
     ) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise CheckpointError(f"the network of {path} cannot be built: {reason}. Use another checkpoint") from None
-    classifier.description = described
-    thresholds_C = classifier.thresholds.numpy()
-    classes = tuple(classifier.classes)
-    classifier.choices = (
-        Choices.from_dict(described["chosen"], classes)
-        if "chosen" in described
-        else Choices.of_thresholds(classes, classifier.link, thresholds_C)
-    )
-    return classifier.eval()
+    module.description = described
+    if isinstance(module, ECGClassifier):
+        module.choices = (
+            Choices.from_dict(described["chosen"], module.classes)
+            if "chosen" in described
+            else Choices.of_thresholds(module.classes, module.link, module.thresholds.numpy())
+        )
+    return module.eval()
 
 
 @contextlib.contextmanager
@@ -229,11 +243,11 @@ def _n_elements(value: Any) -> int:
     return sum(map(_n_elements, parts))
 
 
-def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassifier:
-    """The classifier that a description describes, its parameters still its own."""
+def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGModule:
+    """The model that a description describes, its parameters still its own."""
     model = {name: value for name, value in described["model"].items() if name not in ("pretrained", "weights")}
-    members = [_build(member, {}) for member in described.get("members", [])]
-    classifier = build_classifier(
+    members = [_classifier(_build(member, {})) for member in described.get("members", [])]
+    module = build_module(
         model,
         described["frontend"],
         n_samples=described["n_samples"],
@@ -242,10 +256,16 @@ def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGClassif
         classes=tuple(described["classes"]),
         members=members,
     )
-    classifier.description = dict(described)
+    module.description = dict(described)
     nodes = described.get("stages", [])  # a compressed model's structure
     if nodes:
-        classifier.network = reparameterize(classifier.network)  # as the first stage found it
+        module.network = reparameterize(module.network)  # as the first stage found it
     for node in nodes:
-        classifier = build_restorable(node, "stage").restore(plain_classifier(classifier), dict(state))
-    return classifier
+        module = build_restorable(node, "stage").restore(plain_classifier(_classifier(module)), dict(state))
+    return module
+
+
+def _classifier(module: ECGModule) -> ECGClassifier:
+    if not isinstance(module, ECGClassifier):
+        raise ConfigError(f"a {type(module).__name__} predicts no classes")
+    return module

@@ -27,6 +27,7 @@ from ecg_lightning.data.schema import DataConfig, PTBXLConfig
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError, UnsupportedModelError, UserError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+from ecg_lightning.evaluation.splits import evaluate_splits
 from ecg_lightning.hardware import device as hardware
 from ecg_lightning.reports import handin
 from ecg_lightning.reports.pareto import write_pareto
@@ -40,7 +41,6 @@ from ecg_lightning.training.preparing import of_its_task
 from ecg_lightning.training.provenance import begin, describe_data, describe_run_host, write_config
 from ecg_lightning.training.run import run as train
 from ecg_lightning.training.schema import TrainingSettings
-from ecg_lightning.training.scoring import evaluate_predictions
 from ecg_lightning.training.shared import keep_refused, raise_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
@@ -308,7 +308,8 @@ def _scored_by(variants: Sequence[Variant], result: RunResult, pipeline: Pipelin
     result.metrics = last.metrics
     result.chosen = last.choices.as_dict()
     train_folds = pipeline.trained.description["folds"]["train"]
-    result.evaluation = evaluate_predictions(last.choices, predicted, train_folds, pipeline.datamodule, result)
+    result.evaluation, notes = evaluate_splits(last.choices, predicted, pipeline.datamodule.source, train_folds)
+    result.notes += notes
     if stages := variants[1:]:
         result.timing = {key: sum(one.fine_tuning[key] for one in stages) for key in ("fit_s", "epochs")}
     return last

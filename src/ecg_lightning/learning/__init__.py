@@ -1,1 +1,1 @@
-"""How a network learns: recipes, losses, mixup, distillation, optimizers and schedules."""
+"""How a network learns: the module that all share, losses, mixup, distillation, optimizers and schedules."""

@@ -81,16 +81,15 @@ class DeiT(ECGClassifier):
         self._heads[phase].append(heads)
         return heads.mean(dim=0)
 
-    def _score(self, phase: str) -> None:
-        """Each head's own AUROC, too."""
-        super()._score(phase)
-        if kept := self._heads.pop(phase, None):
-            targets = self.scored[phase].targets
-            for name, logits in zip(HEADS, torch.cat(kept, dim=1).cpu(), strict=True):
-                scores = superclass_metrics(
-                    self.loss.probabilities(logits), targets, self.classes, self.thresholds.cpu()
-                )
-                self.log(f"{phase}/auroc_macro_{name}", torch.tensor(scores["auroc_macro"], dtype=torch.float32))
+    def scores(self, phase: str, kept: dict[str, Tensor]) -> dict[str, float]:
+        """Add each head's own AUROC."""
+        metrics = super().scores(phase, kept)
+        if heads := self._heads.pop(phase, None):
+            for name, logits in zip(HEADS, torch.cat(heads, dim=1).cpu(), strict=True):
+                probabilities, thresholds = self.loss.probabilities(logits), self.thresholds.cpu()
+                scores = superclass_metrics(probabilities, kept["targets"], self.classes, thresholds)
+                metrics[f"auroc_macro_{name}"] = scores["auroc_macro"]
+        return metrics
 
     def _both_heads(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         network: Any = self.network

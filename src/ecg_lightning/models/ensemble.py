@@ -82,12 +82,13 @@ class Ensemble(ECGClassifier):
         self._spreads[phase].append(logits_MBC.sigmoid().std(dim=0, correction=0))
         return logit_of_mean(logits_MBC)
 
-    def _score(self, phase: str) -> None:
-        """How far members and passes lie apart, too."""
-        super()._score(phase)
+    def scores(self, phase: str, kept: dict[str, Tensor]) -> dict[str, float]:
+        """Keep how far members and passes lie apart, too."""
+        metrics = super().scores(phase, kept)
         spreads = torch.cat(self._spreads.pop(phase)).cpu()
         columns = self._scored_columns
         self.scored[phase] = self.scored[phase]._replace(spreads=spreads if columns is None else spreads[:, columns])
+        return metrics
 
 
 class EnsembleNetwork(nn.Module):

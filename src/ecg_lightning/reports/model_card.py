@@ -20,7 +20,7 @@ from ecg_lightning.reports.evaluation_tables import (
 from ecg_lightning.reports.markdown import paragraph, to_markdown
 from ecg_lightning.reports.section import Cell, Column, Section, Table
 from ecg_lightning.reports.variants import variant_rows, variants_section
-from ecg_lightning.results.results import clock
+from ecg_lightning.results.results import clock, is_figure
 from ecg_lightning.text import counted
 
 MODEL_CARD = "model_card.md"
@@ -68,13 +68,22 @@ def model_card(result: Mapping[str, Any], config: Mapping[str, Any], first: Sequ
 def _headline_sentence(result: Mapping[str, Any]) -> str:
     split = next((name for name in ("test", "val") if name in result["evaluation"]), None)
     if split is None:
-        return "This run scored no records."
+        return _scores_sentence(result)
     found = result["evaluation"][split]
     auroc, f1 = (interval_of(found["scores"]["macro"][metric]) for metric in ("auroc", "f1"))
     return (
         f"On the {split} split (N = {found['n_records']:,}) it reaches a macro AUROC of {_with_interval(auroc)} and a "
         f"macro F1 of {_with_interval(f1)}; brackets hold 95 % intervals over patients."
     )
+
+
+def _scores_sentence(result: Mapping[str, Any]) -> str:
+    """Return the scores of a model that predicts no classes, and has no intervals."""
+    split = next((name for name in ("test", "val") if isinstance(result["metrics"].get(name), Mapping)), None)
+    if split is None or "probabilities" in result["metrics"][split]:
+        return "This run scored no records."
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in result["metrics"][split].items() if is_figure(value))
+    return f"On the {split} split (N = {result['data'].get(f'n_{split}')}) its scores are: {scores}."
 
 
 def _facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:

@@ -10,7 +10,7 @@ import torch
 from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.data.source import OWN
-from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.results.results import clock
 from ecg_lightning.text import counted
 from ecg_lightning.training.schema import TrainerConfig, TrainingSettings
@@ -23,7 +23,7 @@ _LONG_S = 600.0  # from which advice is worth its line
 
 def announce(
     settings: TrainingSettings,
-    classifier: ECGClassifier,
+    module: ECGModule,
     datamodule: ECGDataModule,
     precision: str,
     first_epoch: int = 0,
@@ -33,7 +33,7 @@ def announce(
 
     Args:
         settings: the run's configuration.
-        classifier: to be trained, its teacher prepared.
+        module: to be trained, its teacher prepared.
         datamodule: with its splits loaded.
         precision: of the training.
         first_epoch: where the training goes on, from 0.
@@ -41,11 +41,11 @@ def announce(
     """
     announce_synthetic(datamodule)
     counts = " · ".join(f"{split} {len(dataset):,}" for split, dataset in datamodule.datasets.items())
-    n_parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
-    shape = classifier.frontend.network_input.shape
+    n_parameters = sum(parameter.numel() for parameter in module.network.parameters())
+    shape = module.frontend.network_input.shape
     log.info(
         "%s: %s parameters%s, %s, %s; %s, records: %s",
-        type(classifier).__name__,
+        type(module).__name__,
         f"{n_parameters / 1e6:.2f} M" if n_parameters >= 5000 else f"{n_parameters:,}",  # no "0.00 M"
         f", images {' × '.join(map(str, shape))}" if len(shape) == 3 else "",
         precision,
@@ -55,17 +55,17 @@ def announce(
     )
     n_epochs = settings.trainer.max_epochs - first_epoch
     if (
-        classifier.trainable
+        module.trainable
         and settings.hardware.accelerator == "cpu"
         and not settings.trainer.fast_dev_run
         and n_epochs > 0
     ):
         records = records_of_an_epoch(settings.trainer, datamodule)
         if seconds_per_record is None:
-            (seconds_per_record,) = measure_step(classifier, datamodule, precision, records * n_epochs)
+            (seconds_per_record,) = measure_step(module, datamodule, precision, records * n_epochs)
         seconds = seconds_per_record * records
         in_all = f", and all {n_epochs} epochs at most about {clock(seconds * n_epochs)}" if n_epochs > 1 else ""
-        advice = _advice(settings, classifier, seconds * n_epochs)
+        advice = _advice(settings, module, seconds * n_epochs)
         log.info("an epoch will take about %s%s%s", clock(seconds), in_all, advice)
 
 
@@ -90,12 +90,12 @@ def _limited(n_batches: int, limit: float | None) -> float:
     return min(n_batches, limit) if isinstance(limit, int) else limit * n_batches
 
 
-def _advice(settings: TrainingSettings, classifier: ECGClassifier, seconds: float) -> str:
+def _advice(settings: TrainingSettings, module: ECGModule, seconds: float) -> str:
     """Return what would shorten a long training, and is not set yet."""
     if seconds < _LONG_S:
         return ""
     ways = [
-        *([] if classifier.description.get("choices", {}).get("experiment") else ["experiment=demo"]),
+        *([] if module.description.get("choices", {}).get("experiment") else ["experiment=demo"]),
         *(["a smaller frontend.size"] if hasattr(settings.frontend, "size") else []),
         *(["fewer trainer.max_epochs"] if settings.trainer.max_epochs > 1 else []),
     ]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
-from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+from ecg_lightning.learning.module import ECGModule, Outcome
 from ecg_lightning.models.structure import measure_network
 from ecg_lightning.reports import handin
 from ecg_lightning.results.results import RunResult
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 def describe(
     settings: TrainingSettings,
     prepared: Prepared,
-    predictions: Mapping[str, Predictions],
+    outcome: Outcome,
     fitted: Fitted,
     loggers: list[Logger],
     result: RunResult,
@@ -38,7 +37,7 @@ def describe(
     Args:
         settings: of the run.
         prepared: device, model and data.
-        predictions: by split.
+        outcome: of the scored splits.
         fitted: steps and epochs of the training; an evaluation has none.
         loggers: of the curves.
         result: is told its files.
@@ -47,26 +46,27 @@ def describe(
     Raises:
         DiskFullError: it does not fit.
     """
-    output_dir, classifier = Path(settings.paths.output_dir), prepared.classifier
-    assert classifier.choices is not None
-    figures = {}
-    if settings.callbacks.figures:
+    output_dir, module = Path(settings.paths.output_dir), prepared.module
+    predictions, followed, figures = outcome.predictions, module.followed(), {}
+    if settings.callbacks.figures and outcome.choices:
         with long_step(log, "drawing the figures"):
-            figures = handin.draw_headline(predictions, classifier.choices, prepared.datamodule, output_dir)
+            figures = handin.draw_headline(predictions, outcome.choices, prepared.datamodule, output_dir)
     if settings.train:
         shown = {handin.headline(predictions): figures} if figures else {}
-        tensorboard.log_final(loggers, fitted.n_steps, result, predictions, shown)
-    write_predictions(output_dir / PREDICTIONS_FILE, predictions)
-    result.variants = [_baseline(classifier, result)]
+        tensorboard.log_final(loggers, fitted.n_steps, result, followed, predictions, shown)
+    if predictions:
+        write_predictions(output_dir / PREDICTIONS_FILE, predictions)
+    result.variants = [_baseline(module, result)]
     result.artifacts = _artifacts(output_dir)
     result.write(output_dir, result_file)
-    learned = learning_section(fitted.epochs, result.timing.get("best_epoch"), with_figure=settings.callbacks.figures)
+    best_epoch, with_figure = result.timing.get("best_epoch"), settings.callbacks.figures
+    learned = learning_section(fitted.epochs, best_epoch, followed, with_figure=with_figure)
     handin.leave(result, output_dir, figures, [learned] if fitted.epochs else [], result_file)
 
 
-def _baseline(classifier: ECGClassifier, result: RunResult) -> dict[str, Any]:
+def _baseline(module: ECGModule, result: RunResult) -> dict[str, Any]:
     """Return the uncompressed model as the first variant."""
-    size = measure_network(classifier.network)  # no file is deployed yet, so it has no bytes
+    size = measure_network(module.network)  # no file is deployed yet, so it has no bytes
     return {"name": "baseline", "stage": None, "metrics": result.metrics, "delta": None, "size": size, "runtimes": []}
 
 

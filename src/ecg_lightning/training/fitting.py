@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from ecg_lightning.checkpoints.loading import read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.errors import CheckpointError, ConfigError
-from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.system import stopping
 from ecg_lightning.training import tensorboard
@@ -21,7 +21,7 @@ from ecg_lightning.training.callbacks import CollapseGuard
 from ecg_lightning.training.learning_curves import LearningCurves
 from ecg_lightning.training.longer_schedule import LongerSchedule
 from ecg_lightning.training.preparing import Prepared
-from ecg_lightning.training.resume import Place
+from ecg_lightning.training.resume import Place, Resume
 from ecg_lightning.training.schema import TrainingSettings
 from ecg_lightning.training.step_time import choose_threads, may_choose
 from ecg_lightning.training.stop_guard import StopGuard
@@ -55,48 +55,55 @@ def fit(settings: TrainingSettings, prepared: Prepared, loggers: list[Logger], r
         ConfigError: the training ended before an epoch was finished.
     """
     device, resume = prepared.device, prepared.resume
-    classifier, datamodule = prepared.classifier, prepared.datamodule
+    module, datamodule = prepared.module, prepared.datamodule
     guard = StopGuard(Path(settings.paths.output_dir) / "checkpoints" / "last.ckpt")
     is_longer = resume and (resume.max_epochs is None or resume.max_epochs < settings.trainer.max_epochs)
     longer = [LongerSchedule(resume.max_epochs)] if resume and is_longer else []
     trainer = make_trainer(settings, device, loggers, [*longer, guard])
     precision, step_s = device["precision"], None
     if resume is None:
-        step_s = _choose_threads(settings, classifier, datamodule, precision, result)
-    classifier.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
+        step_s = _choose_threads(settings, module, datamodule, precision, result)
+    module.prepare_teacher(trainer, datamodule.datasets["train"])  # before a step is timed
     announce(
         settings,
-        classifier,
+        module,
         datamodule,
         precision,
         resume.place.epoch if resume else 0,
-        seconds_per_record=None if classifier.distillation else step_s,
+        seconds_per_record=None if module.distillation else step_s,
     )
-    tensorboard.log_hyperparameters(loggers, settings, result.choices, result.host)
-    if not classifier.trainable:
+    tensorboard.log_hyperparameters(loggers, settings, result.choices, result.host, module.followed())
+    if not module.trainable:
         return Fitted()
-    datamodule.start_at(*(resume.place if resume else Place()))
-    with stopping.held():  # the guard stops it where nothing is lost
-        try:
-            path = str(resume.path) if resume else None
-            trainer.fit(classifier, datamodule=datamodule, ckpt_path=path, weights_only=True)
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if resume is None or guard.has_started:
-                raise
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"{resume.path} cannot be resumed: {reason}. Use another checkpoint") from error
+    _train(trainer, module, datamodule, resume, guard)
     result.timing = _timing(trainer, datamodule.batch_size)
-    if classifier.distillation:
-        result.timing["teacher_s"] = classifier.distillation.prepared_in_s
+    if module.distillation:
+        result.timing["teacher_s"] = module.distillation.prepared_in_s
     if not settings.trainer.fast_dev_run:  # which writes no checkpoint
-        _back_to_best(classifier, Path(settings.paths.output_dir), result)
+        _back_to_best(module, Path(settings.paths.output_dir), result)
     best_epoch = result.timing.get("best_epoch")
     result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
     return Fitted(trainer.global_step, callbacks_of(trainer, LearningCurves)[0].epochs)
 
 
+def _train(
+    trainer: L.Trainer, module: ECGModule, datamodule: ECGDataModule, resume: Resume | None, guard: StopGuard
+) -> None:
+    """Start the training, or go on with it."""
+    datamodule.start_at(*(resume.place if resume else Place()))
+    with stopping.held():  # the guard stops it where nothing is lost
+        try:
+            path = str(resume.path) if resume else None
+            trainer.fit(module, datamodule=datamodule, ckpt_path=path, weights_only=True)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if resume is None or guard.has_started:
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{resume.path} cannot be resumed: {reason}. Use another checkpoint") from error
+
+
 def _choose_threads(
-    settings: TrainingSettings, classifier: ECGClassifier, datamodule: ECGDataModule, precision: str, result: RunResult
+    settings: TrainingSettings, module: ECGModule, datamodule: ECGDataModule, precision: str, result: RunResult
 ) -> float | None:
     """Use the faster number of threads, and keep it in the result and the checkpoints, unless the user set one.
 
@@ -105,11 +112,11 @@ def _choose_threads(
     """
     is_free = may_choose(settings.hardware, settings.trainer)
     # A compiled network is compiled for each number of threads anew, which takes longer than it gains.
-    if not is_free or settings.hardware.compile or not classifier.trainable:
+    if not is_free or settings.hardware.compile or not module.trainable:
         return None
     n_records = records_of_an_epoch(settings.trainer, datamodule) * settings.trainer.max_epochs
-    threads, step_s = choose_threads(classifier, datamodule, precision, n_records)
-    result.host["threads"] = classifier.description["training"]["threads"] = threads
+    threads, step_s = choose_threads(module, datamodule, precision, n_records)
+    result.host["threads"] = module.description["training"]["threads"] = threads
     return step_s
 
 
@@ -123,8 +130,8 @@ def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
     return timing
 
 
-def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult) -> None:
-    """Fill the classifier from the best checkpoint: the one that is evaluated, compressed and scored."""
+def _back_to_best(module: ECGModule, output_dir: Path, result: RunResult) -> None:
+    """Fill the module from the best checkpoint: the one that is evaluated, compressed and scored."""
     path = output_dir / "checkpoints" / "best.ckpt"
     if not path.is_file():
         raise ConfigError(
@@ -132,7 +139,7 @@ def _back_to_best(classifier: ECGClassifier, output_dir: Path, result: RunResult
             "trainer.max_time, or more trainer.max_epochs than the resumed checkpoint has"
         )
     checkpoint = read_checkpoint(path)
-    classifier.load_state_dict(checkpoint["state_dict"])
+    module.load_state_dict(checkpoint["state_dict"])
     result.timing["best_epoch"] = checkpoint["epoch"] + 1
     if checkpoint.get("averaging_state", {}).get("n_averaged", 2) <= 1:
         result.notes.append(

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from ecg_lightning.evaluation.metric_table import followed
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.reports.section import Column, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_VALIDATED = {"val/loss": "val_loss", **{f"val/{name}": f"val_{name}" for name in followed()}}
 
 
 class LearningCurves(Callback):
     """Keeps the losses and the validation scores of each epoch, also over a resumption.
 
     Attributes:
-        epochs: by epoch, from 1: `train_loss`, `val_loss`, and `val_` with each metric that is followed.
+        epochs: by epoch, from 1: `train_loss`, `val_loss`, and `val_` with each score that the module follows.
     """
 
     def __init__(self) -> None:
@@ -45,7 +43,7 @@ class LearningCurves(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the batch's loss."""
-        n_records = len(batch.targets)
+        n_records = len(batch.signals)
         # Lightning divides a loss whose gradients are accumulated.
         self._loss = self._loss + outputs["loss"].detach().double().cpu() * n_records * trainer.accumulate_grad_batches
         self._n_records += n_records
@@ -55,7 +53,8 @@ class LearningCurves(Callback):
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         metrics = trainer.callback_metrics
-        found = {name: float(metrics[metric]) for metric, name in _VALIDATED.items() if metric in metrics}
+        names = ("loss", *cast(ECGModule, pl_module).followed())
+        found = {f"val_{name}": float(metrics[f"val/{name}"]) for name in names if f"val/{name}" in metrics}
         self.epochs.setdefault(trainer.current_epoch + 1, {}).update(found)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -67,28 +66,33 @@ class LearningCurves(Callback):
 
 
 def learning_section(
-    epochs: Mapping[int, Mapping[str, float]], best_epoch: float | None, *, with_figure: bool
+    epochs: Mapping[int, Mapping[str, float]],
+    best_epoch: float | None,
+    followed: Mapping[str, str],
+    *,
+    with_figure: bool,
 ) -> Section:
     """Return the losses and validation scores of each epoch.
 
     Args:
         epochs: see `LearningCurves`.
         best_epoch: from 1, the epoch whose checkpoint is scored; None if there is none.
+        followed: labels of the scores that the module follows, by name.
         with_figure: whether to draw them.
     """
     columns = [
         Column("epoch", "epoch", "d"),
         Column("training loss", "train_loss", ".4f"),
         Column("val loss", "val_loss", ".4f"),
-        *(Column(f"val macro {label}", f"val_{name}", ".4f") for name, label in followed().items()),
+        *(Column(f"val {label}", f"val_{name}", ".4f") for name, label in followed.items()),
     ]
     rows = [[epoch, *(epochs[epoch].get(column.name) for column in columns[1:])] for epoch in sorted(epochs)]
     scored = "" if best_epoch is None else f"The checkpoint of epoch {best_epoch:.0f} is scored."
-    figure = _figure(epochs, best_epoch) if with_figure and epochs else None
+    figure = _figure(epochs, best_epoch, followed) if with_figure and epochs else None
     return Section("learning_curves", "Learning curves", Table(columns, rows), legend=scored, figure=figure)
 
 
-def _figure(epochs: Mapping[int, Mapping[str, float]], best_epoch: float | None) -> Figure:
+def _figure(epochs: Mapping[int, Mapping[str, float]], best_epoch: float | None, followed: Mapping[str, str]) -> Figure:
     from ecg_lightning.reports.canvas import COLOURS, new_figure
 
     figure = new_figure(9.5, 4.2)
@@ -97,7 +101,7 @@ def _figure(epochs: Mapping[int, Mapping[str, float]], best_epoch: float | None)
     numbers: Sequence[int] = sorted(epochs)
     for axes, names, title in (
         (losses, {"train_loss": "training", "val_loss": "validation"}, "Loss"),
-        (scores, {f"val_{name}": f"macro {label}" for name, label in followed().items()}, "Validation scores"),
+        (scores, {f"val_{name}": label for name, label in followed.items()}, "Validation scores"),
     ):
         for colour, (name, label) in zip(COLOURS, names.items(), strict=False):
             points = [(number, epochs[number][name]) for number in numbers if name in epochs[number]]

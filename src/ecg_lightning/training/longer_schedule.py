@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.learning.optimization import learning_rates
-from ecg_lightning.models.classifier import ECGClassifier
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class LongerSchedule(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Set the rate of the next step by the longer schedule; restored was the shorter one's."""
-        assert isinstance(pl_module, ECGClassifier)
+        assert isinstance(pl_module, ECGModule)
         for config in trainer.lr_scheduler_configs:
             scheduler: Any = config.scheduler
             scheduler.last_epoch -= 1

@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 
-from ecg_lightning.checkpoints.building import build_classifier, build_datamodule
-from ecg_lightning.checkpoints.loading import check_classes, describe, described_in, load_classifier
+from ecg_lightning.checkpoints.building import build_datamodule, build_module
+from ecg_lightning.checkpoints.loading import check_classes, describe, described_in, load_classifier, load_module
 from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
-from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.source import OWN
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.hardware import device as hardware
+from ecg_lightning.learning.held_out import HeldOutTeacher
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.schema import EnsembleConfig, NetworkConfig
+from ecg_lightning.models.schema import EnsembleConfig, ModelConfig, NetworkConfig
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.training.leakage import check_taught, check_unseen, fold_notes, learned_from
 from ecg_lightning.training.provenance import describe_data, limits, resolved, write_config
@@ -35,15 +36,35 @@ class Prepared:
 
     Attributes:
         device: arguments of Lightning's Trainer, see `hardware.prepare`.
-        classifier: to be trained or scored.
+        module: to be trained or scored.
         datamodule: with its splits loaded.
         resume: where the training goes on; None where it starts anew, and in an evaluation.
     """
 
     device: dict[str, Any]
-    classifier: ECGClassifier
+    module: ECGModule
     datamodule: ECGDataModule
     resume: Resume | None
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What a model learns from besides the data.
+
+    Attributes:
+        teacher: if there is one.
+        members: of an ensemble.
+        weights: description of the checkpoint whose weights it starts from; None if there is none.
+    """
+
+    teacher: ECGClassifier | HeldOutTeacher | None
+    members: list[ECGClassifier]
+    weights: dict[str, Any] | None
+
+    def descriptions(self) -> list[Mapping[str, Any]]:
+        """Return the descriptions of all of them."""
+        models = [*self.members, *([self.teacher] if self.teacher else [])]
+        return [*(model.description for model in models), *([self.weights] if self.weights else [])]
 
 
 def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResult) -> Prepared:
@@ -62,20 +83,20 @@ def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResul
     if resume:
         _use_threads(settings, resume, result)
     if settings.train:
-        classifier, datamodule = _prepare_training(settings, device["precision"], result.choices, resume)
+        module, datamodule = _prepare_training(settings, device["precision"], result.choices, resume)
     else:
-        classifier, datamodule = _prepare_evaluation(settings)
-        _take_over(classifier, datamodule, result)
+        module, datamodule = _prepare_evaluation(settings)
+        _take_over(module, datamodule, result)
     if resume:
-        _note_lengths(resume.earlier_lengths(max_epochs), max_epochs, classifier, result)
+        _note_lengths(resume.earlier_lengths(max_epochs), max_epochs, module, result)
     result.data = describe_data(datamodule)
     result.notes += [*datamodule.source.notes(), *limits(settings)]
-    write_config(resolved(settings, classifier), output_dir, result)
+    write_config(resolved(settings, module), output_dir, result)
     if settings.hardware.channels_last:
-        hardware.to_channels_last(classifier.network)
+        hardware.to_channels_last(module.network)
     if settings.hardware.compile:
-        classifier.compile_network()
-    return Prepared(device, classifier, datamodule, resume)
+        module.compile_network()
+    return Prepared(device, module, datamodule, resume)
 
 
 def _use_threads(settings: TrainingSettings, resume: Resume, result: RunResult) -> None:
@@ -96,9 +117,9 @@ def _use_threads(settings: TrainingSettings, resume: Resume, result: RunResult) 
         result.host["threads"] = there
 
 
-def _note_lengths(earlier: list[int], max_epochs: int, classifier: ECGClassifier, result: RunResult) -> None:
+def _note_lengths(earlier: list[int], max_epochs: int, module: ECGModule, result: RunResult) -> None:
     """Write down that a training was made longer, where it was: in its checkpoints and its result."""
-    classifier.description["training"]["earlier_lengths"] = result.earlier_lengths = earlier
+    module.description["training"]["earlier_lengths"] = result.earlier_lengths = earlier
     if earlier:
         lengths = ", then ".join(str(length) for length in (*earlier, max_epochs))
         result.notes.append(
@@ -107,74 +128,76 @@ def _note_lengths(earlier: list[int], max_epochs: int, classifier: ECGClassifier
         )
 
 
-def _take_over(classifier: ECGClassifier, datamodule: ECGDataModule, result: RunResult) -> None:
+def _take_over(module: ECGModule, datamodule: ECGDataModule, result: RunResult) -> None:
     """Make the checkpoint's choices and seed the result's: it is evaluated, whatever the command line says."""
-    result.choices |= classifier.description["choices"]
-    result.seed = classifier.description["seed"]
-    result.notes = fold_notes(classifier.description, datamodule)
+    result.choices |= module.description["choices"]
+    result.seed = module.description["seed"]
+    result.notes = fold_notes(module.description, datamodule)
     for text in result.notes:
         log.warning("%s", text)
 
 
 def _prepare_training(
     settings: TrainingSettings, precision: str, choices: Mapping[str, str], resume: Resume | None
-) -> tuple[ECGClassifier, ECGDataModule]:
+) -> tuple[ECGModule, ECGDataModule]:
     """Build the model, check and read the data, and fit the normalisation, before anything is trained."""
     datamodule = build_datamodule(asdict(settings.data), settings.seed)
-    network = settings.model if isinstance(settings.model, NetworkConfig) else NetworkConfig()
-    teacher = load_teacher(asdict(network), datamodule) if network.teacher else None
-    weights = described_in(network.weights) if network.weights else None
-    if weights:
-        check_unseen(f"model.weights={network.weights}", weights, datamodule)
-    members_named = settings.model.members if isinstance(settings.model, EnsembleConfig) else []
-    named = [Path(path).expanduser().resolve() for path in members_named]
-    if again := [path for path in dict.fromkeys(named) if named.count(path) > 1]:
-        raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times. Name each member once")
-    members = [load_classifier(path) for path in members_named]
-    for path, member in zip(members_named, members, strict=True):
-        check_taught(f"model.members={path}", member.description, datamodule)
-    classifier = build_classifier(
+    sources = _load_sources(settings.model, datamodule)
+    module = build_module(
         asdict(settings.model),
         asdict(settings.frontend),
         n_samples=datamodule.n_samples,
         duration_s=datamodule.n_samples / datamodule.sampling_rate,
         seed=settings.seed,
         classes=datamodule.classes,
-        teacher=teacher,
-        members=members,
+        teacher=sources.teacher,
+        members=sources.members,
     )
     described = describe(settings.model, settings.frontend, settings.data, datamodule, choices, settings.seed)
-    classifier.description = described | {"training": training_settings(settings, precision)}
-    if members:  # whose files a checkpoint must not need
-        classifier.description["members"] = [member.description for member in members]
-    sources = [*members, *([teacher] if teacher else [])]
+    module.description = described | {"training": training_settings(settings, precision)}
+    if sources.members:  # whose files a checkpoint must not need
+        module.description["members"] = [member.description for member in sources.members]
     begun = resume.description.get("learned_from", []) if resume else []  # from weights that are named no more
-    classifier.description["learned_from"] = learned_from(
-        [*(source.description for source in sources), *([weights] if weights else [])], begun
-    )
+    module.description["learned_from"] = learned_from(sources.descriptions(), begun)
     if resume:
-        resume.check_fits(classifier.description)
+        resume.check_fits(module.description)
     datamodule.load(("train", "val", "test") if settings.test else ("train", "val"))
     records = {"n_train": len(datamodule.datasets["train"]), "root_hash": datamodule.root_hash}
     if resume:
         resume.check_records(records)
         resume.announce(settings.trainer.max_epochs)
-    classifier.description["training"] |= records
-    classifier.frontend.fit_normalization(datamodule.datasets["train"].mean_and_std)
-    classifier.loss.balance(datamodule.datasets["train"].targets)
-    return classifier, datamodule
+    module.description["training"] |= records
+    module.fit_to(datamodule.datasets["train"])
+    return module, datamodule
 
 
-def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGClassifier, ECGDataModule]:
-    """Return a checkpoint's classifier, and the test split at its own sampling rate and label rule."""
+def _load_sources(model: ModelConfig, datamodule: ECGDataModule) -> _Sources:
+    """Load what a model learns from besides the data, unless it has seen what this run holds out."""
+    network = model if isinstance(model, NetworkConfig) else NetworkConfig()
+    teacher = load_teacher(asdict(network), datamodule) if network.teacher else None
+    weights = described_in(network.weights) if network.weights else None
+    if weights:
+        check_unseen(f"model.weights={network.weights}", weights, datamodule)
+    members_named = model.members if isinstance(model, EnsembleConfig) else []
+    named = [Path(path).expanduser().resolve() for path in members_named]
+    if again := [path for path in dict.fromkeys(named) if named.count(path) > 1]:
+        raise ConfigError(f"model.members: {again[0]} is named {named.count(again[0])} times. Name each member once")
+    members = [load_classifier(path) for path in members_named]
+    for path, member in zip(members_named, members, strict=True):
+        check_taught(f"model.members={path}", member.description, datamodule)
+    return _Sources(teacher, members, weights)
+
+
+def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGModule, ECGDataModule]:
+    """Return a checkpoint's model, and the test split at its own sampling rate and label rule."""
     assert settings.ckpt_path is not None
-    classifier = load_classifier(settings.ckpt_path)
-    datamodule = build_datamodule(of_its_task(asdict(settings.data), classifier.description), settings.seed)
-    if isinstance(datamodule.source, FolderSource):
-        classifier.score_only(datamodule.source.match(classifier.classes))
-    check_classes(f"ckpt_path={settings.ckpt_path}", classifier.classes, datamodule)
+    module = load_module(settings.ckpt_path)
+    datamodule = build_datamodule(of_its_task(asdict(settings.data), module.description), settings.seed)
+    module.match_labels(datamodule)
+    if module.classes:
+        check_classes(f"ckpt_path={settings.ckpt_path}", module.classes, datamodule)
     datamodule.load(("test",))
-    return classifier, datamodule
+    return module, datamodule
 
 
 def of_its_task(data: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:

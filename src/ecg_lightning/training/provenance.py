@@ -13,7 +13,7 @@ import torch
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.hardware import device as hardware
 from ecg_lightning.hardware.schema import HardwareConfig
-from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.results.put_off import write_put_off
 from ecg_lightning.results.results import RunResult, git_revision, hash_config, package_versions
 from ecg_lightning.system import bounded_yaml
@@ -70,9 +70,9 @@ def limits(settings: TrainingSettings) -> list[str]:
     ]
 
 
-def resolved(settings: TrainingSettings, classifier: ECGClassifier) -> dict[str, Any]:
+def resolved(settings: TrainingSettings, module: ECGModule) -> dict[str, Any]:
     """Return the settings with the model and the front end that really run."""
-    return asdict(settings) | {name: classifier.description[name] for name in ("model", "frontend")}
+    return asdict(settings) | {name: module.description[name] for name in ("model", "frontend")}
 
 
 def describe_data(datamodule: ECGDataModule) -> dict[str, Any]:

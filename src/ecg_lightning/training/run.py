@@ -63,6 +63,6 @@ def run(
     prepared = prepare(settings, device, result)
     loggers = build_loggers(settings.logger, str(output_dir))
     fitted = fit(settings, prepared, loggers, result) if settings.train else Fitted()
-    predictions = score(settings, prepared, result)
-    describe(settings, prepared, predictions, fitted, loggers, result, result_file)
+    outcome = score(settings, prepared, result)
+    describe(settings, prepared, outcome, fitted, loggers, result, result_file)
     return result

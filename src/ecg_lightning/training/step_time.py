@@ -14,7 +14,7 @@ import torch
 
 from ecg_lightning.data.datamodule import ECGBatch, ECGDataModule
 from ecg_lightning.hardware.schema import HardwareConfig
-from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.training.schema import TrainerConfig
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def may_choose(hardware: HardwareConfig, trainer: TrainerConfig) -> bool:
 
 
 def choose_threads(
-    classifier: ECGClassifier, datamodule: ECGDataModule, precision: str, n_records: float
+    module: ECGModule, datamodule: ECGDataModule, precision: str, n_records: float
 ) -> tuple[int, float | None]:
     """Set the faster number of threads for this training: one, or as many as are set now.
 
@@ -43,7 +43,7 @@ def choose_threads(
     model, its randomness and its teacher stay as they are.
 
     Args:
-        classifier: to be trained on the CPU.
+        module: to be trained on the CPU.
         datamodule: with its training split loaded.
         precision: of the training.
         n_records: that the whole training takes.
@@ -55,7 +55,7 @@ def choose_threads(
     most = torch.get_num_threads()
     if most == 1:
         return 1, None
-    one, all_of_them = measure_step(classifier, datamodule, precision, n_records, (1, most), taught=False)
+    one, all_of_them = measure_step(module, datamodule, precision, n_records, (1, most), taught=False)
     chosen = most if all_of_them <= _WORTH_IT * one else 1
     torch.set_num_threads(chosen)
     log.info(
@@ -71,7 +71,7 @@ def choose_threads(
 
 
 def measure_step(
-    classifier: ECGClassifier,
+    module: ECGModule,
     datamodule: ECGDataModule,
     precision: str,
     n_records: float,
@@ -82,7 +82,7 @@ def measure_step(
     """Return the mean seconds that a step takes for one record, with each number of threads in turn.
 
     Args:
-        classifier: a copy of it takes the steps.
+        module: a copy of it takes the steps.
         datamodule: with its training split loaded.
         precision: of the training.
         n_records: that the whole training takes; the fewer, the shorter the measurement.
@@ -94,7 +94,7 @@ def measure_step(
     dataset = datamodule.datasets["train"]
     batches = [dataset.__getitems__(range(min(n, len(dataset)))) for n in (_FIRST_RECORDS, datamodule.batch_size)]
     with _state_kept():
-        probe = copy.deepcopy(classifier).train()
+        probe = copy.deepcopy(module).train()
         if not taught:
             probe.distillation = None
         torch.set_num_threads(counts[0])
@@ -112,7 +112,7 @@ def measure_step(
 
 
 def _mean_steps(
-    classifier: ECGClassifier, batch: ECGBatch, precision: str, threads: Sequence[int], budget_s: float
+    module: ECGModule, batch: ECGBatch, precision: str, threads: Sequence[int], budget_s: float
 ) -> list[float]:
     """Return the mean seconds of a step with each number of threads: at least one, more within the budget.
 
@@ -123,16 +123,16 @@ def _mean_steps(
     while not n_rounds or (sum(spent) < budget_s and n_rounds < _MAX_ROUNDS):
         for place, count in enumerate(threads):
             torch.set_num_threads(count)
-            spent[place] += _timed_step(classifier, batch, precision)
+            spent[place] += _timed_step(module, batch, precision)
         n_rounds += 1
     return [seconds / n_rounds for seconds in spent]
 
 
-def _timed_step(classifier: ECGClassifier, batch: ECGBatch, precision: str) -> float:
+def _timed_step(module: ECGModule, batch: ECGBatch, precision: str) -> float:
     """Return the seconds of a forward and a backward pass."""
     started = time.perf_counter()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision.startswith("bf16")):
-        loss, _ = classifier.loss_and_logits(batch)
+        loss = module.step("train", batch).loss
     loss.backward()  # type: ignore[no-untyped-call]
     return time.perf_counter() - started
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.evaluation.predictions import Predictions
-from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.training.schema import TrainingSettings
 
@@ -18,23 +16,27 @@ if TYPE_CHECKING:
 
 
 def log_hyperparameters(
-    loggers: Sequence[Logger], settings: TrainingSettings, choices: Mapping[str, str], host: Mapping[str, Any]
+    loggers: Sequence[Logger],
+    settings: TrainingSettings,
+    choices: Mapping[str, str],
+    host: Mapping[str, Any],
+    followed: Iterable[str],
 ) -> None:
     """Open the HParams row of this run: a few settings, and scores that are filled in at the end."""
     phases = ["val", *(["test"] if settings.test else [])]
-    unknown = {f"final/{phase}_{name}": float("nan") for phase in phases for name in followed()}
-    network = settings.model if isinstance(settings.model, NetworkConfig) else None
+    unknown = {f"final/{phase}_{name}": float("nan") for phase in phases for name in followed}
+    optimizer = getattr(settings.model, "optimizer", None)  # an ensemble has none
     values = {
         **{name: choices[name] for name in ("model",) if name in choices},
-        "lr": network.optimizer.lr if network else "",
+        "lr": optimizer.lr if optimizer else "",
         "seed": settings.seed,
         **{name: choices[name] for name in ("data", "frontend", "compression", "hardware") if name in choices},
         "batch_size": settings.data.batch_size,
         "sampling_rate": settings.data.sampling_rate,
         "image_size": str(getattr(settings.frontend, "size", "")),
-        "optimizer": network.optimizer.name if network else "",
-        "weight_decay": network.optimizer.weight_decay if network else "",
-        "dropout": network.dropout if network else "",
+        "optimizer": optimizer.name if optimizer else "",
+        "weight_decay": optimizer.weight_decay if optimizer else "",
+        "dropout": getattr(settings.model, "dropout", ""),
         "max_epochs": settings.trainer.max_epochs,
         "precision": host["precision"],
     }
@@ -46,6 +48,7 @@ def log_final(
     loggers: Sequence[Logger],
     step: int,
     result: RunResult,
+    followed: Iterable[str],
     predictions: Mapping[str, Predictions],
     figures: Mapping[str, Mapping[str, Figure]],
 ) -> None:
@@ -53,7 +56,7 @@ def log_final(
     for logger in _tensorboards(loggers):
         for phase, metrics in result.metrics.items():
             # HParams metrics, which TensorBoard takes from scalars: each is also a chart of one point.
-            logger.log_metrics({f"final/{phase}_{name}": metrics[name] for name in followed() if name in metrics}, step)
+            logger.log_metrics({f"final/{phase}_{name}": metrics[name] for name in followed if name in metrics}, step)
             if phase in figures:
                 from ecg_lightning.reports.figures import log_figures, log_pr_curves  # matplotlib
 
