@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import asdict
 
@@ -89,7 +90,8 @@ def build_described(description, members=()):
 
 def make_context(uncompressed):
     data = ToyData()
-    return StageContext(data, "cpu", uncompressed, PlainFit(data.datasets["train"]))
+    given = copy.deepcopy(uncompressed)
+    return StageContext(data, "cpu", uncompressed, given, PlainFit(data.datasets["train"]))
 
 
 def assert_restores(stage, compressed):

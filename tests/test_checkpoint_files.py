@@ -18,7 +18,7 @@ import torch
 from ecg_lightning.checkpoints import io as checkpoint_io
 from ecg_lightning.checkpoints.io import AtomicCheckpointIO, load_checkpoint, save_checkpoint
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
-from ecg_lightning.compression.run import of_the_checkpoint
+from ecg_lightning.compression.checkpoint_data import of_the_checkpoint
 from ecg_lightning.errors import CheckpointError, DataError, DiskFullError
 
 OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"

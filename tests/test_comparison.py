@@ -8,9 +8,10 @@ import pytest
 from sklearn.metrics import f1_score
 
 from ecg_lightning.compression import measurement
+from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.comparison import Decided, compare, verdict
 from ecg_lightning.compression.measurement import slower_than
-from ecg_lightning.compression.schema import LatencyConfig
+from ecg_lightning.compression.schema import BF16Config, LatencyConfig
 from ecg_lightning.compression.variant import Variant
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.evaluation.bootstrap import Interval
@@ -109,7 +110,7 @@ def test_a_variant_slower_than_what_costs_no_work_is_flagged():
         variant = timed("prune", ("openvino", "fp32", 9.0), ("torch", "fp32", 30.0), ("openvino", "bf16", ms))
         assert slower_than(variant, baseline) == said
     variant = timed("bf16", ("openvino", "bf16", 6.0))
-    variant.stage = "BF16"
+    variant.stage = BF16(BF16Config())
     assert slower_than(variant, baseline) is None
     variant.size["parameters"] = 1000  # of fewer channels in bf16 more is to be expected
     assert slower_than(variant, baseline) == "bf16"

@@ -14,12 +14,14 @@ from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.commands import evaluations
-from ecg_lightning.compression import fx, parity, stage_fit, variant
+from ecg_lightning.compression import deploy, fx, parity, shared_training, stage_fit
 from ecg_lightning.compression import run as compressing
+from ecg_lightning.compression.checkpoint_data import data_settings
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.schema import FxQATConfig
-from ecg_lightning.compression.variant import to_millivolts
+from ecg_lightning.compression.score import to_millivolts
+from ecg_lightning.compression.size import count_macs
 from ecg_lightning.data.schema import PTBXLConfig
 from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, Metadata, parse, read_metadata
@@ -346,13 +348,13 @@ def test_a_training_that_diverged_is_not_repeated_in_every_cell(configure, tmp_p
         started.append(1)
         raise TrainingDivergedError("the training loss is nan")
 
-    monkeypatch.setattr(compressing, "train", diverge)
+    monkeypatch.setattr(shared_training, "train", diverge)
     for compression in ("prune", "bf16"):
         with pytest.raises(TrainingDivergedError, match="is nan"):
-            compressing._train_once(configure(f"compression={compression}"), {}, [], tmp_path)
+            shared_training.train_first(configure(f"compression={compression}"), {}, [], tmp_path)
     assert len(started) == 1
     with pytest.raises(TrainingDivergedError):
-        compressing._train_once(configure("seed=1"), {}, [], tmp_path)
+        shared_training.train_first(configure("seed=1"), {}, [], tmp_path)
     assert len(started) == 2
 
 
@@ -378,7 +380,7 @@ def test_windows_recurrences_and_branches_are_compressed_too(compress, compressi
 @pytest.mark.slow
 def test_what_no_runtime_computes_in_int8_is_refused(compress, monkeypatch):
     """As OpenVINO leaves a recurrent layer in float; whether the head is, too, depends on the processor."""
-    monkeypatch.setattr(variant, "barely_int8", lambda runtime: f"{runtime.name} computes only 0 of 3 products in int8")
+    monkeypatch.setattr(deploy, "barely_int8", lambda runtime: f"{runtime.name} computes only 0 of 3 products in int8")
     with pytest.raises(UnfinishedError) as stop:
         compress("ptq", "lstm")
     assert isinstance(stop.value.cause, UnsupportedModelError)
@@ -390,14 +392,14 @@ def test_attention_counts_as_products():
         def forward(self, x):
             return torch.nn.functional.scaled_dot_product_attention(x, x, x)
 
-    assert variant.count_macs(Attention(), torch.zeros(1, 3, 129, 64)) == 2 * 3 * 129 * 129 * 64
+    assert count_macs(Attention(), torch.zeros(1, 3, 129, 64)) == 2 * 3 * 129 * 129 * 64
 
 
 @pytest.mark.parametrize("both_ways", [False, True])
 def test_recurrent_layers_count_their_matrices_at_every_step(both_ways):
     layers = torch.nn.LSTM(12, 16, num_layers=2, bidirectional=both_ways)
     weights = sum(weight.numel() for weight in layers.parameters() if weight.dim() == 2)
-    assert variant.count_macs(layers, torch.zeros(250, 1, 12)) == 250 * weights
+    assert count_macs(layers, torch.zeros(250, 1, 12)) == 250 * weights
 
 
 def test_fourier_transforms_are_not_counted_as_nothing():
@@ -405,7 +407,7 @@ def test_fourier_transforms_are_not_counted_as_nothing():
         def forward(self, x):
             return torch.fft.irfft(torch.fft.rfft(x))
 
-    assert variant.count_macs(Transform(), torch.zeros(1, 12, 250)) is None
+    assert count_macs(Transform(), torch.zeros(1, 12, 250)) is None
 
 
 @pytest.mark.slow
@@ -618,11 +620,11 @@ def test_another_folder_keeps_the_folds_of_the_checkpoint(compress, checkpoint, 
     own = {"train_folds": [1, 2], "val_folds": [3], "test_folds": [4, 5], "batch_size": 8}
     known = description | {"data": {**description["data"], **own}}
     asked = SimpleNamespace(data=PTBXLConfig(**description["data"] | {"root": "elsewhere"}))
-    found = compressing._data_settings(asked, known)
+    found = data_settings(asked, known)
     assert found["root"] == "elsewhere"
     assert {name: found[name] for name in own} == own
     asked.data.test_folds = [7]
-    named = compressing._data_settings(asked, known)
+    named = data_settings(asked, known)
     assert named["test_folds"] == [7]
     assert named["val_folds"] == [3]
 

@@ -5,10 +5,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from stages import build_described, describe_tiny
+from stages import describe_tiny
 
-from ecg_lightning.compression.pipeline import Pipeline
-from ecg_lightning.compression.schema import BF16Config
+from ecg_lightning.compression.pipeline import described_after
 from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import dataset_name
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
@@ -112,16 +111,11 @@ def test_the_name_of_an_earlier_checkpoint_follows_from_its_data(synthetic_root,
 @pytest.mark.parametrize(("dataset", "train"), [("PTB-XL", [1, 2, 3, 4, 5, 6, 7, 8]), ("synthetic, seed 0", [1, 2, 3])])
 def test_a_compressed_model_remembers_the_data_of_its_fine_tuning_and_of_its_training(configure, dataset, train):
     """Folds of its training and its fine-tuning are one list only within a data set."""
-    classifier = build_described(describe_tiny(configure, "resnet1d_wang"))
     trained = checkpoint("PTB-XL")
-    classifier.description = classifier.description | trained
-    pipeline = SimpleNamespace(
-        settings=SimpleNamespace(compression=SimpleNamespace(stages={"x": BF16Config()}), data=None),
-        datamodule=run_on(dataset),
-        trained=SimpleNamespace(description=trained),
-    )
-    stage = SimpleNamespace(apply=lambda classifier, context: classifier, found={})
-    described = Pipeline._apply(pipeline, "x", stage, classifier, None).description
+    before = describe_tiny(configure, "resnet1d_wang") | trained
+    prepared = SimpleNamespace(datamodule=run_on(dataset), trained=SimpleNamespace(description=trained))
+    described = before | described_after({"kind": "bf16"}, before, SimpleNamespace(data=None), prepared)
+    assert described["stages"] == [{"kind": "bf16"}]
     assert described["dataset"] == dataset
     assert described["folds"]["train"] == train
     assert described["learned_from"] == [{**FOLDS, "dataset": "PTB-XL"}]

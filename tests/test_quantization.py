@@ -28,7 +28,7 @@ from ecg_lightning.compression.quantizable import prepare_for_quantization
 from ecg_lightning.compression.schema import (
     BF16Config,
 )
-from ecg_lightning.compression.variant import to_millivolts
+from ecg_lightning.compression.score import to_millivolts
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes.opening import open_runtime

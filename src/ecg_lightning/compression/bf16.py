@@ -18,6 +18,8 @@ class BF16(CompressionStage):
     The OpenVINO file holds weights of 16 bits; a CUDA device casts the checkpoint's.
     """
 
+    is_precision_only = True
+
     def check(self, accelerator: str) -> None:
         """Only where the hardware has it: an emulated product is many times slower."""
         if not has_bf16(accelerator):

@@ -32,6 +32,7 @@ class Distill(CompressionStage):
     student takes. Whatever stages came before this one change nothing: the teacher is the model as trained.
     """
 
+    replaces_model = True
     settings: DistillConfig
 
     def __init__(self, settings: DistillConfig, found: Mapping[str, Any] | None = None) -> None:

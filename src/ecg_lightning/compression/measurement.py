@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.schema import LatencyConfig
-from ecg_lightning.compression.variant import Variant, to_millivolts
+from ecg_lightning.compression.score import to_millivolts
+from ecg_lightning.compression.variant import Variant
 from ecg_lightning.data.datamodule import ECGDataModule
+from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.measuring.latency import measure, peak_memory_mib
 from ecg_lightning.deployment.runtimes.opening import open_runtime
-from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES
+from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES, Runtime
 from ecg_lightning.errors import ModelFileError
 from ecg_lightning.evaluation.calibration import probabilities
 from ecg_lightning.system.long_steps import long_step
@@ -40,13 +42,7 @@ def measure_variants(
     records = datamodule.datasets["val"]
     with long_step(log, "measuring the memory of each file"):
         for variant in variants:
-            own = variant.own
-            assert own.path is not None
-            try:
-                variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
-            except ModelFileError as error:  # a figure less, for which hours of fine-tuning must not be lost
-                variant.size["peak_memory_mib"] = None
-                variant.notes.append(str(error))
+            _measure_memory(variant)
     for batch in settings.batches:
         millivolts = to_millivolts(records.__getitems__([index % len(records) for index in range(batch)]).signals)
         for n_threads in sorted({1, threads}):
@@ -79,7 +75,8 @@ def slower_than(variant: Variant, baseline: Variant) -> str | None:
     cent are noise.
     """
     same_network = all(variant.size.get(key) == baseline.size.get(key) for key in ("parameters", "macs"))
-    if variant is baseline or (variant.stage == BF16.__name__ and same_network):  # which is that very precision
+    is_precision_only = variant.stage is not None and variant.stage.is_precision_only
+    if variant is baseline or (is_precision_only and same_network):  # which is that very precision
         return None
     own = [single_ms(variant, precision) for precision in _FLOATS] if variant.own.precision in _FLOATS else []
     own_ms = min((ms for ms in (*own, single_ms(variant)) if ms), default=None)
@@ -88,49 +85,63 @@ def slower_than(variant: Variant, baseline: Variant) -> str | None:
     return rival if rival and own_ms and own_ms > 1.05 * (times[rival] or 0.0) else None
 
 
-def _apart(found: np.ndarray, scored: np.ndarray) -> float:
-    """Largest difference of a sigmoid."""
-    return float(np.abs(probabilities(found.astype(np.float64)) - probabilities(scored)).max())
+def _measure_memory(variant: Variant) -> None:
+    """Put the peak memory of a variant's own file into its size."""
+    own = variant.own
+    assert own.path is not None
+    try:
+        variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
+    except ModelFileError as error:  # a figure less, for which hours of fine-tuning must not be lost
+        variant.size["peak_memory_mib"] = None
+        variant.notes.append(str(error))
 
 
 def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, settings: LatencyConfig) -> None:
-    batch = len(millivolts)
-    cases: dict[str, Callable[[], object]] = {}
+    """Measure every deployment with one batch and number of threads, the deployments taking turns."""
     opened = {}
     for number, variant in enumerate(variants):
         for one in variant.deployments:
             if one.path is None or (threads > 1 and one.runtime in CUDA_SUFFIXES):  # a device has no threads
                 continue
-            runtime = open_runtime(one.path, one.runtime, one.precision, threads, batch)
-            scored = variant.evaluations[one].predictions["val"].logits_NC
-            if (apart := _apart(runtime.logits(millivolts), scored[np.arange(batch) % len(scored)])) > _APART:
-                case = {"runtime": one.runtime, "precision": one.precision, "batch": batch, "threads": threads}
-                reason = (
-                    f"compiled for batches of {batch}, its probabilities differ from the scored ones by up to "
-                    f"{apart:.2f}"
-                )
-                variant.notes.append(f"{' '.join(one.runs_in)}: {reason}")
-                variant.runtimes.append(case | {"skipped": reason})
-                continue
-            key = f"{number} {one.runtime} {one.precision}"
-            cases[key] = partial(runtime.logits, millivolts)
-            opened[key] = (variant, one, runtime)
+            runtime = open_runtime(one.path, one.runtime, one.precision, threads, len(millivolts))
+            if _computes_the_same(variant, one, runtime, millivolts, threads):
+                opened[f"{number} {one.runtime} {one.precision}"] = (variant, one, runtime)
+    cases: dict[str, Callable[[], object]] = {
+        key: partial(runtime.logits, millivolts) for key, (_, _, runtime) in opened.items()
+    }
     timed = measure(cases, settings.rounds, settings.warmup, settings.min_round_s)
     for key, (variant, one, runtime) in opened.items():
-        latency, evaluation = timed[key], variant.evaluations[one]
+        latency, scores = timed[key], variant.evaluations[one].metrics["test"]
         variant.runtimes.append(
-            {
-                "runtime": one.runtime,
-                "precision": one.precision,
-                "batch": batch,
-                "threads": threads,
+            _case(one, millivolts, threads)
+            | {
                 "p50_ms": latency.p50_ms,
                 "p95_ms": latency.p95_ms,
-                "samples_per_s": latency.samples_per_s(batch),
+                "samples_per_s": latency.samples_per_s(len(millivolts)),
                 "kernels": runtime.kernels(),
                 "file": one.path.name if one.path else None,
-                "f1_macro_tuned": evaluation.metrics["test"]["f1_macro_tuned"],
-                "auroc_macro": evaluation.metrics["test"]["auroc_macro"],
+                "f1_macro_tuned": scores["f1_macro_tuned"],
+                "auroc_macro": scores["auroc_macro"],
                 "parity": variant.parity[one],
             }
         )
+
+
+def _computes_the_same(
+    variant: Variant, deployment: Deployment, runtime: Runtime, millivolts: np.ndarray, threads: int
+) -> bool:
+    """Compare a file that was compiled for a batch with what was scored; where it differs, its row says so."""
+    batch, scored = len(millivolts), variant.evaluations[deployment].predictions["val"].logits_NC
+    found = runtime.logits(millivolts).astype(np.float64)
+    apart = float(np.abs(probabilities(found) - probabilities(scored[np.arange(batch) % len(scored)])).max())
+    if apart > _APART:
+        reason = f"compiled for batches of {batch}, its probabilities differ from the scored ones by up to {apart:.2f}"
+        variant.notes.append(f"{' '.join(deployment.runs_in)}: {reason}")
+        variant.runtimes.append(_case(deployment, millivolts, threads) | {"skipped": reason})
+    return apart <= _APART
+
+
+def _case(deployment: Deployment, millivolts: np.ndarray, threads: int) -> dict[str, Any]:
+    """Return what names a row of measurements."""
+    named = {"runtime": deployment.runtime, "precision": deployment.precision}
+    return named | {"batch": len(millivolts), "threads": threads}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,6 @@ class PTQ(CompressionStage):
     quantizes = True
     settings: PTQConfig
 
-    def __init__(self, settings: PTQConfig, found: Mapping[str, Any] | None = None) -> None:
-        super().__init__(settings, found)
-        self._float: ECGClassifier | None = None
-
     def check(self, accelerator: str) -> None:
         """Its files are for processors."""
         for package in ("nncf", "onnxruntime"):
@@ -44,16 +39,14 @@ class PTQ(CompressionStage):
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Calibrate NNCF's quantizers."""
-        self._float = copy.deepcopy(classifier)  # which ONNX Runtime's tool starts from
         quantize_with_nncf(classifier, context, self.settings.n_calibration)
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """An OpenVINO model, and an ONNX file of ONNX Runtime's own quantization."""
-        assert self._float is not None
+        """Write NNCF's OpenVINO model, and an ONNX file that ONNX Runtime's tool makes of the float model."""
         return [
             export_nncf(classifier, folder),
-            quantize_onnx(self._float, folder, context, self.settings.n_calibration),
+            quantize_onnx(context.given, folder, context, self.settings.n_calibration),
         ]
 
 

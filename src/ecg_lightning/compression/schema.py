@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.setting import kind, setting
-from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
+from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig, TrainingSettings
 
 _BACKENDS = ("fbgemm", "x86")
 
@@ -197,3 +197,7 @@ class CompressionSettings(Protocol):
     callbacks: CallbacksConfig
     logger: dict[str, Any]
     paths: PathsConfig
+
+
+class TrainThenCompress(CompressionSettings, TrainingSettings, Protocol):
+    """Settings of a training that is followed by its compression."""

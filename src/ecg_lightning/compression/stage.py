@@ -17,6 +17,7 @@ from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.structure import Restorable
+from ecg_lightning.registry import schema_of
 
 
 class Fit(Protocol):
@@ -58,6 +59,7 @@ class StageContext:
         datamodule: with its splits loaded.
         accelerator: `cpu` or `cuda`.
         uncompressed: the model as trained, which teaches.
+        given: a copy of the model that the stage was given, as it was before `apply` changed it.
         fit: fine-tunes.
         notes: what a reader of the figures must know; a stage appends.
     """
@@ -65,6 +67,7 @@ class StageContext:
     datamodule: ECGDataModule
     accelerator: str
     uncompressed: ECGClassifier
+    given: ECGClassifier
     fit: Fit
     notes: list[str] = field(default_factory=list)
 
@@ -94,6 +97,10 @@ class CompressionStage(Restorable):
     """Whether what comes out is int8, which no later stage can change."""
     zeroes = False
     """Whether it sets weights to zero that later fits must keep so."""
+    replaces_model = False
+    """Whether another network takes the model's place, in which no weight was pruned."""
+    is_precision_only = False
+    """Whether it leaves the network as it is, and only its precision changes."""
 
     def check(self, accelerator: str) -> None:
         """Refuse, before anything is trained, what this machine or environment cannot do.
@@ -120,3 +127,8 @@ def build_stage(node: Mapping[str, Any], key: str) -> CompressionStage:
     stage = build_restorable(node, key)
     assert isinstance(stage, CompressionStage)
     return stage
+
+
+def stages_of(description: Mapping[str, Any]) -> list[str]:
+    """Return the classes of the stages that a checkpoint went through, in order."""
+    return [schema_of("stage", node, "stage").target.rpartition(".")[2] for node in description.get("stages", [])]

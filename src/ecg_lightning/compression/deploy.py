@@ -1,0 +1,71 @@
+"""The files of a variant, each opened once by the runtime that is to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ecg_lightning.compression.schema import StageConfig
+from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.deployment.deployment import Deployment
+from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.runtime import CUDA_SUFFIXES, barely_int8, files_of
+from ecg_lightning.errors import HardwareUnavailableError, MissingPackageError, ModelFileError, UnsupportedModelError
+from ecg_lightning.models.classifier import ECGClassifier
+
+
+def deploy(
+    name: str, stage: CompressionStage | None, classifier: ECGClassifier, folder: Path, context: StageContext
+) -> list[Deployment]:
+    """Export what a stage made, or the model as trained, and return the ways to run it here, its own first.
+
+    Args:
+        name: the variant's.
+        stage: that made it; None of the model as trained.
+        classifier: what it made.
+        folder: for its files.
+        context: the stage's.
+
+    Raises:
+        UnsupportedModelError: no runtime takes it, or none computes it in its precision.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    exported = (stage or CompressionStage(StageConfig())).export(classifier, folder, context)
+    deployments = [_checked(deployment) for deployment in exported]
+    remove_unused(exported, deployments)
+    if not any(one.simulated and one.skipped is None for one in deployments):
+        reasons = "; ".join(f"{one.runtime}: {one.skipped}" for one in deployments if one.skipped)
+        raise UnsupportedModelError(f"{name}: no runtime on this machine runs it in its intended precision ({reasons})")
+    return deployments
+
+
+def remove_unused(before: Sequence[Deployment], after: Sequence[Deployment]) -> None:
+    """Remove files that no runtime is left to run: they must not be mistaken for the variant's."""
+    kept = {file for one in after if one.path for file in files_of(one.path)}
+    for one in before:
+        for file in files_of(one.path) if one.path else []:
+            if file not in kept:
+                file.unlink(missing_ok=True)
+
+
+def _checked(deployment: Deployment) -> Deployment:
+    """Skip what cannot be run here, and what a runtime would compute in float, which cannot be called its int8."""
+    on_device = deployment.runtime in CUDA_SUFFIXES
+    if deployment.path is None or not (deployment.precision == "int8" or on_device):
+        return deployment
+    try:
+        # As it is timed: compiled for single records, OpenVINO may choose other kernels than for any number.
+        runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, batch=1)
+        if on_device:  # compilers work at the first call
+            runtime.logits(np.zeros((1, len(LEADS), runtime.n_samples), dtype=np.float32))
+        reason = barely_int8(runtime)
+    except (ModelFileError, HardwareUnavailableError, MissingPackageError) as error:
+        return deployment._replace(path=None, skipped=str(error))
+    except RuntimeError as error:
+        if not on_device:
+            raise
+        return deployment._replace(path=None, skipped=" ".join(str(error).split())[:200])
+    return deployment._replace(path=None, skipped=reason) if reason else deployment

@@ -1,0 +1,123 @@
+"""What a compression leaves at its end: its variants, predictions, figures, tables and `result.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ecg_lightning.checkpoints.building import build_loggers
+from ecg_lightning.compression.comparison import compare
+from ecg_lightning.compression.measurement import slower_than
+from ecg_lightning.compression.preparing import Prepared
+from ecg_lightning.compression.schema import CompressionConfig, CompressionSettings
+from ecg_lightning.compression.variant import Variant
+from ecg_lightning.data.datamodule import SignalDataset
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+from ecg_lightning.evaluation.splits import evaluate_splits
+from ecg_lightning.reports import handin
+from ecg_lightning.reports.pareto import write_pareto
+from ecg_lightning.results.results import RunResult
+
+
+def describe(settings: CompressionSettings, prepared: Prepared, variants: Sequence[Variant], result: RunResult) -> None:
+    """Write the result, whose scores are the last variant's, and what is handed in with it.
+
+    Args:
+        settings: of the run.
+        prepared: model and data.
+        variants: scored and timed, the model as trained first.
+        result: is told its variants, scores and files.
+
+    Raises:
+        DiskFullError: it does not fit.
+    """
+    output_dir, last = Path(settings.paths.output_dir), variants[-1].evaluation
+    _add_variants(settings, prepared, variants, result)
+    _score_by_last(prepared, variants, output_dir, result)
+    loggers = build_loggers(settings.logger, str(output_dir))
+    result.artifacts["pareto"] = write_pareto(dataclasses.asdict(result), output_dir, loggers)
+    result.write(output_dir)
+    drawn = {}
+    if settings.callbacks.figures:
+        drawn = handin.draw_headline(last.predictions, last.choices, prepared.datamodule, output_dir)
+    handin.leave(result, output_dir, drawn)
+
+
+def describe_unfinished(
+    settings: CompressionSettings, prepared: Prepared, variants: Sequence[Variant], result: RunResult
+) -> RunResult:
+    """Return the result with what was made so far; it has no scores, since the model as trained must not stand for it.
+
+    Args:
+        settings: of the run.
+        prepared: model and data.
+        variants: those that were finished.
+        result: is told its variants.
+    """
+    _add_variants(settings, prepared, variants, result)
+    result.score, result.metrics, result.chosen, result.evaluation = None, {}, {}, {}
+    result.artifacts.pop("predictions", None)
+    return result
+
+
+def _add_variants(
+    settings: CompressionSettings, prepared: Prepared, variants: Sequence[Variant], result: RunResult
+) -> None:
+    """Put the variants into the result, and each variant's predictions beside its files."""
+    output_dir, test = Path(settings.paths.output_dir), prepared.datamodule.datasets["test"]
+    rows = [_row(variant, variants[0], test, settings.compression) for variant in variants]
+    rows[0]["timing"] = result.timing or rows[0]["timing"]  # of the training
+    result.variants = [row | {"checkpoint": prepared.sha256} for row in rows]
+    for variant in variants:
+        predictions = variant.evaluation.predictions
+        write_predictions(output_dir / "variants" / variant.name / PREDICTIONS_FILE, predictions)
+    result.notes += [f"{variant.name}: {note}" for variant in variants for note in variant.notes]
+    result.artifacts |= {
+        f"{variant.name}/{path.name}": str(path.relative_to(output_dir))
+        for variant in variants
+        for path in (*(one.path for one in variant.deployments if one.path), *variant.files)
+    }
+
+
+def _score_by_last(prepared: Prepared, variants: Sequence[Variant], output_dir: Path, result: RunResult) -> None:
+    """Make the last variant's scores and predictions the run's; the run's time is that of all the stages."""
+    last = variants[-1].evaluation
+    write_predictions(output_dir / PREDICTIONS_FILE, last.predictions)
+    result.score = last.metrics["val"]["f1_macro_tuned"]
+    result.metrics = last.metrics
+    result.chosen = last.choices.as_dict()
+    train_folds = prepared.trained.description["folds"]["train"]
+    source = prepared.datamodule.source
+    result.evaluation, notes = evaluate_splits(last.choices, last.predictions, source, train_folds)
+    result.notes += notes
+    if stages := variants[1:]:
+        result.timing = {key: sum(one.fine_tuning[key] for one in stages) for key in ("fit_s", "epochs")}
+
+
+def _row(variant: Variant, baseline: Variant, test: SignalDataset, settings: CompressionConfig) -> dict[str, Any]:
+    """Return a variant as `result.json` holds it, each of its deployments compared with the model as trained."""
+    differences = {
+        one.runs_in: compare(
+            evaluation.decided, baseline.evaluation.decided, test, settings.margin, settings.n_resamples
+        )
+        for one, evaluation in variant.evaluations.items()
+        if one != baseline.own or variant is not baseline
+    }
+    for row in variant.runtimes:
+        row["delta"] = differences.get((row["runtime"], row["precision"]))
+    return {
+        "name": variant.name,
+        "stage": type(variant.stage).__name__ if variant.stage else None,
+        "runtime": variant.own.runtime,
+        "precision": variant.own.precision,
+        "metrics": variant.evaluation.metrics,
+        "chosen": variant.evaluation.choices.as_dict(),
+        "delta": differences.get(variant.own.runs_in),
+        "size": variant.size,
+        "slower_than": slower_than(variant, baseline),
+        "runtimes": variant.runtimes,
+        "timing": variant.fine_tuning,
+        "notes": variant.notes,
+    }
