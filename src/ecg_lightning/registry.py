@@ -11,7 +11,8 @@ import importlib
 from collections.abc import Mapping, Set
 from typing import Any
 
-from ecg_lightning.errors import ConfigError, did_you_mean
+from ecg_lightning.errors import ConfigError, ForeignCodeError, did_you_mean
+from ecg_lightning.offered import offered, why_absent
 from ecg_lightning.setting import from_plain
 
 _SCHEMAS = {
@@ -21,6 +22,9 @@ _SCHEMAS = {
     "stage": "ecg_lightning.compression.schema",
 }
 """Module of the schemas of each group, by name, because a low room may not import a higher one."""
+
+_BASES = {"frontend": "FrontendConfig", "model": "ModelConfig", "stage": "StageConfig"}
+"""Schema of each group that those of other packages inherit from; packages offer no data sets."""
 
 _FORMER = {
     "ecg_lightning.models.vit.ViT": "vit",
@@ -65,11 +69,32 @@ _KEPT = {"ensemble": ("members", "mc_dropout", "stride_s", "aggregate")}
 
 @functools.cache
 def options(group: str) -> Mapping[str, type[Any]]:
-    """Return the schemas of a group by their `kind`, in the order of their module."""
+    """Return the schemas of a group by their `kind`: in the order of their module, then those of trusted packages."""
+    own = _own(group)
+    return own if group not in _BASES else {**own, **offered(group, _base_of(group), own)}
+
+
+def others(group: str) -> Mapping[str, type[Any]]:
+    """Return the schemas of a group that trusted packages offer, by their `kind`."""
+    own = _own(group)
+    return {kind: schema for kind, schema in options(group).items() if kind not in own}
+
+
+def why_not_offered(group: str, name: str) -> str | None:
+    """Return why a component of an installed package cannot be used; None where no package offers this name."""
+    return why_absent(group, name, _base_of(group), _own(group)) if group in _BASES else None
+
+
+def _own(group: str) -> dict[str, type[Any]]:
     declared: list[type[Any]] = [
         one for one in vars(importlib.import_module(_SCHEMAS[group])).values() if _is_named(one)
     ]
     return {schema.kind: schema for schema in declared}
+
+
+def _base_of(group: str) -> type[Any]:
+    base: type[Any] = getattr(importlib.import_module(_SCHEMAS[group]), _BASES[group])
+    return base
 
 
 def _is_named(declared: Any) -> bool:
@@ -93,6 +118,8 @@ def schema_of(group: str, node: Mapping[str, Any], key: str) -> type[Any]:
         ConfigError: there is no such kind.
     """
     known, name = options(group), renamed(node).get("kind") if isinstance(node, Mapping) else None
+    if isinstance(name, str) and name not in known and (why := why_not_offered(group, name)):
+        raise ForeignCodeError(f"{key}.kind={name:.100}: {why}")
     if not isinstance(name, str) or name not in known:
         raise ConfigError(
             f"{key}.kind={name!s:.100}: there is no such {group}; known are {', '.join(known)}."

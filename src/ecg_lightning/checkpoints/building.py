@@ -21,7 +21,7 @@ from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.data.source import ECGSource
 from ecg_lightning.data.wfdb import DURATION_S
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import ConfigError, ForeignCodeError, UserError
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.held_out import HeldOutTeacher
@@ -31,6 +31,7 @@ from ecg_lightning.models.schema import EnsembleConfig
 from ecg_lightning.models.structure import Restorable
 from ecg_lightning.registry import moved, renamed, schema_of, settings_of
 from ecg_lightning.setting import from_plain
+from ecg_lightning.trust import explain_foreign, package_of, trusted_packages
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +70,20 @@ def _made(target: type[T], key: str, *arguments: Any, **more: Any) -> T:
         raise ConfigError(f"{key}: {target.__name__} cannot be built from these settings ({error})") from None
 
 
-def resolve(name: Any, expected: type[T], key: str) -> type[T]:
+def resolve(name: Any, expected: type[T], key: str, trusted: tuple[str, ...] = ()) -> type[T]:
     """Return the class behind a class path, checked by what it is and not by how it is spelt.
+
+    Args:
+        name: the class path.
+        expected: what it must be.
+        key: the settings' own key, for the message.
+        trusted: a package's name with a dot, where the path is that of a trusted package's schema.
 
     Raises:
         ConfigError: it is not on the allow-list, not there, or no subclass of `expected`.
     """
-    if not isinstance(name, str) or not name.startswith(_ALLOWED_MODULES):
+    allowed = (*_ALLOWED_MODULES, *trusted)
+    if not isinstance(name, str) or not name.startswith(allowed):
         raise ConfigError(
             f"{key}._target_={name}: this class is not allowed. Name a class of ecg_lightning, or a callback or "
             "logger of Lightning"
@@ -85,13 +93,27 @@ def resolve(name: Any, expected: type[T], key: str) -> type[T]:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError):
         raise ConfigError(f"{key}._target_={name}: there is no such class") from None
-    if (
-        not inspect.isclass(found)
-        or not issubclass(found, expected)
-        or not f"{found.__module__}.".startswith(_ALLOWED_MODULES)
-    ):
+    if not inspect.isclass(found) or not issubclass(found, expected) or not f"{found.__module__}.".startswith(allowed):
         raise ConfigError(f"{key}._target_={name}: this is not a {expected.__name__} of ecg_lightning or Lightning")
     return found
+
+
+def _class_of(schema: type[Any], expected: type[T], key: str) -> type[T]:
+    """Return the class that a schema names; a trusted package's schema may name one of the same package.
+
+    Raises:
+        ConfigError: see `resolve`.
+        ForeignCodeError: the package's module fails.
+    """
+    package = package_of(schema.__module__)
+    if package not in trusted_packages():
+        return resolve(schema.target, expected, key)
+    try:
+        return resolve(schema.target, expected, key, (f"{package}.",))
+    except UserError:
+        raise
+    except Exception as error:
+        raise ForeignCodeError(f"{key}: {schema.target} cannot be imported ({explain_foreign(error)})") from None
 
 
 def build_datamodule(node: Mapping[str, Any], seed: int) -> ECGDataModule:
@@ -140,7 +162,7 @@ def build_module(
     if teacher is not None:
         more["distillation"] = Distillation(teacher, settings)
     kind: Any = ECGModule  # abstract, as mypy notes; only its children are made
-    target = resolve(settings.target, kind, "model")
+    target = _class_of(type(settings), kind, "model")
     made: ECGModule = _made(target, "model", built, settings, classes=classes, seed=seed, **more)
     return made
 
@@ -150,14 +172,14 @@ def build_frontend(
 ) -> Frontend:
     """Build a front end for signals of `n_samples` in `duration_s`, its image a multiple of `patch_size`."""
     settings = settings_of("frontend", node, "frontend")
-    target = resolve(settings.target, Frontend, "frontend")
+    target = _class_of(type(settings), Frontend, "frontend")
     return _made(target, "frontend", settings, n_samples, patch_size, duration_s)
 
 
 def build_restorable(node: Mapping[str, Any], key: str) -> Restorable:
     """Build a change of a classifier's structure, such as a compression stage, with what it found out."""
     schema = schema_of("stage", node, key)
-    target = resolve(schema.target, Restorable, key)
+    target = _class_of(schema, Restorable, key)
     found = {name: node[name] for name in target.finds if name in node}
     settings = from_plain(schema, {name: value for name, value in renamed(node).items() if name not in found}, key)
     return _made(target, key, settings, found)

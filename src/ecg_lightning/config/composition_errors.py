@@ -27,6 +27,7 @@ from ecg_lightning.config import schema as config
 from ecg_lightning.config.quoting import quoted
 from ecg_lightning.config.safe_composition import ConfigFileError
 from ecg_lightning.errors import UserError, did_you_mean
+from ecg_lightning.registry import why_not_offered
 
 _TRAINING_ALONE = ("model", "frontend", "train", "test", "experiment")
 _OF_A_SEARCH = ("n_trials", "n_jobs", "direction", "storage", "study_name", "max_failure_rate", "sampler")
@@ -164,6 +165,8 @@ def _explain_missing(error: MissingConfigException) -> str:
         return f"{group}={option} is not installed; install it with: pip install {package}"
     if not error.options:
         return f"{named or 'the configuration'}: there is no such file in the configuration's folders"
+    if why := why_not_offered("stage" if group == "compression" else group, option):
+        return f"{group}={option}: {why}"
     options = list(error.options)
     family = next((names for begin, names in _FAMILIES.items() if group == "model" and option.startswith(begin)), None)
     meant = f" Did you mean {family}?" if family else did_you_mean(option, options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.compression.schema import CompressionConfig
 from ecg_lightning.data.schema import CheckpointDataConfig, DataConfig
-from ecg_lightning.frontend.schema import FrontendConfig
+from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, FrontendConfig
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import ModelConfig
-from ecg_lightning.registry import options
+from ecg_lightning.registry import options, others
 from ecg_lightning.setting import setting
 from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
+
+log = logging.getLogger(__name__)
 
 _SEED = {"min": 0, "max": 2**32 - 1}
 
@@ -89,7 +92,7 @@ def register() -> None:
     """Tell Hydra the schemas, and let it compose with the checks of `safe_composition`."""
     from hydra.core.config_store import ConfigStore
 
-    from ecg_lightning.config import safe_composition
+    from ecg_lightning.config import conf_folder, safe_composition
 
     safe_composition.install()
     store = ConfigStore.instance()
@@ -98,6 +101,22 @@ def register() -> None:
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+    for group, name, defaults in _options_of_others():
+        if (conf_folder.config_dir() / group / f"{name}.yaml").is_file():
+            log.warning("entry point %s: this program has an option %s=%s. It is left out", name, group, name)
+        else:
+            store.store(group=group, name=name, node={"defaults": [*defaults, "_self_"]})
+
+
+def _options_of_others() -> Iterator[tuple[str, str, list[Any]]]:
+    """Yield the group, the name and the list of defaults of each option that a trusted package's component becomes."""
+    for name, schema in others("model").items():
+        frontend = DEFAULT_FRONTENDS.get(schema.takes, FrontendConfig).kind
+        yield "model", name, [f"/schema/model/{name}@_here_", {"/frontend@_global_.frontend": frontend}]
+    for name in others("frontend"):
+        yield "frontend", name, [f"/schema/frontend/{name}@_here_"]
+    for name in others("stage"):
+        yield "compression", name, [f"/schema/stage/{name}@stages.{name}"]
 
 
 def settings_of(cfg: DictConfig) -> Any:

@@ -17,6 +17,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ecg_lightning.config.conf_folder import config_dir
 from ecg_lightning.config.validation import RENAMED_EXPERIMENTS
+from ecg_lightning.registry import others
 from ecg_lightning.system.bounded_yaml import load
 from ecg_lightning.text import as_yaml
 
@@ -57,6 +58,9 @@ def options_of(program: str) -> dict[str, dict[str, str]]:
         names = [name for name in names if _OF_ONE_PROGRAM.get((group, name), program) == program]
         if len(names) > 1:
             found[group] = {name: _first_sentence(folder / f"{name}.yaml") for name in names}
+    for group, of in {"model": "model", "frontend": "frontend", "compression": "stage"}.items():
+        if group in found:
+            found[group] |= {name: str(schema.__doc__).partition("\n")[0] for name, schema in others(of).items()}
     return found
 
 
