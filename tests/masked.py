@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from ecg_lightning.components.setting import kind, setting
 from ecg_lightning.learning.module import ECGModule, Step
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig
 from ecg_lightning.models.schema import ModelConfig
-from ecg_lightning.setting import kind, setting
 
 STRETCH = 20  # samples
 

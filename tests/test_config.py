@@ -22,6 +22,7 @@ from tiny import ROOT, SIGNAL_MODELS, TINY
 from ecg_lightning.checkpoints.building import build, build_frontend, resolve
 from ecg_lightning.commands import launching
 from ecg_lightning.commands.sweep_callback import SweepReport
+from ecg_lightning.components.registry import _FORMER, _MOVED, renamed, schema_of, targets_of
 from ecg_lightning.config.composition_errors import explain
 from ecg_lightning.config.quoting import quote_paths
 from ecg_lightning.config.schema import SCHEMAS, CompressConfig, TrainConfig
@@ -29,7 +30,6 @@ from ecg_lightning.config.validation import RENAMED_EXPERIMENTS, check_experimen
 from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.errors import ConfigError, UserError
 from ecg_lightning.frontend.frontend import Frontend
-from ecg_lightning.registry import _FORMER, _MOVED, renamed, schema_of, targets_of
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(

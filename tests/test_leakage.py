@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from stages import describe_tiny
 
+from ecg_lightning.components.registry import renamed
 from ecg_lightning.compression.pipeline import described_after
 from ecg_lightning.data.datamodule import PTBXLDataModule, SyntheticPTBXLDataModule
 from ecg_lightning.data.identity import dataset_name
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.errors import ConfigError
-from ecg_lightning.registry import renamed
 from ecg_lightning.training.leakage import (
     check_held_out,
     check_taught,

@@ -10,9 +10,9 @@ from masked import MaskedConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_stops import SignalAt, check_same, stop
 
-from ecg_lightning import registry
 from ecg_lightning.checkpoints import building
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
+from ecg_lightning.components import registry
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.models import schema
 from ecg_lightning.training import run as training

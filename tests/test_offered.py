@@ -10,10 +10,10 @@ import torch
 from test_custom import OLD
 from tiny import ROOT
 
-from ecg_lightning import offered, registry
 from ecg_lightning.checkpoints.building import build, build_classifier, build_frontend, build_restorable
 from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
+from ecg_lightning.components import offered, registry
 from ecg_lightning.errors import CheckpointError, ConfigError, ForeignCodeError
 from ecg_lightning.models.classifier import ECGClassifier
 
@@ -38,7 +38,7 @@ from typing import ClassVar
 from ecg_lightning.compression.schema import StageConfig
 from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.models.schema import SignalNetworkConfig
-from ecg_lightning.setting import kind, setting
+from ecg_lightning.components.setting import kind, setting
 
 NUMBER = 3
 

@@ -16,6 +16,7 @@ from tiny import SIGNAL_MODELS
 from torch import nn
 
 from ecg_lightning.checkpoints.loading import load_classifier, save_classifier
+from ecg_lightning.components.registry import options
 from ecg_lightning.compression import bf16
 from ecg_lightning.compression.act_swap import swap_activations
 from ecg_lightning.compression.bf16 import BF16
@@ -38,7 +39,6 @@ from ecg_lightning.hardware.device import has_bf16
 from ecg_lightning.hardware.processor import processor_features
 from ecg_lightning.models.structure import replace_module
 from ecg_lightning.models.windows import Windows
-from ecg_lightning.registry import options
 
 for _package in ("onnx", "onnxruntime", "torchao"):
     pytest.importorskip(_package)

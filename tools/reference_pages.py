@@ -5,10 +5,17 @@ python tools/reference_pages.py
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
 
+from error_index import error_index
+from typer.models import ArgumentInfo
+
+from ecg_lightning.commands.cli import app
+from ecg_lightning.components.registry import options
 from ecg_lightning.compression.schema import CompressionConfig, TrainedStageConfig
 from ecg_lightning.config.schema import CompressConfig, TrainConfig
 from ecg_lightning.config.settings_reference import fields_of, options_of, options_table, settings_table
@@ -16,7 +23,6 @@ from ecg_lightning.data.schema import DataConfig, FolderConfig, PTBXLConfig, Syn
 from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig, StripsConfig
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
-from ecg_lightning.registry import options
 from ecg_lightning.training.schema import CallbacksConfig, TrainerConfig
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -47,7 +53,32 @@ def _components(group: str, of: str) -> str:
     return "\n\n".join(tables)
 
 
+def _commands() -> str:
+    """Return a section for each command but those that take settings."""
+    sections = []
+    for command in app.registered_commands:
+        function: Any = command.callback
+        name = command.name or function.__name__
+        rows = [_option(one) for one in inspect.signature(function, eval_str=True).parameters.values()]
+        if name not in ("train", "compress"):
+            table = "\n".join(["| argument or option | effect |", "|---|---|", *rows])
+            sections.append(f"## `ecg-lightning {name}`\n\n{inspect.getdoc(function)}\n\n{table}")
+    return "\n\n".join(sections)
+
+
+def _option(parameter: inspect.Parameter) -> str:
+    told = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+    kind = next(iter(get_args(parameter.annotation)), None)
+    name = parameter.name.upper() if isinstance(told, ArgumentInfo) else f"--{parameter.name.replace('_', '-')}"
+    declared = [getattr(told, "default", None), *(getattr(told, "param_decls", None) or ())]
+    written = next((one for one in declared if isinstance(one, str) and one.startswith("--")), name)
+    value = "" if kind is bool or isinstance(told, ArgumentInfo) else f" {parameter.name.upper()}"
+    return f"| `{written}{value}` | {str(getattr(told, 'help', '')).replace('|', '/')} |"
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "commands": _commands,
+    "errors": error_index,
     "groups": _groups,
     "run": lambda: _roots(TrainConfig),
     "compress": lambda: _roots(CompressConfig),

@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 
+from ecg_lightning.components.registry import moved, renamed, schema_of, settings_of
+from ecg_lightning.components.setting import from_plain
+from ecg_lightning.components.trust import explain_foreign, package_of, trusted_packages
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.data.source import ECGSource
@@ -29,9 +32,6 @@ from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EnsembleConfig
 from ecg_lightning.models.structure import Restorable
-from ecg_lightning.registry import moved, renamed, schema_of, settings_of
-from ecg_lightning.setting import from_plain
-from ecg_lightning.trust import explain_foreign, package_of, trusted_packages
 
 log = logging.getLogger(__name__)
 

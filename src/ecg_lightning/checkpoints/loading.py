@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from ecg_lightning.checkpoints.building import build_module, build_restorable
 from ecg_lightning.checkpoints.description import KEYS, check_description, check_state
 from ecg_lightning.checkpoints.io import load_checkpoint, save_checkpoint
+from ecg_lightning.components.registry import renamed
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.data.sources import SOURCES
@@ -25,7 +26,6 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.models.structure import plain_classifier
-from ecg_lightning.registry import renamed
 from ecg_lightning.version import __version__
 
 _FORMAT = 2  # names of components in place of class paths

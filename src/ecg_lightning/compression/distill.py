@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.checkpoints.building import build_classifier
+from ecg_lightning.components.registry import schema_of
 from ecg_lightning.compression.schema import DistillConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
 from ecg_lightning.frontend.frontend import Frontend
@@ -21,7 +22,6 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.ensemble import EnsembleNetwork
 from ecg_lightning.models.structure import plain_classifier
-from ecg_lightning.registry import schema_of
 
 
 class Distill(CompressionStage):

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Protocol
 
 from omegaconf import MISSING
 
+from ecg_lightning.components.setting import kind, setting
 from ecg_lightning.hardware.schema import HardwareConfig
-from ecg_lightning.setting import kind, setting
 from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig, TrainingSettings
 
 _BACKENDS = ("fbgemm", "x86")

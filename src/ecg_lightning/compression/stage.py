@@ -12,12 +12,12 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ecg_lightning.checkpoints.building import build_restorable
+from ecg_lightning.components.registry import schema_of
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.structure import Restorable
-from ecg_lightning.registry import schema_of
 
 
 class Fit(Protocol):

@@ -22,12 +22,12 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from ecg_lightning.components.registry import why_not_offered
 from ecg_lightning.config import conf_folder
 from ecg_lightning.config import schema as config
 from ecg_lightning.config.quoting import quoted
 from ecg_lightning.config.safe_composition import ConfigFileError
 from ecg_lightning.errors import UserError, did_you_mean
-from ecg_lightning.registry import why_not_offered
 
 _TRAINING_ALONE = ("model", "frontend", "train", "test", "experiment")
 _OF_A_SEARCH = ("n_trials", "n_jobs", "direction", "storage", "study_name", "max_failure_rate", "sampler")

@@ -16,13 +16,13 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from ecg_lightning.components.registry import options, others
+from ecg_lightning.components.setting import setting
 from ecg_lightning.compression.schema import CompressionConfig
 from ecg_lightning.data.schema import CheckpointDataConfig, DataConfig
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, FrontendConfig
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import ModelConfig
-from ecg_lightning.registry import options, others
-from ecg_lightning.setting import setting
 from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from ecg_lightning.components.registry import others
 from ecg_lightning.config.conf_folder import config_dir
 from ecg_lightning.config.validation import RENAMED_EXPERIMENTS
-from ecg_lightning.registry import others
 from ecg_lightning.system.bounded_yaml import load
 from ecg_lightning.text import as_yaml
 

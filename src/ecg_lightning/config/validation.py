@@ -11,6 +11,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from ecg_lightning.components.setting import check_value
+from ecg_lightning.components.trust import check_reference
 from ecg_lightning.config.schema import plain
 from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.data.schema import FolderConfig, PTBXLConfig
@@ -18,9 +20,7 @@ from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConfig
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.models.schema import CustomConfig, NetworkConfig
-from ecg_lightning.setting import check_value
 from ecg_lightning.training.schema import TrainerConfig
-from ecg_lightning.trust import check_reference
 
 _TAUGHT = tuple(entry.name for entry in dataclasses.fields(TeachingConfig))
 

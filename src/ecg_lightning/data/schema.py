@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
-from ecg_lightning.setting import kind, setting
+from ecg_lightning.components.setting import kind, setting
 
 
 @dataclass

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ecg_lightning.components.registry import renamed
 from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
 from ecg_lightning.data.source import ECGSource
-from ecg_lightning.registry import renamed
 
 SOURCES: dict[str, type[ECGSource]] = {"ptbxl": PTBXLSource, "synthetic": SyntheticSource, "folder": FolderSource}
 """Option of the group `data` → its source."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ecg_lightning.setting import kind, setting
+from ecg_lightning.components.setting import kind, setting
 
 N_LEADS = 12
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ecg_lightning.setting import setting
+from ecg_lightning.components.setting import setting
 
 
 @dataclass

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ecg_lightning.components.trust import explain_foreign, load_reference
 from ecg_lightning.errors import ForeignCodeError, UserError
 from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import CustomConfig
-from ecg_lightning.trust import explain_foreign, load_reference
 
 
 class Custom(ECGClassifier):

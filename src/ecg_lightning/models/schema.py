@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
+from ecg_lightning.components.setting import kind, setting
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
-from ecg_lightning.setting import kind, setting
 
 _DROPPED = {"min": 0.0, "max": 0.99}
 _PATCHES = {"min": 0.0, "max": 0.9}

@@ -20,8 +20,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from ecg_lightning.components.registry import renamed
 from ecg_lightning.errors import DataError
-from ecg_lightning.registry import renamed
 from ecg_lightning.results.equality import in_effect
 from ecg_lightning.results.schema import SCHEMA, upgraded
 from ecg_lightning.system import bounded_yaml

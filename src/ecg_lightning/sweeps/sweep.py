@@ -23,10 +23,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from ecg_lightning.components.registry import targets_of
 from ecg_lightning.config import validation
 from ecg_lightning.config.named_files import check_named_files
 from ecg_lightning.errors import ConfigError, DataError, UserError
-from ecg_lightning.registry import targets_of
 from ecg_lightning.reports.sweep_table import SweepTable
 from ecg_lightning.results.equality import flat
 from ecg_lightning.results.finished import has_checkpoints

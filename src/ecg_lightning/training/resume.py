@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ecg_lightning.checkpoints.loading import read_checkpoint
+from ecg_lightning.components.registry import schema_of
 from ecg_lightning.errors import CheckpointError
-from ecg_lightning.registry import schema_of
 from ecg_lightning.results.equality import flat, value_at
 from ecg_lightning.results.results import read_config
 from ecg_lightning.text import as_yaml

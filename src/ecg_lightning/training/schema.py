@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Protocol
 
 from omegaconf import MISSING
 
+from ecg_lightning.components.setting import setting
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.evaluation.metric_table import monitored
 from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import ModelConfig
-from ecg_lightning.setting import setting
 
 MONITORED = monitored()
 

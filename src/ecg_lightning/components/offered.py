@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
+from ecg_lightning.components.trust import load_reference, trusted_packages
 from ecg_lightning.errors import ForeignCodeError, UntrustedCodeError
-from ecg_lightning.trust import load_reference, trusted_packages
 
 log = logging.getLogger(__name__)
 

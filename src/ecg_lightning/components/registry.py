@@ -11,9 +11,9 @@ import importlib
 from collections.abc import Mapping, Set
 from typing import Any
 
+from ecg_lightning.components.offered import offered, why_absent
+from ecg_lightning.components.setting import from_plain
 from ecg_lightning.errors import ConfigError, ForeignCodeError, did_you_mean
-from ecg_lightning.offered import offered, why_absent
-from ecg_lightning.setting import from_plain
 
 _SCHEMAS = {
     "data": "ecg_lightning.data.schema",
