@@ -1,4 +1,4 @@
-"""The shared LightningModule: steps, seeds and resumption of a training, and the questions that a run asks it."""
+"""The shared LightningModule: the steps, seeds and resumption of a training, and what a run asks of it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Recipe(Protocol):
 
 
 class Step(NamedTuple):
-    """One batch that was trained on or evaluated.
+    """Result of one batch that was trained on or evaluated.
 
     Attributes:
         loss: mean over the records.
-        kept: by name, (B, …), what the scores of the epoch need of each record. `sizes` and `losses` are taken.
+        kept: (B, …) tensors by name, from which the epoch is scored. The names `sizes` and `losses` are reserved.
     """
 
     loss: Tensor
@@ -47,7 +47,7 @@ class Step(NamedTuple):
 
 
 class _Past(NamedTuple):
-    """A step of the current epoch: its records, its loss and what was kept, without gradients."""
+    """A step of the current epoch: the number of its records, its loss and its kept tensors, without gradients."""
 
     n_records: int
     loss: Tensor
@@ -56,14 +56,14 @@ class _Past(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What a scored module reports.
+    """Report of a scored module; the defaults are those of a module that predicts no classes.
 
     Attributes:
         metrics: scores by split, as `result.json` holds them.
-        evaluation: by split, what else follows from the predictions.
-        predictions: by split, for `predictions.csv` and the figures; empty if the module predicts no classes.
-        choices: of a classifier.
-        notes: what a reader of the scores must know.
+        evaluation: further evaluation of the predictions by split, as `result.json` holds it.
+        predictions: predictions by split, for `predictions.csv` and the figures.
+        choices: the classifier's choices, which decide the predictions.
+        notes: sentences that a reader of the scores must know.
     """
 
     metrics: dict[str, Any]
@@ -76,27 +76,26 @@ class Outcome:
 class ECGModule(L.LightningModule, ABC):
     """A network behind its front end, with the training that all modules share.
 
-    A child defines the loss (`step`) and the scores (`scores`). Each epoch's records are scored once, at its end, so
-    the scores are exact and cost nothing in a step. `building` makes a child as
-    `child(frontend, settings, classes=…, seed=…)`.
+    A child defines the loss (`step`) and the scores (`scores`). An epoch is scored once, at its end, so the scores are
+    exact and cost nothing in a step. `building` makes a child as `child(frontend, settings, classes=…, seed=…)`.
 
     Args:
-        frontend: from loaded signals to the network's input.
-        settings: the network's and its recipe.
-        network: from there to its outputs.
+        frontend: module from loaded signals to the network's input.
+        settings: settings of the network, its optimizer and its schedule.
+        network: module from the front end's output to the predictions.
         seed: of dropout and augmentation; each batch draws from (seed, epoch, batch), so a resumed run repeats them.
 
     Attributes:
-        description: what a checkpoint says about the module.
-        n_scored: records that were scored last, by phase.
+        description: description of the module for its checkpoint, as plain values.
+        n_scored: number of the records that were scored last, by phase.
     """
 
     trainable: ClassVar[bool] = True
-    """Whether a run fits it."""
+    """Whether a run fits the module."""
     classes: tuple[str, ...] = ()
-    """Names of the classes that it predicts, if it predicts any."""
+    """Names of the predicted classes; empty if the module predicts none."""
     distillation: Distillation | None = None
-    """The teacher and its part of the loss, if there is one."""
+    """The teacher and its part of the loss, if the module has a teacher."""
 
     def __init__(self, frontend: Frontend, settings: Recipe, network: nn.Module, *, seed: int = 0) -> None:
         super().__init__()
@@ -119,56 +118,56 @@ class ECGModule(L.LightningModule, ABC):
 
     @abstractmethod
     def step(self, phase: str, batch: ECGBatch) -> Step:
-        """Return the loss of a batch, and what is kept of it.
+        """Return the loss of a batch, and what is kept of its records.
 
         Args:
-            phase: `train`; or `val` or `test`, which run in float32 and without gradients.
-            batch: on the module's device.
+            phase: `train`, `val` or `test`. The last two run in float32 and without gradients.
+            batch: the batch, on the module's device.
         """
 
     @abstractmethod
     def scores(self, phase: str, kept: dict[str, Tensor]) -> dict[str, float]:
-        """Return the scores of an epoch by name; the loss is logged beside them.
+        """Return the scores of an epoch by name. The mean loss is logged beside them.
 
         Args:
             phase: `train`, `val` or `test`.
-            kept: (N, …) of `Step.kept`, on the CPU, in the order of the records.
+            kept: the (N, …) tensors of all steps, on the CPU, in the order in which the records were seen.
         """
 
     @staticmethod
     def followed() -> dict[str, str]:
-        """Return the labels of the scores that progress, curves and TensorBoard follow through a training, by name."""
+        """Return the labels of the headline scores by name; curves and TensorBoard show them."""
         return {}
 
     def fit_to(self, dataset: SignalDataset) -> None:
-        """Fit what depends on the training records alone: the normalisation."""
+        """Fit the normalisation to the training records."""
         self.frontend.fit_normalization(dataset.mean_and_std)
 
     def match_labels(self, datamodule: ECGDataModule) -> None:
-        """Score only what other data than the training's has labels for; without classes, everything can be scored."""
+        """Restrict the scores to the classes that an evaluation's data has labels of. Here there are no classes."""
 
     def prepare_teacher(self, trainer: L.Trainer, dataset: SignalDataset) -> None:
-        """Make the teacher ready for a fit, if there is one; doing it twice costs nothing.
+        """Prepare the teacher before a fit. Here there is no teacher; a second call has no effect.
 
         Args:
-            trainer: of the fit to come.
+            trainer: the trainer of the fit.
             dataset: the training split.
         """
 
     def keep_found(self, checkpoint: dict[str, Any]) -> None:
-        """Write into the checkpoint of these weights what their validation found besides scores: here nothing."""
+        """Write the choices of the last validation into the checkpoint of the same weights. Here there are none."""
 
     def outcome(self, metrics: Mapping[str, dict[str, float]], datamodule: ECGDataModule) -> Outcome:
-        """Return what the scored splits show.
+        """Return the report of the scored splits.
 
         Args:
-            metrics: by split, the loss and the scores.
-            datamodule: with these splits.
+            metrics: the mean loss and the scores by split.
+            datamodule: the data module with these splits loaded.
         """
         return Outcome(dict(metrics))
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, 12, T) int16 units of 1 µV, or float mV → the network's outputs."""
+        """Return the network's outputs for (B, 12, T) signals: int16 in units of 1 µV, or float mV."""
         outputs: Tensor = self.network(self.frontend(signals_BCT))
         return outputs
 
@@ -177,12 +176,16 @@ class ECGModule(L.LightningModule, ABC):
         self.network.compile()
 
     def on_fit_start(self) -> None:
-        """See `prepare_teacher`."""
+        """Prepare the teacher, unless it is prepared."""
         trainer = cast(Any, self.trainer)
         self.prepare_teacher(trainer, trainer.datamodule.datasets["train"])
 
     def training_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
-        """One step; refuses to go on from a loss that is not finite."""
+        """Take one step.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite.
+        """
         self._reseed(batch_idx)
         step = self.step("train", batch)
         self._keep("train", batch, step)
@@ -203,7 +206,7 @@ class ECGModule(L.LightningModule, ABC):
         self._evaluate("test", batch)
 
     def on_train_start(self) -> None:
-        """Bring what a checkpoint kept of a begun epoch to the device."""
+        """Move the steps of a resumed epoch to the device."""
         self._steps["train"] = [
             _Past(
                 past.n_records,
@@ -227,7 +230,7 @@ class ECGModule(L.LightningModule, ABC):
         self._score("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimizer, and a schedule that runs by the step."""
+        """Return the optimizer, and a schedule that advances with each step."""
         optimizer = make_optimizer(self, self.settings.optimizer)
         n_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = make_scheduler(optimizer, self.settings.scheduler, n_steps)
@@ -246,7 +249,7 @@ class ECGModule(L.LightningModule, ABC):
             self._gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put into the checkpoint what is needed to build this module again, and what was kept of a begun epoch.
+        """Add the description of the module to the checkpoint, and the steps of an unfinished epoch.
 
         Raises:
             TrainingDivergedError: a loss of the steps before was not finite.
@@ -261,7 +264,7 @@ class ECGModule(L.LightningModule, ABC):
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the epoch that the checkpoint lies in."""
+        """Restore the steps of an unfinished epoch."""
         self._steps["train"] = []
         if so_far := checkpoint.get(_EPOCH_SO_FAR):
             sizes, losses = so_far["sizes"], so_far["losses"].unbind()
@@ -303,7 +306,7 @@ class ECGModule(L.LightningModule, ABC):
                 )
 
     def _named(self, places: Tensor | None) -> str:
-        """The records of a batch, by their numbers."""
+        """Return the record numbers of a batch, for a message."""
         datasets = getattr(getattr(self.trainer, "datamodule", None), "datasets", {})
         if places is None or "train" not in datasets:
             return ""
@@ -316,7 +319,7 @@ class ECGModule(L.LightningModule, ABC):
         return "" if norm is None else f"; the gradient norm of the last step was {norm:.3g}"
 
     def _advice(self) -> str:
-        """What helps against a training that diverges."""
+        """Return the sentence that helps against a training that diverges."""
         clipped = cast(Any, self.trainer).gradient_clip_val
         advice = f"Lower model.optimizer.lr={self.settings.optimizer.lr}"
         if not clipped:
@@ -324,7 +327,11 @@ class ECGModule(L.LightningModule, ABC):
         return f"{advice}, or lengthen the warm-up (model.scheduler.warmup={self.settings.scheduler.warmup})"
 
     def _score(self, phase: str) -> None:
-        """Log the mean loss over the records of the epoch, and its scores."""
+        """Log the mean loss over the records of the epoch, and its scores.
+
+        Raises:
+            TrainingDivergedError: a kept tensor is not finite.
+        """
         steps = self._steps[phase]
         kept = {name: value.cpu() for name, value in _joined(steps).items()}
         for name, value in kept.items():
@@ -344,5 +351,5 @@ class ECGModule(L.LightningModule, ABC):
 
 
 def _joined(steps: list[_Past]) -> dict[str, Tensor]:
-    """Return what was kept of the steps' records, (N, …) by name."""
+    """Return the kept (N, …) tensors of all steps by name."""
     return {name: torch.cat([past.kept[name] for past in steps]) for name in steps[0].kept}

@@ -58,8 +58,8 @@ class RunResult:
         versions: of the packages that figures depend on.
         host: the machine.
         data: name of the data set, root hash, label rule and number of records of each split.
-        metrics: by split, of raw probabilities; `ci95` holds 95 % intervals of `f1_macro_tuned` and `auroc_macro`, by
-            patient.
+        metrics: scores by split; a classifier's are of raw probabilities, and `ci95` holds 95 % intervals of
+            `f1_macro_tuned` and `auroc_macro`, by patient.
         evaluation: by split, what `evaluation.report` and `evaluation.cohort` say of it, of calibrated probabilities.
         chosen: what the validation folds alone chose, see `choices.Choices.as_dict`.
         score: the monitored value of the epoch that is scored; a sweep's objective.
