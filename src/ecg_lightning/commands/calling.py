@@ -9,7 +9,7 @@ from ecg_lightning.results.results import RunResult
 def train(*overrides: str) -> RunResult:
     """Train one model, as `ecg-lightning train` does, and return what `result.json` holds.
 
-    Example:
+    Examples:
         >>> from ecg_lightning import load, train
         >>> result = train("experiment=demo", "model=vit", "seed=1")
         >>> print(result)
@@ -27,7 +27,7 @@ def train(*overrides: str) -> RunResult:
 def compress(*overrides: str) -> RunResult:
     """Compress a trained model, as `ecg-lightning compress` does, and return what `result.json` holds.
 
-    Example:
+    Examples:
         >>> from ecg_lightning import compress, load
         >>> result = compress("ckpt_path=RUN/checkpoints/best.ckpt", "compression=ptq")
         >>> for variant in result.variants:

@@ -289,7 +289,7 @@ class ECGDataModule(L.LightningDataModule):
 class PTBXLDataModule(ECGDataModule):
     """PTB-XL's official folds: 1–8 for training, 9 for validation, 10 for the test.
 
-    Example:
+    Examples:
         >>> from ecg_lightning import PTBXLDataModule
         >>> data = PTBXLDataModule("PTBXL", sampling_rate=100, batch_size=32)
         >>> data.setup("fit")

@@ -121,7 +121,7 @@ def _as_settings(reason: str) -> str:
 class FolderSource(ECGSource):
     """A folder of WFDB records, CSV or NPY files, and one table of their labels; see `own_table`.
 
-    Example:
+    Examples:
         >>> from ecg_lightning.data import ECGDataModule, FolderSource
         >>> data = ECGDataModule(FolderSource("ECGS", "ECGS/table.csv", duration_s=10), batch_size=32)
         >>> data.setup("fit")

@@ -34,7 +34,7 @@ Probabilities = npt.NDArray[np.float64]
 class Predictor:
     """A model that is ready to predict recordings.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from ecg_lightning import Predictor
         >>> signals = np.load("recording.npy")  # (12, samples) in µV at 500 Hz, leads I, II, III, aVR, … V6
@@ -237,7 +237,7 @@ class Predictor:
 def load(path: str | Path) -> Predictor:
     """Open a run's folder, a checkpoint or an exported file for prediction.
 
-    Example:
+    Examples:
         >>> from ecg_lightning import load
         >>> model = load("RUN")  # the folder of a training; or RUN/checkpoints/best.ckpt, or a model.onnx
         >>> for prediction in model.predict_files(["recording.csv"], fs=500):
