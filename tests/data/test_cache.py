@@ -15,6 +15,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
@@ -364,7 +365,7 @@ def test_cache_that_may_only_be_read_is_read(
     pristine: Path, names: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_cache(pristine, names, 100, cache_dir)
-    monkeypatch.setattr(cache.filelock, "FileLock", refuse)
+    monkeypatch.setattr(filelock, "FileLock", refuse)
     assert len(open_cache(pristine, names, 100, cache_dir).row_of) == len(names)
 
 

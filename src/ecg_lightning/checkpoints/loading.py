@@ -17,7 +17,7 @@ from ecg_lightning.checkpoints.io import load_checkpoint, save_checkpoint
 from ecg_lightning.components.registry import renamed
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.schema import DataConfig
-from ecg_lightning.data.sources import SOURCES
+from ecg_lightning.data.sources import source_class
 from ecg_lightning.errors import CheckpointError, ConfigError, ForeignCodeError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.frontend.schema import FrontendConfig
@@ -100,7 +100,7 @@ def data_option(description: Mapping[str, Any]) -> str | None:
 def licence_of(description: Mapping[str, Any]) -> str:
     """Return the licence and attribution of the data that a checkpoint was trained on."""
     option = data_option(description)
-    return SOURCES[option].licence_of(description["data"]) if option else "not known"
+    return source_class(option).licence_of(description["data"]) if option else "not known"
 
 
 def members_of(described: Mapping[str, Any]) -> list[Path]:

@@ -78,11 +78,31 @@ class StageFit:
         callbacks: Sequence[Callback] = (),
     ) -> ECGClassifier:
         """See `stage.Fit`."""
-        fine_tune = self.settings.compression.fine_tune
         epochs = self.epochs if epochs is None else epochs
         if epochs == 0:
             return classifier.eval()
         own_teacher = classifier.distillation
+        self._prepare(classifier, lr)
+        own = self._settings_of(epochs)
+        device = dict(self.device) | ({"precision": precision} if precision else {})
+        loggers = build_loggers(own.logger, str(self.folder))
+        keeping = [KeepZeros()] if self.keep_zeros else []
+        trainer = make_trainer(own, device, loggers, [*keeping, *callbacks])
+        with self._faster_threads(classifier, device["precision"], epochs):
+            before, start = self._score(classifier), copy.deepcopy(classifier.state_dict())
+            classifier.train()  # Lightning leaves modules in the mode that it finds them in
+            trainer.fit(classifier, datamodule=self.datamodule)
+        self.timing["epochs"] += self._keep_best(classifier, trainer, before, start)
+        self.timing["fit_s"] += callbacks_of(trainer, Timer)[0].time_elapsed()
+        classifier.distillation = own_teacher
+        classifier.to("cpu")
+        # Of PT2E's graphs with channels_last weights the exporter makes others, which runtimes round elsewhere.
+        classifier.network.to(memory_format=torch.contiguous_format)
+        return classifier.eval()
+
+    def _prepare(self, classifier: ECGClassifier, lr: float | None) -> None:
+        """Give the classifier the recipe of a fine-tuning, and a teacher unless it has its own."""
+        fine_tune, own_teacher = self.settings.compression.fine_tune, classifier.distillation
         # A student's training is its own recipe's.
         decay = classifier.settings.optimizer.weight_decay if own_teacher else fine_tune.weight_decay
         classifier.settings = replace(
@@ -99,33 +119,24 @@ class StageFit:
             for one in (classifier, teacher):
                 if isinstance(one, ECGClassifier):
                     to_channels_last(one.network)
-        own = self._settings_of(epochs)
-        device = dict(self.device) | ({"precision": precision} if precision else {})
-        loggers = build_loggers(own.logger, str(self.folder))
-        keeping = [KeepZeros()] if self.keep_zeros else []
-        trainer = make_trainer(own, device, loggers, [*keeping, *callbacks])
-        with self._faster_threads(classifier, device["precision"], epochs):
-            before, start = self._score(classifier), copy.deepcopy(classifier.state_dict())
-            classifier.train()  # Lightning leaves modules in the mode that it finds them in
-            trainer.fit(classifier, datamodule=self.datamodule)
-        checkpoints = self.folder / "checkpoints"
-        kept = trainer.current_epoch
+
+    def _keep_best(self, classifier: ECGClassifier, trainer: L.Trainer, before: float, start: dict[str, Any]) -> int:
+        """Fill the classifier from the best epoch, or from its start if that was better.
+
+        Returns:
+            The epochs that the weights were trained for: 0 if the start was kept.
+        """
+        checkpoints, kept = self.folder / "checkpoints", trainer.current_epoch
         if (best := checkpoints / "best.ckpt").is_file():  # not under trainer.fast_dev_run
             after = _best_score(trainer)
             classifier.load_state_dict(start if before > after else read_checkpoint(best)["state_dict"])
             if before > after:
                 kept = 0
-                scores = f"{fine_tune.monitor} {before:.3f} at the start, {after:.3f} after the best epoch"
+                monitor = self.settings.compression.fine_tune.monitor
+                scores = f"{monitor} {before:.3f} at the start, {after:.3f} after the best epoch"
                 self._note(f"fine-tuning did not improve the network ({scores}), so its weights from before were kept")
         shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
-        classifier.distillation = own_teacher
-        classifier.to("cpu")
-        # Of PT2E's graphs with channels_last weights the exporter makes others, which runtimes round elsewhere.
-        classifier.network.to(memory_format=torch.contiguous_format)
-        timer = callbacks_of(trainer, Timer)[0]
-        self.timing["fit_s"] += timer.time_elapsed()
-        self.timing["epochs"] += kept
-        return classifier.eval()
+        return kept
 
     @contextmanager
     def _faster_threads(self, classifier: ECGClassifier, precision: str, epochs: int) -> Iterator[None]:

@@ -25,7 +25,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 
@@ -172,6 +171,8 @@ def open_cache(
         pass  # another process may be building it
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        import filelock  # only where a cache is made: a table of scores needs none
+
         with filelock.FileLock(folder / ".lock"):
             try:
                 return _open(wanted)

@@ -16,7 +16,6 @@ from ecg_lightning.data.identity import N_PTBXL, PTBXL, dataset_name, synthetic_
 from ecg_lightning.data.labels import read_table
 from ecg_lightning.data.ptbxl import TABLES, check_root, read_classes, read_ptbxl, read_tables
 from ecg_lightning.data.source import Cohort, ECGSource, Grouping, Records
-from ecg_lightning.data.synthetic import is_written, write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.system.long_steps import long_step
 
@@ -155,12 +154,16 @@ class SyntheticSource(PTBXLSource):
         Raises:
             DataError: it holds something else.
         """
+        from ecg_lightning.data.synthetic import is_written  # evaluations of PTB-XL need no heart model
+
         return is_written(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
     def prepare(self) -> None:
         """Write the folder where it is not there yet; it is then read as PTB-XL."""
         if self.is_written():
             return
+        from ecg_lightning.data.synthetic import write_synthetic_ptbxl
+
         with long_step(log, f"writing {self.n_records:,} synthetic records to {self.root}"):
             write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 

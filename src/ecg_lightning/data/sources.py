@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ecg_lightning.components.registry import renamed
-from ecg_lightning.data.folder import FolderSource
-from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
 from ecg_lightning.data.source import ECGSource
 
-SOURCES: dict[str, type[ECGSource]] = {"ptbxl": PTBXLSource, "synthetic": SyntheticSource, "folder": FolderSource}
-"""Option of the group `data` → its source."""
+_SOURCES = {
+    "ptbxl": "ecg_lightning.data.ptbxl_source.PTBXLSource",
+    "synthetic": "ecg_lightning.data.ptbxl_source.SyntheticSource",
+    "folder": "ecg_lightning.data.folder.FolderSource",
+}
+"""Option of the group `data` → its source, whose module is imported only when it is needed."""
+
+
+def source_class(option: str) -> type[ECGSource]:
+    """Return the source of an option of the group `data`."""
+    module, _, name = _SOURCES[option].rpartition(".")
+    found: type[ECGSource] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
@@ -26,9 +36,8 @@ def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
     Raises:
         KeyError, TypeError: the settings name no folder, or hold what no source takes.
     """
-    kind: Any = SOURCES.get(str(renamed(data).get("kind")), PTBXLSource)
-    if kind is SyntheticSource:  # as PTB-XL, so that nothing is written
-        kind = PTBXLSource
+    option = renamed(data).get("kind")
+    kind: Any = source_class("folder" if option == "folder" else "ptbxl")  # synthetic data, too: nothing is written
     taken = inspect.signature(kind).parameters
     settings = {name: value for name, value in data.items() if name in taken and value is not None}
     folder = root or Path(data["root"])
