@@ -117,15 +117,14 @@ def _class_of(schema: type[Any], expected: type[T], key: str) -> type[T]:
 
 
 def build_datamodule(node: Mapping[str, Any], seed: int) -> ECGDataModule:
-    """Build the data module of a `data` node, whose target is a data module, or a source that is to have one."""
+    """Build the data module of a `data` node, on the source that its `kind` names."""
     settings = settings_of("data", node, "data")
     arguments = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
     del arguments["kind"]
-    target = resolve(settings.target, object, "data")
-    if not issubclass(target, ECGSource):
-        return _made(resolve(settings.target, ECGDataModule, "data"), "data", **arguments, seed=seed)
     of_loader = {name: arguments.pop(name) for name in _OF_LOADER}
-    return ECGDataModule(_made(target, "data", **arguments), **of_loader, seed=seed)
+    kind: Any = ECGSource  # abstract, as mypy notes; only subclasses of it are made
+    source = _made(resolve(settings.target, kind, "data"), "data", **arguments)
+    return ECGDataModule(source, **of_loader, seed=seed)
 
 
 def build_classifier(model: Mapping[str, Any], frontend: Mapping[str, Any], **more: Any) -> ECGClassifier:

@@ -19,6 +19,9 @@ from ecg_lightning.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
+MISSING: Any = "???"
+"""The default of a setting that must be given, as OmegaConf writes it."""
+
 _LARGEST = 2**63 - 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ecg_lightning.checkpoints.building import build_datamodule
 from ecg_lightning.compression.schema import CompressionSettings
-from ecg_lightning.data.datamodule import SyntheticPTBXLDataModule
+from ecg_lightning.data.ptbxl_source import SyntheticSource
 from ecg_lightning.data.schema import DataConfig, PTBXLConfig
 from ecg_lightning.errors import CheckpointError, ConfigError, DataError
 from ecg_lightning.training.preparing import of_its_task
@@ -65,7 +65,7 @@ def of_the_checkpoint(own: Mapping[str, Any], asked: Mapping[str, Any], what: st
     except (TypeError, AttributeError) as error:
         raise CheckpointError(f"{what} has data settings that cannot be used: {error}") from None
     log.info("reading the data from %s, as %s says", datamodule.root, what)
-    if isinstance(datamodule, SyntheticPTBXLDataModule):
+    if isinstance(datamodule.source, SyntheticSource):
         try:
             is_there = datamodule.source.is_written()
         except DataError:  # something else is there

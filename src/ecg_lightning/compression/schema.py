@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from omegaconf import MISSING
-
-from ecg_lightning.components.setting import kind, setting
+from ecg_lightning.components.setting import MISSING, kind, setting
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig, TrainingSettings
 

@@ -7,7 +7,6 @@ if TYPE_CHECKING:
         ECGBatch,
         ECGDataModule,
         PTBXLDataModule,
-        SyntheticPTBXLDataModule,
     )
     from ecg_lightning.data.folder import FolderSource
     from ecg_lightning.data.labels import SUPERCLASSES
@@ -18,7 +17,6 @@ __all__ = [
     "ECGDataModule",
     "FolderSource",
     "PTBXLDataModule",
-    "SyntheticPTBXLDataModule",
 ]
 
 

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
-from ecg_lightning.data.labels import LABEL_RULES, SPLITS, TASKS
-from ecg_lightning.data.ptbxl import FILENAME_COLUMN
-from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
+from ecg_lightning.data.labels import SPLITS
+from ecg_lightning.data.ptbxl_source import PTBXLSource
 from ecg_lightning.data.source import ECGSource, Records
 from ecg_lightning.data.splits import check_learnable, check_patients, check_scorable
 from ecg_lightning.errors import ConfigError, DataError
@@ -328,81 +327,8 @@ class PTBXLDataModule(ECGDataModule):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        _check_choices(sampling_rate=sampling_rate, label_rule=label_rule, task=task, on_bad_record=on_bad_record)
-        source = PTBXLSource(
-            Path(root).expanduser(),
-            sampling_rate,
-            label_rule,
-            task,
-            keep_unlabelled,
-            on_bad_record,
-            _expanded(cache_dir),
-        )
+        source = PTBXLSource(root, sampling_rate, label_rule, task, keep_unlabelled, on_bad_record, cache_dir)
         super().__init__(source, batch_size, train_folds, val_folds, test_folds, num_workers, seed)
-
-
-class SyntheticPTBXLDataModule(ECGDataModule):
-    """The embedded default: a PTB-XL-shaped folder from a physiological model, read as real data is.
-
-    For trying and testing the framework: its scores have no medical meaning.
-
-    Args:
-        root: the folder to write to; under the cache folder by default. A folder made by others is refused.
-        n_records: how many records.
-        data_seed: of the records; the same seed gives the same bytes.
-        sampling_rate: as for `PTBXLDataModule`, and so are all others.
-    """
-
-    source: SyntheticSource
-
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        n_records: int = 2000,
-        data_seed: int = 0,
-        sampling_rate: int = 100,
-        batch_size: int = 32,
-        label_rule: str = "benchmark",
-        task: str = "superdiagnostic",
-        train_folds: Sequence[int] = SPLITS["train"],
-        val_folds: Sequence[int] = SPLITS["val"],
-        test_folds: Sequence[int] = SPLITS["test"],
-        keep_unlabelled: bool = False,
-        on_bad_record: str = "error",
-        cache_dir: str | Path | None = None,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        _check_choices(sampling_rate=sampling_rate, label_rule=label_rule, task=task, on_bad_record=on_bad_record)
-        source = SyntheticSource(
-            _expanded(root),
-            n_records,
-            data_seed,
-            sampling_rate,
-            label_rule,
-            task,
-            keep_unlabelled,
-            on_bad_record,
-            _expanded(cache_dir),
-        )
-        super().__init__(source, batch_size, train_folds, val_folds, test_folds, num_workers, seed)
-
-
-def _expanded(path: str | Path | None) -> Path | None:
-    return Path(path).expanduser() if path else None
-
-
-def _check_choices(**settings: object) -> None:
-    """Refuse settings of a PTB-XL folder that there are not."""
-    allowed = {
-        "sampling_rate": tuple(FILENAME_COLUMN),
-        "label_rule": tuple(LABEL_RULES),
-        "task": tuple(TASKS),
-        "on_bad_record": ("error", "skip"),
-    }
-    for name, value in settings.items():
-        if value not in allowed[name]:
-            raise ConfigError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed[name]))}")
 
 
 def _already_a_batch(batch: Any) -> Any:

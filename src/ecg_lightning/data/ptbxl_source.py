@@ -13,10 +13,11 @@ import pandas as pd
 
 from ecg_lightning.data.cache import default_cache_dir
 from ecg_lightning.data.identity import N_PTBXL, PTBXL, dataset_name, synthetic_name
-from ecg_lightning.data.labels import read_table
-from ecg_lightning.data.ptbxl import TABLES, check_root, read_classes, read_ptbxl, read_tables
+from ecg_lightning.data.labels import LABEL_RULES, TASKS, read_table
+from ecg_lightning.data.ptbxl import FILENAME_COLUMN, TABLES, check_root, read_classes, read_ptbxl, read_tables
 from ecg_lightning.data.source import Cohort, ECGSource, Grouping, Records
 from ecg_lightning.data.wfdb import DURATION_S
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.system.long_steps import long_step
 
 log = logging.getLogger(__name__)
@@ -44,22 +45,23 @@ class PTBXLSource(ECGSource):
 
     def __init__(
         self,
-        root: Path,
+        root: str | Path,
         sampling_rate: int = 100,
         label_rule: str = "benchmark",
         task: str = "superdiagnostic",
         keep_unlabelled: bool = False,
         on_bad_record: str = "error",
-        cache_dir: Path | None = None,
+        cache_dir: str | Path | None = None,
     ) -> None:
-        self.root = root
+        _check_choices(sampling_rate=sampling_rate, label_rule=label_rule, task=task, on_bad_record=on_bad_record)
+        self.root = Path(root).expanduser()
         self.sampling_rate = sampling_rate
         self.n_samples = DURATION_S * sampling_rate
         self.label_rule = label_rule
         self.task = task
         self.keep_unlabelled = keep_unlabelled
         self.on_bad_record = on_bad_record
-        self.cache_dir = cache_dir or default_cache_dir()
+        self.cache_dir = _folder(cache_dir)
         self._was_read = False
 
     @cached_property
@@ -127,7 +129,7 @@ class SyntheticSource(PTBXLSource):
 
     def __init__(
         self,
-        root: Path | None = None,
+        root: str | Path | None = None,
         n_records: int = 2000,
         data_seed: int = 0,
         sampling_rate: int = 100,
@@ -135,10 +137,9 @@ class SyntheticSource(PTBXLSource):
         task: str = "superdiagnostic",
         keep_unlabelled: bool = False,
         on_bad_record: str = "error",
-        cache_dir: Path | None = None,
+        cache_dir: str | Path | None = None,
     ) -> None:
-        cache_dir = cache_dir or default_cache_dir()
-        own = cache_dir / "synthetic" / f"{n_records}-records-seed{data_seed}-{sampling_rate}hz"
+        own = _folder(cache_dir) / "synthetic" / f"{n_records}-records-seed{data_seed}-{sampling_rate}hz"
         super().__init__(root or own, sampling_rate, label_rule, task, keep_unlabelled, on_bad_record, cache_dir)
         self.n_records = n_records
         self.data_seed = data_seed
@@ -166,6 +167,23 @@ class SyntheticSource(PTBXLSource):
 
         with long_step(log, f"writing {self.n_records:,} synthetic records to {self.root}"):
             write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
+
+
+def _folder(cache_dir: str | Path | None) -> Path:
+    return Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+
+
+def _check_choices(**settings: object) -> None:
+    """Refuse settings that no PTB-XL folder has."""
+    allowed = {
+        "sampling_rate": tuple(FILENAME_COLUMN),
+        "label_rule": tuple(LABEL_RULES),
+        "task": tuple(TASKS),
+        "on_bad_record": ("error", "skip"),
+    }
+    for name, value in settings.items():
+        if value not in allowed[name]:
+            raise ConfigError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed[name]))}")
 
 
 def _groupings(table: pd.DataFrame, root: Path) -> dict[str, Grouping]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from omegaconf import MISSING
-
-from ecg_lightning.components.setting import kind, setting
+from ecg_lightning.components.setting import MISSING, kind, setting
 
 
 @dataclass
@@ -28,9 +26,9 @@ class DataConfig:
 
 @dataclass
 class PTBXLConfig(DataConfig):
-    """PTB-XL, see `data.datamodule.PTBXLDataModule`."""
+    """PTB-XL, see `data.ptbxl_source.PTBXLSource`."""
 
-    target: ClassVar[str] = "ecg_lightning.data.datamodule.PTBXLDataModule"
+    target: ClassVar[str] = "ecg_lightning.data.ptbxl_source.PTBXLSource"
     kind: str = kind("ptbxl")
     sampling_rate: int = setting(100, "samples a second", choices=(100, 500))
     label_rule: str = setting(
@@ -48,9 +46,9 @@ class PTBXLConfig(DataConfig):
 
 @dataclass
 class SyntheticConfig(PTBXLConfig):
-    """ECGs from a physiological model, see `data.datamodule.SyntheticPTBXLDataModule`."""
+    """ECGs from a physiological model, see `data.ptbxl_source.SyntheticSource`."""
 
-    target: ClassVar[str] = "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule"
+    target: ClassVar[str] = "ecg_lightning.data.ptbxl_source.SyntheticSource"
     kind: str = kind("synthetic")
     n_records: int = setting(2000, "number of records", min=100)
     data_seed: int = setting(0, "random seed of the records; the same seed gives the same bytes", min=0)

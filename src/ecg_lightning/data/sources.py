@@ -8,20 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecg_lightning.components.registry import renamed
+from ecg_lightning.components.registry import options, renamed
 from ecg_lightning.data.source import ECGSource
-
-_SOURCES = {
-    "ptbxl": "ecg_lightning.data.ptbxl_source.PTBXLSource",
-    "synthetic": "ecg_lightning.data.ptbxl_source.SyntheticSource",
-    "folder": "ecg_lightning.data.folder.FolderSource",
-}
-"""Option of the group `data` → its source, whose module is imported only when it is needed."""
 
 
 def source_class(option: str) -> type[ECGSource]:
-    """Return the source of an option of the group `data`."""
-    module, _, name = _SOURCES[option].rpartition(".")
+    """Return the source of an option of the group `data`; its module is imported only when it is needed.
+
+    Raises:
+        KeyError: there is no such option.
+    """
+    module, _, name = options("data")[option].target.rpartition(".")
     found: type[ECGSource] = getattr(importlib.import_module(module), name)
     return found
 
@@ -37,7 +34,8 @@ def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
         KeyError, TypeError: the settings name no folder, or hold what no source takes.
     """
     option = renamed(data).get("kind")
-    kind: Any = source_class("folder" if option == "folder" else "ptbxl")  # synthetic data, too: nothing is written
+    named = option if option in options("data") and option != "synthetic" else "ptbxl"  # so that nothing is written
+    kind: Any = source_class(str(named))
     taken = inspect.signature(kind).parameters
     settings = {name: value for name, value in data.items() if name in taken and value is not None}
     folder = root or Path(data["root"])

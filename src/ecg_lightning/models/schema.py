@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from omegaconf import MISSING
-
-from ecg_lightning.components.setting import kind, setting
+from ecg_lightning.components.setting import MISSING, kind, setting
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 
 _DROPPED = {"min": 0.0, "max": 0.99}

@@ -7,8 +7,9 @@ import math
 
 import torch
 
-from ecg_lightning.data.datamodule import ECGDataModule, SyntheticPTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.identity import PTBXL
+from ecg_lightning.data.ptbxl_source import SyntheticSource
 from ecg_lightning.data.source import OWN
 from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.results.results import clock
@@ -115,7 +116,7 @@ def data_name(datamodule: ECGDataModule) -> str:
 
 def announce_synthetic(datamodule: ECGDataModule) -> None:
     """Say so where the data has no medical meaning."""
-    if isinstance(datamodule, SyntheticPTBXLDataModule):
+    if isinstance(datamodule.source, SyntheticSource):
         log.warning(
             "the data is SYNTHETIC (%s), for trying and testing, and has no medical meaning. For PTB-XL, add "
             "data=ptbxl data.root=DIR (the folder that holds ptbxl_database.csv)",

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
-from omegaconf import MISSING
-
-from ecg_lightning.components.setting import setting
+from ecg_lightning.components.setting import MISSING, setting
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.evaluation.metric_table import monitored
 from ecg_lightning.frontend.schema import FrontendConfig
