@@ -17,10 +17,9 @@ from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
 from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.evaluation import paired
-from ecg_lightning.evaluation.predictions import Predictions, pooled
+from ecg_lightning.evaluation.predictions import Predictions, pooled, predictions_of
 from ecg_lightning.models.windows import Windows, logit_of_mean
 from ecg_lightning.results.results import read_config
-from ecg_lightning.training.run import predictions_of
 
 FINEST_S, STRIDES_S, REFERENCE = 0.25, (1.25, 2.5, 0.5, 0.25), (1.25, "mean")
 
@@ -44,7 +43,8 @@ def held_out(run: Path, folds: list[int], root: Path) -> dict[tuple[float, str],
     for stride_s in STRIDES_S:
         chosen_WNC = logits_WNC[:: round(stride_s / FINEST_S)]
         for aggregate, logits_NC in (("mean", logit_of_mean(chosen_WNC)), ("max", chosen_WNC.amax(dim=0))):
-            found[stride_s, aggregate] = predictions_of(classifier, dataset, logits_NC.double().numpy())
+            predicted = predictions_of(classifier.classes, classifier.link, dataset, logits_NC.double().numpy())
+            found[stride_s, aggregate] = predicted
     return found
 
 
