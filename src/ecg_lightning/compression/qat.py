@@ -65,7 +65,7 @@ class QAT(CompressionStage):
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
         """An OpenVINO model from NNCF, or an ONNX file from PT2E."""
-        if hasattr(holder_of(classifier).network, "graph"):  # PT2E's
+        if self._tool(context.given) == "pt2e":
             from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
 
             module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)

@@ -11,7 +11,7 @@ from typing import Any
 from ecg_lightning.data.source import ECGSource
 from ecg_lightning.registry import renamed
 
-_SOURCES = {
+SOURCES = {
     "ptbxl": "ecg_lightning.data.ptbxl_source.PTBXLSource",
     "synthetic": "ecg_lightning.data.ptbxl_source.SyntheticSource",
     "folder": "ecg_lightning.data.folder.FolderSource",
@@ -21,7 +21,7 @@ _SOURCES = {
 
 def source_class(option: str) -> type[ECGSource]:
     """Return the source of an option of the group `data`."""
-    module, _, name = _SOURCES[option].rpartition(".")
+    module, _, name = SOURCES[option].rpartition(".")
     found: type[ECGSource] = getattr(importlib.import_module(module), name)
     return found
 
