@@ -32,7 +32,7 @@ _SMOOTH_FUNCTIONS = (
 
 
 class ActSwap(CompressionStage):
-    """Every SiLU and GELU becomes ReLU6, Hardswish or ReLU; the uncompressed model teaches the fine-tuning.
+    """Replaces every SiLU and GELU by ReLU6, Hardswish or ReLU; the uncompressed model teaches the fine-tuning.
 
     That goes for the trunk and the inner activation of squeeze-and-excitation. A gate's sigmoid stays: it sees one
     number a channel, so it costs nothing, and OpenVINO and ONNX Runtime take it in int8; ONNX Runtime would not take
@@ -72,12 +72,12 @@ def swap_activations(network: nn.Module, activation: str) -> int:
 
 
 def has_smooth_activations(network: nn.Module) -> bool:
-    """Whether there is a SiLU or GELU in it."""
+    """Return whether a network has a SiLU or GELU."""
     return any(True for _ in _smooth_places(network))
 
 
 def _smooth_places(network: nn.Module) -> Iterator[tuple[str, str | None]]:
-    """The name of each module that is a smooth activation, or of one that holds it and the attribute it is held by."""
+    """Yield each smooth activation: its module's name, or the name of the module and the attribute that hold it."""
     for name, module in network.named_modules(remove_duplicate=False):
         if isinstance(module, _SMOOTH):
             yield name, None

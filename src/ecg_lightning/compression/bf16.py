@@ -21,7 +21,7 @@ class BF16(CompressionStage):
     is_precision_only = True
 
     def check(self, accelerator: str) -> None:
-        """Only where the hardware has it: an emulated product is many times slower."""
+        """Refuse hardware without bfloat16, whose emulated products are many times slower."""
         if not has_bf16(accelerator):
             raise HardwareUnavailableError(
                 "compression=bf16: this processor does not compute in bfloat16 (AMX, AVX512-BF16 or Arm's BF16); use "
@@ -33,7 +33,7 @@ class BF16(CompressionStage):
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """An OpenVINO model with 16-bit weights, and the checkpoint for PyTorch's autocast."""
+        """Write an OpenVINO model with 16-bit weights, and the checkpoint for PyTorch's autocast."""
         from ecg_lightning.deployment.export import export_openvino
 
         deployments = export_float(classifier, folder, context.accelerator)

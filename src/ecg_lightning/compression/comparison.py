@@ -18,14 +18,14 @@ Array = npt.NDArray[Any]
 def compare(
     variant: Decided, baseline: Decided, dataset: SignalDataset, margin: float, n_resamples: int
 ) -> dict[str, Any]:
-    """Difference to the uncompressed model on the test fold, with its paired bootstrap by patient.
+    """Return the difference to the uncompressed model on the test fold, with its paired bootstrap by patient.
 
     Args:
-        variant: of the compressed model.
-        baseline: of the model as trained.
+        variant: decisions of the compressed model.
+        baseline: decisions of the model as trained.
         dataset: the test fold.
         margin: macro F1 that may be lost.
-        n_resamples: of the bootstrap.
+        n_resamples: resamples of the bootstrap.
 
     Returns:
         Changes of `f1_macro_tuned` (at each model's own thresholds) and `auroc_macro`, `ci95` of both, and the
@@ -47,13 +47,16 @@ def compare(
 
 
 def verdict(difference: bootstrap.Interval, margin: float) -> str:
-    """Of a non-inferiority test: what the whole interval lies on one side of `-margin` says."""
+    """Return the verdict of the non-inferiority test.
+
+    `non-inferior` if the interval lies above −margin, `inferior` if below it, otherwise `inconclusive`.
+    """
     if difference.low > -margin:
         return "non-inferior"
     return "inferior" if difference.high < -margin else "inconclusive"
 
 
 def _resampled(dataset: SignalDataset, n_resamples: int) -> tuple[npt.NDArray[np.bool_], bootstrap.Floats]:
-    """Targets, and the weights of the resamples."""
+    """Return the targets, and the weights of the resamples."""
     patients = np.asarray(dataset.patient_ids, dtype=np.int64)
     return dataset.targets.numpy().astype(bool), bootstrap.patient_weights(patients, n_resamples)

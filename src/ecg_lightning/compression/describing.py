@@ -1,4 +1,4 @@
-"""What a compression leaves at its end: its variants, predictions, figures, tables and `result.json`."""
+"""The files that a compression leaves at its end: its variants, predictions, figures, tables and `result.json`."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Distill(CompressionStage):
         return student
 
     def frontend_for(self, teacher: ECGClassifier) -> tuple[dict[str, Any], Frontend]:
-        """The student's front-end node, and the front end whose mean and standard deviation it takes."""
+        """Return the student's front-end node, and the front end whose mean and standard deviation it takes."""
         candidates = [*_front_ends(teacher.description, teacher.frontend, teacher.network)]
         fitting = [
             one for one in candidates if self.schema.takes in ("any", schema_of("frontend", one[0], "frontend").gives)
@@ -104,7 +104,7 @@ class Distill(CompressionStage):
 def _front_ends(
     description: Mapping[str, Any], frontend: nn.Module, network: nn.Module
 ) -> Iterator[tuple[Mapping[str, Any], Frontend]]:
-    """A model's front end, described and fitted; an ensemble's, which only gives millivolts, are its members'."""
+    """Yield a model's front end, described and fitted; for an ensemble, those of its members."""
     if "members" not in description:
         yield description["frontend"], cast(Frontend, frontend)
         return

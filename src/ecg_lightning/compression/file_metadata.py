@@ -1,4 +1,4 @@
-"""What the files of a variant say about themselves, and their SHA-256 beside them."""
+"""The metadata that a variant's files hold, and their SHA-256 beside them."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha25
 def describe_file(
     classifier: ECGClassifier, deployment: Deployment, evaluation: Evaluation, checkpoint_sha256: str
 ) -> Metadata:
-    """Return what a file says about itself.
+    """Return the metadata of a variant's file.
 
     Args:
         classifier: that it was exported from.
         deployment: the runtime and precision that were scored.
-        evaluation: what they scored.
+        evaluation: their scores.
         checkpoint_sha256: of the checkpoint that the stages started from.
     """
     described = classifier.description

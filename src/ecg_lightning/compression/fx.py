@@ -56,7 +56,7 @@ _NOTICES = (
 
 
 class FxQuantization(CompressionStage):
-    """What the three ways share: a graph that is prepared, perhaps calibrated or trained, and converted."""
+    """Quantizes a network in torch.ao's graph mode: prepared, perhaps calibrated or trained, and converted."""
 
     quantizes = True
     settings: FxQATConfig | FxStaticConfig | FxDynamicConfig
@@ -87,7 +87,7 @@ class FxQuantization(CompressionStage):
         return classifier
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
-        """The converted structure, with whatever scales; the state brings its own."""
+        """Build the converted structure with any scales; the state brings its own."""
         torch.backends.quantized.engine = self.settings.backend
         signals = torch.zeros(2, len(LEADS), classifier.description["n_samples"])
         holder = holder_of(classifier)
@@ -182,12 +182,12 @@ class FxDynamic(FxQuantization):
 
 
 def freeze_statistics(network: nn.Module) -> None:
-    """Let BatchNorm in a network that torch.ao prepared use its running statistics, in training, too."""
+    """Let BatchNorm in a network that torch.ao prepared use its running statistics, also in training."""
     network.apply(freeze_bn_stats)
 
 
 class FrozenStatistics(Callback):
-    """For the last third of the epochs batch statistics stand still, as they will in int8.
+    """Freezes the batch statistics for the last third of the epochs, as they will be in int8.
 
     Args:
         freeze: fixes the batch statistics of the network, in the way of the tool that prepared it.
@@ -197,16 +197,16 @@ class FrozenStatistics(Callback):
         self._freeze = freeze
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Every epoch, since validation sets the modes again."""
+        """Freeze them in every late epoch, since validation sets the modes again."""
         if _is_late(trainer.current_epoch, trainer.max_epochs or 1):
             self._freeze(cast(nn.Module, pl_module.network))
 
 
 class Observers(FrozenStatistics):
-    """Rules what the ranges of activations are taken from.
+    """Controls which records give the ranges of activations.
 
-    Training records alone: observers would go on observing in evaluation, too. For the last third of the epochs ranges
-    stand still, as batch statistics do.
+    These are training records alone: observers would go on observing in evaluation. For the last third of the epochs
+    ranges stand still, as batch statistics do.
     """
 
     def __init__(self, freeze: Callable[[nn.Module], None] = freeze_statistics) -> None:
@@ -230,7 +230,7 @@ def set_observing(module: nn.Module, observing: bool) -> None:
 
 
 def _is_late(epoch: int, n_epochs: int) -> bool:
-    """Whether it is in the last third, or the second of two epochs."""
+    """Return whether an epoch is in the last third, or the second of two epochs."""
     return epoch > 0 and epoch >= n_epochs - max(1, n_epochs // 3)
 
 
@@ -244,7 +244,7 @@ def calibrate(classifier: ECGClassifier, context: StageContext, n_records: int) 
 
 
 def _traced(network: nn.Module) -> nn.Module:
-    """The network as a graph without modules that do nothing: they would keep convolution and ReLU from being fused."""
+    """Return the network as a graph without modules that do nothing, which would keep layers from being fused."""
     graph = symbolic_trace(prepare_for_quantization(network))
     for node in [*graph.graph.nodes]:
         if node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), nn.Identity | nn.Dropout):
@@ -274,7 +274,7 @@ def _float_where_needed(network: nn.Module, mapping: QConfigMapping, heads: Iter
 
 @contextmanager
 def _explained(network: nn.Module) -> Iterator[None]:
-    """Without torch.ao's notices, which are not the user's; what cannot be traced is one sentence."""
+    """Hide torch.ao's notices, which are not the user's; a network that cannot be traced becomes one sentence."""
     try:
         with warnings.catch_warnings():
             for category, message in _NOTICES:

@@ -11,9 +11,9 @@ from ecg_lightning.models.ensemble import EnsembleNetwork
 
 
 def find_heads(network: nn.Module, n_classes: int) -> dict[str, nn.Linear]:
-    """The linear layers, by name, that end the network with one output a class; a distilled DeiT has two.
+    """Return the linear layers, by name, that end the network with one output a class.
 
-    Of an ensemble, those of every member.
+    A distilled DeiT has two. For an ensemble, they are those of every member.
 
     Raises:
         UnsupportedModelError: the network ends in something else.

@@ -1,4 +1,4 @@
-"""Latency of every variant in every runtime, interleaved in one run, so that ratios hold on a busy machine, too."""
+"""Latency of every variant in every runtime, interleaved in one run, so that ratios hold on a busy machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _FLOATS = ("bf16", "fp32")
 _APART = 0.25
-"""Of a probability: runtimes may choose other kernels for a batch of fixed size, whose roundings differ."""
+"""Largest difference of a probability: for a batch of fixed size, a runtime may choose kernels that round otherwise."""
 
 
 def measure_variants(
@@ -37,7 +37,7 @@ def measure_variants(
         variants: evaluated, the uncompressed model first.
         datamodule: whose validation records are run.
         settings: of the measurement.
-        threads: the most; one thread is measured, too.
+        threads: the larger number of threads; one thread is always measured.
     """
     records = datamodule.datasets["val"]
     with long_step(log, "measuring the memory of each file"):
@@ -57,7 +57,10 @@ def measure_variants(
 
 
 def single_ms(variant: Variant, precision: str | None = None) -> float | None:
-    """Median milliseconds of batch 1 on one thread: of its own deployment, or its fastest in a precision."""
+    """Return the median milliseconds of batch 1 on one thread, None where they were not measured.
+
+    They are those of the variant's own deployment, or of its fastest one in a precision.
+    """
     times = [
         row["p50_ms"]
         for row in variant.runtimes
@@ -69,9 +72,9 @@ def single_ms(variant: Variant, precision: str | None = None) -> float | None:
 
 
 def slower_than(variant: Variant, baseline: Variant) -> str | None:
-    """The precision of the uncompressed model that costs no work and yet is faster; None where it is not.
+    """Return the precision in which the uncompressed model, which costs no work, is faster; None where it is not.
 
-    bfloat16 or, where the processor has none, float32. A float variant is taken in its faster precision, too. A few per
+    It is bfloat16 or, where the processor has none, float32. A float variant counts in its faster precision. A few per
     cent are noise.
     """
     same_network = all(variant.size.get(key) == baseline.size.get(key) for key in ("parameters", "macs"))

@@ -53,7 +53,7 @@ def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calib
 
 
 def evaluate_batch_norm(network: nn.Module) -> None:
-    """Let BatchNorm in a network that NNCF quantized use its running statistics, in training, too."""
+    """Let BatchNorm in a network that NNCF quantized use its running statistics, also in training."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eval()
@@ -61,7 +61,7 @@ def evaluate_batch_norm(network: nn.Module) -> None:
 
 @contextmanager
 def _explained(network: nn.Module) -> Iterator[None]:
-    """One sentence, in which what is the environment's fault is not called the network's."""
+    """Turn NNCF's errors into one sentence that tells the environment's faults from the network's."""
     too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
     try:
         yield
@@ -86,7 +86,7 @@ def _explained(network: nn.Module) -> Iterator[None]:
 
 
 def export_nncf(classifier: ECGClassifier, folder: Path) -> Deployment:
-    """The OpenVINO model of a network that NNCF quantized."""
+    """Write the OpenVINO model of a network that NNCF quantized."""
     from ecg_lightning.deployment.export import DeployedNetwork, export_openvino
 
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
@@ -116,6 +116,6 @@ def _warn_of_lock() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without NNCF's progress bars and advice."""
+    """Hide NNCF's progress bars and advice."""
     with hushed("nncf"), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         yield

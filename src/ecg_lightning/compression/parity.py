@@ -1,4 +1,4 @@
-"""Whether a file computes what PyTorch does, on validation records."""
+"""The comparison of a file with PyTorch, on validation records."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _OF_RARE_CLASSES = 0.5
 
 
 def reference_signals(datamodule: ECGDataModule) -> torch.Tensor:
-    """(N, 12, T) int16 signals of the first validation records."""
+    """Return the (N, 12, T) int16 signals of the first validation records."""
     dataset = datamodule.datasets["val"]
     return dataset.__getitems__(range(min(N_RECORDS, len(dataset)))).signals
 
 
 def reference_probabilities(classifier: ECGClassifier, datamodule: ECGDataModule, link: str) -> Array:
-    """(N, C) probabilities of these records in PyTorch."""
+    """Return the (N, C) probabilities of these records in PyTorch."""
     with torch.inference_mode():
         batches = [
             classifier.eval()(batch.to(classifier.device)).float().cpu()
@@ -44,7 +44,7 @@ def reference_probabilities(classifier: ECGClassifier, datamodule: ECGDataModule
 
 
 def differences(reference_NC: Array, found_NC: Array, datamodule: ECGDataModule) -> dict[str, float]:
-    """Largest and mean difference of the probabilities, and the difference of macro F1 at 0.5."""
+    """Return the largest and mean difference of the probabilities, and the difference of macro F1 at 0.5."""
     difference = np.abs(found_NC - reference_NC)
     targets = datamodule.datasets["val"].targets[: len(reference_NC)].numpy().astype(bool)
     whole = np.ones((1, len(reference_NC)))
@@ -53,11 +53,11 @@ def differences(reference_NC: Array, found_NC: Array, datamodule: ECGDataModule)
 
 
 def agree(reference_NC: Array, found_NC: Array, precision: str) -> bool:
-    """Whether every class's probabilities are the same ones, but for the rounding of this precision."""
+    """Return whether the probabilities of every class differ by no more than the rounding of this precision."""
     in_mean, most, correlation = TOLERANCE[precision]
     for one_N, other_N in zip(reference_NC.T, found_NC.T, strict=True):
         difference_N = np.abs(one_N - other_N)
-        if not (difference_N.mean() <= in_mean and difference_N.max() <= most):  # NaN, too
+        if not (difference_N.mean() <= in_mean and difference_N.max() <= most):  # also where one is NaN
             return False
         enough = correlation if one_N.std() > in_mean else min(correlation, _OF_RARE_CLASSES)
         if one_N.std() > _CONSTANT and not (other_N.std() > 0 and np.corrcoef(one_N, other_N)[0, 1] >= enough):
@@ -66,7 +66,7 @@ def agree(reference_NC: Array, found_NC: Array, precision: str) -> bool:
 
 
 def disagreement(said: dict[str, float], n_records: int, precision: str) -> str:
-    """The reason to refuse a file, in words."""
+    """Return the reason to refuse a file, in words."""
     in_mean, most, correlation = TOLERANCE[precision]
     return (
         f"does not reproduce the trained model: on {n_records} validation records, its probabilities differ from "

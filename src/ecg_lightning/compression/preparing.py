@@ -29,7 +29,7 @@ from ecg_lightning.training.provenance import describe_data, write_config
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a compression works on.
+    """The checked input of a compression.
 
     Attributes:
         device: arguments of Lightning's Trainer, see `hardware.prepare`.

@@ -117,6 +117,6 @@ def zero_smallest(weights: Sequence[Tensor], amount: float) -> None:
 
 
 def _beginnings(names: Mapping[str, Tensor]) -> list[str]:
-    """Every beginning of these dotted names."""
+    """List every beginning of these dotted names."""
     parts = [name.split(".") for name in names]
     return sorted({".".join(part[:length]) for part in parts for length in range(1, len(part) + 1)})

@@ -153,7 +153,7 @@ def rounding_unit(width: float, round_to: int) -> int:
 
 
 def round_width(width: float, unit: int) -> int:
-    """The nearest multiple of `unit`, at least one; half goes up."""
+    """Return the nearest multiple of `unit`, at least one; half goes up."""
     return max(1, math.floor(width / unit + 0.5)) * unit
 
 
@@ -186,7 +186,7 @@ def _find_groups(
 
 
 def _repeats(module: nn.Module, is_out: bool, attentions: dict[nn.Module, Attention]) -> int:
-    """How many parts of a layer are pruned alike."""
+    """Return how many parts of a layer are pruned alike."""
     if is_out and module in attentions:
         return int(attentions[module].num_heads)
     if isinstance(module, nn.Conv2d) and module.groups < module.out_channels:
@@ -195,7 +195,7 @@ def _repeats(module: nn.Module, is_out: bool, attentions: dict[nn.Module, Attent
 
 
 def _globally(groups: Sequence[_Group], amount: float) -> list[float]:
-    """What is left of each group's channels if those of all groups of a kind are ranked together."""
+    """Return how many channels of each group are left if all groups of a kind are ranked together."""
     pools = defaultdict(list)
     for group in groups:
         pools[group.kind].append(group)
@@ -213,7 +213,7 @@ def _globally(groups: Sequence[_Group], amount: float) -> list[float]:
 
 @contextmanager
 def _traceable(network: nn.Module) -> Iterator[None]:
-    """Attention in single steps, since the fused kernel hides where channels go; its sizes are set afterwards."""
+    """Compute attention in single steps, since the fused kernel hides where channels go; set its sizes afterwards."""
     # Any: timm declares `fused_attn` final, for TorchScript's sake.
     attentions: list[Any] = [module for module in network.modules() if isinstance(module, Attention)]
     fused = [attention.fused_attn for attention in attentions]

@@ -17,7 +17,7 @@ _REGISTRY = "torch.utils._pytree"  # logs how torchao registers its classes
 
 
 def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
-    """A trainable graph with fake quantization.
+    """Return a trainable graph of the network with fake quantization.
 
     Activations are symmetric (−127 … 127), so that zero weights and paddings stay exact and every runtime has kernels
     for it; weights are symmetric, a scale for each output channel.
@@ -69,7 +69,7 @@ def freeze_statistics(network: nn.Module) -> None:
 
 
 def convert_pt2e(network: nn.Module) -> nn.Module:
-    """The trained graph with integer weights; it computes as the int8 runtimes will, slowly."""
+    """Return the trained graph with integer weights, which computes slowly what the int8 runtimes will."""
     pt2e = import_extra("torchao.quantization.pt2e")
     network.eval()  # exported graphs return nothing here
     with hushed(_REGISTRY), _only_its_convolutions():

@@ -31,7 +31,7 @@ class PTQ(CompressionStage):
     settings: PTQConfig
 
     def check(self, accelerator: str) -> None:
-        """Its files are for processors."""
+        """Refuse hardware other than processors, for which the int8 files are made."""
         for package in ("nncf", "onnxruntime"):
             import_extra(package)
         if accelerator != "cpu":
@@ -51,7 +51,7 @@ class PTQ(CompressionStage):
 
 
 def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext, n_calibration: int) -> Deployment:
-    """ONNX Runtime's static quantization (QDQ) of the products of the network.
+    """Write an ONNX file whose products ONNX Runtime's own tool quantized (static, QDQ).
 
     The front end stays in float32, and so do the heads, whose rounded outputs would tie.
 
@@ -59,7 +59,7 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
         classifier: float.
         folder: for `onnxruntime.onnx`, which is another model than NNCF's.
         context: with the training records.
-        n_calibration: how many of them.
+        n_calibration: number of records that give the ranges.
     """
     from ecg_lightning.deployment.export import DeployedNetwork, convert_to_onnx, replacing_model
 
@@ -91,10 +91,10 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
 
 
 def frontend_nodes(path: Path) -> list[str]:
-    """Names of the products of an exported file that compute the image: those that no learned product comes before.
+    """List the names of the products of an exported file that no learned product comes before: they compute the image.
 
     The front end's matrix products take constants that are no parameter of the network, and stand before its first
-    convolution or, in a transformer, its patch embedding, which is a convolution, too.
+    convolution or, in a transformer, its patch embedding, which is also a convolution.
     """
     names = []
     for node in import_extra("onnx").load(path).graph.node:
@@ -106,7 +106,7 @@ def frontend_nodes(path: Path) -> list[str]:
 
 
 def head_nodes(path: Path) -> list[str]:
-    """Names of the products of an exported file that no other product comes after: those that give the logits."""
+    """List the names of the products of an exported file that no other product comes after: they give the logits."""
     graph = import_extra("onnx").load(path).graph
     maker = {output: node for node in graph.node for output in node.output}
     found, waiting = [], [output.name for output in graph.output]
@@ -133,5 +133,5 @@ class _Calibration:
         )
 
     def get_next(self) -> dict[str, Any] | None:
-        """The next record, None after the last."""
+        """Return the next record, None after the last."""
         return next(self._records, None)

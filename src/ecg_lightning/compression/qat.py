@@ -34,7 +34,7 @@ class QAT(CompressionStage):
     settings: QATConfig
 
     def check(self, accelerator: str) -> None:
-        """Its files are for processors."""
+        """Refuse hardware other than processors, for which the int8 files are made."""
         for package in ("nncf", "torchao"):
             import_extra(package)
         if accelerator != "cpu":
@@ -64,8 +64,8 @@ class QAT(CompressionStage):
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """An OpenVINO model from NNCF, or an ONNX file from PT2E."""
-        if hasattr(holder_of(classifier).network, "graph"):  # PT2E's
+        """Write an OpenVINO model from NNCF, or an ONNX file from PT2E."""
+        if self._tool(context.given) == "pt2e":
             from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
 
             module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)

@@ -1,4 +1,4 @@
-"""What a network needs before it is quantized, whatever the tool."""
+"""The preparation of a network for quantization, the same for every tool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEAST_GAMMA = 1e-5
 
 
 def holder_of(classifier: ECGClassifier) -> ECGClassifier | Windows:
-    """What holds the network to quantize as its `network`: the windows around it, where a record is cut into them.
+    """Return what holds the network to quantize as its `network`: the windows around it, if a record is cut into them.
 
     The cutting is no part of a traced graph: it depends on the mode, and while training it is a crop at random.
     """
@@ -24,14 +24,14 @@ def holder_of(classifier: ECGClassifier) -> ECGClassifier | Windows:
 
 
 def inputs_of(holder: ECGClassifier | Windows, inputs: Tensor) -> Tensor:
-    """What the network to quantize takes, of what the classifier's takes: all windows of the records, one by one."""
+    """Return the inputs of the network to quantize: where records are cut into windows, all of these, one by one."""
     return torch.cat(holder.cut(inputs)) if isinstance(holder, Windows) else inputs
 
 
 def prepare_for_quantization(network: nn.Module) -> nn.Module:
     """Take randomness out and keep batch normalisation invertible, in place.
 
-    Tracing in training mode would make dropout and stochastic depth a part of the graph, at inference, too. And
+    Tracing in training mode would make dropout and stochastic depth a part of the graph, also at inference. And
     quantization-aware training divides by gamma, which pruning or a zero initialisation may have made 0.
     """
     for name, module in [*network.named_modules()]:
@@ -54,7 +54,7 @@ def prepare_for_quantization(network: nn.Module) -> nn.Module:
 
 
 def mostly_linear(network: nn.Module) -> bool:
-    """Whether linear layers hold most of the weights, as in transformers and ConvNeXt."""
+    """Return whether linear layers hold most of the weights, as in transformers and ConvNeXt."""
     linear = sum(module.weight.numel() for module in network.modules() if isinstance(module, nn.Linear))
     convolutions = sum(
         module.weight.numel() for module in network.modules() if isinstance(module, nn.Conv1d | nn.Conv2d)

@@ -1,4 +1,4 @@
-"""What every compression stage is: a trained classifier in, a smaller or faster one out."""
+"""The interface of every compression stage: a trained classifier in, a smaller or faster one out."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Fit(Protocol):
             epochs: `compression.fine_tune.epochs` by default; 0 trains nothing.
             lr: `compression.fine_tune.lr` by default.
             precision: of the training; the hardware profile's by default.
-            callbacks: more of them.
+            callbacks: further callbacks of Lightning.
         """
 
 
@@ -72,13 +72,13 @@ class StageContext:
     notes: list[str] = field(default_factory=list)
 
     def signals(self, n_records: int) -> Tensor:
-        """(N, 12, T) int16 signals of training records, drawn by a fixed seed: for calibration and examples."""
+        """Return the (N, 12, T) int16 signals of training records, drawn by a fixed seed."""
         dataset = self.datamodule.datasets["train"]
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
         return dataset.__getitems__(order[:n_records].tolist()).signals
 
     def network_inputs(self, classifier: ECGClassifier, n_records: int, batch_size: int = 32) -> Iterator[Tensor]:
-        """Batches of what the network takes, from training records, through the classifier's front end."""
+        """Yield batches of training records as the classifier's front end gives them to its network."""
         for signals in torch.split(self.signals(n_records), batch_size):
             with torch.no_grad():  # not around the yield: the caller's own code would run under it
                 inputs = classifier.frontend.eval()(signals.to(classifier.device)).clone()
@@ -115,9 +115,9 @@ class CompressionStage(Restorable):
         raise NotImplementedError
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """Write the files that deploy what `apply` gave; the first one is the variant's own.
+        """Write the files of the model that `apply` returned, and return the ways to run it, its own first.
 
-        A float model by default: its checkpoint, ONNX and OpenVINO files.
+        By default these are the files of a float model: its checkpoint and ONNX file.
         """
         return export_float(classifier, folder, context.accelerator)
 

@@ -155,7 +155,7 @@ class StageFit:
             torch.set_num_threads(before)
 
     def _score(self, classifier: ECGClassifier) -> float:
-        """The monitored metric before the fit."""
+        """Return the monitored metric before the fit."""
         evaluator = make_evaluator(self._settings_of(self.epochs), self.device)
         evaluator.validate(classifier, datamodule=self.datamodule, verbose=False)
         return float(evaluator.callback_metrics[self.settings.compression.fine_tune.monitor])
