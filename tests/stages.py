@@ -10,8 +10,8 @@ import torch
 from tiny import TINY
 
 from ecg_lightning.checkpoints.building import build_classifier
-from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.stage import StageContext
+from ecg_lightning.compression.tools.masks import KeepZeros
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.models.structure import plain_classifier
 

@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_lightning.compression.act_swap import ActSwap
-from ecg_lightning.compression.heads import find_heads
-from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.prune_l1 import PruneL1, prunable_weights
 from ecg_lightning.compression.prune_structured import PruneStructured, round_width, rounding_unit
-from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.compression.schema import ActSwapConfig, PruneL1Config, PruneStructuredConfig
+from ecg_lightning.compression.tools.heads import find_heads
+from ecg_lightning.compression.tools.masks import KeepZeros
+from ecg_lightning.compression.tools.schedule import cubic_amounts, share_epochs
 from ecg_lightning.errors import ConfigError, UnsupportedModelError
 from ecg_lightning.models.ensemble import EnsembleNetwork
 

@@ -21,15 +21,15 @@ from ecg_lightning.compression import bf16
 from ecg_lightning.compression.act_swap import swap_activations
 from ecg_lightning.compression.bf16 import BF16
 from ecg_lightning.compression.fx import FxDynamic, FxQAT, FxStatic, Observers, _explained, _traced, calibrate
-from ecg_lightning.compression.heads import find_heads
-from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.ptq import PTQ, frontend_nodes, quantize_onnx
 from ecg_lightning.compression.qat import QAT
-from ecg_lightning.compression.quantizable import prepare_for_quantization
 from ecg_lightning.compression.schema import (
     BF16Config,
 )
 from ecg_lightning.compression.score import to_millivolts
+from ecg_lightning.compression.tools.heads import find_heads
+from ecg_lightning.compression.tools.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
+from ecg_lightning.compression.tools.quantizable import prepare_for_quantization
 from ecg_lightning.deployment.extras import import_extra, openvino_core
 from ecg_lightning.deployment.float_files import export_float
 from ecg_lightning.deployment.runtimes.opening import open_runtime

@@ -31,10 +31,10 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx, prepare_qa
 from torch.fx import symbolic_trace
 from torch.fx.proxy import TraceError
 
-from ecg_lightning.compression.heads import find_heads
-from ecg_lightning.compression.quantizable import holder_of, inputs_of, prepare_for_quantization
 from ecg_lightning.compression.schema import FxDynamicConfig, FxQATConfig, FxStaticConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.compression.tools.heads import find_heads
+from ecg_lightning.compression.tools.quantizable import holder_of, inputs_of, prepare_for_quantization
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.errors import ExportError, HardwareUnavailableError, UnsupportedModelError

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.prune import L1Unstructured
 
-from ecg_lightning.compression.heads import find_heads
-from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.compression.schema import PruneL1Config
 from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.compression.tools.heads import find_heads
+from ecg_lightning.compression.tools.schedule import cubic_amounts, share_epochs
 from ecg_lightning.errors import ConfigError, UnsupportedModelError, did_you_mean
 from ecg_lightning.models.classifier import ECGClassifier
 

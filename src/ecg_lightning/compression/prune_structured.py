@@ -13,11 +13,11 @@ import torch
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 
-from ecg_lightning.compression.heads import find_heads
-from ecg_lightning.compression.schedule import cubic_amounts, share_epochs
 from ecg_lightning.compression.schema import PruneStructuredConfig
-from ecg_lightning.compression.shapes import fit_attention, fit_shapes, shapes_of
 from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.compression.tools.heads import find_heads
+from ecg_lightning.compression.tools.schedule import cubic_amounts, share_epochs
+from ecg_lightning.compression.tools.shapes import fit_attention, fit_shapes, shapes_of
 from ecg_lightning.deployment.extras import import_extra
 from ecg_lightning.errors import UnsupportedModelError
 from ecg_lightning.models.classifier import ECGClassifier

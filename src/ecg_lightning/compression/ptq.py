@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ecg_lightning.compression.nncf_quantization import export_nncf, quantize_with_nncf
 from ecg_lightning.compression.schema import PTQConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.compression.tools.nncf_quantization import export_nncf, quantize_with_nncf
 from ecg_lightning.data.wfdb import LEADS, MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.extras import hushed, import_extra

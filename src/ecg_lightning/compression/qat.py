@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ecg_lightning.compression.act_swap import has_smooth_activations
 from ecg_lightning.compression.fx import FrozenStatistics, Observers, calibrate
-from ecg_lightning.compression.nncf_quantization import evaluate_batch_norm, export_nncf, quantize_with_nncf
-from ecg_lightning.compression.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
-from ecg_lightning.compression.quantizable import holder_of, inputs_of, mostly_linear
 from ecg_lightning.compression.schema import QATConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.compression.tools.nncf_quantization import evaluate_batch_norm, export_nncf, quantize_with_nncf
+from ecg_lightning.compression.tools.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
+from ecg_lightning.compression.tools.quantizable import holder_of, inputs_of, mostly_linear
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.extras import import_extra

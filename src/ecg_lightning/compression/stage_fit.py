@@ -17,8 +17,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, Timer
 
 from ecg_lightning.checkpoints.building import build_loggers
 from ecg_lightning.checkpoints.loading import read_checkpoint
-from ecg_lightning.compression.masks import KeepZeros
 from ecg_lightning.compression.schema import CompressionSettings
+from ecg_lightning.compression.tools.masks import KeepZeros
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.hardware.device import to_channels_last
 from ecg_lightning.learning.distillation import Distillation

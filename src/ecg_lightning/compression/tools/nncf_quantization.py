@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ecg_lightning.compression.quantizable import holder_of, inputs_of, mostly_linear, prepare_for_quantization
 from ecg_lightning.compression.stage import StageContext
+from ecg_lightning.compression.tools.quantizable import holder_of, inputs_of, mostly_linear, prepare_for_quantization
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.extras import hushed, import_extra

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ecg_lightning.compression.quantizable import prepare_for_quantization
+from ecg_lightning.compression.tools.quantizable import prepare_for_quantization
 from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import UnsupportedModelError
 
