@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from ecg_lightning.compression import measurement
 from ecg_lightning.compression.bf16 import BF16
-from ecg_lightning.compression.comparison import Decided, compare, verdict
-from ecg_lightning.compression.measurement import slower_than
 from ecg_lightning.compression.schema import BF16Config, LatencyConfig
-from ecg_lightning.compression.variant import Variant
+from ecg_lightning.compression.study import measurement
+from ecg_lightning.compression.study.comparison import Decided, compare, verdict
+from ecg_lightning.compression.study.measurement import slower_than
+from ecg_lightning.compression.study.variant import Variant
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.headline import macro_intervals

@@ -14,13 +14,14 @@ from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.commands import evaluations
-from ecg_lightning.compression import deploy, fx, parity, shared_training, stage_fit
+from ecg_lightning.compression import fx, shared_training, stage_fit
 from ecg_lightning.compression import run as compressing
 from ecg_lightning.compression.checkpoint_data import data_settings
 from ecg_lightning.compression.prune_l1 import PruneL1
 from ecg_lightning.compression.schema import FxQATConfig
-from ecg_lightning.compression.score import to_millivolts
-from ecg_lightning.compression.size import count_macs
+from ecg_lightning.compression.study import deploy, parity
+from ecg_lightning.compression.study.score import to_millivolts
+from ecg_lightning.compression.study.size import count_macs
 from ecg_lightning.compression.tools.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.data.schema import PTBXLConfig
 from ecg_lightning.deployment.checksum import check_checksum

@@ -26,7 +26,7 @@ from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.schema import (
     BF16Config,
 )
-from ecg_lightning.compression.score import to_millivolts
+from ecg_lightning.compression.study.score import to_millivolts
 from ecg_lightning.compression.tools.heads import find_heads
 from ecg_lightning.compression.tools.pt2e import convert_pt2e, freeze_statistics, prepare_pt2e
 from ecg_lightning.compression.tools.quantizable import prepare_for_quantization

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ecg_lightning.checkpoints.building import build_loggers
-from ecg_lightning.compression.comparison import compare
-from ecg_lightning.compression.measurement import slower_than
 from ecg_lightning.compression.preparing import Prepared
 from ecg_lightning.compression.schema import CompressionConfig, CompressionSettings
-from ecg_lightning.compression.variant import Variant
+from ecg_lightning.compression.study.comparison import compare
+from ecg_lightning.compression.study.measurement import slower_than
+from ecg_lightning.compression.study.variant import Variant
 from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from ecg_lightning.evaluation.splits import evaluate_splits

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ecg_lightning.checkpoints.building import build_datamodule
 from ecg_lightning.compression.describing import describe, describe_unfinished
-from ecg_lightning.compression.measurement import measure_variants
 from ecg_lightning.compression.pipeline import apply_stages
 from ecg_lightning.compression.preparing import Prepared, build_stages, prepare, take_over
 from ecg_lightning.compression.schema import CompressionSettings, TrainThenCompress
 from ecg_lightning.compression.shared_training import train_first
-from ecg_lightning.compression.studying import study
-from ecg_lightning.compression.variant import Variant
+from ecg_lightning.compression.study.measurement import measure_variants
+from ecg_lightning.compression.study.studying import study
+from ecg_lightning.compression.study.variant import Variant
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE
 from ecg_lightning.hardware import device as hardware

@@ -9,7 +9,7 @@ import torch
 
 from ecg_lightning.checkpoints.loading import licence_of, save_classifier
 from ecg_lightning.compression.stage import stages_of
-from ecg_lightning.compression.variant import Evaluation, Variant
+from ecg_lightning.compression.study.variant import Evaluation, Variant
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.metadata import Metadata, chosen_fields, write_metadata

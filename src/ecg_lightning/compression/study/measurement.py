@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ecg_lightning.compression.schema import LatencyConfig
-from ecg_lightning.compression.score import to_millivolts
-from ecg_lightning.compression.variant import Variant
+from ecg_lightning.compression.study.score import to_millivolts
+from ecg_lightning.compression.study.variant import Variant
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.measuring.latency import measure, peak_memory_mib

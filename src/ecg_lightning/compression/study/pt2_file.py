@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from ecg_lightning.compression.file_metadata import describe_file
-from ecg_lightning.compression.parity import agree, differences, disagreement, reference_signals
-from ecg_lightning.compression.score import Array, to_millivolts
-from ecg_lightning.compression.variant import Variant
+from ecg_lightning.compression.study.file_metadata import describe_file
+from ecg_lightning.compression.study.parity import agree, differences, disagreement, reference_signals
+from ecg_lightning.compression.study.score import Array, to_millivolts
+from ecg_lightning.compression.study.variant import Variant
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.checksum import write_checksum

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ecg_lightning.compression.deploy import remove_unused
-from ecg_lightning.compression.parity import agree, differences, disagreement
-from ecg_lightning.compression.variant import Evaluation, Variant
+from ecg_lightning.compression.study.deploy import remove_unused
+from ecg_lightning.compression.study.parity import agree, differences, disagreement
+from ecg_lightning.compression.study.variant import Evaluation, Variant
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.deployment import Deployment

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ecg_lightning.compression.deploy import deploy
-from ecg_lightning.compression.file_metadata import describe_files
-from ecg_lightning.compression.parity import reference_probabilities
 from ecg_lightning.compression.pipeline import Applied
 from ecg_lightning.compression.preparing import Prepared
-from ecg_lightning.compression.pt2_file import add_pt2
 from ecg_lightning.compression.schema import CompressionSettings
-from ecg_lightning.compression.score import score
-from ecg_lightning.compression.size import measure_size
-from ecg_lightning.compression.variant import Variant
+from ecg_lightning.compression.study.deploy import deploy
+from ecg_lightning.compression.study.file_metadata import describe_files
+from ecg_lightning.compression.study.parity import reference_probabilities
+from ecg_lightning.compression.study.pt2_file import add_pt2
+from ecg_lightning.compression.study.score import score
+from ecg_lightning.compression.study.size import measure_size
+from ecg_lightning.compression.study.variant import Variant
 from ecg_lightning.deployment.runtimes.runtime import sizes_of
 from ecg_lightning.system.long_steps import long_step
 
