@@ -41,7 +41,7 @@ RECIPES = [path.stem for path in CONF.glob("recipe/*.yaml")]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_composes_and_is_valid(configure, option, tmp_path):
+def test_every_option_composes_and_is_valid(configure, option, tmp_path, monkeypatch):
     overrides = [option]
     if option.startswith("recipe="):  # which experiments choose
         overrides = [] if option == "recipe=none" else [option.replace("recipe", "experiment")]
@@ -67,6 +67,9 @@ def test_every_option_composes_and_is_valid(configure, option, tmp_path):
     if option == "data=folder":
         (tmp_path / "table.csv").touch()
         overrides += [f"data.root={tmp_path}", "data.table=table.csv"]
+    if option == "model=custom":
+        monkeypatch.setenv("ECG_LIGHTNING_TRUST", "own_network")
+        overrides.append("model.network=own_network:make")
     cfg = configure(*overrides)
     text = OmegaConf.to_yaml(OmegaConf.structured(cfg))
     targets = {*re.findall(r"_target_: (\S+)", text), *targets_of({*re.findall(r" kind: (\S+)", text)})}
@@ -93,7 +96,7 @@ REFUSED = {
     "data.batch_size=1.5": ["data.batch_size=1.5: must be a whole number"],
     "model=effnet": [
         "model=effnet",
-        "convnext, deit, deit_base, effnetv2, ensemble, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, ",
+        "convnext, custom, deit, deit_base, effnetv2, ensemble, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, ",
         "resnet18d, resnet1d, resnet1d_wang, s4d, vit, vit1d, xresnet1d101, xresnet1d18, xresnet1d50",
         "Did you mean effnetv2?",
     ],

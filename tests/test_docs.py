@@ -3,7 +3,8 @@
 `sh` blocks of README, the tutorial and the how-to pages are composed in the quick lane and run, with tiny models, in
 the slow one. In them DIR is a PTB-XL folder, RUN and OTHER_RUN are folders of runs, SMALL is one of a compression, and
 CROSS_VALIDATION, ENSEMBLE, SWEEP and MINE are folders that an earlier command of the page wrote. ECGS is a folder of
-other records, with a table of their labels.
+other records, with a table of their labels. A `python` block that begins with the name of a file is this file, which
+can be imported and is trusted.
 """
 
 import re
@@ -26,7 +27,7 @@ from ecg_lightning.config import conf_folder
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-NOT_RUN = ("make", "pip", "source", "tensorboard", "git", "cd", "python3", "npm", "node")
+NOT_RUN = ("export", "make", "pip", "source", "tensorboard", "git", "cd", "python3", "npm", "node")
 """Programs in `sh` blocks that are not this project's."""
 PROGRAMS = ("python train.py", "python compress.py", "ecg-lightning")
 OTHER_LANGUAGES = {"sh", "python", "text", "bash", "powershell", "js", "bibtex"}
@@ -34,6 +35,19 @@ OTHER_LANGUAGES = {"sh", "python", "text", "bash", "powershell", "js", "bibtex"}
 
 def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_files(tmp_path_factory):
+    """The files that the pages' readers write."""
+    folder = tmp_path_factory.mktemp("files")
+    for block in (block for page in PAGES for block in blocks(page, "python")):
+        if name := re.match(r"# (\w+\.py)\n", block):
+            (folder / name[1]).write_text(block)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("ECG_LIGHTNING_TRUST", ",".join(path.stem for path in folder.iterdir()))
+        yield
 
 
 def commands(page):
@@ -211,8 +225,8 @@ def tiny(name, words, folder):
     if name == "train" and given.get("train") != "false" and "ensemble" not in given.get("model", ""):
         more += ["trainer.limit_train_batches=2"]
         models = {*models_of(given)}
-        more += TINY[next(iter(models))] if len(models) == 1 and "hparams_search" not in given else []
-        more += [] if models & SIGNAL_MODELS or "frontend.size" in given else ["frontend.size=32"]
+        more += TINY.get(next(iter(models)), []) if len(models) == 1 and "hparams_search" not in given else []
+        more += [] if models & {*SIGNAL_MODELS, "custom"} or "frontend.size" in given else ["frontend.size=32"]
         more += [] if given.get("data") in ("ptbxl", "folder") else ["data.n_records=100"]
         more += ["model.pretrained=false"] if "effnetv2" in given.get("experiment", "") else []
     kept = {word.partition("=")[0] for word in more}

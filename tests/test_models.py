@@ -18,8 +18,9 @@ from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.lstm import LSTMNetwork
 from ecg_lightning.models.schema import LSTMConfig
 
-# An ensemble is made of others: tests/test_ensemble.py.
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "ensemble")
+# Those of others: tests/test_ensemble.py and tests/test_custom.py.
+OTHERS = ("custom", "ensemble")
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem not in OTHERS)
 IMAGE_MODELS = [model for model in MODELS if model not in SIGNAL_MODELS]
 PUBLISHED = ["deit", "effnetv2", "convnext", "resnet18d", "resnet10t", "repvgg_a0"]
 

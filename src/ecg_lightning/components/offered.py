@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
 import logging
 import re
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, EntryPoints
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecg_lightning.components.trust import load_reference, trusted_packages
 from ecg_lightning.errors import ForeignCodeError, UntrustedCodeError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 log = logging.getLogger(__name__)
 
@@ -79,4 +80,6 @@ def _load(entry: EntryPoint, base: type[Any], taken: Iterable[str]) -> type[Any]
 @functools.cache
 def _declared(group: str) -> EntryPoints:
     """Return the entry points of a group; this looks at every installed package, so it waits until it is needed."""
-    return importlib.metadata.entry_points(group=group)
+    from importlib.metadata import entry_points  # which takes long itself
+
+    return entry_points(group=group)

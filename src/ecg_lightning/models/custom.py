@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +40,21 @@ class Custom(ECGClassifier):
                 f"{subject} returned an object of the type {type(network).__name__}. It must return an nn.Module"
             )
         _check_output(network, input, n_classes, subject)
-        return network
+        return Chain(network) if type(network) is nn.Sequential else network
+
+
+class Chain(nn.Sequential):
+    """The layers of an `nn.Sequential`, which itself would also run the modules that NNCF adds to a network."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__(OrderedDict(layers._modules))
+        self.names = tuple(layers._modules)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input of the first layer → the output of the last."""
+        for name in self.names:
+            input = self.get_submodule(name)(input)
+        return input
 
 
 def _check_output(network: nn.Module, input: InputSpec, n_classes: int, subject: str) -> None:
