@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from programs import FROZEN_KEYS
 from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.checkpoints.building import build, build_frontend, resolve
@@ -342,29 +343,6 @@ def test_checking_a_configuration_does_not_load_pytorch():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-FROZEN_KEYS = [
-    "data.root",
-    "data.batch_size",
-    "data.sampling_rate",
-    "trainer.max_epochs",
-    "model.pretrained",
-    "model.weights",
-    "model.teacher",
-    "model.optimizer.lr",
-    "model.optimizer.weight_decay",
-    "model.dropout",
-    "frontend.size",
-    "data.label_rule",
-    "hardware.threads",
-    "hardware.precision",
-    "seed",
-    "train",
-    "test",
-    "ckpt_path",
-    "task_name",
-]
 
 
 @pytest.mark.parametrize("model", sorted(TINY))

@@ -10,7 +10,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import yaml
-from test_sweep import start
+from programs import start
 from tiny import TINY
 
 from ecg_lightning.commands.evaluations import evaluate_run, read_run

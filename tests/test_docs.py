@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import wfdb
 from omegaconf import OmegaConf
+from programs import FROZEN_KEYS
 from scipy.signal import resample_poly
-from test_config import FROZEN_KEYS
 from tiny import ROOT, SIGNAL_MODELS, TINY
 from typer.testing import CliRunner
 

@@ -14,6 +14,7 @@ import filelock
 import pytest
 import torch
 from hydra.core.override_parser.types import Quote, QuotedString
+from programs import start
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import ROOT, TINY
 from typer.testing import CliRunner
@@ -25,12 +26,6 @@ SMALL = [
     *("frontend.size=[32,64]", "hardware.precision=32-true", "trainer.max_epochs=1", "hardware.threads=1"),
     "callbacks.figures=false",
 ]
-
-
-def start(*arguments, cwd=ROOT, program=("train.py",)):
-    return subprocess.run(
-        [sys.executable, *program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 def rows(folder):
