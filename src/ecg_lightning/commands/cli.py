@@ -63,13 +63,15 @@ def compress(context: typer.Context) -> None:
 @app.command()
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the networks with their number of parameters and input shape."""
-    from ecg_lightning.models.catalogue import NETWORKS
+    from ecg_lightning.models.catalogue import networks
+
+    known = networks()
 
     if as_json:
-        typer.echo(json.dumps([network._asdict() for network in NETWORKS]))
+        typer.echo(json.dumps([network._asdict() for network in known]))
         return
     typer.echo("model".ljust(15) + "parameters".rjust(11) + "  " + "input".ljust(14) + "network")
-    for network in NETWORKS:
+    for network in known:
         millions, shape = f"{network.parameters / 1e6:.2f} M", " × ".join(map(str, network.input))
         typer.echo(network.name.ljust(15) + millions.rjust(11) + "  " + shape.ljust(14) + network.about)
     typer.echo(

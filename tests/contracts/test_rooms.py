@@ -1,10 +1,7 @@
 """The order of the rooms, as `pyproject.toml` lists it: imports point one way, and no room holds a circle."""
 
-from pathlib import Path
-
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
-
-ROOT = Path(__file__).parents[1]
+from tiny import ROOT
 
 
 def test_each_room_imports_only_those_below_it(capsys, monkeypatch):

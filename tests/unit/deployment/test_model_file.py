@@ -6,12 +6,12 @@ import shutil
 import time
 import zlib
 from dataclasses import asdict
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from deployed import describe
+from tiny import ROOT
 from typer.testing import CliRunner
 
 from ecg_lightning.commands.cli import app
@@ -26,7 +26,7 @@ from ecg_lightning.system import memory_limit
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("openvino")
-EXPORTED = Path(__file__).parent / "fixtures_6647fd0" / "exported"
+EXPORTED = ROOT / "tests" / "fixtures_6647fd0" / "exported"
 DEEP = "[" * 100_000 + "]" * 100_000
 
 

@@ -1,10 +1,10 @@
 """What revision 6647fd0 wrote is still read, and gives what it gave then."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import ROOT
 
 from ecg_lightning.commands.evaluations import evaluate_run
 from ecg_lightning.deployment.predictor import Predictor
@@ -14,7 +14,7 @@ from ecg_lightning.reports.tables import run_row
 from ecg_lightning.results.results import read_result
 from ecg_lightning.results.schema import upgraded
 
-FOLDER = Path(__file__).parent / "fixtures_6647fd0"
+FOLDER = ROOT / "tests" / "fixtures_6647fd0"
 
 
 def _signals():

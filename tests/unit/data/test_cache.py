@@ -19,6 +19,7 @@ import filelock
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import ROOT
 
 from ecg_lightning.data import cache
 from ecg_lightning.data.cache import default_cache_dir, open_cache
@@ -352,7 +353,7 @@ def test_cache_without_a_digest_is_made_anew_with_a_note(
     folder = signals_file(cache_dir).parent
     for path in (signals_file(cache_dir), index_of(signals_file(cache_dir))):
         path.unlink()
-    shutil.unpack_archive(Path(__file__).parents[1] / "fixtures_6647fd0/cache.zip", folder)
+    shutil.unpack_archive(ROOT / "tests" / "fixtures_6647fd0" / "cache.zip", folder)
     caplog.clear()
     with caplog.at_level(logging.INFO):
         opened = open_cache(root, few, 100, cache_dir)

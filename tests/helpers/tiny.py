@@ -1,13 +1,15 @@
 """Where the repository is, and models small enough for a test."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from ecg_lightning.checkpoints.building import build_classifier
+from ecg_lightning.components.registry import options
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = {
     "vit": ["model.dim=32", "model.depth=2", "model.heads=2", "model.mlp_dim=64"],
     "deit": ["model.dim=48", "model.depth=2", "model.heads=3"],
@@ -28,10 +30,18 @@ TINY = {
     "s4d": ["model.channels=16", "model.depth=2"],
     "vit1d": ["model.dim=32", "model.depth=2", "model.heads=2"],
 }
-SIGNAL_MODELS = {
-    *("resnet1d", "resnet1d_wang", "xresnet1d18", "xresnet1d50", "xresnet1d101", "inception1d"),
-    *("lstm", "lstm_bidir", "s4d", "vit1d"),
-}
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+
+
+def kind_of(model):
+    """The schema of an option of the group `model`, which may inherit another option."""
+    text = (ROOT / "conf" / "model" / f"{model}.yaml").read_text()
+    named = re.search(r"- /schema/model/(\w+)@", text)
+    return named[1] if named else kind_of(re.search(r"^  - (\w+)$", text, re.MULTILINE)[1])
+
+
+SIGNAL_MODELS = {model for model in MODELS if options("model")[kind_of(model)].takes == "signal"}
+SIGNAL_MODELS -= {"custom", "ensemble"}  # which take what their own network or members take
 """Models that take the signal itself; all others take an image."""
 
 
@@ -39,6 +49,6 @@ def build_tiny(configure, model, *overrides, teacher=None, tiny=True, n_samples=
     """A classifier of a composed configuration; with `tiny=False` in its full size."""
     torch.manual_seed(0)
     size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
-    cfg = configure(f"model={model}", *(TINY[model] if tiny else []), *size, *overrides)
+    cfg = configure(f"model={model}", *(TINY.get(model, []) if tiny else []), *size, *overrides)
     nodes = [asdict(node) for node in (cfg.model, cfg.frontend)]
     return build_classifier(*nodes, n_samples=n_samples, seed=0, teacher=teacher)

@@ -9,11 +9,11 @@ import time
 import tracemalloc
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny import ROOT
 
 from ecg_lightning.checkpoints import io as checkpoint_io
 from ecg_lightning.checkpoints.io import AtomicCheckpointIO, load_checkpoint, save_checkpoint
@@ -21,7 +21,7 @@ from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.compression.checkpoint_data import of_the_checkpoint
 from ecg_lightning.errors import CheckpointError, DataError, DiskFullError
 
-OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
+OLD = ROOT / "tests" / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
 """One epoch of `model=resnet1d_wang model.channels=4` on 100 synthetic records, written by revision 6647fd0."""
 
 

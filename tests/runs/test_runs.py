@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import filelock
@@ -39,7 +38,7 @@ from ecg_lightning.training.resume import Place, Resume
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
 
-OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
+OLD = ROOT / "tests" / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
 SETTINGS = (
     *("data=ptbxl", "model=resnet1d_wang", "model.channels=4", "hardware.precision=32-true", "hardware.threads=1"),
     *("logger=none", "callbacks.figures=false"),

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.errors import CheckpointError, ConfigError, ForeignCodeError
 
-OLD = Path(__file__).parent / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
+OLD = ROOT / "tests" / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
 NOT_TRUSTED = {
     "os:system": r"=os:system: os is a part of Python\. Name code of your own package",
     "subprocess:run": "subprocess is a part of Python",

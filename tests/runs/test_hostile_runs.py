@@ -12,6 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from rich.console import Console
+from tiny import ROOT
 
 from ecg_lightning.commands.evaluations import evaluate_run
 from ecg_lightning.commands.sweep_callback import SweepReport
@@ -23,7 +24,7 @@ from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.reports.variants import runtime_rows, variant_rows
 from ecg_lightning.results.results import read_config, read_result
 
-RUN = Path(__file__).parent / "fixtures_6647fd0" / "run"
+RUN = ROOT / "tests" / "fixtures_6647fd0" / "run"
 
 
 @pytest.fixture
