@@ -142,6 +142,17 @@ def test_a_network_is_told_its_input():
 
 
 @pytest.mark.usefixtures("trusted")
+def test_a_checkpoint_of_lazy_layers_is_read(tmp_path):
+    classifier = build("own_network:make_for_images", frontend="matrix").eval()
+    content = read_checkpoint(OLD) | {"state_dict": classifier.state_dict()}
+    model = {"kind": "custom", "network": "own_network:make_for_images"}
+    content["ecg_lightning"] |= {"model": model, "frontend": {"kind": "matrix"}}
+    save_checkpoint(content, tmp_path / "x.ckpt")
+    signals = torch.randn(2, 12, 1000)
+    assert torch.equal(load_classifier(tmp_path / "x.ckpt")(signals), classifier(signals))
+
+
+@pytest.mark.usefixtures("trusted")
 def test_trying_a_network_changes_nothing():
     torch.manual_seed(0)
     classifier, drawn = build("own_network:make"), torch.rand(1)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import is_lazy
 
 from ecg_lightning.checkpoints.building import build_module, build_restorable
 from ecg_lightning.checkpoints.description import KEYS, check_description, check_state
@@ -225,7 +226,7 @@ def _no_more_parameters_than(state: Mapping[str, Any], compressed: bool) -> Iter
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal n_left, elements_left
         n_left -= 1
-        elements_left -= 0 if parameter is None else parameter.numel()
+        elements_left -= 0 if parameter is None or is_lazy(parameter) else parameter.numel()
         if min(n_left, elements_left) < 0:
             raise ValueError("its settings describe a network with more parameters than the file has weights")
 
