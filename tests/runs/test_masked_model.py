@@ -12,9 +12,8 @@ from test_stops import SignalAt, check_same, stop
 
 from ecg_lightning.checkpoints import building
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
-from ecg_lightning.components import registry
+from ecg_lightning.components import offered, registry
 from ecg_lightning.errors import CheckpointError, ConfigError
-from ecg_lightning.models import schema
 from ecg_lightning.training import run as training
 
 pytestmark = pytest.mark.usefixtures("hears_signals", "registered")
@@ -27,14 +26,21 @@ LOGGERS = {
 
 
 @pytest.fixture(scope="module")
-def registered():
-    """Offer the masked model by its name, as the architectures are."""
+def registered(tmp_path_factory):
+    """Offer the masked model as an installed package does that the user trusts."""
+    about = tmp_path_factory.mktemp("site") / "masked-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: masked\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[ecg_lightning.models]\nmasked = masked:MaskedConfig\n")
+    caches = (registry.options, offered._declared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "MaskedConfig", MaskedConfig, raising=False)
-        patch.setattr(building, "_ALLOWED_MODULES", (*building._ALLOWED_MODULES, "masked."))
-        registry.options.cache_clear()
+        patch.syspath_prepend(about.parent)
+        patch.setenv("ECG_LIGHTNING_TRUST", "masked")
+        for cache in caches:
+            cache.cache_clear()
         yield
-    registry.options.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The networks that `model=NAME` chooses, for `ecg-lightning models`; without PyTorch, so that it answers at once.
 
-Numbers are those of the default settings, five classes and 10 s at 100 Hz: `tools/model_catalogue.py` builds the networks
-and writes them.
+Numbers are those of the default settings, five classes and 10 s at 100 Hz. `tools/model_catalogue.py` builds the
+networks and writes them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import torch
-from test_custom import OLD
 from tiny import ROOT
 
 from ecg_lightning.checkpoints.building import build, build_classifier, build_frontend, build_restorable
@@ -154,7 +153,7 @@ def build_plain(**settings):
 
 
 def test_an_installed_package_is_not_imported_before_it_is_trusted(installed, tmp_path):
-    content = read_checkpoint(OLD)
+    content = read_checkpoint(ROOT / "tests" / "fixtures_6647fd0" / "checkpoints" / "last.ckpt")
     content["ecg_lightning"]["model"] = {"kind": "plain"}
     save_checkpoint(content, tmp_path / "x.ckpt")
     said = (
