@@ -36,6 +36,15 @@ def _batch(n=4, n_samples=1000):
     return ECGBatch(signals, torch.eye(5)[torch.arange(n) % 5])
 
 
+def test_kernels_and_hidden_layers_have_the_size_that_is_set(make):
+    convolutions = [one for one in make("inception1d", "model.kernel_sizes=[7,3]").modules() if hasattr(one, "stride")]
+    assert {(1, 7), (1, 3)} <= {getattr(one, "kernel_size", None) for one in convolutions}
+    assert not {(1, 39), (1, 19), (1, 9)} & {getattr(one, "kernel_size", None) for one in convolutions}
+    hidden = [part for name, part in make("vit1d", "model.mlp_ratio=2").named_modules() if name.endswith("mlp.fc1")]
+    assert hidden
+    assert all(layer.out_features == 2 * layer.in_features for layer in hidden)
+
+
 def test_tiny_settings_are_of_models_that_are_there():
     assert set(TINY) <= set(MODELS)
 
@@ -457,6 +466,18 @@ class TestOptimization:
     def test_sgd_has_nesterovs_momentum(self, make):
         optimizer = make_optimizer(make("vit"), OptimizerConfig("sgd", 1e-3, 0.1))
         assert all((group["momentum"], group["nesterov"]) == (0.9, True) for group in optimizer.param_groups)
+
+    def test_adams_second_moment_and_the_decay_of_norms_are_settings(self, make):
+        for decay_norms in (False, True):
+            classifier = make("vit", "model.optimizer.beta2=0.9", f"model.optimizer.decay_norms={decay_norms}")
+            groups = make_optimizer(classifier, classifier.settings.optimizer).param_groups
+            assert {group["betas"] for group in groups} == {(0.9, 0.9)}
+            decayed = {id(one) for group in groups if group["weight_decay"] for one in group["params"]}
+            norms = {
+                id(one) for part in classifier.modules() if "Norm" in type(part).__name__ for one in part.parameters()
+            }
+            assert norms
+            assert (norms <= decayed) == decay_norms
 
     def test_plain_adam_is_the_seeds(self, make):
         optimizer = make_optimizer(make("vit"), OptimizerConfig("adam", 1e-4, 0.0))

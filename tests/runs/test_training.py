@@ -310,6 +310,36 @@ def test_a_batch_is_one_line(monkeypatch, caplog, on_terminal):
     assert ("\x1b" in shown) == on_terminal
 
 
+def test_settings_that_few_use_reach_the_trainer(run, tmp_path, monkeypatch):
+    given = []
+
+    class Recording(L.Trainer):
+        def __init__(self, **arguments):
+            given.append(arguments)
+            super().__init__(**arguments)
+
+    def refuse(network):
+        raise AssertionError(network)
+
+    monkeypatch.setattr(L, "Trainer", Recording)
+    monkeypatch.setattr("ecg_lightning.hardware.device.to_channels_last", refuse)
+    settings = ("trainer.detect_anomaly=true", "trainer.deterministic=true", "trainer.limit_test_batches=1")
+    try:
+        result = run(
+            tmp_path,
+            *settings,
+            "callbacks.collapse_guard=false",
+            "hardware.channels_last=false",
+            "trainer.max_epochs=1",
+        )
+    finally:
+        torch.use_deterministic_algorithms(False)
+    fitted = given[0]
+    assert (fitted["detect_anomaly"], fitted["deterministic"]) == (True, True)
+    assert not any(isinstance(one, CollapseGuard) for one in fitted["callbacks"])
+    assert result.data["n_test"] == 16  # one batch
+
+
 def test_a_long_step_says_that_it_still_runs(caplog):
     caplog.set_level("INFO")
     logger = logging.getLogger("ecg_lightning.test")

@@ -134,11 +134,12 @@ def leaf_keys() -> list[str]:
     keys: dict[str, None] = {}
     for entry in dataclasses.fields(TrainConfig):
         for schema in SCHEMAS.get(entry.name, {"": typing.get_type_hints(TrainConfig)[entry.name]}).values():
-            keys |= dict.fromkeys(_keys_in(schema, entry.name))
+            keys |= dict.fromkeys(keys_in(schema, entry.name))
     return [*keys]
 
 
-def _keys_in(schema: Any, key: str) -> Iterator[str]:
+def keys_in(schema: Any, key: str) -> Iterator[str]:
+    """Yield the dotted keys of all settings of a schema, those of its own schemas included."""
     kinds = [one for one in (schema, *typing.get_args(schema)) if dataclasses.is_dataclass(one)]
     if not kinds:
         yield key
@@ -146,4 +147,4 @@ def _keys_in(schema: Any, key: str) -> Iterator[str]:
     hints = typing.get_type_hints(kinds[0])
     for entry in dataclasses.fields(kinds[0]):
         if entry.name != "kind":
-            yield from _keys_in(hints[entry.name], f"{key}.{entry.name}")
+            yield from keys_in(hints[entry.name], f"{key}.{entry.name}")

@@ -1,0 +1,32 @@
+"""Each setting of each schema is used by a test, or is listed here with the reason."""
+
+import dataclasses
+import re
+import typing
+
+from tiny import ROOT
+
+from ecg_lightning.config.schema import SCHEMAS, CompressConfig, TrainConfig, keys_in
+
+NOT_EXERCISED: dict[str, str] = {
+    "trainer.fast_dev_run": "debug=fdr sets it, which a test runs",
+}
+
+
+def _keys():
+    for root in (TrainConfig, CompressConfig):
+        hints = typing.get_type_hints(root)
+        for entry in dataclasses.fields(root):
+            yield from keys_in(hints[entry.name], entry.name)
+    for group, schemas in SCHEMAS.items():
+        for schema in schemas.values():
+            yield from keys_in(schema, group)
+
+
+def test_each_setting_is_exercised_or_listed():
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "test_settings.py"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    keys = [*dict.fromkeys(_keys())]
+    assert len(keys) > 150
+    unused = {key for key in keys if not re.search(rf"\b{re.escape(key.rpartition('.')[2])}\b['\"]?\s*[=:]", text)}
+    assert unused == set(NOT_EXERCISED)
