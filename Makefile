@@ -1,9 +1,9 @@
-# make setup | demo | test | lint. The environment is made in .venv on first use: training, compression and the
+# make setup | demo | test | coverage | lint | docs. The environment is made in .venv on first use: training, compression and the
 # developer's tools, with PyTorch's CPU build where there is no NVIDIA GPU and the index has that build.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs clean
+.PHONY: setup demo test coverage lint docs clean
 
 setup: .venv/ready
 
@@ -20,6 +20,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+coverage: setup # of both lanes: about an hour
+	$(BIN)/python -m pytest -n 2 -m "not gpu" --cov --cov-report=term:skip-covered
 
 lint: setup
 	$(BIN)/ruff check .
