@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 WITHOUT_EFFECT = (
     *("task_name", "for_model", "logger", "paths", "n_tried"),
     *("hardware.threads", "data.cache_dir", "data.num_workers"),
@@ -31,19 +29,6 @@ def has_effect(override: str) -> bool:
     if key == "ckpt_path":
         return value not in ("auto", "last", "null")
     return not any(key == name or key.startswith(f"{name}.") for name in WITHOUT_EFFECT)
-
-
-def composed_in_effect(config: DictConfig) -> dict[str, Any]:
-    """Return the settings in effect of a configuration that Hydra composed, with its interpolations resolved.
-
-    Settings without effect, such as a run's folder, are left out before anything is resolved.
-    """
-    resolved = {
-        str(name): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node := config[name]) else node
-        for name in config
-        if name not in (*WITHOUT_EFFECT, "hydra")
-    }
-    return in_effect(resolved)
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning.config.safe_composition import as_hydras
 from ecg_lightning.errors import ConfigError, DataError
-from ecg_lightning.results.equality import composed_in_effect, differing, flat
+from ecg_lightning.results.equality import WITHOUT_EFFECT, differing, flat, in_effect
 from ecg_lightning.results.results import CELL_FILE, RESULT_FILE, RunResult, read_result
 from ecg_lightning.system.disk import write_whole
 from ecg_lightning.text import as_yaml
@@ -189,7 +189,7 @@ def _recall(cell: Cell, folder: Path) -> None:
 
 def _settings(composed: DictConfig) -> dict[str, Any]:
     """Return the settings in effect as `cell.json` gives them back."""
-    settings: dict[str, Any] = json.loads(json.dumps(composed_in_effect(composed), default=str))
+    settings: dict[str, Any] = json.loads(json.dumps(_composed_in_effect(composed), default=str))
     return settings
 
 
@@ -215,3 +215,16 @@ def _unreadable(path: Path, why: object) -> DataError:
     return DataError(
         f"{path} cannot be read ({' '.join(str(why).split())}). Move its folder away to run this cell again"
     )
+
+
+def _composed_in_effect(config: DictConfig) -> dict[str, Any]:
+    """Return the settings in effect of a configuration that Hydra composed, with its interpolations resolved.
+
+    Settings without effect, such as a run's folder, are left out before anything is resolved.
+    """
+    resolved = {
+        str(name): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node := config[name]) else node
+        for name in config
+        if name not in (*WITHOUT_EFFECT, "hydra")
+    }
+    return in_effect(resolved)
