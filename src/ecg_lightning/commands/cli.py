@@ -77,7 +77,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     typer.echo(
         "\nChoose one with model=NAME. 12 × 1000 is the signal, leads × samples at 100 Hz;\n1 × 64 × 512 is an "
         "image of it; frontend.size sets the size. model=ensemble\naverages trained networks: "
-        "model.members=[FILE,FILE]."
+        "model.members=[FILE,FILE]. model=custom\ntrains your own network: model.network=package.module:function."
     )
 
 
