@@ -1,7 +1,6 @@
 """The contract of every architecture in `conf/model/`."""
 
 import functools
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -139,8 +138,7 @@ _LARGE = ("convnext", "deit_base", "effnetv2")
 )
 def test_the_catalogue_is_right(configure, network):
     cfg = configure(f"model={network.name}")
-    nodes = [asdict(node) for node in (cfg.model, cfg.frontend)]
-    classifier = build_classifier(*nodes, n_samples=1000, seed=0)
+    classifier = build_classifier(cfg.model, cfg.frontend, n_samples=1000, seed=0)
     assert sum(parameter.numel() for parameter in classifier.network.parameters()) == network.parameters
     assert classifier.frontend.network_input.shape == network.input
 

@@ -1,7 +1,6 @@
 """Where the repository is, and models small enough for a test."""
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -50,5 +49,4 @@ def build_tiny(configure, model, *overrides, teacher=None, tiny=True, n_samples=
     torch.manual_seed(0)
     size = [] if model in SIGNAL_MODELS else ["frontend.size=64"]
     cfg = configure(f"model={model}", *(TINY.get(model, []) if tiny else []), *size, *overrides)
-    nodes = [asdict(node) for node in (cfg.model, cfg.frontend)]
-    return build_classifier(*nodes, n_samples=n_samples, seed=0, teacher=teacher)
+    return build_classifier(cfg.model, cfg.frontend, n_samples=n_samples, seed=0, teacher=teacher)

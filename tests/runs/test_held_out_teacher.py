@@ -1,7 +1,6 @@
 """A teacher that never saw the records which it teaches: the predictions of cross-validations."""
 
 import shutil
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,9 +51,9 @@ def test_a_teacher_that_never_saw_what_it_teaches(configure, synthetic_root, tmp
     assert training.run(cfg).status == "ok"
     assert load_classifier(tmp_path / "taught" / "checkpoints" / "best.ckpt").distillation is None
 
-    datamodule = build_datamodule(asdict(cfg.data), 0)
+    datamodule = build_datamodule(cfg.data, 0)
     datamodule.load(("train",))
-    teacher = load_teacher(asdict(cfg.model), datamodule)
+    teacher = load_teacher(cfg.model, datamodule)
     found = dict(
         zip(datamodule.datasets["train"].ecg_ids.tolist(), teacher.logits_of(datamodule.datasets["train"]), strict=True)
     )

@@ -1,7 +1,6 @@
 """What a recipe changes in training alone: losses, mixup, the teacher's part."""
 
 import functools
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -206,8 +205,7 @@ def test_training_may_start_from_a_checkpoint_of_this_project(configure, synthet
     training.run(configure(*settings, output_dir=tmp_path / "first"))
     checkpoint = tmp_path / "first" / "checkpoints" / "best.ckpt"
     again = configure(*settings, f"model.weights={checkpoint}", output_dir=tmp_path / "again")
-    nodes = [asdict(node) for node in (again.model, again.frontend)]
-    started, first = build_classifier(*nodes, n_samples=1000, seed=1), load_classifier(checkpoint)
+    started, first = build_classifier(again.model, again.frontend, n_samples=1000, seed=1), load_classifier(checkpoint)
     for name, value in first.network.state_dict().items():
         assert torch.equal(started.network.state_dict()[name], value), name
     assert training.run(again).status == "ok"
@@ -234,7 +232,7 @@ def test_a_taught_deit_trains_and_scores_each_head(configure, synthetic_root, tm
     assert all(0 < score < 1 for score in heads)
     deit, datamodule = (
         load_classifier(tmp_path / "deit" / "checkpoints" / "best.ckpt"),
-        build_datamodule(asdict(cfg.data), 0),
+        build_datamodule(cfg.data, 0),
     )
     datamodule.load(("test",))
     (batch,) = datamodule.test_dataloader()

@@ -22,20 +22,25 @@ from ecg_lightning.components.setting import from_plain
 from ecg_lightning.components.trust import explain_foreign, package_of, trusted_packages
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.data.source import ECGSource
 from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.errors import ConfigError, ForeignCodeError, UserError
 from ecg_lightning.frontend.frontend import Frontend
+from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.held_out import HeldOutTeacher
 from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.models.schema import EnsembleConfig
+from ecg_lightning.models.schema import EnsembleConfig, ModelConfig
 from ecg_lightning.models.structure import Restorable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Plain = Mapping[str, Any]
+"""Settings as a checkpoint or a file holds them; those of a run are dataclasses."""
 
 _OF_LOADER = ("batch_size", "train_folds", "val_folds", "test_folds", "num_workers")
 """Settings of the data that belong to the data module, not to its source."""
@@ -116,9 +121,9 @@ def _class_of(schema: type[Any], expected: type[T], key: str) -> type[T]:
         raise ForeignCodeError(f"{key}: {schema.target} cannot be imported ({explain_foreign(error)})") from None
 
 
-def build_datamodule(node: Mapping[str, Any], seed: int) -> ECGDataModule:
-    """Build the data module of a `data` node, on the source that its `kind` names."""
-    settings = settings_of("data", node, "data")
+def build_datamodule(data: DataConfig | Plain, seed: int) -> ECGDataModule:
+    """Build the data module of some data settings, on the source that their `kind` names."""
+    settings = settings_of("data", data, "data")
     arguments = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
     del arguments["kind"]
     of_loader = {name: arguments.pop(name) for name in _OF_LOADER}
@@ -127,7 +132,7 @@ def build_datamodule(node: Mapping[str, Any], seed: int) -> ECGDataModule:
     return ECGDataModule(source, **of_loader, seed=seed)
 
 
-def build_classifier(model: Mapping[str, Any], frontend: Mapping[str, Any], **more: Any) -> ECGClassifier:
+def build_classifier(model: ModelConfig | Plain, frontend: FrontendConfig | Plain, **more: Any) -> ECGClassifier:
     """Build a classifier; arguments as of `build_module`.
 
     Raises:
@@ -135,13 +140,14 @@ def build_classifier(model: Mapping[str, Any], frontend: Mapping[str, Any], **mo
     """
     built = build_module(model, frontend, **more)
     if not isinstance(built, ECGClassifier):
-        raise ConfigError(f"model.kind={model['kind']}: this model predicts no classes. Name a classifier")
+        kind = settings_of("model", model, "model").kind
+        raise ConfigError(f"model.kind={kind}: this model predicts no classes. Name a classifier")
     return built
 
 
 def build_module(
-    model: Mapping[str, Any],
-    frontend: Mapping[str, Any],
+    model: ModelConfig | Plain,
+    frontend: FrontendConfig | Plain,
     *,
     n_samples: int,
     seed: int,
@@ -150,7 +156,7 @@ def build_module(
     teacher: ECGClassifier | HeldOutTeacher | None = None,
     members: Sequence[ECGClassifier] = (),
 ) -> ECGModule:
-    """Build a model with its front end, from a `model` and a `frontend` node; `members` are an ensemble's.
+    """Build a model with its front end, from their settings; `members` are an ensemble's.
 
     The image is moved to the nearest size that the model's patches fill, which is logged.
     """
@@ -167,10 +173,10 @@ def build_module(
 
 
 def build_frontend(
-    node: Mapping[str, Any], *, n_samples: int, duration_s: float = DURATION_S, patch_size: int = 1
+    frontend: FrontendConfig | Plain, *, n_samples: int, duration_s: float = DURATION_S, patch_size: int = 1
 ) -> Frontend:
     """Build a front end for signals of `n_samples` in `duration_s`, its image a multiple of `patch_size`."""
-    settings = settings_of("frontend", node, "frontend")
+    settings = settings_of("frontend", frontend, "frontend")
     target = _class_of(type(settings), Frontend, "frontend")
     return _made(target, "frontend", settings, n_samples, patch_size, duration_s)
 

@@ -128,8 +128,19 @@ def schema_of(group: str, node: Mapping[str, Any], key: str) -> type[Any]:
     return known[name]
 
 
-def settings_of(group: str, node: Mapping[str, Any], key: str) -> Any:
-    """Return the typed settings of a node; arguments and errors as of `schema_of` and `setting.from_plain`."""
+def settings_of(group: str, node: Any, key: str) -> Any:
+    """Return the typed settings of a node: those of a run are typed, those of a checkpoint or a file are plain.
+
+    Args:
+        group: `data`, `frontend`, `model` or `stage`.
+        node: settings as a dataclass, which are returned as they are, or as a mapping.
+        key: the node's own key, for the message.
+
+    Raises:
+        ConfigError: plain settings are of no known kind, or a value does not fit.
+    """
+    if dataclasses.is_dataclass(node):
+        return node
     return from_plain(schema_of(group, node, key), renamed(node), key)
 
 

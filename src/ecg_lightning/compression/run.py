@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from ecg_lightning.checkpoints.building import build_datamodule
@@ -76,7 +75,7 @@ def run_after_training(
     if own != result.host:
         result.notes.append(f"trained with {counted(result.host['threads'], 'thread')} in {result.host['precision']}")
     result.host = own
-    datamodule = build_datamodule(asdict(settings.data), settings.seed)
+    datamodule = build_datamodule(settings.data, settings.seed)
     checkpoint = trained / "checkpoints" / "best.ckpt"
     return _compress(settings, prepare(settings, device, checkpoint, datamodule, stages, result), result)
 

@@ -78,7 +78,7 @@ def run(
     chosen = Choices.fit(held_out)
     evaluated, left_out = report.evaluate(chosen, held_out).as_dict(), []
     try:
-        table = build_datamodule(asdict(settings.data), settings.seed).source.cohort()
+        table = build_datamodule(settings.data, settings.seed).source.cohort()
         evaluated |= cohort.describe(chosen, held_out, table, settings.data.train_folds, held_out=groups)
     except DataError as error:  # a table without ages, say: no reason to lose the trainings
         left_out.append(f"subgroups are left out: {error}")

@@ -141,11 +141,11 @@ def _prepare_training(
     settings: TrainingSettings, precision: str, choices: Mapping[str, str], resume: Resume | None
 ) -> tuple[ECGModule, ECGDataModule]:
     """Build the model, check and read the data, and fit the normalisation, before anything is trained."""
-    datamodule = build_datamodule(asdict(settings.data), settings.seed)
+    datamodule = build_datamodule(settings.data, settings.seed)
     sources = _load_sources(settings.model, datamodule)
     module = build_module(
-        asdict(settings.model),
-        asdict(settings.frontend),
+        settings.model,
+        settings.frontend,
         n_samples=datamodule.n_samples,
         duration_s=datamodule.n_samples / datamodule.sampling_rate,
         seed=settings.seed,
@@ -174,7 +174,7 @@ def _prepare_training(
 def _load_sources(model: ModelConfig, datamodule: ECGDataModule) -> _Sources:
     """Load what a model learns from besides the data, unless it has seen what this run holds out."""
     network = model if isinstance(model, NetworkConfig) else NetworkConfig()
-    teacher = load_teacher(asdict(network), datamodule) if network.teacher else None
+    teacher = load_teacher(network, datamodule) if network.teacher else None
     weights = described_in(network.weights) if network.weights else None
     if weights:
         check_unseen(f"model.weights={network.weights}", weights, datamodule)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.learning.held_out import HeldOutTeacher
 from ecg_lightning.models.classifier import ECGClassifier
+from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.results.results import read_config
 from ecg_lightning.training.leakage import check_taught, dataset_of, learned_from
 
 
-def load_teacher(model: Mapping[str, Any], datamodule: ECGDataModule) -> ECGClassifier | HeldOutTeacher:
-    """The teacher that a `model` node names.
+def load_teacher(model: NetworkConfig, datamodule: ECGDataModule) -> ECGClassifier | HeldOutTeacher:
+    """Return the teacher that a model's settings name.
 
     Args:
         model: its `teacher` is a checkpoint, or a folder of a cross-validation, or a list of such folders.
@@ -28,11 +28,11 @@ def load_teacher(model: Mapping[str, Any], datamodule: ECGDataModule) -> ECGClas
     Raises:
         ConfigError: it is neither, knows other labels, or has seen folds that this run holds out.
     """
-    named = model["teacher"]
+    named = model.teacher
     paths = [Path(path).expanduser() for path in ([named] if isinstance(named, str) else named)]
     if any(path.is_dir() for path in paths):
         held_out = [_held_out(path, datamodule) for path in paths]
-        if model["teacher_sees"] != "record":
+        if model.teacher_sees != "record":
             raise ConfigError(
                 f"model.teacher={named} is a cross-validation, which has no predictions for augmented records. "
                 "Set model.teacher_sees=record"

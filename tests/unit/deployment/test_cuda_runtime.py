@@ -19,10 +19,10 @@ from ecg_lightning.errors import HardwareUnavailableError
 @pytest.fixture
 def classifier(configure):
     cfg = configure("model=vit", *TINY["vit"], "model.dim=64", "model.mlp_dim=128", "frontend.size=[32,64]")
-    nodes = [asdict(node) for node in (cfg.model, cfg.frontend)]
-    made = build_classifier(*nodes, n_samples=1000, seed=0).eval()
+    made = build_classifier(cfg.model, cfg.frontend, n_samples=1000, seed=0).eval()
     folds = {"train": [1], "val": [9], "test": [10]}
-    made.description = {"format": 1, "model": nodes[0], "frontend": nodes[1], "choices": {}, "seed": 0, "folds": folds}
+    made.description = {"format": 1, "choices": {}, "seed": 0, "folds": folds}
+    made.description |= {"model": asdict(cfg.model), "frontend": asdict(cfg.frontend)}
     made.description |= {"classes": list(made.classes), "sampling_rate": 100, "n_samples": 1000}
     made.description |= {"batch_size": 32, "label_rule": "benchmark"}
     return made

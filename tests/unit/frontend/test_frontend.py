@@ -1,5 +1,3 @@
-from dataclasses import asdict
-
 import pytest
 import torch
 from torch import nn
@@ -183,8 +181,7 @@ def test_strips_need_a_row_for_each_lead():
 @pytest.mark.parametrize(("patch", "size"), [(1, (96, 256)), (8, (96, 256)), (16, (192, 512))])
 def test_strips_are_as_high_as_patches(configure, patch, size):
     cfg = configure("model=vit", "frontend=strips", f"model.patch_size={patch}")
-    settings = asdict(cfg.frontend)
-    assert build_frontend(settings, n_samples=1000, patch_size=patch).network_input.image == (1, *size)
+    assert build_frontend(cfg.frontend, n_samples=1000, patch_size=patch).network_input.image == (1, *size)
 
 
 def test_patches_that_would_mix_leads_are_refused(configure):
