@@ -290,7 +290,7 @@ def draw_signal(heart: Heart, patient: Patient, noise: Noise, rate_hz: int, rng:
         vector_3T += _flutter(heart.flutter_mv, time_s, rng)
     leads_8T = patient.leads_83 @ vector_3T + offsets_84 @ wander_4T
     leads_8T += rng.standard_normal(leads_8T.shape) * (noise.muscle_mv * rng.uniform(0.6, 1.4, (8, 1)))
-    if rate_hz > 2 * _MAINS_HZ:  # at 100 Hz the anti-aliasing filter has taken the mains away
+    if rate_hz > 2 * _MAINS_HZ:  # at 100 Hz the anti-aliasing filter has removed the mains hum
         mains_mv = rng.normal(0.0, noise.mains_mv, (8, 1))
         leads_8T += mains_mv * np.sin(2 * np.pi * (_MAINS_HZ * time_s + rng.random()))
     return _twelve_leads(leads_8T)
@@ -302,7 +302,7 @@ def _beats(heart: Heart, breathing_hz: float, rng: Generator) -> tuple[FloatArra
     phase = 2 * np.pi * (breathing_hz * heart.rr_s * np.arange(count) + rng.random())
     change = heart.rr_breathing * np.sin(phase) + heart.rr_jitter * rng.standard_normal(count)
     rr_s = heart.rr_s * np.clip(1.0 + change, 0.6, 1.7)
-    start_s = -heart.rr_s * (1.5 + rng.random())  # beats run before the first sample already
+    start_s = -heart.rr_s * (1.5 + rng.random())  # the beats begin before the first sample
     return start_s + np.cumsum(rr_s), rr_s
 
 

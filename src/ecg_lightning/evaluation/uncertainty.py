@@ -103,7 +103,7 @@ class Abstention(NamedTuple):
 def abstain(
     decided: Decided, targets_NC: Flags, certainty_N: Floats, weights_RN: Floats, kept: Sequence[float] = RETAINED
 ) -> Abstention:
-    """Return the mistakes in the surest records. Unlike macro F1, they do not depend on the classes that are left.
+    """Return the mistakes in the surest records. Unlike macro F1, they do not depend on which classes remain.
 
     Args:
         decided: the probabilities and thresholds.
