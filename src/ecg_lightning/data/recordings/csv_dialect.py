@@ -190,7 +190,7 @@ def _is_number(cell: str) -> bool:
 def _is_row_of_numbers(cells: Sequence[str]) -> bool:
     """Return whether the cells can be a row of a table.
 
-    At least half of them must be numbers or missing. The others may be dates or words.
+    More than half of them must be numbers or missing. The others may be dates or words.
     """
     numbers = sum(map(_is_number, cells))
     missing = sum(cell.lower() in MISSING for cell in cells)
