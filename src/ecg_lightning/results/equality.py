@@ -34,9 +34,9 @@ def has_effect(override: str) -> bool:
 
 
 def composed_in_effect(config: DictConfig) -> dict[str, Any]:
-    """Return the settings in effect of a composed Hydra configuration, with its interpolations resolved.
+    """Return the settings in effect of a configuration that Hydra composed, with its interpolations resolved.
 
-    Settings without effect, such as a run's folder, are removed before anything is resolved.
+    Settings without effect, such as a run's folder, are left out before anything is resolved.
     """
     resolved = {
         str(name): OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node := config[name]) else node
