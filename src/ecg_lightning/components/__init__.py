@@ -1,1 +1,1 @@
-"""Components: how their settings are declared, which class a name stands for, and whose code may run."""
+"""Settings of components, the classes that their names stand for, and the packages whose code may run."""

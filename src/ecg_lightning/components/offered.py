@@ -1,7 +1,7 @@
 """Architectures, front ends and stages that installed packages offer by entry points.
 
 An entry point of the groups below names a component and the schema of its settings: `NAME = "package.schema:Config"`.
-It is loaded only where the user trusts its package, see `trust`, so an installed package alone changes nothing.
+It is loaded only if the user trusts its package (see `trust`), so an installed package alone changes nothing.
 """
 
 from __future__ import annotations
@@ -22,30 +22,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GROUPS = {"frontend": "ecg_lightning.frontends", "model": "ecg_lightning.models", "stage": "ecg_lightning.stages"}
-"""Group of the entry points of each kind of component."""
+"""The entry point group of each kind of component."""
 
 
 def offered(group: str, base: type[Any], taken: Iterable[str]) -> dict[str, type[Any]]:
-    """Return the schemas that trusted packages offer, by name; a broken one is left out with a warning.
+    """Return the schemas that trusted packages offer, by name.
+
+    A schema that cannot be loaded is left out with a warning.
 
     Args:
         group: `frontend`, `model` or `stage`.
-        base: what its schemas inherit from.
-        taken: names of this program's own components.
+        base: the class that the schemas inherit from.
+        taken: the names of this program's own components.
     """
     found: dict[str, type[Any]] = {}
     for entry in _declared(GROUPS[group]) if trusted_packages() else ():
         try:
             found[entry.name] = _load(entry, base, [*taken, *found])
         except UntrustedCodeError:
-            continue  # `why_absent` says so where it is asked for
+            continue  # `why_absent` explains it when the user asks for this name
         except ForeignCodeError as error:
             log.warning("%s. It is left out", error)
     return found
 
 
 def why_absent(group: str, name: str, base: type[Any], taken: Iterable[str]) -> str | None:
-    """Return why a component that an installed package offers cannot be used; None where none offers this name."""
+    """Return why a component that an installed package offers cannot be used, or None if no package offers the name."""
     for entry in _declared(GROUPS[group]):
         if entry.name == name:
             try:
@@ -59,8 +61,8 @@ def _load(entry: EntryPoint, base: type[Any], taken: Iterable[str]) -> type[Any]
     """Load and check one schema.
 
     Raises:
-        UntrustedCodeError: the user does not trust its package.
-        ForeignCodeError: it cannot be loaded, or is no schema of this kind of component.
+        UntrustedCodeError: the user does not trust the package.
+        ForeignCodeError: the schema cannot be loaded, or does not describe this kind of component.
     """
     subject = f"entry point {entry.name}"
     schema = load_reference(entry.value, subject)
@@ -79,7 +81,7 @@ def _load(entry: EntryPoint, base: type[Any], taken: Iterable[str]) -> type[Any]
 
 @functools.cache
 def _declared(group: str) -> EntryPoints:
-    """Return the entry points of a group; this looks at every installed package, so it waits until it is needed."""
-    from importlib.metadata import entry_points  # which takes long itself
+    """Return the entry points of a group. This reads the metadata of every installed package, hence only on demand."""
+    from importlib.metadata import entry_points  # this import is slow
 
     return entry_points(group=group)

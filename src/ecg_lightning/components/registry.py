@@ -1,4 +1,4 @@
-"""Components by name: the schema of each kind of data set, front end, model and stage, and the class made from it.
+"""Components by name: the schema of each kind of data set, front end, model and stage, and the class it configures.
 
 Checkpoints and `config.yaml` hold names, so that classes can move. Nothing here imports PyTorch.
 """
@@ -21,10 +21,10 @@ _SCHEMAS = {
     "model": "ecg_lightning.models.schema",
     "stage": "ecg_lightning.compression.schema",
 }
-"""Module of the schemas of each group, by name, because a low room may not import a higher one."""
+"""The module of each group's schemas, by name, because a low room may not import a higher one."""
 
 _BASES = {"frontend": "FrontendConfig", "model": "ModelConfig", "stage": "StageConfig"}
-"""Schema of each group that those of other packages inherit from; packages offer no data sets."""
+"""The schema that other packages inherit from, for each group. Packages cannot offer data sets."""
 
 _FORMER = {
     "ecg_lightning.models.vit.ViT": "vit",
@@ -56,32 +56,32 @@ _FORMER = {
     "ecg_lightning.compression.fx.FxStatic": "fx_static",
     "ecg_lightning.compression.fx.FxDynamic": "fx_dynamic",
 }
-"""Name of each class that versions up to 0.2 wrote into checkpoints and `config.yaml`."""
+"""The name of each class that versions up to 0.2 wrote into checkpoints and `config.yaml`."""
 
 _MOVED = {
     "ecg_lightning.runs.callbacks.StochasticWeightAverage": "ecg_lightning.training.callbacks.StochasticWeightAverage",
 }
-"""Class paths of today of callbacks that versions up to 0.2 wrote into `config.yaml`."""
+"""The present class paths of callbacks that versions up to 0.2 wrote into `config.yaml`."""
 
 _KEPT = {"ensemble": ("members", "mc_dropout", "stride_s", "aggregate")}
-"""Settings that are left of those versions'; the others had no effect."""
+"""The settings of versions up to 0.2 that are kept; the others had no effect."""
 
 
 @functools.cache
 def options(group: str) -> Mapping[str, type[Any]]:
-    """Return the schemas of a group by their `kind`: in the order of their module, then those of trusted packages."""
+    """Return the schemas of a group by `kind`: the project's in their module's order, then trusted packages'."""
     own = _own(group)
     return own if group not in _BASES else {**own, **offered(group, _base_of(group), own)}
 
 
 def others(group: str) -> Mapping[str, type[Any]]:
-    """Return the schemas of a group that trusted packages offer, by their `kind`."""
+    """Return the schemas of a group that trusted packages offer, by `kind`."""
     own = _own(group)
     return {kind: schema for kind, schema in options(group).items() if kind not in own}
 
 
 def why_not_offered(group: str, name: str) -> str | None:
-    """Return why a component of an installed package cannot be used; None where no package offers this name."""
+    """Return why an installed package's component cannot be used, or None if no package offers the name."""
     return why_absent(group, name, _base_of(group), _own(group)) if group in _BASES else None
 
 
@@ -102,7 +102,7 @@ def _is_named(declared: Any) -> bool:
 
 
 def targets_of(kinds: Set[str]) -> set[str]:
-    """Return the class paths of components of these kinds, of any group."""
+    """Return the class paths of the components of these kinds, over all groups."""
     return {schema.target for group in _SCHEMAS for kind, schema in options(group).items() if kind in kinds}
 
 
@@ -112,10 +112,11 @@ def schema_of(group: str, node: Mapping[str, Any], key: str) -> type[Any]:
     Args:
         group: `data`, `frontend`, `model` or `stage`.
         node: the plain settings.
-        key: the node's own key, for the message.
+        key: the node's key, for the message.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: the node names no known kind.
+        ForeignCodeError: an installed package offers this kind, but it cannot be used.
     """
     known, name = options(group), renamed(node).get("kind") if isinstance(node, Mapping) else None
     if isinstance(name, str) and name not in known and (why := why_not_offered(group, name)):
@@ -145,12 +146,12 @@ def settings_of(group: str, node: Any, key: str) -> Any:
 
 
 def moved(target: str) -> str:
-    """Return the class path of today of a callback or logger."""
+    """Return the present class path of a callback or logger."""
     return _MOVED.get(target, target)
 
 
 def renamed(node: Any) -> Any:
-    """Return plain settings with the names of today in place of former class paths, at any depth."""
+    """Return plain settings in which component names replace former class paths, at any depth."""
     if isinstance(node, list):
         return [renamed(one) for one in node]
     if not isinstance(node, Mapping):

@@ -1,7 +1,7 @@
 """One setting of a component: its default, its bounds and one line of help, declared once in a schema.
 
 A schema is a dataclass of settings. Its constructor, Hydra's checks, `--help` and the reference pages all read it.
-Nothing here imports PyTorch, so a wrong key, type or value is refused in under a second.
+Nothing here imports PyTorch, so a wrong key, type or value is reported in under a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ecg_lightning.errors import ConfigError, did_you_mean
 T = TypeVar("T")
 
 MISSING: Any = "???"
-"""The default of a setting that must be given, as OmegaConf writes it."""
+"""The default of a setting that must be given, in OmegaConf's notation."""
 
 _LARGEST = 2**63 - 1
 
@@ -29,10 +29,10 @@ def setting(default: Any, help: str, **bounds: Any) -> Any:
     """Declare a field of a schema.
 
     Args:
-        default: the value without any configuration; a list or mapping is copied for each instance.
+        default: the default value; a list or mapping is copied for each instance.
         help: one line for `--help` and the reference pages.
-        **bounds: allowed values, see `check_value`: `choices`, `min`, `max`, `above` (exclusive minimum), `pattern`
-            (and how it is called), `batches` (Lightning's number or share of batches).
+        **bounds: the allowed values, which `check_value` checks: `choices`, `min`, `max`, `above` (exclusive minimum),
+            `pattern` (and its description), `batches` (Lightning's number or share of batches).
     """
     metadata = {"help": help, **bounds}
     if isinstance(default, list | dict):
@@ -41,20 +41,20 @@ def setting(default: Any, help: str, **bounds: Any) -> Any:
 
 
 def kind(name: str) -> Any:
-    """Declare the name of a component, which checkpoints and `config.yaml` hold in place of a class; see `registry`."""
+    """Declare the name of a component. Checkpoints and `config.yaml` hold it in place of a class; see `registry`."""
     return setting(name, "name of the component", choices=(name,))
 
 
 def from_plain(schema: type[T], values: Mapping[str, Any], key: str) -> T:
-    """Make a schema's settings from plain values, such as those of a stranger's checkpoint.
+    """Return a schema's settings, made from plain values such as those of a checkpoint from elsewhere.
 
     Args:
         schema: the dataclass.
-        values: its fields by name; those that are absent have their defaults.
-        key: the settings' own key, for the message.
+        values: the fields by name; absent fields keep their defaults.
+        key: the settings' key, for the message.
 
     Raises:
-        ConfigError: a value is of another type, out of bounds, or of no field.
+        ConfigError: a value has the wrong type, is out of bounds, or belongs to no field.
     """
     hints, fields = typing.get_type_hints(schema), {entry.name: entry for entry in dataclasses.fields(schema)}  # type: ignore[arg-type]
     made: dict[str, Any] = {}
@@ -77,11 +77,11 @@ def check_value(key: str, value: Any, allowed: Mapping[str, Any]) -> None:
 
     Args:
         key: the setting's dotted key.
-        value: not None.
+        value: the value; it is not None.
         allowed: the bounds.
 
     Raises:
-        ConfigError: names the key, the value and what is allowed.
+        ConfigError: the value is not allowed. The message names the key, the value and what is allowed.
     """
     for one in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
         if isinstance(one, float) and not math.isfinite(one):
@@ -104,12 +104,12 @@ def check_value(key: str, value: Any, allowed: Mapping[str, Any]) -> None:
 
 
 def _is_batches(value: Any) -> bool:
-    """Lightning reads 1 as one batch and 1.0 as all of them."""
+    """Return whether this is a number or share of batches. Lightning reads 1 as one batch and 1.0 as all batches."""
     return value >= 0 if isinstance(value, int) else isinstance(value, float) and 0 <= value <= 1
 
 
 def _is_of(value: Any, hint: Any) -> bool:
-    """Return whether a plain value is of a field's type."""
+    """Return whether a plain value has a field's type."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True

@@ -1,7 +1,7 @@
-"""Code of other packages: it is imported only where the environment variable ECG_LIGHTNING_TRUST names its package.
+"""Code of other packages. It is imported only if the environment variable ECG_LIGHTNING_TRUST names its package.
 
-A configuration, a checkpoint or an installed package may name code, but none of them can trust it. Nothing here imports
-PyTorch.
+A configuration, a checkpoint or an installed package may name code, but only the user can trust it. Nothing here
+imports PyTorch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST = 200
 
 
 def trusted_packages() -> list[str]:
-    """Return the names of the packages whose code may run: top-level names, separated by commas in the variable."""
+    """Return the top-level names of the packages whose code may run. The variable separates them with commas."""
     names = (name.strip() for name in os.environ.get(VARIABLE, "").split(","))
     return [*dict.fromkeys(name for name in names if name)]
 
@@ -38,11 +38,11 @@ def check_package(package: str, subject: str) -> None:
     """Refuse a package that the variable does not name, without importing it.
 
     Args:
-        package: its top-level name, letters and digits alone.
-        subject: what names it, for the message.
+        package: the package's top-level name, letters and digits alone.
+        subject: the setting or entry point that names the package, for the message.
 
     Raises:
-        UntrustedCodeError: it is not trusted, or is Python's or this project's own.
+        UntrustedCodeError: the package is not trusted, or is Python's or this project's own.
     """
     if package in sys.stdlib_module_names or package == "ecg_lightning":
         owner = "this program" if package == "ecg_lightning" else "Python"
@@ -55,18 +55,18 @@ def check_package(package: str, subject: str) -> None:
 
 
 def check_reference(reference: str, key: str) -> tuple[str, str]:
-    """Check `package.module:name` as far as it goes without importing anything.
+    """Check `package.module:name` as far as possible without importing the package.
 
     Args:
-        reference: what names the code.
-        key: the setting's own key, for the message.
+        reference: the name of the code.
+        key: the setting's key, for the message.
 
     Returns:
         The module and the name in it.
 
     Raises:
-        UntrustedCodeError: see `check_package`.
-        ForeignCodeError: it is spelt wrongly, or its package is not there.
+        UntrustedCodeError: the package is not trusted; see `check_package`.
+        ForeignCodeError: the reference is misspelt, or its package is not installed.
     """
     found = _REFERENCE.fullmatch(reference) if len(reference) <= _LONGEST else None
     subject = f"{key}={reference:.{_LONGEST}}"
@@ -80,11 +80,11 @@ def check_reference(reference: str, key: str) -> tuple[str, str]:
 
 
 def load_reference(reference: str, key: str) -> Any:
-    """Import the module of `package.module:name` and return what has this name.
+    """Import the module of `package.module:name` and return the object of this name.
 
     Raises:
-        UntrustedCodeError: the package is not trusted, or the object is of another package that is not.
-        ForeignCodeError: the module or the name is not there, or the module cannot be imported.
+        UntrustedCodeError: the package is not trusted, or the object comes from another package that is not trusted.
+        ForeignCodeError: the module or the name does not exist, or the module cannot be imported.
     """
     module, name = check_reference(reference, key)
     subject = f"{key}={reference}"
@@ -109,7 +109,7 @@ def load_reference(reference: str, key: str) -> Any:
 
 
 def explain_foreign(error: Exception) -> str:
-    """Return what an error of trusted code says, and the last line of that code that led to it."""
+    """Return the message of an error in trusted code, and the last line of that code that led to it."""
     said = shortened(" ".join(explain_error(error).split()), 300)
     lines = [
         f"{Path(frame.f_code.co_filename).name}, line {line}"

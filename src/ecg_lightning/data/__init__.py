@@ -21,7 +21,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # PyTorch and Lightning take seconds to import, and pandas half of one; predicting does without them.
+    # PyTorch and Lightning import in seconds, and pandas in half a second. Prediction needs none of them.
     if name == "SUPERCLASSES":
         from ecg_lightning.data import labels
 

@@ -1,9 +1,9 @@
-"""The signal cache: every verified record of one folder and rate, as one int16 array on disk.
+"""The signal cache. One int16 array on disk holds every verified record of one folder at one rate.
 
 Layout: `<cache>/<folder name>-<hash of its path>/<rate>hz/` holds `signals-<key>.npy` (N, 12, T) in units of 1 µV
-and `index-<key>.json`. The key changes with any source file's size, time or mode, so a changed source is read anew.
-The index carries a checksum of the signals and a digest of itself, and both files are compared byte by byte with what
-they must be: a cache that was damaged is made anew.
+and `index-<key>.json`. The key changes with any source file's size, time or mode, so a changed source is read again.
+The index holds a checksum of the signals and a digest of itself. Both files are compared byte by byte with their
+expected content, and a damaged cache is rebuilt.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 _FORMAT = 2
 _WITHOUT_DIGEST = 1  # the format of versions up to 0.1
 _MAX_INDEX_BYTES = 2**30
-_CHUNK = 512  # records hashed at a time
-_MAX_REASON = 200  # characters; a file name may be long
+_CHUNK = 512  # records per hash update
+_MAX_REASON = 200  # in characters; a file name may be long
 _MAX_NOTES = 50
 MISSING = "missing"
-"""The stamp of a record whose files are not there."""
+"""The stamp of a record whose files do not exist."""
 
 REFUSED = "refused"
-"""The stamp of a record whose files may not be read; reading it gives the reason."""
+"""The stamp of a record whose files may not be read. Reading it reports the reason."""
 
 _DTYPE = "<i2"
 _CHOSEN_BY = "data.cache_dir=DIR, in Python with PTBXLDataModule(..., cache_dir=DIR)"
@@ -54,15 +54,15 @@ _CHOSEN_BY = "data.cache_dir=DIR, in Python with PTBXLDataModule(..., cache_dir=
 
 @dataclass(frozen=True)
 class SignalCache:
-    """Signals of the good records, and why the others are left out.
+    """The signals of the good records, and the reasons why the others are left out.
 
     Attributes:
-        signals_NCT: int16 (N, 12, T), 1 µV a unit; memory-mapped, copy-on-write.
-        row_of: record index in the asked table → row of `signals_NCT`, for the good records.
-        missing: record indices whose files are not there.
-        bad: record index → reason, for the records that were refused.
+        signals_NCT: int16 (N, 12, T) in units of 1 µV; memory-mapped, copy-on-write.
+        row_of: record index in the requested table → row of `signals_NCT`, for the good records.
+        missing: indices of the records whose files do not exist.
+        bad: record index → reason, for the records that cannot be used.
         content_hash: SHA-256 over the signals' checksum and the records' names.
-        notes: what was converted when the records were read, and in how many of them.
+        notes: conversion made while reading → number of records that needed it.
     """
 
     signals_NCT: npt.NDArray[np.int16]
@@ -74,12 +74,12 @@ class SignalCache:
 
 
 class CachedReader(Protocol):
-    """Reads the records of one data set into the cache.
+    """A reader that puts the records of one data set into the cache.
 
     Attributes:
-        n_samples: samples a lead.
-        settings: what changes the signals that it reads, beside the rate; a part of the cache's key.
-        folder: name of the cache's folder below that of the data set.
+        n_samples: the number of samples per lead.
+        settings: the settings other than the rate that change the signals; a part of the cache's key.
+        folder: the name of the cache's folder within that of the data set.
     """
 
     n_samples: int
@@ -87,21 +87,21 @@ class CachedReader(Protocol):
     folder: str
 
     def stamp(self, root: Path, record: str) -> str:
-        """Return what changes with a record's files; `MISSING` where they are not there, `REFUSED` if unreadable."""
+        """Return a text that changes with a record's files; `MISSING` if they do not exist, `REFUSED` if unreadable."""
 
     def read_into(self, root: Path, record: str, out_CT: npt.NDArray[np.int16]) -> Sequence[str]:
-        """Read a record in units of 1 µV, and return what was converted.
+        """Read a record in units of 1 µV, and return notes on its conversions.
 
         Raises:
-            RecordError, OSError: it cannot be used.
+            RecordError, OSError: the record cannot be used.
         """
 
 
 class PTBXLReader:
-    """Reads PTB-XL's records, see `wfdb.RecordReader`.
+    """A reader of PTB-XL's records; see `wfdb.RecordReader`.
 
     Args:
-        sampling_rate: Hz.
+        sampling_rate: the sampling rate in Hz.
     """
 
     settings = ""
@@ -112,50 +112,50 @@ class PTBXLReader:
         self._reader = RecordReader(sampling_rate)
 
     def stamp(self, root: Path, record: str) -> str:
-        """See `CachedReader.stamp`."""
+        """Return the stamp of a record; see `CachedReader.stamp`."""
         try:
             path = record_path(root, record)
         except RecordError:
-            return REFUSED  # `read_into` names the reason
+            return REFUSED  # `read_into` reports the reason
         return stamp_of([path + suffix for suffix in (".hea", ".dat")])
 
     def read_into(self, root: Path, record: str, out_CT: npt.NDArray[np.int16]) -> Sequence[str]:
-        """See `CachedReader.read_into`."""
+        """Read a record; see `CachedReader.read_into`."""
         self._reader.read_into(record_path(root, record), out_CT)
         return ()
 
 
 def stamp_of(paths: Sequence[str]) -> str:
-    """Return sizes, times and modes of files; `MISSING` where one is not there, `REFUSED` where one may not be seen."""
+    """Return the sizes, times and modes of files; `MISSING` if one does not exist, `REFUSED` if access is denied."""
     try:
-        files = [os.stat(path) for path in paths]  # noqa: PTH116 - 44,000 of them
+        files = [os.stat(path) for path in paths]  # noqa: PTH116 - called for 44,000 files
     except (FileNotFoundError, NotADirectoryError):
         return MISSING
     except OSError:
         return REFUSED
-    # The mode, so that a record that was refused for lack of permission is read once it may be.
+    # The mode is included so that a record without read permission is read again once it is permitted.
     return " ".join(f"{file.st_size} {file.st_mtime_ns} {file.st_mode}" for file in files)
 
 
 def default_cache_dir() -> Path:
-    """`$ECG_LIGHTNING_CACHE`, else `ecg_lightning` in the user's cache folder."""
+    """Return `$ECG_LIGHTNING_CACHE`, or else `ecg_lightning` in the user's cache folder."""
     if chosen := os.environ.get("ECG_LIGHTNING_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecg_lightning"
 
 
 class _DamagedError(Exception):
-    """A fault in the cache's files; the message names it."""
+    """Damage in the cache's files. The message names it."""
 
 
 def open_cache(
     root: Path, records: Sequence[str], sampling_rate: int, cache_dir: Path, reader: CachedReader | None = None
 ) -> SignalCache:
-    """Open the cache of `records` (names relative to `root`), reading them first where needed.
+    """Open the cache of `records` (names relative to `root`). The records are read first if needed.
 
-    Concurrent processes build it once: the first one builds, the others wait and open the same file. A cache that was
-    damaged, or has no digest, is built anew. At least one record must be there. The records are PTB-XL's unless a
-    reader of others is given.
+    If several processes need the same cache, the first one builds it, and the others wait and open it. A cache is
+    rebuilt if it is damaged or has no digest. At least one record must exist. Without `reader`, the records are
+    PTB-XL's.
 
     Raises:
         DataError: the cache folder cannot be written.
@@ -171,7 +171,7 @@ def open_cache(
         pass  # another process may be building it
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        import filelock  # only where a cache is made: a table of scores needs none
+        import filelock  # only a new cache needs it; a table of scores does not
 
         with filelock.FileLock(folder / ".lock"):
             try:
@@ -202,14 +202,14 @@ def open_cache(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The cache of some records: where it lies, and what its files must say.
+    """The location of a cache and the expected content of its files.
 
     Attributes:
-        folder: of its files.
-        records: names, relative to the root.
-        stamps: of each record's files, see `CachedReader.stamp`.
-        rate: sampling rate in Hz.
-        reader: of the records.
+        folder: the folder of the cache's files.
+        records: the records' names, relative to the root.
+        stamps: the stamp of each record's files; see `CachedReader.stamp`.
+        rate: the sampling rate in Hz.
+        reader: the reader of the records.
     """
 
     folder: Path
@@ -219,7 +219,7 @@ class _Wanted:
     reader: CachedReader
 
     def key_in(self, version: int) -> str:
-        """Return the part of the file names that changes with the sources, for a format of the cache."""
+        """Return the part of the file names that changes with the sources, for one version of the cache's format."""
         sources = (f"{record} {stamp}" for record, stamp in zip(self.records, self.stamps, strict=True))
         settings = [self.reader.settings] if self.reader.settings else []
         return _digest([str(version), str(self.rate), *settings, *sources])[:16]
@@ -231,26 +231,26 @@ class _Wanted:
 
     @cached_property
     def present(self) -> list[int]:
-        """Indices of the records whose files are there, in the order of the signals' rows."""
+        """The indices of the records whose files exist, in the order of the signals' rows."""
         return [index for index, stamp in enumerate(self.stamps) if stamp != MISSING]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(N, 12, T) of the signals."""
+        """The shape (N, 12, T) of the signals."""
         return len(self.present), len(LEADS), self.reader.n_samples
 
     @property
     def signals(self) -> Path:
-        """The file of the signals."""
+        """The path of the signals' file."""
         return self.folder / f"signals-{self.key}.npy"
 
     @property
     def index(self) -> Path:
-        """The file of the index."""
+        """The path of the index file."""
         return self.folder / f"index-{self.key}.json"
 
     def content(self, bad: dict[str, str], crc32: int, notes: dict[str, int]) -> dict[str, Any]:
-        """Return what the index must say."""
+        """Return the expected content of the index."""
         return ({"notes": notes} if notes else {}) | {
             "format": _FORMAT,
             "sampling_rate": self.rate,
@@ -263,7 +263,7 @@ class _Wanted:
 
 
 def _build(root: Path, wanted: _Wanted) -> None:
-    """Read and verify every present record into a temporary file, then give it its name; the index comes last."""
+    """Read and verify every existing record into temporary files, then rename them. The index is renamed last."""
     present, rate, folder = wanted.present, wanted.rate, wanted.folder
     log.info("reading and verifying %d records at %d Hz from %s (once; cached in %s)", len(present), rate, root, folder)
     started = time.perf_counter()
@@ -280,7 +280,7 @@ def _build(root: Path, wanted: _Wanted) -> None:
                 log.info("%d of %d records have been read", row, len(present))
             try:
                 notes.update({*wanted.reader.read_into(root, wanted.records[index], signals_NCT[row])})
-            except (RecordError, OSError) as error:  # its row stays, and is never looked at
+            except (RecordError, OSError) as error:  # the record's row stays, but is never used
                 bad[str(index)] = str(getattr(error, "strerror", None) or error)[:_MAX_REASON]
         temporary[1].write_text(_sealed(wanted.content(bad, _crc32(signals_NCT), dict(notes.most_common(_MAX_NOTES)))))
         signals_NCT.flush()
@@ -290,10 +290,10 @@ def _build(root: Path, wanted: _Wanted) -> None:
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)
-    # Other keys' files, and what killed builds left: nobody else builds while the lock is held.
+    # Files of other keys and of killed builds are removed. No other process builds while the lock is held.
     for stale in (*folder.glob("signals-*.npy"), *folder.glob("index-*.json"), *folder.glob(".*.tmp")):
         if stale not in (wanted.signals, wanted.index):
-            with contextlib.suppress(PermissionError):  # on Windows, while another process has it open
+            with contextlib.suppress(PermissionError):  # on Windows, if another process has the file open
                 stale.unlink(missing_ok=True)
     log.info("read and verified %d records in %.1f s", len(present), time.perf_counter() - started)
 
@@ -305,17 +305,20 @@ def _temporary(folder: Path, prefix: str) -> Path:
 
 
 def _take_space(path: Path) -> None:
-    """Let a full disk raise here: later, a write to the memory map would end the process by SIGBUS."""
+    """Reserve the file's space, so that a full disk raises an error here.
+
+    Later, a write to the memory map would end the process by SIGBUS.
+    """
     if hasattr(os, "posix_fallocate"):  # not on macOS
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _open(wanted: _Wanted) -> SignalCache:
-    """Open both files where they are exactly what they must be.
+    """Open both files if their content is exactly as expected.
 
     Raises:
-        _DamagedError: a byte of them is not.
+        _DamagedError: a file's content differs.
         FileNotFoundError: there is no index.
     """
     try:
@@ -350,7 +353,7 @@ def _open(wanted: _Wanted) -> SignalCache:
 
 
 def _map_signals(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
-    """Map the file into memory; its header is compared with what it must be, and never parsed."""
+    """Return the memory-mapped signals. The file's header is compared with the expected bytes and never parsed."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": np.lib.format.dtype_to_descr(np.dtype(_DTYPE)), "fortran_order": False, "shape": shape}
@@ -377,5 +380,5 @@ def _digest(parts: Sequence[str]) -> str:
 
 
 def _sealed(content: Mapping[str, Any]) -> str:
-    """Return the index's text: its content, and a digest over it."""
+    """Return the index's text: its content and a digest over it."""
     return json.dumps({**content, "sha256": _digest([json.dumps(content)])})

@@ -1,4 +1,4 @@
-"""`SHA256SUMS.txt`: what a folder's files must be, and which of them are something else."""
+"""The checksum list `SHA256SUMS.txt`, and the comparison of a folder's files with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ecg_lightning.system.regular_files import read_regular
 SUMS_NAME = "SHA256SUMS.txt"
 
 MAX_FILE_BYTES = 64 * 2**20
-"""Size up to which a file is read; PTB-XL's largest, its table, has 6.6 MB."""
+"""The largest size of a file that is read. PTB-XL's largest, its table, has 6.6 MB."""
 
 _LINE = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S.*?)[ \t]*")  # PTB-XL has one space, sha256sum two, or one and a star
 
@@ -25,7 +25,7 @@ class ChecksumList:
 
     Attributes:
         digests: path below the folder → SHA-256, in lower case.
-        malformed: lines that are none, or give a path another digest than an earlier line.
+        malformed: lines that do not parse, or that give a path another digest than an earlier line does.
         outside: paths that lead out of the folder; they are not read.
     """
 
@@ -36,13 +36,13 @@ class ChecksumList:
 
 @dataclass
 class Compared:
-    """A folder against its checksum list.
+    """The result of comparing a folder with its checksum list.
 
     Attributes:
-        matching: number of files that are what the list says.
-        changed: files that are something else.
+        matching: the number of files that match the list.
+        changed: files that differ from the list.
         unreadable: files that cannot be read, with the reason.
-        absent: files that are not there.
+        absent: files that do not exist.
     """
 
     matching: int = 0
@@ -52,10 +52,10 @@ class Compared:
 
 
 def read_checksums(root: Path) -> ChecksumList | None:
-    """Read a folder's checksum list; None where it has none.
+    """Return a folder's checksum list, or None if the folder has none.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the list cannot be read.
     """
     try:
         text = read_regular(root / SUMS_NAME, MAX_FILE_BYTES).decode("utf-8-sig", errors="backslashreplace")
@@ -81,7 +81,7 @@ def read_checksums(root: Path) -> ChecksumList | None:
 
 
 def compare(root: Path, digests: dict[str, str], track: Callable[[Iterable[str]], Iterable[str]] = iter) -> Compared:
-    """Compare files with their digests; `track` may show the progress over their paths."""
+    """Compare files with their digests. `track` may show the progress over their paths."""
     found = Compared()
     for path in track(digests):
         try:

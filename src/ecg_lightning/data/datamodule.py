@@ -1,4 +1,4 @@
-"""A data set as a LightningDataModule: whole batches of int16 signals, nothing computed per sample."""
+"""A data set as a LightningDataModule. Batches of int16 signals are read whole; nothing is computed per sample."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ecg_lightning.errors import ConfigError, DataError
 from ecg_lightning.system import stopping
 
 TASK_KEYS = ("sampling_rate", "label_rule", "task")
-"""Settings of the data that make a checkpoint's task what it is."""
+"""The data settings that define a checkpoint's task."""
 
 STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
 class ECGBatch(NamedTuple):
-    """One batch.
+    """One batch of signals and targets.
 
     Attributes:
-        signals: int16 (B, 12, T), 1 µV a unit, leads in the order of `wfdb.LEADS`.
-        targets: float32 (B, C) multi-hot, classes in the order of the data module's.
-        places: int64 (B,), where the records stand in their split.
+        signals: int16 (B, 12, T) in units of 1 µV, leads in the order of `wfdb.LEADS`.
+        targets: float32 (B, C) multi-hot, classes in the order of the data module's classes.
+        places: int64 (B,), the positions of the records in their split.
     """
 
     signals: Tensor
@@ -40,7 +40,7 @@ class ECGBatch(NamedTuple):
 
 
 class SignalDataset(Dataset[ECGBatch]):
-    """Records of one split; a whole batch is one `index_select` on the memory-mapped cache."""
+    """The records of one split. A whole batch is one `index_select` on the memory-mapped cache."""
 
     def __init__(self, records: Records, chosen: np.ndarray) -> None:
         self.records = records
@@ -57,13 +57,13 @@ class SignalDataset(Dataset[ECGBatch]):
         return ECGBatch(self._signals_NCT[self.rows[index]], self.targets[index], torch.tensor(index))
 
     def __getitems__(self, indices: Sequence[int]) -> ECGBatch:
-        """A whole batch at once; PyTorch's loader calls this in place of `__getitem__`."""
+        """Return a whole batch at once. PyTorch's loader calls this in place of `__getitem__`."""
         chosen = torch.as_tensor(indices)
         signals = self._signals_NCT.index_select(0, self.rows.index_select(0, chosen))
         return ECGBatch(signals, self.targets.index_select(0, chosen), chosen)
 
     def mean_and_std(self, per_lead: bool) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation in mV: (12, 1) each where `per_lead`, else over all leads, (1, 1)."""
+        """Return mean and standard deviation in mV: (12, 1) each if `per_lead`, else (1, 1) over all leads."""
         n_leads, n_samples = self._signals_NCT.shape[1:]
         sums = torch.zeros(2, n_leads, dtype=torch.float64)
         for first in range(0, len(self), 1024):
@@ -71,20 +71,20 @@ class SignalDataset(Dataset[ECGBatch]):
             signals = self._signals_NCT.index_select(0, rows).double()
             sums += torch.stack([signals.sum(dim=(0, 2)), signals.square().sum(dim=(0, 2))])
         mean, square = (sums if per_lead else sums.mean(dim=1, keepdim=True)) / (len(self) * n_samples)
-        std = (square - mean.square()).clamp_min(1.0).sqrt()  # a flat lead has no spread to divide by
+        std = (square - mean.square()).clamp_min(1.0).sqrt()  # avoids division by 0 for a flat lead
         return (mean[:, None] * 1e-3).float(), (std[:, None] * 1e-3).float()
 
 
 class EpochShuffle(Sampler[int]):
-    """A permutation that depends on seed and epoch alone, so that a resumed run sees the order it would have seen.
+    """A permutation that depends on seed and epoch alone, so that a resumed run sees the records in the same order.
 
-    Lightning names the epoch by `set_epoch`, but only after the first epoch's loader processes have begun to read.
+    Lightning calls `set_epoch`, but only after the first epoch's loader processes have begun to read.
 
     Args:
-        n_records: of the split.
-        seed: of the order.
-        epoch: the first one, from 0.
-        n_seen: records of it that were seen, and are left out.
+        n_records: the number of records in the split.
+        seed: the seed of the order.
+        epoch: the first epoch, from 0.
+        n_seen: the number of records of that epoch that were seen already; they are left out.
     """
 
     def __init__(self, n_records: int, seed: int, epoch: int = 0, n_seen: int = 0) -> None:
@@ -94,7 +94,7 @@ class EpochShuffle(Sampler[int]):
         self.n_seen = n_seen
 
     def __len__(self) -> int:
-        """Records of a whole epoch, also where its first ones are left out."""
+        """Return the number of records in a whole epoch, even if its first records are left out."""
         return self.n_records
 
     def __iter__(self) -> Iterator[int]:
@@ -102,13 +102,13 @@ class EpochShuffle(Sampler[int]):
         return iter(torch.randperm(self.n_records, generator=generator)[self.n_seen :].tolist())
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to another epoch, from its first record on."""
+        """Go to the first record of another epoch."""
         if epoch != self.epoch:
             self.epoch, self.n_seen = epoch, 0
 
 
 class EpochInOrder(SequentialSampler):
-    """The same records in the same order each epoch, for `trainer.overfit_batches`; see `EpochShuffle`."""
+    """The same records in the same order in each epoch, for `trainer.overfit_batches`; see `EpochShuffle`."""
 
     def __init__(self, dataset: Dataset[ECGBatch], epoch: int = 0, n_seen: int = 0) -> None:
         super().__init__(dataset)  # type: ignore[arg-type]  # a dataset with a length
@@ -126,12 +126,12 @@ class ECGDataModule(L.LightningDataModule):
 
     Args:
         source: the data set.
-        batch_size: records a batch, for each device.
-        train_folds: folds of the training split.
-        val_folds: folds of the validation split.
-        test_folds: folds of the test split.
-        num_workers: loader processes; 0 is fastest here, since a batch costs 0.1 ms.
-        seed: of the training order.
+        batch_size: the number of records per batch, for each device.
+        train_folds: the folds of the training split.
+        val_folds: the folds of the validation split.
+        test_folds: the folds of the test split.
+        num_workers: the number of loader processes; 0 is fastest here, because a batch costs 0.1 ms.
+        seed: the seed of the training order.
     """
 
     def __init__(
@@ -171,41 +171,41 @@ class ECGDataModule(L.LightningDataModule):
 
     @property
     def sampling_rate(self) -> int:
-        """Hz of the signals."""
+        """The sampling rate of the signals in Hz."""
         return self.source.sampling_rate
 
     @property
     def n_samples(self) -> int:
-        """Samples a lead."""
+        """The number of samples per lead."""
         return self.source.n_samples
 
     @property
     def task(self) -> str:
-        """Name of the label task."""
+        """The name of the label task."""
         return self.source.task
 
     @property
     def label_rule(self) -> str:
-        """Name of the rule by which labels are made."""
+        """The name of the rule that makes the labels."""
         return self.source.label_rule
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the targets' columns."""
+        """The class names, in the order of the targets' columns."""
         return self.source.classes
 
     @property
     def dataset(self) -> str:
-        """The data set's name, within which folds are compared."""
+        """The data set's name. Folds are comparable only between data sets of the same name."""
         return self.source.name
 
     @property
     def n_left_out(self) -> int:
-        """Records of all loaded splits that are missing or bad and were skipped."""
+        """The number of missing or bad records that all loaded splits skipped."""
         return sum(self._left_out.values())
 
     def load(self, splits: Iterable[str]) -> None:
-        """Read, check and keep the named splits; only their folds need to be there.
+        """Read, check and keep the named splits. Only the files of their folds need to exist.
 
         Raises:
             DataError: the folder, a table, a record, a split or its labels cannot be used.
@@ -222,7 +222,7 @@ class ECGDataModule(L.LightningDataModule):
                 )
             self.datasets[split] = SignalDataset(records, np.flatnonzero(chosen))
             check_scorable(records.targets[chosen], split, self.classes)
-        loaded = self.datasets.values()  # those of earlier calls, too
+        loaded = self.datasets.values()  # including those of earlier calls
         check_patients(
             np.concatenate([dataset.patient_ids for dataset in loaded]),
             np.repeat(np.arange(len(loaded)), [len(dataset) for dataset in loaded]),
@@ -234,13 +234,13 @@ class ECGDataModule(L.LightningDataModule):
         self._left_out |= records.left_out
 
     def setup(self, stage: str | None = None) -> None:
-        """Lightning's hook: load what the stage needs and is not loaded yet; without a stage, all."""
+        """Load the splits that a Lightning stage needs and that are not loaded yet; without a stage, all splits."""
         needed = STAGE_SPLITS[stage] if stage else tuple(self.folds)
         if absent := [split for split in needed if split not in self.datasets]:
             self.load(absent)
 
     def train_dataloader(self) -> DataLoader[ECGBatch]:
-        """Shuffled batches; the last incomplete one is left out, since batch norm cannot train on one record."""
+        """Return shuffled batches. The last incomplete one is dropped: batch norm cannot train on one record."""
         dataset = self._loaded("train")
         epoch, n_seen = self._start[0], self._start[1] * self.batch_size
         sampler: Sampler[int] = EpochShuffle(len(dataset), self.seed, epoch, n_seen)
@@ -249,20 +249,20 @@ class ECGDataModule(L.LightningDataModule):
         return self._loader("train", sampler=sampler, drop_last=len(dataset) > self.batch_size)
 
     def start_at(self, epoch: int, batch: int) -> None:
-        """Let the next training begin within an epoch; what is before that place is not read.
+        """Let the next training begin within an epoch. Records before that position are not read.
 
         Args:
-            epoch: from 0.
-            batch: batches of the epoch that were seen.
+            epoch: the epoch, from 0.
+            batch: the number of batches of the epoch that were seen already.
         """
         self._start = (epoch, batch)
 
     def val_dataloader(self) -> DataLoader[ECGBatch]:
-        """Batches of the validation split, in the table's order."""
+        """Return batches of the validation split, in the table's order."""
         return self._loader("val")
 
     def test_dataloader(self) -> DataLoader[ECGBatch]:
-        """Batches of the test split, in the table's order."""
+        """Return batches of the test split, in the table's order."""
         return self._loader("test")
 
     predict_dataloader = test_dataloader
@@ -286,7 +286,7 @@ class ECGDataModule(L.LightningDataModule):
 
 
 class PTBXLDataModule(ECGDataModule):
-    """PTB-XL's official folds: 1–8 for training, 9 for validation, 10 for the test.
+    """A data module of PTB-XL's official folds: 1–8 for training, 9 for validation, 10 for the test.
 
     Examples:
         >>> from ecg_lightning import PTBXLDataModule
@@ -298,17 +298,17 @@ class PTBXLDataModule(ECGDataModule):
     Args:
         root: PTB-XL's own folder; it is only read.
         sampling_rate: 100 or 500 Hz.
-        batch_size: records a batch, for each device.
+        batch_size: the number of records per batch, for each device.
         label_rule: `benchmark` (likelihood ignored), `ge50` or `eq100`.
-        task: one of `labels.TASKS`.
-        train_folds: folds of the training split.
-        val_folds: folds of the validation split.
-        test_folds: folds of the test split.
+        task: a task of `labels.TASKS`.
+        train_folds: the folds of the training split.
+        val_folds: the folds of the validation split.
+        test_folds: the folds of the test split.
         keep_unlabelled: keep records without a superclass, as all-zero targets.
         on_bad_record: `error` or `skip`.
         cache_dir: folder of the signal cache; the user's cache folder by default.
-        num_workers: loader processes; 0 is fastest here, since a batch costs 0.1 ms.
-        seed: of the training order.
+        num_workers: the number of loader processes; 0 is fastest here, because a batch costs 0.1 ms.
+        seed: the seed of the training order.
     """
 
     def __init__(
@@ -332,5 +332,5 @@ class PTBXLDataModule(ECGDataModule):
 
 
 def _already_a_batch(batch: Any) -> Any:
-    """`__getitems__` gives an `ECGBatch`, which needs no collating."""
+    """Return the batch unchanged. `__getitems__` returns an `ECGBatch`, which needs no collating."""
     return batch

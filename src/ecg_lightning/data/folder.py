@@ -1,4 +1,4 @@
-"""A folder of records with a table of one's own labels, as a source: any classes, any rate, any length."""
+"""A folder of records with the user's own label table, as a source. Classes, rate and length are free."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from ecg_lightning.text import counted, printable, shortened
 log = logging.getLogger(__name__)
 
 _MAX_HEADER_BYTES = 65_536
-_LARGEST = 32_767  # units of 1 µV that an int16 holds
-_SHOWN = 5  # notes on reading that are logged
+_LARGEST = 32_767  # the largest value of an int16, in units of 1 µV
+_SHOWN = 5  # reading notes that are logged
 _MAX_NAME = 60
 
 
 class FolderReader:
-    """Reads recordings of any rate and length into the cache, as `predict` reads them.
+    """A reader that puts recordings of any rate and length into the cache. It reads them as `predict` does.
 
     Args:
-        table: the table's file, which has a cache of its own.
-        sampling_rate: Hz of the cache.
-        duration_s: seconds that are kept of each record.
-        pad: put zeros behind records that are shorter.
-        rate: Hz of .npy files, and of tables without a column of time.
-        units: of .npy files and tables, `mV` or `uV`.
+        table: the table's file; each table has its own cache.
+        sampling_rate: the cache's sampling rate in Hz.
+        duration_s: the seconds that are kept of each record.
+        pad: whether zeros fill up shorter records.
+        rate: the rate in Hz of .npy files and of tables without a time column.
+        units: the units of .npy files and tables, `mV` or `uV`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class FolderReader:
         self.folder = f"{sampling_rate}hz-{duration_s:g}s-{own}"
 
     def stamp(self, root: Path, record: str) -> str:
-        """See `cache.CachedReader.stamp`; of a WFDB record with the signal files that its header names."""
+        """Return a record's stamp; see `cache.CachedReader.stamp`. For WFDB, it covers the header's signal files."""
         path = root / record
         if path.suffix.lower() in (*TABLES, ".npy"):
             return stamp_of([str(path)])
@@ -71,7 +71,7 @@ class FolderReader:
         return stamp_of([str(header), *(f"{header.parent}/{name}" for name in sorted(named) if "/" not in name)])
 
     def read_into(self, root: Path, record: str, out_CT: npt.NDArray[np.int16]) -> Sequence[str]:
-        """See `cache.CachedReader.read_into`."""
+        """Read a record; see `cache.CachedReader.read_into`."""
         path = root / record
         for one in (path, _header_of(path)):
             if one.is_symlink() or one.exists():
@@ -87,7 +87,7 @@ class FolderReader:
             )
         except DataError as error:
             raise RecordError(_as_settings(str(error).removeprefix(f"{path}: "))) from None
-        except (ArithmeticError, LookupError, ValueError) as error:  # a fault of the reader, which names no record
+        except (ArithmeticError, LookupError, ValueError) as error:  # a fault of the reader that names no record
             raise RecordError(f"it cannot be read ({type(error).__name__}: {error})") from None
         units_CT = np.rint(recording.millivolts_CT / MILLIVOLTS_PER_UNIT)
         if (largest := float(np.abs(units_CT).max())) > _LARGEST:
@@ -103,7 +103,7 @@ def _header_of(path: Path) -> Path:
 
 
 def _check_inside(root: Path, path: Path) -> None:
-    """Refuse links that lead out of the folder, as a folder from elsewhere may hold."""
+    """Refuse links that lead out of the folder. A folder from elsewhere may hold them."""
     try:
         inside = path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # a circle of links
@@ -113,7 +113,7 @@ def _check_inside(root: Path, path: Path) -> None:
 
 
 def _as_settings(reason: str) -> str:
-    """Return what the reader says with this data set's settings in place of those of `predict`."""
+    """Return the reader's message with this data set's settings in place of the options of `predict`."""
     reason = reason.replace("--rate HZ, in Python with fs=HZ", "data.record_rate=HZ")
     return reason.replace("--rate", "data.record_rate").replace("--units", "data.record_units")
 
@@ -129,17 +129,17 @@ class FolderSource(ECGSource):
 
     Args:
         root: the folder; it is only read.
-        table: the table; looked up in the folder where it is not there itself.
-        labels: columns that are classes; by default all that have no other meaning.
-        sampling_rate: Hz that the records are resampled to.
-        duration_s: seconds that the records are cut to.
-        pad: put zeros behind shorter records, which are refused else.
-        record_rate: Hz of .npy files, and of tables without a column of time.
-        record_units: of .npy files and tables, `mV` or `uV`.
-        class_map: class → column, for classes that have another name than their column.
-        licence: licence and attribution of the records.
+        table: the table's path, absolute or relative to the working folder or to `root`.
+        labels: the columns that are classes; by default all columns without another meaning.
+        sampling_rate: the rate in Hz that the records are resampled to.
+        duration_s: the seconds that the records are cut to.
+        pad: whether zeros fill up shorter records; otherwise these are refused.
+        record_rate: the rate in Hz of .npy files and of tables without a time column.
+        record_units: the units of .npy files and tables, `mV` or `uV`.
+        class_map: class → column, for classes whose column has another name.
+        licence: the licence and attribution of the records.
         on_bad_record: `error` or `skip`.
-        cache_dir: folder of the signal cache; the user's cache folder by default.
+        cache_dir: the folder of the signal cache; the user's cache folder by default.
     """
 
     task = OWN
@@ -195,10 +195,10 @@ class FolderSource(ECGSource):
 
     @cached_property
     def columns(self) -> dict[str, str]:
-        """Class → column of the table: those of `class_map`, then all other columns by their own names.
+        """The mapping of class → table column: first `class_map`, then all other columns under their own names.
 
         Raises:
-            DataError: the map names a column that is not there, or one column twice.
+            DataError: `class_map` names a column that does not exist, or names one column twice.
         """
         mapped = [*self.class_map.values()]
         for name, column in self.class_map.items():
@@ -214,17 +214,17 @@ class FolderSource(ECGSource):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names: the table's label columns in their order, or those of `match`."""
+        """The class names: the table's label columns in their order, or the classes that `match` found."""
         return self._only or tuple(self.columns)
 
     def match(self, predicted: Sequence[str]) -> tuple[str, ...]:
-        """Give the targets of a model's classes alone, and return those that the table has labels of, in their order.
+        """Limit the targets to a model's classes, and return those that the table labels, in the model's order.
 
         Args:
             predicted: the model's classes.
 
         Raises:
-            DataError: the table has labels of none of them, or `class_map` names a class that the model does not have.
+            DataError: the table labels none of the classes, or `class_map` names a class that the model does not have.
         """
         if unknown := [name for name in self.class_map if name not in predicted]:
             raise DataError(
@@ -252,7 +252,7 @@ class FolderSource(ECGSource):
         return [(name, self.columns[name]) for name in classes]
 
     def read(self, folds: Sequence[int]) -> Records:
-        """Read the records of some folds, resampled and cut."""
+        """Return the records of some folds, resampled and cut."""
         table, n_records = self.table, len(self.table.paths)
         needed = np.isin(table.folds, list(folds))
         if not any(self.reader.stamp(self.root, path) != MISSING for path in table.paths):
@@ -281,7 +281,7 @@ class FolderSource(ECGSource):
         )
 
     def cohort(self) -> Cohort:
-        """Return the table with its columns of patients."""
+        """Return the table with its patient columns."""
         table = self.table
         return Cohort(
             str(self.file),
@@ -297,16 +297,16 @@ class FolderSource(ECGSource):
 
     @classmethod
     def licence_of(cls, data: Mapping[str, Any]) -> str:
-        """Return what `data.licence` gives."""
+        """Return the licence statement that exported files carry, from the setting `data.licence`."""
         licence = data.get("licence")
         return f"trained on own records, {printable(str(licence))[:500] if licence else 'licence not given'}"
 
     def files(self) -> dict[str, str]:
-        """Return the settings of the folder and the table, with absolute paths."""
+        """Return the settings that name the folder and the table, with absolute paths."""
         return {**super().files(), "table": str(self.file.absolute())}
 
     def notes(self) -> list[str]:
-        """Return what a reader of the scores must know of the table and of the records."""
+        """Return notes on the table and the records for the reader of the scores."""
         found = [*self._matching]
         if not self.table.has_patients:
             found.append(
@@ -330,7 +330,7 @@ class FolderSource(ECGSource):
             log.info("%s: %s", counted(count, "record"), printable(note))
 
     def _report_bad(self, cache: SignalCache, needed: npt.NDArray[np.bool_]) -> None:
-        """Say, or stop at, missing and bad records among the needed ones."""
+        """Log missing and bad records among the needed ones, or refuse them if `on_bad_record` is `error`."""
         bad = dict.fromkeys(cache.missing, "its files are not there") | cache.bad
         named = [
             f"{self.table.paths[index][:120]} (line {self.table.lines[index]}): {printable(shortened(reason, 200))}"
@@ -350,10 +350,10 @@ class FolderSource(ECGSource):
 
 
 def check_folder(root: Path, table: Path) -> None:
-    """Refuse a folder or a table that is not there.
+    """Refuse a folder or a table that does not exist.
 
     Raises:
-        DataError: it is not.
+        DataError: the folder or the table does not exist.
     """
     if not root.is_dir():
         why = "is not a folder" if root.exists() else "does not exist"

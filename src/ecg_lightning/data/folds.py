@@ -1,4 +1,4 @@
-"""Which folds each training of a cross-validation holds out, and where it lies."""
+"""The folds that each training of a cross-validation holds out, and the name of its folder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def fold_groups(cross_validation: Iterable[Any]) -> list[list[int]]:
-    """The folds that each training of a cross-validation holds out: `[7, [1, 2]]` → `[[7], [1, 2]]`."""
+    """Return the folds that each training of a cross-validation holds out: `[7, [1, 2]]` → `[[7], [1, 2]]`."""
     return [list(one) if isinstance(one, Sequence) and not isinstance(one, str) else [one] for one in cross_validation]
 
 
 def folder_name(folds: Iterable[int]) -> str:
-    """The folder, in the cross-validation's, of the training that holds these folds out."""
+    """Return the name of a training's folder within the cross-validation's. The name lists the held-out folds."""
     return "fold" + "_".join(map(str, folds))

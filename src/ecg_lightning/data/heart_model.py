@@ -11,8 +11,9 @@ The model, in four steps:
 4. Einthoven's and Goldberger's equations give the other four leads.
 
 Axes: x to the patient's left, y to the feet, z to the back. Units: mV, s, degrees. The amplitudes of waves and findings
-below are this project's own, set by eye and by the median lead amplitudes of PTB-XL: the shapes follow textbook
-criteria (Surawicz and Knilans, "Chou's Electrocardiography in Clinical Practice"); they carry no medical meaning.
+below are this project's own. They were set by eye and by the median lead amplitudes of PTB-XL. The shapes follow
+textbook criteria (Surawicz and Knilans, "Chou's Electrocardiography in Clinical Practice"). They carry no medical
+meaning.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ _WARP_FROM_S = 0.06  # only what follows the QRS stretches with the heart rate
 
 @dataclass(frozen=True)
 class Patient:
-    """What the records of one patient have in common.
+    """The properties that all records of one patient share.
 
     Attributes:
         age: Age in years.
@@ -106,7 +107,7 @@ class Patient:
 
 @dataclass
 class Heart:
-    """The waves and the rhythm of one record, before it is drawn; findings change it in place.
+    """The waves and the rhythm of one record before it is drawn. Findings change them in place.
 
     Attributes:
         waves: Amplitude x, y, z (mV), centre (s), standard deviation (s) of each wave, shape (10, 5).
@@ -127,11 +128,11 @@ class Heart:
     flutter_mv: float = 0.0
 
     def add(self, wave: int, x: float, y: float, z: float) -> None:
-        """Adds a vector in mV to the amplitude of one wave."""
+        """Add a vector in mV to the amplitude of one wave."""
         self.waves[wave, :3] += (x, y, z)
 
     def add_t(self, x: float, y: float, z: float) -> None:
-        """Adds a vector in mV to the T wave, shared between its two bumps."""
+        """Add a vector in mV to the T wave, shared between its two bumps."""
         self.waves[T_RISE, :3] += (0.35 * x, 0.35 * y, 0.35 * z)
         self.waves[T_PEAK, :3] += (0.75 * x, 0.75 * y, 0.75 * z)
 
@@ -175,11 +176,11 @@ RHYTHMS: dict[str, Rhythm] = {
 
 
 def draw_patient(rng: Generator, healthy: bool) -> Patient:
-    """Draws a patient; the healthy ones are younger on average, as in PTB-XL."""
+    """Draw a patient. Healthy patients are younger on average, as in PTB-XL."""
     age = int(np.clip(rng.normal(*((52, 17) if healthy else (67, 13))), 17, 96))
     sex = int(rng.random() < (0.54 if healthy else 0.43))
     youth = np.clip((60 - age) / 40, 0.0, 1.0)
-    # Electrodes are never quite in place and no torso is the mean one: each coefficient varies a little.
+    # Electrodes are never exactly in place, and torsos differ, so each coefficient varies a little.
     leads_83 = DOWER_83 * rng.normal(1.0, 0.14, (8, 1)) + rng.normal(0.0, 0.10, (8, 3))
     early_repolarisation = float(rng.exponential(0.035 + 0.04 * youth * (1 - sex)))
     return Patient(
@@ -198,11 +199,11 @@ def draw_patient(rng: Generator, healthy: bool) -> Patient:
 
 
 def draw_heart(patient: Patient, severities: Mapping[str, float], rhythm: Rhythm, rng: Generator) -> Heart:
-    """Draws the waves of one record.
+    """Draw the waves of one record.
 
     Args:
         patient: The patient.
-        severities: How strong each finding is, by SCP-ECG code, 0 (nothing to see) to about 1 (plain); codes without
+        severities: The strength of each finding by SCP-ECG code, from 0 (not visible) to about 1 (clear). Codes without
             an entry in ``FINDINGS`` change nothing.
         rhythm: The rhythm.
         rng: The record's own random numbers.
@@ -242,7 +243,7 @@ def draw_heart(patient: Patient, severities: Mapping[str, float], rhythm: Rhythm
 
 
 def qrs_axis_deg(heart: Heart, patient: Patient) -> float:
-    """Returns the frontal QRS axis in degrees (-180..180), from the net QRS areas of I and aVF."""
+    """Return the frontal QRS axis in degrees (-180..180), from the net QRS areas of I and aVF."""
     area_3 = (heart.waves[_QRS, :3] * heart.waves[_QRS, 4:]).sum(axis=0)
     lead_i, lead_ii = patient.leads_83[:2] @ area_3
     # aVF = II - I / 2, and as a unipolar lead it is smaller than a bipolar one by sqrt(3) / 2.
@@ -250,7 +251,7 @@ def qrs_axis_deg(heart: Heart, patient: Patient) -> float:
 
 
 def draw_noise(rng: Generator) -> Noise:
-    """Draws how noisy a record is; a few are plainly bad, as in PTB-XL (about 7 % drifting, 15 % with static noise)."""
+    """Draw a record's noise levels; some are plainly bad, as in PTB-XL (about 7 % drifting, 15 % with static noise)."""
     drifting, shaking = rng.random(2) < (0.07, 0.12)
     wander, muscle, mains = np.exp(rng.normal(0.0, 0.45, 3))
     return Noise(
@@ -261,17 +262,17 @@ def draw_noise(rng: Generator) -> Noise:
 
 
 def draw_signal(heart: Heart, patient: Patient, noise: Noise, rate_hz: int, rng: Generator) -> NDArray[np.int16]:
-    """Draws the ten seconds of one record.
+    """Draw the ten seconds of one record.
 
-    Beats and baseline take their random numbers before the noise, whose count depends on the rate: with generators of
-    the same seed, the records at two rates show the same beats.
+    Beats and baseline draw their random numbers before the noise, because the number of noise values depends on the
+    rate. Records at two rates therefore show the same beats if their generators have the same seed.
 
     Args:
         heart: Waves and rhythm.
-        patient: Gives the lead matrix.
-        noise: How much noise to add.
-        rate_hz: Samples a second.
-        rng: Random numbers.
+        patient: The patient, with the lead matrix.
+        noise: The noise levels.
+        rate_hz: Samples per second.
+        rng: The random numbers.
 
     Returns:
         Samples in units of 1 µV, shape (10 * rate_hz, 12), leads in the order of ``LEADS``.
@@ -289,26 +290,26 @@ def draw_signal(heart: Heart, patient: Patient, noise: Noise, rate_hz: int, rng:
         vector_3T += _flutter(heart.flutter_mv, time_s, rng)
     leads_8T = patient.leads_83 @ vector_3T + offsets_84 @ wander_4T
     leads_8T += rng.standard_normal(leads_8T.shape) * (noise.muscle_mv * rng.uniform(0.6, 1.4, (8, 1)))
-    if rate_hz > 2 * _MAINS_HZ:  # at 100 Hz the anti-aliasing filter has taken the mains away
+    if rate_hz > 2 * _MAINS_HZ:  # at 100 Hz the anti-aliasing filter has removed the mains hum
         mains_mv = rng.normal(0.0, noise.mains_mv, (8, 1))
         leads_8T += mains_mv * np.sin(2 * np.pi * (_MAINS_HZ * time_s + rng.random()))
     return _twelve_leads(leads_8T)
 
 
 def _beats(heart: Heart, breathing_hz: float, rng: Generator) -> tuple[FloatArray, FloatArray]:
-    """Returns the times of the R peaks, s, and the RR interval before each, s; both of shape (beats,)."""
+    """Return the times of the R peaks, s, and the RR interval before each, s; both of shape (beats,)."""
     count = int(DURATION_S / (0.7 * heart.rr_s)) + 5
     phase = 2 * np.pi * (breathing_hz * heart.rr_s * np.arange(count) + rng.random())
     change = heart.rr_breathing * np.sin(phase) + heart.rr_jitter * rng.standard_normal(count)
     rr_s = heart.rr_s * np.clip(1.0 + change, 0.6, 1.7)
-    start_s = -heart.rr_s * (1.5 + rng.random())  # beats run before the first sample already
+    start_s = -heart.rr_s * (1.5 + rng.random())  # the beats begin before the first sample
     return start_s + np.cumsum(rr_s), rr_s
 
 
 def _heart_vector(
     heart: Heart, time_s: FloatArray, r_peaks_s: FloatArray, rr_s: FloatArray, beat_gain: FloatArray
 ) -> FloatArray:
-    """Returns the heart vector in mV, shape (3, T): for each sample, the sum of the Gaussians of its beat."""
+    """Return the heart vector in mV, shape (3, T): for each sample, the sum of the Gaussians of its beat."""
     beat = np.searchsorted(r_peaks_s - _BEAT_STARTS_S, time_s, side="right") - 1
     after_r_s = time_s - r_peaks_s[beat]
     stretch = (rr_s / heart.rr_s)[beat] ** (1 / 3)  # Fridericia, beat by beat
@@ -332,14 +333,14 @@ def _heart_vector(
 
 
 def _flutter(amplitude_mv: float, time_s: FloatArray, rng: Generator) -> FloatArray:
-    """Returns the fibrillatory waves of the atria, mV, shape (3, T): 5 to 9 Hz, largest in V1."""
+    """Return the fibrillatory waves of the atria, mV, shape (3, T): 5 to 9 Hz, largest in V1."""
     wander = 2.0 * np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * time_s + rng.random()))
     waves = [np.sin(2 * np.pi * (rng.uniform(5, 9) * time_s + rng.random()) + wander) for _ in range(2)]
     return amplitude_mv * np.outer((0.2, 0.5, -0.9), waves[0]) + amplitude_mv * np.outer((0.1, 0.3, -0.5), waves[1])
 
 
 def _twelve_leads(leads_8T: FloatArray) -> NDArray[np.int16]:
-    """Rounds the eight independent leads and derives the others from them.
+    """Round the eight independent leads and derive the others from them.
 
     Einthoven 1912: III = II - I. Goldberger 1942: aVR = -(I + II) / 2, aVL = (I - III) / 2, aVF = (II + III) / 2.
 
@@ -367,7 +368,7 @@ def _twelve_leads(leads_8T: FloatArray) -> NDArray[np.int16]:
 
 
 def _turn(waves: FloatArray, first: int, second: int, degrees: float) -> None:
-    """Turns the main QRS waves and, half as far, the T wave in the plane of two axes."""
+    """Turn the main QRS waves and, half as far, the T wave in the plane of two axes."""
     for rows, angle in (([MAIN, BASAL, LATE], np.radians(degrees)), (_T, np.radians(degrees / 2))):
         a, b = waves[rows, first].copy(), waves[rows, second].copy()
         waves[rows, first] = a * np.cos(angle) - b * np.sin(angle)
@@ -375,7 +376,7 @@ def _turn(waves: FloatArray, first: int, second: int, degrees: float) -> None:
 
 
 def _lvh(heart: Heart, s: float, rng: Generator) -> None:
-    """Left ventricular hypertrophy: high voltage (Sokolow and Lyon 1949) with strain in the clear cases."""
+    """Add left ventricular hypertrophy: high voltage (Sokolow and Lyon 1949), with strain in the clear cases."""
     heart.waves[[MAIN, BASAL], :3] *= 1.25 + 0.60 * s
     heart.waves[_QRS, 4] *= 1.0 + 0.10 * s
     strain = max(0.0, s - 0.25) * float(rng.uniform(0.3, 1.0))
@@ -384,12 +385,12 @@ def _lvh(heart: Heart, s: float, rng: Generator) -> None:
 
 
 def _low_voltage(heart: Heart, s: float, rng: Generator) -> None:
-    """Low voltage: QRS below 0.5 mV in the limb leads."""
+    """Add low voltage: QRS below 0.5 mV in the limb leads."""
     heart.waves[_QRS, :3] *= 0.55 - 0.15 * s
 
 
 def _rvh(heart: Heart, s: float, rng: Generator) -> None:
-    """Right ventricular hypertrophy: axis to the right, tall R in V1, deep S in V6, strain in V1-V3."""
+    """Add right ventricular hypertrophy: axis to the right, tall R in V1, deep S in V6, strain in V1-V3."""
     heart.waves[MAIN, 0] *= 1.0 - 0.65 * s
     heart.waves[BASAL, 2] *= 1.0 - 0.7 * s
     heart.add(MAIN, 0.0, 0.1 * s, -0.75 * s)
@@ -398,13 +399,16 @@ def _rvh(heart: Heart, s: float, rng: Generator) -> None:
 
 
 def _atrial_overload(heart: Heart, s: float, rng: Generator) -> None:
-    """Left atrial overload: a broad notched P in II, a deep negative end of P in V1 (Morris 1964)."""
+    """Add left atrial overload: a broad notched P in II, a deep negative end of P in V1 (Morris 1964)."""
     heart.waves[P_LEFT, 3] += 0.016 + 0.02 * s
     heart.add(P_LEFT, 0.03 * s, 0.01, 0.04 + 0.06 * s)
 
 
 def _lbbb(heart: Heart, s: float, rng: Generator) -> None:
-    """Complete left bundle branch block: broad notched R in I and V6, no septal q, deep S in V1, T against the QRS."""
+    """Add a complete left bundle branch block.
+
+    The R in I and V6 is broad and notched, the septal q is missing, the S in V1 is deep, and T is opposite to the QRS.
+    """
     waves = heart.waves
     size = float(np.linalg.norm(waves[MAIN, :3])) / 1.2
     waves[SEPTAL] = (0.10 * size, 0.10 * size, 0.10 * size, -0.045, 0.016)
@@ -418,7 +422,7 @@ def _lbbb(heart: Heart, s: float, rng: Generator) -> None:
 
 
 def _rbbb(heart: Heart, s: float, rng: Generator) -> None:
-    """Complete right bundle branch block: rsR' in V1, broad S in I and V6, T inverted in V1-V2."""
+    """Add a complete right bundle branch block: rsR' in V1, broad S in I and V6, T inverted in V1-V2."""
     waves = heart.waves
     waves[BASAL, :3] *= 0.75
     waves[LATE] = (-0.38 - 0.20 * s, -0.05, -0.45 - 0.30 * s, 0.058 + 0.008 * s, 0.0165 + 0.004 * s)
@@ -427,13 +431,13 @@ def _rbbb(heart: Heart, s: float, rng: Generator) -> None:
 
 
 def _incomplete_rbbb(heart: Heart, s: float, rng: Generator) -> None:
-    """Incomplete right bundle branch block: a small narrow r' in V1."""
+    """Add an incomplete right bundle branch block: a small narrow r' in V1."""
     heart.waves[BASAL, :3] *= 0.85
     heart.waves[LATE] = (-0.16 - 0.18 * s, -0.04, -0.26 - 0.24 * s, 0.047, 0.0105)
 
 
 def _lafb(heart: Heart, s: float, rng: Generator) -> None:
-    """Left anterior fascicular block: axis beyond -45 degrees, qR in I and aVL, rS in II, III and aVF."""
+    """Add a left anterior fascicular block: axis beyond -45 degrees, qR in I and aVL, rS in II, III and aVF."""
     waves = heart.waves
     waves[SEPTAL, 1] = 0.12 + 0.08 * s
     main_xy = float(np.hypot(*waves[MAIN, :2]))
@@ -444,12 +448,12 @@ def _lafb(heart: Heart, s: float, rng: Generator) -> None:
 
 
 def _av_block(heart: Heart, s: float, rng: Generator) -> None:
-    """First-degree AV block: PR interval above 0.2 s."""
+    """Add a first-degree AV block: PR interval above 0.2 s."""
     heart.pr_s = 0.170 + 0.09 * s + float(rng.uniform(0.0, 0.02))
 
 
 def _ivcd(heart: Heart, s: float, rng: Generator) -> None:
-    """Unspecific intraventricular conduction disturbance: a broad, slurred QRS."""
+    """Add an unspecific intraventricular conduction disturbance: a broad, slurred QRS."""
     heart.waves[_QRS, 3:] *= 1.22 + 0.30 * s
     heart.waves[BASAL, :2] += rng.normal(0.0, 0.18, 2)
     heart.waves[LATE, :3] += rng.normal(0.0, 0.14 + 0.10 * s, 3)
@@ -458,9 +462,10 @@ def _ivcd(heart: Heart, s: float, rng: Generator) -> None:
 def _infarct(
     lost_mv: tuple[float, float, float], injury_mv: tuple[float, float, float], r_loss: tuple[float, float]
 ) -> Callable[[Heart, float, Generator], None]:
-    """Makes an infarction: forces lost (Q waves), an injury current (ST) and an ischaemic T away from the wall.
+    """Return a function that adds an infarction.
 
-    The stage is drawn: fresh (ST up, small Q), in between (all three) or old (Q and perhaps T, no ST), most often old.
+    The signs are lost forces (Q waves), an injury current (ST) and an ischaemic T away from the wall. The stage is
+    drawn: fresh (ST up, small Q), in between (all three) or old (Q and perhaps T, no ST). Old is most frequent.
 
     Args:
         lost_mv: The vector that the dead wall leaves, mV, at full severity; it points away from the wall.
@@ -487,12 +492,12 @@ def _infarct(
 def _st_t(
     st_mv: tuple[float, float, float], t_mv: tuple[float, float, float], t_loss: tuple[float, float], qt_s: float = 0.0
 ) -> Callable[[Heart, float, Generator], None]:
-    """Makes an ST-T change.
+    """Return a function that adds an ST-T change.
 
     Args:
         st_mv: The ST vector at full severity, mV: away from the ischaemic wall.
-        t_mv: What is added to T at full severity, mV.
-        t_loss: Share of T lost at no and, on top, at full severity; above 1 in all, T inverts.
+        t_mv: The vector added to T at full severity, mV.
+        t_loss: The shares of T that are lost: always, and in addition at full severity. T inverts if the sum exceeds 1.
         qt_s: Lengthening of QT at full severity, s.
     """
 

@@ -1,4 +1,4 @@
-"""The name of a data set, by which folds of two folders are compared: the same name means the same patients."""
+"""The name of a data set. Folds of two folders are comparable if the names agree: they stand for the same patients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_PTBXL = 21_799
 """Number of records of PTB-XL 1.0.3 (https://physionet.org/content/ptb-xl/1.0.3/)."""
 
 _LAST_ID = 21_837
-"""The largest `ecg_id`: PTB-XL 1.0.1 had so many records, and later versions left some out."""
+"""The largest `ecg_id`. PTB-XL 1.0.1 had this many records, and later versions left some out."""
 
 _OWN_COLUMNS = frozenset(
     {
@@ -37,12 +37,12 @@ _OWN_COLUMNS = frozenset(
 
 
 def dataset_name(root: Path) -> str:
-    """Return the name of the data set that a folder holds, whole or in part, at any rate.
+    """Return the name of the data set that a folder holds, in whole or in part, at any rate.
 
     Returns:
-        `PTB-XL`, recognised by its table's own columns and its range of `ecg_id`; `synthetic, seed N` of a synthetic
-        folder, whose records and folds do not depend on their number; else `table HASH`, by the numbers of records and
-        patients in its table.
+        `PTB-XL`, recognised by its table's own columns and its range of `ecg_id`; `synthetic, seed N` for a synthetic
+        folder, whose records and folds do not depend on their number; otherwise `table HASH`, where the hash covers the
+        record and patient numbers of the table.
 
     Raises:
         DataError: the folder's table cannot be used.
@@ -57,7 +57,7 @@ def dataset_name(root: Path) -> str:
 
 
 def synthetic_name(seed: int) -> str:
-    """Return the name of the synthetic data set of a seed."""
+    """Return the name of the synthetic data set with this seed."""
     return f"synthetic, seed {seed}"
 
 

@@ -1,4 +1,4 @@
-"""Labels of PTB-XL: the two tables, the six tasks of the benchmark, the label rules and the counts by split.
+"""Labels of PTB-XL: the two tables, the six tasks of the benchmark, the label rules and the counts per split.
 
 Source: Wagner et al., "PTB-XL, a large publicly available electrocardiography dataset" (Sci Data 2020,
 doi 10.1038/s41597-020-0495-6) and Strodthoff et al., "Deep Learning for ECG Analysis: Benchmarks and Insights
@@ -24,7 +24,7 @@ from ecg_lightning.errors import DataError
 from ecg_lightning.system.regular_files import read_regular
 
 SUPERCLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
-"""Conduction disturbance, hypertrophy, myocardial infarction, normal, ST/T change: the order of every target."""
+"""The order of every target: conduction disturbance, hypertrophy, myocardial infarction, normal, ST/T change."""
 
 TASKS = {
     "superdiagnostic": ("diagnostic", "diagnostic_class"),
@@ -34,11 +34,12 @@ TASKS = {
     "rhythm": ("rhythm", None),
     "all": (None, None),
 }
-"""The benchmark's tasks: which flag of `scp_statements.csv` a code needs (none: any code), and which column names its
-class (none: the code is its own). 5, 23, 44, 19, 12 and 71 classes (Strodthoff et al. 2021, table 2)."""
+"""The benchmark's tasks. Each has the flag of `scp_statements.csv` that a code needs (None: any code) and the column
+that names its class (None: the code itself). They have 5, 23, 44, 19, 12 and 71 classes (Strodthoff et al. 2021,
+table 2)."""
 
 LABEL_RULES: dict[str, Callable[[float], bool]] = {
-    # The benchmark counts a code whatever its likelihood: 0 means "present but not graded".
+    # The benchmark counts a code whatever its likelihood, because 0 means "present but not graded".
     "benchmark": lambda likelihood: True,
     "ge50": lambda likelihood: likelihood >= 50.0,
     "eq100": lambda likelihood: likelihood == 100.0,
@@ -48,11 +49,11 @@ SPLITS: dict[str, tuple[int, ...]] = {"train": tuple(range(1, 9)), "val": (9,), 
 """The official folds (`strat_fold`) of each split."""
 
 MAX_TABLE_BYTES = 64 * 2**20
-"""Size up to which a table is read; PTB-XL's is 6.6 MB."""
+"""The largest size of a table that is read. PTB-XL's has 6.6 MB."""
 
 _MAX_CELLS = 5_000_000  # PTB-XL's table has 0.6 million
 _MAX_HEADER = 65_536
-_MAX_CODES = 10_000  # characters; PTB-XL's longest have 128
+_MAX_CODES = 10_000  # in characters; PTB-XL's longest have 128
 _DATABASE_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_lr", "filename_hr")
 _STATEMENT_COLUMNS = ("diagnostic", "diagnostic_class")
 _WHOLE_NUMBER = r"(?a:\s*\d{1,15}(?:\.0*)?\s*)"  # a float64 holds 15 digits exactly
@@ -63,10 +64,10 @@ _CODE = re.compile(r"'([^']+)': ([0-9.]+)")
 
 
 def read_database(path: Path) -> pd.DataFrame:
-    """Read `ptbxl_database.csv`, checked: one row a record, indexed by `ecg_id`.
+    """Read and check `ptbxl_database.csv`. Return one row per record, indexed by `ecg_id`.
 
     Raises:
-        DataError: the file is missing or is no such table, or a row holds a value that cannot be used.
+        DataError: the file is missing or is not this table, or a row holds an unusable value.
     """
     table = read_table(path, _DATABASE_COLUMNS, "PTB-XL's ptbxl_database.csv", as_text=_DATABASE_COLUMNS)
     if table.empty:
@@ -91,7 +92,7 @@ def read_database(path: Path) -> pd.DataFrame:
             raise DataError(f"{path}, line {row + 2}: {column} is empty; restore the file from PTB-XL")
         if column == "scp_codes":
             continue
-        table[column] = table[column].str.replace("\\", "/")  # as editors on Windows write them
+        table[column] = table[column].str.replace("\\", "/")  # editors on Windows may write backslashes
         if (twice := table[column].duplicated()).any():
             raise DataError(
                 f"{path}: {column} {table[column][twice].iloc[0]} occurs twice; restore the file from PTB-XL"
@@ -102,14 +103,14 @@ def read_database(path: Path) -> pd.DataFrame:
 
 
 def read_statements(path: Path, task: str = "superdiagnostic") -> dict[str, str | None]:
-    """Read `scp_statements.csv`: every SCP code → its class in a task, or None where it has none.
+    """Return every SCP code of `scp_statements.csv` → its class in a task, or None if it has none.
 
     Args:
-        path: the file.
-        task: one of `TASKS`; the superclasses by default.
+        path: the path of `scp_statements.csv`.
+        task: a task of `TASKS`; the superclasses by default.
 
     Raises:
-        DataError: the file is missing, is no such table, or does not map onto the five superclasses.
+        DataError: the file is missing, is not this table, or does not map to the five superclasses.
     """
     flag, column = TASKS[task]
     needed = (*_STATEMENT_COLUMNS, *(name for name in (flag, column) if name and name not in _STATEMENT_COLUMNS))
@@ -140,7 +141,7 @@ def read_statements(path: Path, task: str = "superdiagnostic") -> dict[str, str 
 
 
 def task_classes(statements: Mapping[str, str | None]) -> tuple[str, ...]:
-    """The classes that statements of `read_statements` map onto, in alphabetical order, as in the benchmark."""
+    """Return the classes that statements of `read_statements` map to, in the benchmark's alphabetical order."""
     return tuple(sorted({name for name in statements.values() if name}))
 
 
@@ -151,20 +152,20 @@ def label_targets(
     where: str = "scp_codes",
     classes: Sequence[str] = SUPERCLASSES,
 ) -> npt.NDArray[np.uint8]:
-    """Multi-hot classes of each record.
+    """Return the (N, C) multi-hot targets of N records.
 
     Args:
-        scp_codes: each record's codes, as PTB-XL writes them: `{'NORM': 100.0, 'SR': 0.0}` (code: likelihood in %).
+        scp_codes: each record's codes in PTB-XL's notation: `{'NORM': 100.0, 'SR': 0.0}` (code: likelihood in %).
         statements: SCP code → class or None, from `read_statements`.
-        rule: which likelihoods count; one of `LABEL_RULES`.
+        rule: the rule for which likelihoods count, from `LABEL_RULES`.
         where: the table's name, for messages.
-        classes: of the columns, from `task_classes`.
+        classes: the classes of the columns, from `task_classes`.
 
     Returns:
         (N, C) array of 0 and 1, columns in the order of `classes`.
 
     Raises:
-        DataError: a value is no such dictionary, or names a code that the statements do not have.
+        DataError: a value is not such a dictionary, or names a code that the statements do not have.
     """
     counts = LABEL_RULES[rule]
     column = {code: classes.index(name) if name else None for code, name in statements.items()}
@@ -187,7 +188,7 @@ def label_targets(
 
 
 def counts_by_split(targets: npt.NDArray[np.uint8], folds: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    """Records, labelled records and positives of each superclass, by official split and in all."""
+    """Return the numbers of records, labelled records and positives per superclass, by official split and in all."""
     counts = {}
     for split, members in {**SPLITS, "all": tuple(range(1, 11))}.items():
         chosen = targets[np.isin(folds, members)]
@@ -198,7 +199,7 @@ def counts_by_split(targets: npt.NDArray[np.uint8], folds: npt.NDArray[np.int64]
 
 def _parse_codes(text: str, where: str) -> list[tuple[str, float]]:
     try:
-        if _CODES.fullmatch(text):  # 59 times faster than literal_eval, and PTB-XL's files hold nothing else
+        if _CODES.fullmatch(text):  # 59 times faster than literal_eval; PTB-XL's files hold nothing else
             return [(code, float(likelihood)) for code, likelihood in dict(_CODE.findall(text)).items()]
         codes: dict[str, float] = ast.literal_eval(text if len(text) <= _MAX_CODES else "")
         return [(str(code), float(likelihood)) for code, likelihood in codes.items()]
@@ -210,7 +211,7 @@ def _parse_codes(text: str, where: str) -> list[tuple[str, float]]:
 
 
 def _flags(column: pd.Series[str], codes: pd.Series[str], path: Path) -> pd.Series[bool]:
-    """Which codes have a flag, 1 or nothing in PTB-XL."""
+    """Return for each code whether it has a flag. PTB-XL writes 1 or nothing."""
     text = column.fillna("").str.strip()
     if (unknown := ~text.isin(list(_FLAGS))).any():
         raise DataError(
@@ -221,28 +222,28 @@ def _flags(column: pd.Series[str], codes: pd.Series[str], path: Path) -> pd.Seri
 
 
 def _finite_numbers(column: pd.Series[Any]) -> pd.Series[float]:
-    """Numbers of a column that no label depends on; NaN for what is none."""
-    numbers = pd.to_numeric(column.astype(str), errors="coerce").astype(float)  # of text: whole numbers may overflow
+    """Return the numbers of a column that no label depends on, with NaN for other values."""
+    numbers = pd.to_numeric(column.astype(str), errors="coerce").astype(float)  # as text: whole numbers may overflow
     return numbers.where(np.isfinite(numbers))
 
 
 def read_table(path: Path, columns: Sequence[str], what: str, as_text: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV file of bounded size.
+    """Return the content of a CSV file of limited size.
 
     Args:
-        path: the file.
-        columns: columns that it must have.
-        what: what the file should be, for the error.
-        as_text: columns that are not turned into numbers.
+        path: the path of the file.
+        columns: the required columns.
+        what: the expected kind of file, for the error.
+        as_text: the columns that are not converted to numbers.
 
     Raises:
-        DataError: it is not there, not a regular file, too large, not a table, or lacks a column.
+        DataError: the file does not exist, is not a regular file, is too large, is not a table, or lacks a column.
     """
     try:
         content = read_regular(path, MAX_TABLE_BYTES)
         _check_shape(content)
         table = pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(as_text, str))
-        if not isinstance(table.index, pd.RangeIndex):  # pandas takes a cell too many for the name of its row
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes an extra cell as the name of its row
             raise ValueError("its rows have more cells than its first line has columns")
     except FileNotFoundError:
         raise DataError(f"{path} is not there; it should be {what}") from None
@@ -254,7 +255,7 @@ def read_table(path: Path, columns: Sequence[str], what: str, as_text: Sequence[
 
 
 def _check_shape(content: bytes) -> None:
-    """Refuse two columns of one name, and what would take pandas minutes: a line without end, or very many cells."""
+    """Refuse duplicate column names, and what would cost pandas minutes: an endless line, or very many cells."""
     header = content[: _MAX_HEADER + 1].splitlines()[:1]
     if not header:
         return

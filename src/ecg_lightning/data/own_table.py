@@ -1,7 +1,7 @@
-"""The table of a folder of records: one row a record, with its path, patient, fold and labels.
+"""The table of a folder of records. It has one row per record, with its path, patient, fold and labels.
 
-Columns, in any order: `path`; `patient`; `fold` (1 to 10) or `split` (train, val, test); `age`, `sex` and `device`;
-every other column is a label of 0 and 1. Only `path` and one label are needed.
+The columns may have any order: `path`; `patient`; `fold` (1 to 10) or `split` (train, val, test); `age`, `sex` and
+`device`. Every other column is a label of 0 and 1. Only `path` and one label are needed.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ log = logging.getLogger(__name__)
 
 N_FOLDS = 10
 MAX_CLASS_NAME = 64
-"""Letters of a class name, as in exported files."""
+"""The largest number of characters in a class name, as in exported files."""
 
 _OWN = ("path", "patient", "fold", "split", "age", "sex", "device")
 _FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 _SEXES = {"m": 0.0, "male": 0.0, "f": 1.0, "female": 1.0, "": np.nan}
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _HELD_OUT = {"val": 9, "test": 10}
-"""Folds of the splits that a table names; its training records are dealt out to folds 1 to 8."""
+"""The folds of the splits that a table names. Its training records are distributed over folds 1 to 8."""
 
 _MAX_CELLS = 5_000_000
 _SUFFIXES = (".hea", ".dat", ".mat")
-_SHOWN = 60  # characters of a cell or a column in a message
+_SHOWN = 60  # characters of a cell or a column name that a message shows
 
 
 @dataclass(frozen=True)
 class OwnTable:
-    """A table of records, checked.
+    """A checked table of records.
 
     Attributes:
-        paths: (N) paths below the folder, with `/`.
+        paths: the N paths below the folder, with `/`.
         lines: (N,) each record's line in the file, for messages.
-        patients: (N,) patients, from 0; each record is a patient of its own where the table does not name them.
+        patients: (N,) patient numbers from 0. If the table names no patients, each record counts as one patient.
         has_patients: whether the table names patients.
-        folds: (N,) 1 to 10.
+        folds: (N,) folds from 1 to 10.
         labels: class name → (N,) 0 or 1.
-        ages: (N,) years, NaN where not known; None without the column.
-        sexes: (N,) 0 male, 1 female, NaN where not known; None without the column.
-        devices: (N,) texts; None without the column.
-        digest: SHA-256 of paths, patients and folds: tables of one digest hold the same records in the same folds.
+        ages: (N,) ages in years, NaN if unknown; None without the column.
+        sexes: (N,) 0 for male and 1 for female, NaN if unknown; None without the column.
+        devices: (N,) device names; None without the column.
+        digest: SHA-256 of paths, patients and folds. Tables with equal digests hold the same records in the same folds.
     """
 
     paths: tuple[str, ...]
@@ -72,15 +72,15 @@ class OwnTable:
 
 
 def read_own_table(path: Path, root: Path, labels: Sequence[str] | None = None) -> OwnTable:
-    """Read the table of a folder of records.
+    """Read and check the table of a folder of records.
 
     Args:
         path: the CSV file, in UTF-8, with commas, semicolons or tabs.
-        root: the folder that its paths are below.
-        labels: columns that are labels; all that have no other meaning by default.
+        root: the folder that the paths are relative to.
+        labels: the label columns; by default all columns without another meaning.
 
     Raises:
-        DataError: names the file, the line and the column, and what to do.
+        DataError: the table cannot be used. The message names the file, the line, the column and the remedy.
     """
     columns, lines = _read_columns(path)
     if "path" not in columns:
@@ -112,7 +112,7 @@ def read_own_table(path: Path, root: Path, labels: Sequence[str] | None = None) 
 
 
 def _read_columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
-    """Return the cells of each named column, stripped, and the line of each row."""
+    """Return the stripped cells of each named column, and the line of each row."""
     what = "a CSV table with a row for each record"
     try:
         text = read_regular(path, MAX_TABLE_BYTES).decode("utf-8-sig")
@@ -160,7 +160,7 @@ def _read_columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
 
 
 def _paths(path: Path, cells: Sequence[str], lines: Sequence[int], root: Path) -> list[str]:
-    """Return the records' paths; none leads out of the folder, and none is there twice."""
+    """Return the records' paths, after checking that none leads out of the folder or occurs twice."""
     first: dict[str, int] = {}
     paths = []
     for text, line in zip(cells, lines, strict=True):
@@ -223,7 +223,7 @@ def _folds(
     patients: npt.NDArray[np.int64],
     targets: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.int64]:
-    """Return (N,) folds: those of the table, or stratified ones where it names none, or splits alone."""
+    """Return the (N,) folds of the table. Without a column of folds they are stratified, within each named split."""
     if "fold" in columns:
         allowed = {str(fold): fold for fold in range(1, N_FOLDS + 1)}
         given = [allowed.get(cell.removesuffix(".0"), 0) for cell in columns["fold"]]

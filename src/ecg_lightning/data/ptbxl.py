@@ -1,4 +1,4 @@
-"""One PTB-XL folder: found, checked, labelled and read, before anything is trained."""
+"""A PTB-XL folder: its tables are checked and labelled, and its records read, before any training starts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 FILENAME_COLUMN = {100: "filename_lr", 500: "filename_hr"}
 TABLES = ("ptbxl_database.csv", "scp_statements.csv")
 SYNTHETIC_MARKER = "SYNTHETIC.json"
-"""The file that tells a synthetic folder from a real one."""
+"""The file that marks a folder as synthetic."""
 
 SYNTHETIC_DEVICE = "SYNTHETIC"
 """The recording device in a synthetic folder's table."""
 
 MAX_MARKER_BYTES = 65_536
 
-_NAMED = 120  # characters of a file name in a message
+_NAMED = 120  # characters of a file name that a message shows
 
 VERSIONS = {21837: "1.0.1", 21801: "1.0.2", 21799: "1.0.3"}
-"""Number of records in each PTB-XL version (PhysioNet's pages)."""
+"""The number of records in each PTB-XL version (PhysioNet's pages)."""
 
 
 def read_ptbxl(
@@ -47,20 +47,20 @@ def read_ptbxl(
     on_bad_record: str = "error",
     cache_dir: Path | None = None,
 ) -> Records:
-    """Read the records of `folds` from PTB-XL's own folder (1.0.1 to 1.0.3, full or partial).
+    """Return the records of `folds` from PTB-XL's own folder (1.0.1 to 1.0.3, full or partial).
 
     Args:
         root: the folder that holds `ptbxl_database.csv`; it is only read.
         sampling_rate: 100 or 500 Hz.
-        label_rule: one of `labels.LABEL_RULES`.
-        task: one of `labels.TASKS`.
-        folds: the folds that are needed; records of the others need not be there.
+        label_rule: a rule of `labels.LABEL_RULES`.
+        task: a task of `labels.TASKS`.
+        folds: the folds that are needed; the files of other folds need not exist.
         keep_unlabelled: keep records without any class of the task, as all-zero targets.
         on_bad_record: `error` stops at missing or bad records, `skip` leaves them out and counts them.
-        cache_dir: where the signal cache lives; the user's cache folder by default.
+        cache_dir: the folder of the signal cache; the user's cache folder by default.
 
     Raises:
-        DataError: the folder is not PTB-XL, holds nothing at this rate, or holds records that cannot be used.
+        DataError: the folder is not PTB-XL, has no signals at this rate, or holds records that cannot be used.
     """
     table, targets = read_tables(root, label_rule, task)
     strat_folds = table["strat_fold"].to_numpy()
@@ -71,7 +71,7 @@ def read_ptbxl(
         )
     names = table[FILENAME_COLUMN[sampling_rate]].astype(str).tolist()
     _check_rate(root, table[needed], sampling_rate)
-    # One cache for the whole folder: asking for other folds must not read it anew.
+    # One cache serves the whole folder, so that other folds do not read it again.
     cache = open_cache(root, names, sampling_rate, cache_dir or default_cache_dir())
     if on_bad_record == "error":
         missing = [index for index in cache.missing if needed[index]]
@@ -107,10 +107,10 @@ def read_ptbxl(
 
 
 def check_root(root: Path) -> None:
-    """Refuse a folder that is not PTB-XL's; it is never created, and nothing is downloaded into it.
+    """Refuse a folder that is not PTB-XL's. The folder is never created, and nothing is downloaded into it.
 
     Raises:
-        DataError: the folder or one of its two tables is not there.
+        DataError: the folder or one of its two tables does not exist.
     """
     if not root.is_dir():
         why = "is not a folder" if root.exists() else "does not exist"
@@ -126,7 +126,7 @@ def check_root(root: Path) -> None:
 
 
 def read_classes(root: Path, task: str) -> tuple[str, ...]:
-    """The classes of a task, from the folder's own statements.
+    """Return the classes of a task, from the folder's own statements.
 
     Raises:
         DataError: the folder is not PTB-XL, or its statements cannot be used.
@@ -140,7 +140,7 @@ def read_classes(root: Path, task: str) -> tuple[str, ...]:
 def read_tables(
     root: Path, label_rule: str = "benchmark", task: str = "superdiagnostic"
 ) -> tuple[pd.DataFrame, npt.NDArray[np.uint8]]:
-    """Both tables of a PTB-XL folder: its records, and their (N, C) targets.
+    """Return both tables of a PTB-XL folder: its records, and their (N, C) targets.
 
     Raises:
         DataError: the folder is not PTB-XL, or its labels cannot be right.
@@ -165,7 +165,7 @@ def read_tables(
 
 
 def version_of(n_records: int) -> str:
-    """The PTB-XL version by the number of records in its table; `unknown` for a part of one, or another dataset."""
+    """Return the PTB-XL version with this number of records, or `unknown` for a subset or another data set."""
     return VERSIONS.get(n_records, "unknown")
 
 
@@ -175,7 +175,7 @@ def _root_hash(root: Path, cache: SignalCache) -> str:
 
 
 def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:
-    """The rate's files must be there, at least some of them; else say which rate is."""
+    """Refuse a rate without any signal file. The message names the other rate if that one has files."""
     if _any_file(root, table, sampling_rate):
         return
     other = 600 - sampling_rate
@@ -194,7 +194,7 @@ def _check_rate(root: Path, table: pd.DataFrame, sampling_rate: int) -> None:
 
 
 def _check_other_rate(root: Path, table: pd.DataFrame, sampling_rate: int, missing: Sequence[int]) -> None:
-    """Refuse a rate at which records are missing that are there at the other one, as in a copy of PTB-XL in part."""
+    """Refuse a rate if all records that are missing at it exist at the other rate, as in a partial copy of PTB-XL."""
     other = 600 - sampling_rate
     there = sum(_any_file(root, table.iloc[[index]], other) for index in missing)
     if there == len(missing):
@@ -205,7 +205,7 @@ def _check_other_rate(root: Path, table: pd.DataFrame, sampling_rate: int, missi
 
 
 def _any_file(root: Path, table: pd.DataFrame, sampling_rate: int) -> bool:
-    # os.path's `exists` says no where Path's raises: a name that is too long, a folder that may not be entered.
+    # os.path.exists returns False where Path.exists raises: for a name that is too long or a folder without access.
     return any(os.path.exists(f"{root}/{name}.dat") for name in table[FILENAME_COLUMN[sampling_rate]])  # noqa: PTH110
 
 
@@ -217,7 +217,7 @@ def _report_bad(
     needed: npt.NDArray[np.bool_],
     on_bad_record: str,
 ) -> None:
-    """Say, or stop at, missing and bad records among the needed ones."""
+    """Log missing and bad records among the needed ones, or refuse them if `on_bad_record` is `error`."""
     n_needed = int(needed.sum())
     complaints = []
     if missing := [index for index in cache.missing if needed[index]]:

@@ -1,4 +1,4 @@
-"""PTB-XL as a source, and the synthetic records that are written in its layout."""
+"""PTB-XL as a source, and synthetic records in PTB-XL's layout as a source."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ log = logging.getLogger(__name__)
 
 _NOISE = ("baseline_drift", "static_noise", "burst_noise", "electrodes_problems")
 _PROVENANCE = "PROVENANCE.csv"
-"""The table of a subset whose 100 Hz records are partly made from 500 Hz."""
+"""The table of a subset that lists which 100 Hz records were made from 500 Hz records."""
 
 
 class PTBXLSource(ECGSource):
-    """PTB-XL's own folder, 1.0.1 to 1.0.3, whole or in part.
+    """PTB-XL's own folder, version 1.0.1 to 1.0.3, in whole or in part.
 
     Args:
         root: the folder that holds `ptbxl_database.csv`; it is only read.
         sampling_rate: 100 or 500 Hz.
-        label_rule: one of `labels.LABEL_RULES`.
-        task: one of `labels.TASKS`.
+        label_rule: a rule of `labels.LABEL_RULES`.
+        task: a task of `labels.TASKS`.
         keep_unlabelled: keep records without a class of the task, as all-zero targets.
         on_bad_record: `error` or `skip`.
-        cache_dir: folder of the signal cache; the user's cache folder by default.
+        cache_dir: the folder of the signal cache; the user's cache folder by default.
     """
 
     tables = " and ".join(TABLES)
@@ -66,19 +66,19 @@ class PTBXLSource(ECGSource):
 
     @cached_property
     def name(self) -> str:
-        """The data set's name, see `identity.dataset_name`."""
+        """The data set's name; see `identity.dataset_name`."""
         check_root(self.root)
         return dataset_name(self.root)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Class names of the task."""
-        if self.task != "superdiagnostic":  # whose classes are known without the folder
+        """The class names of the task."""
+        if self.task != "superdiagnostic":  # the superclasses are known without the folder
             self.prepare()
         return read_classes(self.root, self.task)
 
     def read(self, folds: Sequence[int]) -> Records:
-        """Read the records of some folds, see `ptbxl.read_ptbxl`."""
+        """Return the records of some folds; see `ptbxl.read_ptbxl`."""
         records = read_ptbxl(
             self.root,
             sampling_rate=self.sampling_rate,
@@ -95,7 +95,7 @@ class PTBXLSource(ECGSource):
         return records
 
     def cohort(self) -> Cohort:
-        """Return the folder's table, with the columns that PTB-XL's records are grouped by."""
+        """Return the folder's table, with the columns that PTB-XL's records can be grouped by."""
         table, targets = read_tables(self.root, self.label_rule, self.task)
         known = {name: table[name].to_numpy(np.float64) for name in ("age", "sex") if name in table}
         return Cohort(
@@ -114,15 +114,15 @@ class SyntheticSource(PTBXLSource):
     """Records of a physiological model in PTB-XL's layout, without medical meaning.
 
     Args:
-        root: the folder to write to; under the cache folder by default. A folder made by others is refused.
-        n_records: how many records.
-        data_seed: of the records; the same seed gives the same bytes.
+        root: the folder to write to; by default a folder below the cache folder. A folder with other files is refused.
+        n_records: the number of records.
+        data_seed: the seed of the records; the same seed gives the same bytes.
         sampling_rate: 100 or 500 Hz.
-        label_rule: see `PTBXLSource`.
-        task: see `PTBXLSource`.
-        keep_unlabelled: see `PTBXLSource`.
-        on_bad_record: see `PTBXLSource`.
-        cache_dir: see `PTBXLSource`.
+        label_rule: a rule of `labels.LABEL_RULES`.
+        task: a task of `labels.TASKS`.
+        keep_unlabelled: keep records without a class of the task, as all-zero targets.
+        on_bad_record: `error` or `skip`.
+        cache_dir: the folder of the signal cache; the user's cache folder by default.
     """
 
     licence = "trained on synthetic ECGs"
@@ -150,17 +150,17 @@ class SyntheticSource(PTBXLSource):
         return synthetic_name(self.data_seed)
 
     def is_written(self) -> bool:
-        """Return whether the folder holds these very records, so that nothing would be written.
+        """Return whether the folder already holds these records, so that nothing would be written.
 
         Raises:
-            DataError: it holds something else.
+            DataError: the folder holds something else.
         """
         from ecg_lightning.data.synthetic import is_written  # evaluations of PTB-XL need no heart model
 
         return is_written(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
 
     def prepare(self) -> None:
-        """Write the folder where it is not there yet; it is then read as PTB-XL."""
+        """Write the folder if it does not exist yet. It is then read like PTB-XL."""
         if self.is_written():
             return
         from ecg_lightning.data.synthetic import write_synthetic_ptbxl
@@ -174,7 +174,7 @@ def _folder(cache_dir: str | Path | None) -> Path:
 
 
 def _check_choices(**settings: object) -> None:
-    """Refuse settings that no PTB-XL folder has."""
+    """Refuse settings that no PTB-XL folder supports."""
     allowed = {
         "sampling_rate": tuple(FILENAME_COLUMN),
         "label_rule": tuple(LABEL_RULES),
@@ -187,7 +187,7 @@ def _check_choices(**settings: object) -> None:
 
 
 def _groupings(table: pd.DataFrame, root: Path) -> dict[str, Grouping]:
-    """Return what PTB-XL's records can be grouped by: device, flags of noise, and the origin in a subset."""
+    """Return the groupings of PTB-XL's records: device, noise flags, and the origin of a subset's records."""
     found: dict[str, Grouping] = {}
     if "device" in table:
         devices = table["device"].fillna("not given").astype(str).str.split().str.join(" ")

@@ -1,12 +1,17 @@
-"""A table of labels from WFDB headers with SNOMED CT codes, as the PhysioNet/CinC Challenges 2020 and 2021 wrote them.
+"""A label table from WFDB headers with SNOMED CT codes, as the PhysioNet/CinC Challenges 2020 and 2021 wrote them.
 
-The mapping that comes with the package, `snomed_superclasses.csv`, gives codes their PTB-XL superclass. Codes and names
-are those of the Challenge 2021 (`dx_mapping_scored.csv` and `dx_mapping_unscored.csv` of
-https://github.com/physionetchallenges/evaluation-2021) and of SNOMED CT for the normal ECG; the superclass is that of
-the statement in PTB-XL's `scp_statements.csv` whose meaning the code has. A code without such a statement, or with
-statements of which some have no superclass, is left out: rhythms and ectopic beats; sinus rhythm (426783006), which
-does not say that an ECG is normal; T wave abnormality (164934002) and inversion (59931005), ST depression (429622005)
-and elevation (164931005), which PTB-XL counts as form; axis deviations, voltages and pacing.
+The package's mapping, `snomed_superclasses.csv`, assigns PTB-XL superclasses to codes. Codes and names are those of the
+Challenge 2021 (`dx_mapping_scored.csv` and `dx_mapping_unscored.csv` of
+https://github.com/physionetchallenges/evaluation-2021), and of SNOMED CT for the normal ECG. A code's superclass is
+that of the statement with the same meaning in PTB-XL's `scp_statements.csv`.
+
+The mapping leaves out a code that has no such statement, or that has a statement without a superclass:
+
+- rhythms and ectopic beats;
+- sinus rhythm (426783006), which does not say that an ECG is normal;
+- T wave abnormality (164934002) and inversion (59931005), ST depression (429622005) and elevation (164931005), which
+  PTB-XL counts as form;
+- axis deviations, voltages and pacing.
 """
 
 from __future__ import annotations
@@ -36,17 +41,17 @@ _SEXES = {"male": "male", "m": "male", "female": "female", "f": "female"}
 
 @dataclass
 class Imported:
-    """What was found in the headers.
+    """The labels and faults that were found in the headers.
 
     Attributes:
-        n_headers: headers below the folder.
+        n_headers: the number of headers below the folder.
         rows: the table's rows.
-        classes: the table's label columns: those that a record has.
-        absent: classes of the mapping that no record has.
-        n_without_codes: headers that name no code.
-        n_unmapped: records of which no code is in the mapping.
-        unmapped: codes that are not in the mapping, and in how many records each is.
-        unreadable: headers that cannot be read.
+        classes: the table's label columns, which are the classes of at least one record.
+        absent: the classes of the mapping that no record has.
+        n_without_codes: the number of headers that name no code.
+        n_unmapped: the number of records without any code of the mapping.
+        unmapped: code outside the mapping → number of records with it.
+        unreadable: the headers that cannot be read, with the reason.
     """
 
     n_headers: int = 0
@@ -60,13 +65,13 @@ class Imported:
 
 
 def read_mapping(path: Path = SUPERCLASSES_FILE) -> dict[str, tuple[str, ...]]:
-    """Read a mapping: SNOMED CT code → classes.
+    """Return a mapping of SNOMED CT code → classes.
 
     Args:
         path: a CSV file with the columns `snomed` and `class`; further columns are not read.
 
     Raises:
-        DataError: it is not there, or no such table.
+        DataError: the file does not exist, or is not such a table.
     """
     wanted = "A mapping is a CSV file with the columns snomed and class"
     try:
@@ -88,15 +93,15 @@ def read_mapping(path: Path = SUPERCLASSES_FILE) -> dict[str, tuple[str, ...]]:
 
 
 def import_headers(source: Path, mapping: dict[str, tuple[str, ...]], *, keep_unlabelled: bool = False) -> Imported:
-    """Read labels, ages and sexes from all headers below a folder.
+    """Return the labels, ages and sexes of all headers below a folder.
 
     Args:
         source: the folder, which the table's paths are relative to.
-        mapping: from `read_mapping`.
+        mapping: the mapping from `read_mapping`.
         keep_unlabelled: keep records without a mapped code, as negatives of all classes.
 
     Raises:
-        DataError: the folder is not there, or holds no record with a mapped code.
+        DataError: the folder does not exist, or holds no record with a mapped code.
     """
     if not source.is_dir():
         raise DataError(f"{source} is not a folder. Name the folder that holds the .hea files")
@@ -148,7 +153,7 @@ def write_table(path: Path, rows: Iterable[dict[str, str]]) -> None:
 
 
 def _comments(header: Path) -> dict[str, str]:
-    """Return what a header's comments say of diagnosis, age and sex."""
+    """Return the diagnosis, age and sex in a header's comments."""
     file, _ = open_regular(header)
     with file:
         text = file.read(_MAX_HEADER_BYTES).decode("utf-8", errors="replace")

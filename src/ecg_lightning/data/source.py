@@ -1,4 +1,4 @@
-"""What a data set is. Training, evaluation and the check for leakage ask a source, and no table of their own."""
+"""The interface of a data set. Training, evaluation and the leakage check use it instead of tables of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ecg_lightning.data.cache import SignalCache
 from ecg_lightning.errors import DataError
 
 OWN = "own"
-"""Task, label rule and version of a data set with labels of its own."""
+"""The task, label rule and version of a data set with the user's own labels."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Records:
 
     Attributes:
         ecg_ids: (N,) the data set's record numbers; not contiguous.
-        patient_ids: (N,) patients; one patient may have several records.
-        folds: (N,) folds, 1 to 10.
+        patient_ids: (N,) patient numbers; one patient may have several records.
+        folds: (N,) folds from 1 to 10.
         targets: uint8 (N, C) multi-hot, in the order of the source's classes.
         rows: (N,) each record's row in the cache.
         cache: the signals.
-        root_hash: SHA-256 over the tables and all signals of the folder, whichever folds are used.
-        version: the data set's version; `synthetic`, `own` or `unknown` where it has none.
-        left_out: by fold, the records that are missing or bad and were skipped.
+        root_hash: SHA-256 over the tables and all signals of the folder, independent of the folds in use.
+        version: the data set's version, or `synthetic`, `own` or `unknown` if it has none.
+        left_out: fold → number of missing or bad records that were skipped.
     """
 
     ecg_ids: npt.NDArray[np.int64]
@@ -47,11 +47,11 @@ class Records:
 
 @dataclass(frozen=True)
 class Grouping:
-    """What records can be grouped by.
+    """A grouping of records.
 
     Attributes:
-        values: (N,) the name of each record's group; empty where it is not known.
-        names: the groups in the order in which they are listed; empty: the most frequent one first.
+        values: (N,) the name of each record's group; empty if unknown.
+        names: the groups in the order in which they are listed; if empty, the most frequent group comes first.
     """
 
     values: npt.NDArray[np.str_]
@@ -60,7 +60,7 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Cohort:
-    """A data set's table without its signals: folds, labels, and the patients' columns where it has them.
+    """A data set's table without its signals: folds, labels, and the patient columns if it has them.
 
     Attributes:
         where: the table's file, for messages.
@@ -68,10 +68,10 @@ class Cohort:
         folds: (N,) folds.
         classes: names of the C classes.
         targets: uint8 (N, C) multi-hot.
-        ages: (N,) years, NaN where not known; None where the table has no such column.
-        sexes: (N,) 0 male and 1 female, NaN where not known; None where the table has no such column.
-        groups: other columns by which records are grouped, such as the device.
-        keeps_unlabelled: whether a record without any class is one to learn from.
+        ages: (N,) ages in years, NaN if unknown; None if the table has no such column.
+        sexes: (N,) 0 for male and 1 for female, NaN if unknown; None if the table has no such column.
+        groups: other columns that records are grouped by, such as the device.
+        keeps_unlabelled: whether records without any class are used for training.
     """
 
     where: str
@@ -88,7 +88,7 @@ class Cohort:
         """Return the (M,) rows of some records in this table.
 
         Raises:
-            DataError: the table does not know a record.
+            DataError: the table does not hold a record.
         """
         if unknown := sorted({*ecg_ids.tolist()} - {*self.ecg_ids.tolist()}):
             raise DataError(f"{self.where} has no record {unknown[0]}. Name the data folder of this run with --root")
@@ -100,7 +100,7 @@ class Cohort:
         """Return the columns of some classes in `targets`.
 
         Raises:
-            DataError: the table does not know a class.
+            DataError: the table does not have a class.
         """
         if unknown := [name for name in classes if name not in self.classes]:
             raise DataError(f"{self.where} has no class {unknown[0]}. Name the data folder of this run with --root")
@@ -108,16 +108,16 @@ class Cohort:
 
 
 class ECGSource(ABC):
-    """A data set: its name, classes, signals, folds, patients and licence. One subclass is one data set.
+    """A data set: its name, classes, signals, folds, patients and licence. Each subclass is one data set.
 
     Attributes:
         root: the data set's folder.
-        sampling_rate: Hz of the signals that it gives.
-        n_samples: samples a lead of the signals that it gives.
-        task: name of the label task.
-        label_rule: name of the rule by which labels are made.
+        sampling_rate: the sampling rate of its signals in Hz.
+        n_samples: the number of samples per lead of its signals.
+        task: the name of the label task.
+        label_rule: the name of the rule that makes the labels.
         tables: the files that hold its labels, for messages.
-        licence: licence and attribution, as exported files state them.
+        licence: the licence and attribution, as exported files state them.
         needs_every_class: whether a class without a positive training record is refused.
     """
 
@@ -133,16 +133,16 @@ class ECGSource(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The name of the data set: folds are only compared between data sets of one name."""
+        """The name of the data set. Folds are compared only between data sets of the same name."""
 
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the targets' columns."""
+        """The class names, in the order of the targets' columns."""
 
     @abstractmethod
     def read(self, folds: Sequence[int]) -> Records:
-        """Read and check the records of some folds; records of other folds need not be there.
+        """Return the checked records of some folds. The files of other folds need not exist.
 
         Raises:
             DataError: the folder, a table, a record or its labels cannot be used.
@@ -153,21 +153,21 @@ class ECGSource(ABC):
         """Return the table without its signals.
 
         Raises:
-            DataError: it cannot be used.
+            DataError: the table cannot be used.
         """
 
     @classmethod
     def licence_of(cls, data: Mapping[str, Any]) -> str:
-        """Return the licence and attribution of the data set that some `data` settings describe."""
+        """Return the licence and attribution of the data set that `data` settings describe."""
         return cls.licence
 
     def files(self) -> dict[str, str]:
         """Return the settings that name the data set's files, with absolute paths."""
         return {"root": str(self.root.absolute())}
 
-    def prepare(self) -> None:  # noqa: B027 - most data sets are there
-        """Write what is not there yet; a data set of real records is only read."""
+    def prepare(self) -> None:  # noqa: B027 - most data sets exist already
+        """Write the data set's files if it makes its own. A data set of real records is only read."""
 
     def notes(self) -> list[str]:
-        """Return what a reader of the scores must know of the records that were read."""
+        """Return notes on the records for the reader of the scores."""
         return []

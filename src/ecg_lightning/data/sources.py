@@ -1,4 +1,4 @@
-"""The data sets that there are, and the source that a run's settings describe, without PyTorch."""
+"""The sources by name, and the source that a run's settings describe. Nothing here imports PyTorch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ecg_lightning.data.source import ECGSource
 
 
 def source_class(option: str) -> type[ECGSource]:
-    """Return the source of an option of the group `data`; its module is imported only when it is needed.
+    """Return the source class of an option of the group `data`. Its module is imported only when needed.
 
     Raises:
         KeyError: there is no such option.
@@ -24,17 +24,17 @@ def source_class(option: str) -> type[ECGSource]:
 
 
 def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
-    """Return the source that a run's `data` settings describe. It is only read.
+    """Return the source that a run's `data` settings describe. The data set is only read.
 
     Args:
-        data: the settings, as a run's `config.yaml` holds them; those that are not there have their defaults.
-        root: the folder, in place of the one that the settings name.
+        data: the settings of a run's `config.yaml`; missing settings have their defaults.
+        root: the folder that replaces the one in the settings.
 
     Raises:
-        KeyError, TypeError: the settings name no folder, or hold what no source takes.
+        KeyError, TypeError: the settings name no folder, or hold a value that no source accepts.
     """
     option = renamed(data).get("kind")
-    named = option if option in options("data") and option != "synthetic" else "ptbxl"  # so that nothing is written
+    named = option if option in options("data") and option != "synthetic" else "ptbxl"  # a synthetic source could write
     kind: Any = source_class(str(named))
     taken = inspect.signature(kind).parameters
     settings = {name: value for name, value in data.items() if name in taken and value is not None}

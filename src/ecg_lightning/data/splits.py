@@ -1,4 +1,4 @@
-"""Checks of the splits: whether they can be trained on and scored, and share no patient."""
+"""Checks that the splits can be trained on and scored, and that they share no patient."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ log = logging.getLogger(__name__)
 
 
 def check_learnable(targets: npt.NDArray[np.uint8], classes: Sequence[str], tables: str, every: bool = False) -> None:
-    """Refuse training targets, (N, C), that teach nothing.
+    """Refuse (N, C) training targets from which nothing can be learned.
 
     Args:
-        targets: of the training split.
-        classes: their names; with a single one, records without it are the other answer.
+        targets: the targets of the training split.
+        classes: the class names; with a single class, records without it are the other answer.
         tables: the files that hold the labels, for the message.
-        every: refuse a class that no record has.
+        every: whether a class that no record has is refused.
 
     Raises:
-        DataError: fewer than two classes occur, or every record has the same ones.
+        DataError: fewer than two classes occur, or every record has the same classes.
     """
     present = [name for name, count in zip(classes, targets.sum(axis=0), strict=True) if count]
     if every and (absent := [name for name in classes if name not in present]):
@@ -39,7 +39,7 @@ def check_learnable(targets: npt.NDArray[np.uint8], classes: Sequence[str], tabl
 
 
 def check_scorable(targets: npt.NDArray[np.uint8], split: str, classes: Sequence[str]) -> None:
-    """Refuse a split's targets, (N, C), that no score can be computed from; say which classes are absent.
+    """Refuse a split's (N, C) targets if no score can be computed from them. Log the classes that are absent.
 
     Raises:
         DataError: no record has any class.
@@ -63,11 +63,11 @@ def check_patients(patient_ids: npt.NDArray[np.int64], split_of: npt.NDArray[np.
     """Refuse splits that share a patient.
 
     Args:
-        patient_ids: (N,) patients.
+        patient_ids: (N,) patient numbers.
         split_of: (N,) the split of each record, as a number.
 
     Raises:
-        DataError: a patient stands in two splits.
+        DataError: a patient occurs in two splits.
     """
     pairs = np.unique(np.stack([patient_ids, split_of]), axis=1)
     patients, seen = np.unique(pairs[0], return_counts=True)

@@ -1,4 +1,4 @@
-"""Folds for a table that names none: patients stay together, and every fold has its share of each class."""
+"""Folds for a table that names none. Patients stay together, and every fold gets its share of each class."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy.typing as npt
 def stratified_folds(
     patients_N: npt.NDArray[np.int64], targets_NC: npt.NDArray[np.uint8], n_folds: int
 ) -> npt.NDArray[np.int64]:
-    """Return (N,) folds from 1 to `n_folds`.
+    """Return the (N,) folds from 1 to `n_folds`.
 
-    Iterative stratification (Sechidis et al. 2011, doi 10.1007/978-3-642-23808-6_10) with patients in place of records:
-    the rarest class is dealt out first, each patient to the fold that lacks most of it. scikit-learn's
-    StratifiedGroupKFold knows one label a record, and a record here may have several. The result depends on the
-    arguments alone.
+    This is iterative stratification (Sechidis et al. 2011, doi 10.1007/978-3-642-23808-6_10) with patients in place of
+    records. The rarest class is distributed first, and each patient goes to the fold that lacks most of it. The result
+    depends only on the arguments. scikit-learn's StratifiedGroupKFold supports only one label per record, and a record
+    here may have several.
 
     Args:
-        patients_N: each record's patient, from 0.
+        patients_N: each record's patient number, from 0.
         targets_NC: (N, C) labels.
-        n_folds: how many folds.
+        n_folds: the number of folds.
     """
     n_patients = int(patients_N.max()) + 1
     counts_PC = np.zeros((n_patients, targets_NC.shape[1] + 1))  # the last column counts records
@@ -33,7 +33,7 @@ def stratified_folds(
         of_class[-1] = np.inf if of_class[:-1].any() else 1.0  # patients without any class come last
         rarest = int(np.where(of_class > 0, of_class, np.inf).argmin())
         for patient in order[left_P[order] & (counts_PC[order, rarest] > 0)]:
-            # The fold that lacks most of this class; among equals the one that lacks most records.
+            # The fold that lacks most of this class; among equal folds, the one that lacks most records.
             fold = np.lexsort((lacking_FC[:, -1], lacking_FC[:, rarest]))[-1]
             lacking_FC[fold] -= counts_PC[patient]
             folds_P[patient], left_P[patient] = fold + 1, False

@@ -1,4 +1,4 @@
-"""Writes a folder of synthetic ECGs with PTB-XL's layout, labels and folds, so that everything runs without a download.
+"""Synthetic ECG folders with PTB-XL's layout, labels and folds, so that everything runs without a download.
 
 The signals come from ``heart_model``. The proportions of classes, codes and likelihoods below were counted in PTB-XL
 1.0.3 (Wagner et al. 2020, doi 10.1038/s41597-020-0495-6). Nothing is copied from it: every record, patient and text
@@ -44,14 +44,14 @@ from ecg_lightning.system.regular_files import read_regular
 
 _GENERATOR_VERSION = 1  # raise it whenever the same arguments give other bytes
 _RATE_SUFFIX = {100: "lr", 500: "hr"}
-_FILE_BYTES = 4096  # that a header takes of the disk
+_FILE_BYTES = 4096  # disk space of a header
 _MAX_RECORDS = 99_999  # file names have five digits
 
 _CLASSES_RAREST_FIRST = ("HYP", "CD", "STTC", "MI", "NORM")
 _N_FOLDS = 10
 _SAME_PATIENT = 0.13  # gives 1 / (1 - 0.13) = 1.15 records per patient
 
-# How many records in 100 have which classes. One slot of the 100 is left for the rare triple and quadruple.
+# The number of records per 100 with each set of classes. One slot is left for the rare triple and quadruple.
 _DECK: tuple[tuple[int, tuple[str, ...]], ...] = (
     (42, ("NORM",)),
     (12, ("MI",)),
@@ -81,7 +81,7 @@ _CODES: dict[str, dict[str, float]] = {
     "HYP": {"LVH": 0.80, "LAO/LAE": 0.15, "RVH": 0.05},
 }
 _CODES_CD_IN_NORM = {"IRBBB": 0.50, "1AVB": 0.25, "LAFB": 0.15, "IVCD": 0.10}
-# A second code of the same class, and how often: the usual companions.
+# The usual second codes of a class: the probability that a record has one, and the shares of the codes.
 _COMPANIONS: dict[str, tuple[float, dict[str, float]]] = {
     "MI": (0.14, {"IMI": 0.5, "ASMI": 0.5}),
     "CD": (0.16, {"1AVB": 0.6, "LAFB": 0.4}),
@@ -144,7 +144,7 @@ _DATABASE_HEADER = (
 
 @dataclass(frozen=True)
 class _Plan:
-    """Who a record belongs to and what it shows, before any signal is drawn."""
+    """The plan of a record before its signal is drawn: its patient, classes and fold."""
 
     ecg_id: int
     patient_id: int
@@ -165,15 +165,15 @@ class _Labels:
 def write_synthetic_ptbxl(
     root: Path, n_records: int = 2000, seed: int = 0, sampling_rates: Sequence[int] = (100,)
 ) -> None:
-    """Writes a synthetic data set in PTB-XL's layout, or returns at once if the same one is already there.
+    """Write a synthetic data set in PTB-XL's layout. Nothing is written if the same data set exists already.
 
-    The folder is built beside ``root`` and renamed into place: no reader ever sees half of it, and two processes may
-    write the same root at once. The bytes depend on the arguments only, and record k not on ``n_records``.
+    The folder is built beside ``root`` and renamed into place. No reader ever sees half of it, and two processes may
+    write the same root at once. The bytes depend only on the arguments, and record k does not depend on ``n_records``.
 
     Args:
         root: The folder to make. It must be absent, empty, or hold the same synthetic data set.
-        n_records: How many records, 1 to 99999. From 100 on, each fold has records of each class.
-        seed: Seed of every random number, 0 or more.
+        n_records: The number of records, 1 to 99999. From 100 on, each fold has records of each class.
+        seed: The seed of every random number, 0 or more.
         sampling_rates: 100, 500 or both, Hz.
 
     Raises:
@@ -212,7 +212,7 @@ def is_written(root: Path, n_records: int, seed: int, sampling_rates: Sequence[i
 
 
 def _marker(n_records: int, seed: int, rates: tuple[int, ...]) -> dict[str, Any]:
-    """Checks the arguments and returns the content of the marker file."""
+    """Check the arguments and return the content of the marker file."""
     if not 1 <= n_records <= _MAX_RECORDS:
         raise DataError(f"n_records is {n_records}; give a number from 1 to {_MAX_RECORDS}.")
     if seed < 0:
@@ -230,7 +230,7 @@ def _marker(n_records: int, seed: int, rates: tuple[int, ...]) -> dict[str, Any]
 
 
 def _is_there(root: Path, marker: Mapping[str, Any]) -> bool:
-    """Tells whether the wanted data set is already in ``root``; raises if something else is."""
+    """Return whether ``root`` holds the requested data set already. A root that holds something else is refused."""
     way_out = "give another folder, or delete this one."
     if not root.exists():
         return False
@@ -261,7 +261,7 @@ def _is_there(root: Path, marker: Mapping[str, Any]) -> bool:
 
 
 def _is_complete(root: Path) -> bool:
-    """Tells whether each file that the checksum list names is there (by name only: this runs at each start)."""
+    """Return whether each file of the checksum list exists. Only names are checked, because this runs at each start."""
     try:
         sums = read_regular(root / SUMS_NAME, MAX_FILE_BYTES).decode()
     except (OSError, ValueError):
@@ -276,7 +276,7 @@ def _is_complete(root: Path) -> bool:
 
 
 def _move(building: Path, root: Path, marker: Mapping[str, Any]) -> None:
-    """Renames the finished folder into place; if another process was faster with the same one, keeps that."""
+    """Rename the finished folder into place, or keep the same data set if another process was faster."""
     try:
         building.rename(root)
     except OSError:
@@ -285,7 +285,7 @@ def _move(building: Path, root: Path, marker: Mapping[str, Any]) -> None:
 
 
 def _write_folder(root: Path, n_records: int, seed: int, rates: tuple[int, ...], marker: Mapping[str, Any]) -> None:
-    """Writes every file of the data set into an empty folder."""
+    """Write every file of the data set into an empty folder."""
     sums: dict[str, str] = {}
 
     def write(name: str, content: bytes) -> None:
@@ -317,17 +317,17 @@ def _write_folder(root: Path, n_records: int, seed: int, rates: tuple[int, ...],
 
 
 def _rng(seed: int, stream: int, index: int) -> Generator:
-    """Returns the random numbers of one thing (0 a block of labels, 1 a patient, 2 a record, 3 a signal)."""
+    """Return the random generator of one item (stream 0: a block of labels, 1: a patient, 2: a record, 3: a signal)."""
     return default_rng(SeedSequence((seed, stream, index)))
 
 
 def _record_name(ecg_id: int, rate: int) -> str:
-    """Returns the path of a record inside the folder, without extension, as PTB-XL forms it."""
+    """Return the path of a record inside the folder, without extension, as PTB-XL forms it."""
     return f"records{rate}/{ecg_id // 1000 * 1000:05d}/{ecg_id:05d}_{_RATE_SUFFIX[rate]}"
 
 
 def _header(name: str, rate: int, signals_T12: NDArray[np.int16]) -> bytes:
-    """Returns a WFDB header (https://physionet.org/physiotools/wag/header-5.htm) with PTB-XL's fields.
+    """Return a WFDB header (https://physionet.org/physiotools/wag/header-5.htm) with PTB-XL's fields.
 
     Args:
         name: Record name without folder.
@@ -344,7 +344,7 @@ def _header(name: str, rate: int, signals_T12: NDArray[np.int16]) -> bytes:
 
 
 def _write_csv(path: Path, header: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Writes a table; columns that a row lacks stay empty."""
+    """Write a table; columns that a row lacks stay empty."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, header.split(","), restval="", lineterminator="\n")
         writer.writeheader()
@@ -355,10 +355,10 @@ def _write_csv(path: Path, header: str, rows: Sequence[Mapping[str, object]]) ->
 
 
 def _deck_records(seed: int) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Deals the classes of one record after another, without end, and whether it is of the same patient as the last.
+    """Yield each record's classes, without end, and whether it has the same patient as the record before.
 
-    Each block of 100 records has PTB-XL's shares exactly; so even 100 records have ten and more of each class, one for
-    each fold.
+    Each block of 100 records has exactly PTB-XL's shares. Even 100 records therefore have ten or more of each class,
+    one for each fold.
     """
     cards = [classes for count, classes in _DECK for _ in range(count)]
     for block in itertools.count():
@@ -369,9 +369,10 @@ def _deck_records(seed: int) -> Iterator[tuple[tuple[str, ...], bool]]:
 
 
 def _plans(seed: int) -> Iterator[_Plan]:
-    """Yields the plan of record 1, 2, ... without end, patient by patient.
+    """Yield the plan of record 1, 2, ... without end, patient by patient.
 
-    A patient goes to the fold that has the fewest records of the patient's rarest class, then the fewest records.
+    A patient goes to the fold with the fewest records of the patient's rarest class; among these, to the fold with the
+    fewest records.
     """
     counts = {name: [0] * _N_FOLDS for name in ("", *_CLASSES_RAREST_FIRST)}  # "" counts every record
     deck = _deck_records(seed)
@@ -397,14 +398,14 @@ def _plans(seed: int) -> Iterator[_Plan]:
 
 
 def _choose(rng: Generator, shares: Mapping[Any, float]) -> Any:
-    """Draws one key with a chance proportional to its value."""
+    """Draw one key with a chance proportional to its value."""
     limits = list(itertools.accumulate(shares.values()))
     point = rng.random() * limits[-1]
     return next((key for key, limit in zip(shares, limits, strict=True) if point < limit), next(iter(shares)))
 
 
 def _draw_labels(classes: tuple[str, ...], rng: Generator) -> _Labels:
-    """Draws codes, likelihoods, severities and the rhythm of a record of the given classes."""
+    """Draw codes, likelihoods, severities and the rhythm of a record of the given classes."""
     codes: dict[str, str] = {}
     for name in classes:
         shares = _CODES_CD_IN_NORM if name == "CD" and "NORM" in classes else _CODES[name]
@@ -415,7 +416,7 @@ def _draw_labels(classes: tuple[str, ...], rng: Generator) -> _Labels:
         if rng.random() < share and "NORM" not in classes:
             codes.setdefault(_choose(rng, companions), name)
     likelihoods = {code: float(_choose(rng, _LIKELIHOODS[name])) for code, name in codes.items()}
-    # The surer the annotator, the plainer the sign, on average; subtle signs keep the task from being trivial.
+    # On average, a surer annotator means a clearer sign. Subtle signs keep the task from being trivial.
     severities = {code: _draw_severity(likelihood, rng) for code, likelihood in likelihoods.items()}
     if "NORM" in classes:
         severities = {code: 0.6 * severity for code, severity in severities.items()}
@@ -429,12 +430,12 @@ def _draw_labels(classes: tuple[str, ...], rng: Generator) -> _Labels:
 
 
 def _draw_severity(likelihood: float, rng: Generator) -> float:
-    """Draws how plain a sign is, from 0 (not to be seen) to 1.1."""
+    """Draw the severity of a sign, from 0 (not visible) to 1.1."""
     return float(np.clip(rng.normal(0.15 + 0.0040 * likelihood, 0.25), 0.0, 1.1))
 
 
 def _draw_forms(classes: tuple[str, ...], severities: Mapping[str, float], rng: Generator) -> list[str]:
-    """Draws form statements, which belong to no class."""
+    """Draw form statements, which belong to no class."""
     chances = {
         "LVOLT": 0.0 if "HYP" in classes else 0.012,
         "QWAVE": 0.1 if "MI" in classes and max(severities.values()) > 0.6 else 0.0,
@@ -447,7 +448,7 @@ def _draw_forms(classes: tuple[str, ...], severities: Mapping[str, float], rng: 
 
 
 def _statement_rows() -> list[dict[str, object]]:
-    """Returns the rows of ``scp_statements.csv``, one per code in use; flags are 1.0 or empty, as in PTB-XL."""
+    """Return the rows of ``scp_statements.csv``, one per code in use; flags are 1.0 or empty, as in PTB-XL."""
     rows: list[dict[str, object]] = []
     for code, description, diagnostic, form, rhythm, diagnostic_class, subclass in _STATEMENTS:
         flags = {"diagnostic": diagnostic, "form": form, "rhythm": rhythm}
@@ -466,7 +467,7 @@ def _statement_rows() -> list[dict[str, object]]:
 
 
 def _heart_axis(degrees: float) -> str:
-    """Returns PTB-XL's word for the frontal QRS axis, limits after the usual -30, 90 and 120 degrees."""
+    """Return PTB-XL's word for the frontal QRS axis, with the usual limits of -30, 90 and 120 degrees."""
     limits = ((-90, "AXR"), (-30, "ALAD"), (0, "LAD"), (90, "MID"), (120, "RAD"), (180, "ARAD"))
     return next((word for limit, word in limits if degrees <= limit), "MID")
 
@@ -474,7 +475,7 @@ def _heart_axis(degrees: float) -> str:
 def _database_row(
     plan: _Plan, patient: Patient, labels: _Labels, noise: Noise, axis_deg: float, rng: Generator
 ) -> dict[str, object]:
-    """Returns the row of one record in ``ptbxl_database.csv``."""
+    """Return the row of one record in ``ptbxl_database.csv``."""
     date = datetime.datetime(1990, 1, 1) + datetime.timedelta(hours=4 * plan.ecg_id, seconds=int(rng.integers(10_000)))
     human = bool(rng.random() < 0.74)
     return {

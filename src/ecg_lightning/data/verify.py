@@ -1,4 +1,4 @@
-"""Is a PTB-XL folder what it should be? Checksums, tables, every record, patients and labels; it is only read."""
+"""The check of a PTB-XL folder: checksums, tables, every record, patients and labels. The folder is only read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ecg_lightning.errors import DataError
 
 T = TypeVar("T")
 Track = Callable[[Iterable[T], str], Iterable[T]]
-"""Shows the progress over some items: `track(items, what is done with them)` yields them."""
+"""The progress display over some items: `track(items, what is done with them)` yields the items."""
 
 _COUNTED = ("records", "labelled", "CD", "HYP", "MI", "NORM", "STTC")
 LABEL_COUNTS = {
@@ -37,21 +37,21 @@ LABEL_COUNTS = {
     "val": dict(zip(_COUNTED, (2_183, 2_146, 495, 268, 540, 955, 528), strict=True)),
     "test": dict(zip(_COUNTED, (2_198, 2_158, 496, 262, 550, 963, 521), strict=True)),
 }
-"""Records, labelled records and positives of PTB-XL 1.0.3 by official split, counted in its own tables."""
+"""Records, labelled records and positives of PTB-XL 1.0.3 per official split, counted in its own tables."""
 
 CLASS_COUNTS = {"superdiagnostic": 5, "subdiagnostic": 23, "diagnostic": 44, "form": 19, "rhythm": 12, "all": 71}
-"""Classes of each task (Strodthoff et al. 2021, table 2)."""
+"""The number of classes of each task (Strodthoff et al. 2021, table 2)."""
 
 _UNUSABLE = "tables that cannot be used"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong.
+    """A kind of fault, and the items that have it.
 
     Attributes:
         what: a noun in the plural, such as `damaged records`.
-        items: their names, with the reason where there is one.
+        items: the items' names, with the reason if there is one.
     """
 
     what: str
@@ -60,14 +60,14 @@ class Problem:
 
 @dataclass
 class Check:
-    """One thing that was looked at.
+    """One part of the report.
 
     Attributes:
-        name: one or two words.
-        found: what was checked, in a sentence.
-        problems: what is wrong.
-        notes: what is worth knowing and not wrong.
-        done: whether it could be checked.
+        name: a name of one or two words.
+        found: a sentence about what was checked.
+        problems: the faults.
+        notes: further remarks that report no fault.
+        done: whether the check could be made.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Check:
     done: bool = True
 
     def add(self, what: str, items: Iterable[object]) -> None:
-        """Add a problem where it concerns anything."""
+        """Add a problem if it has any items."""
         if names := [str(item) for item in items]:
             self.problems.append(Problem(what, names))
 
@@ -88,10 +88,10 @@ class Report:
 
     Attributes:
         root: the folder.
-        dataset: name of its data set, see `identity.dataset_name`; None where the table cannot be read.
-        version: of PTB-XL by its number of records, `unknown` for a part of it.
-        folds: records of each fold in the table.
-        checks: in the order of the report.
+        dataset: the name of the data set (see `identity.dataset_name`); None if the table cannot be read.
+        version: the PTB-XL version by its number of records; `unknown` for a subset.
+        folds: fold → number of its records in the table.
+        checks: the checks, in the order of the report.
     """
 
     root: Path
@@ -102,16 +102,16 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """The outcome: True if no check has a problem."""
         return not any(check.problems for check in self.checks)
 
     @property
     def n_records(self) -> int:
-        """Rows of the table."""
+        """The number of rows in the table."""
         return sum(self.folds.values())
 
     def as_dict(self, n_names: int = 20) -> dict[str, Any]:
-        """Return the report as plain values; of each problem the count and the first `n_names` names."""
+        """Return the report as plain values. Each problem has its count and its first `n_names` names."""
         return {
             "root": str(self.root),
             "ok": self.ok,
@@ -137,14 +137,14 @@ class Report:
 
 
 def verify_folder(root: Path, track: Track[Any] | None = None) -> Report:
-    """Check a PTB-XL folder, whole or in part; nothing is written to it.
+    """Check a PTB-XL folder, in whole or in part. Nothing is written to it.
 
     Args:
         root: the folder that holds `ptbxl_database.csv`.
-        track: shows the progress; see `Track`.
+        track: the progress display; see `Track`.
 
     Raises:
-        DataError: it is no folder, or holds neither of PTB-XL's tables.
+        DataError: this is not a folder, or it holds neither of PTB-XL's tables.
     """
     _check_input(root)
     track = track or (lambda items, _: items)
@@ -181,7 +181,10 @@ def _check_input(root: Path) -> None:
 
 
 def _files(root: Path) -> tuple[set[str], list[str]]:
-    """Names of all files below the folder, and folders that cannot be listed; links to folders are not entered."""
+    """Return the names of all files below the folder, and the folders that cannot be listed.
+
+    Links to folders are not followed.
+    """
     unlisted: list[str] = []
     names = {
         f"{folder}/{name}".removeprefix(f"{root}/")
@@ -286,7 +289,7 @@ def _has_file(root: Path, name: str) -> bool:
     try:
         path = record_path(root, name)
     except RecordError:
-        return True  # reading it names the reason
+        return True  # reading the record reports the reason
     return any(os.path.lexists(path + suffix) for suffix in (".hea", ".dat"))
 
 
@@ -297,7 +300,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check_patients(table: pd.DataFrame) -> Check:
-    """A patient of two folds would be trained on and scored."""
+    """Report patients in two folds, because such patients would be trained on and scored."""
     check = Check("patients")
     split_of = {fold: split for split, folds in SPLITS.items() for fold in folds}
     folds = {str(patient): sorted({*own}) for patient, own in table.groupby("patient_id")["strat_fold"]}

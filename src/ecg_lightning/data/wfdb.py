@@ -1,7 +1,7 @@
 """Verified reading of PTB-XL's WFDB records (format 16, twelve leads, 1 µV a unit).
 
-The `wfdb` package accepts wrong checksums, swapped leads, a gain of 0 and much more without a word, and parses
-300 records a second. PTB-XL's records all have one shape, so one regular expression checks a whole header.
+The `wfdb` package silently accepts wrong checksums, swapped leads, a gain of 0 and much more, and it parses only 300
+records a second. PTB-XL's records all have one shape, so one regular expression checks a whole header.
 Format: WFDB header(5) and signal(5) manuals.
 """
 
@@ -23,7 +23,7 @@ MISSING_SAMPLE = -32768  # WFDB's mark for "no value" in format 16
 
 _MAX_HEADER_BYTES = 65536
 _NUMBER = rb"(-?\d{1,6})"
-_NAME_GROUPS = (1, *range(2, 38, 3))  # of the header's pattern: the record's name, and each lead's file
+_NAME_GROUPS = (1, *range(2, 38, 3))  # groups of the header's pattern: the record's name, and each lead's file
 _NUMBER_GROUPS = tuple(group for first in range(3, 38, 3) for group in (first, first + 1))
 _SIGNAL_LINE = re.compile(
     r"(?P<file>\S+) (?P<format>\S+) (?P<gain>[^\s(/]+)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?"
@@ -32,15 +32,15 @@ _SIGNAL_LINE = re.compile(
 
 
 class RecordError(Exception):
-    """Why one record cannot be used; the message names what is wrong in it."""
+    """A fault that makes a record unusable. The message names it."""
 
 
 class RecordReader:
-    """Reads records of one sampling rate into reused memory.
+    """A reader of records of one sampling rate, which reuses its memory.
 
     Args:
-        sampling_rate: Hz; a record holds `10 * sampling_rate` samples a lead.
-        verify: check the header, and every lead's first sample and 16-bit checksum against it; else only the size.
+        sampling_rate: the rate in Hz; a record holds `10 * sampling_rate` samples per lead.
+        verify: whether the header and every lead's first sample and 16-bit checksum are checked; else only the size.
     """
 
     def __init__(self, sampling_rate: int, verify: bool = True) -> None:
@@ -58,7 +58,7 @@ class RecordReader:
         Raises:
             FileNotFoundError: the header or the signal file is missing.
             OSError: a file cannot be read, or is a directory, a pipe or a device.
-            RecordError: the record is not what its header, or PTB-XL's shape, says.
+            RecordError: the record does not match its header or PTB-XL's shape.
         """
         header = self._read_header(record) if self.verify else None
         self._read_frames(record)
@@ -67,12 +67,12 @@ class RecordReader:
             self._check_signals(out_CT, *header)
 
     def _read_header(self, record: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """First sample and checksum of each lead, from a header that says nothing unexpected."""
+        """Return the first sample and the checksum of each lead from a header that matches PTB-XL's pattern."""
         header = _read_header_file(record)
         match = self._header.match(header)
         name = record.rpartition("/")[2]
         if match is None or {*match.group(*_NAME_GROUPS)} != {name.encode()}:
-            check_regular(record + ".hea", "its .hea")  # here and not before: 21,799 calls would take a moment
+            check_regular(record + ".hea", "its .hea")  # only after a failure, because 21,799 calls would cost time
             raise RecordError(_explain_header(header, name, self.sampling_rate))
         numbers = np.array([*map(int, match.group(*_NUMBER_GROUPS))])
         return numbers[0::2], numbers[1::2]
@@ -104,7 +104,7 @@ class RecordReader:
 
 
 def _read_into(descriptor: int, target: memoryview, excess: bytearray) -> int:
-    """Fill `target`, then `excess`, and return how many bytes there were."""
+    """Fill `target`, then `excess`, and return the number of bytes read."""
     if hasattr(os, "readv"):  # not on Windows
         return os.readv(descriptor, [target, excess])
     content = os.read(descriptor, len(target) + len(excess))
@@ -113,19 +113,19 @@ def _read_into(descriptor: int, target: memoryview, excess: bytearray) -> int:
 
 
 def _header_pattern(sampling_rate: int, n_samples: int) -> re.Pattern[bytes]:
-    """One pattern for the whole header; groups: name, then file stem, first sample and checksum of each lead."""
+    """Return a pattern for the whole header. Groups: name, then each lead's file stem, first sample and checksum."""
     signals = b"".join(
         rb"([-\w]+)\.dat 16 1000(?:\.0*)?(?:\(0\))?/mV 16 0 %s %s 0 (?i:%s)[ \t]*\r?\n"
         % (_NUMBER, _NUMBER, lead.encode())
         for lead in LEADS
     )
     first = rb"([-\w]+) 12 %d(?:\.0*)? %d(?:[ \t][^\n]*|\r)?\n" % (sampling_rate, n_samples)
-    # The last line may lack its end; comment lines may follow.
+    # The last line may have no line end; comment lines may follow.
     return re.compile(first + signals.removesuffix(rb"\r?\n") + rb"(?:\r?\n(?:[ \t]*\r?\n|#[^\n]*(?:\n|$))*)?$")
 
 
 def _explain_header(header: bytes, name: str, sampling_rate: int) -> str:
-    """The first thing that keeps a header from being one of PTB-XL's."""
+    """Return the first difference between a header and PTB-XL's form."""
     try:
         text = header.decode("ascii")
     except UnicodeDecodeError:
@@ -193,7 +193,7 @@ def _read_header_file(record: str) -> bytes:
 
 
 def record_path(root: Path, relative: str) -> str:
-    """Path of a record below `root`; refuses names that lead out of it, as a table from elsewhere may hold.
+    """Return the path of a record below `root`. A name that leads out of it is refused: tables may come from elsewhere.
 
     Raises:
         RecordError: the name is absolute, climbs out of the root, or holds a zero byte.

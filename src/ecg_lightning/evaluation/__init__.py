@@ -1,1 +1,1 @@
-"""Metrics and thresholds: what a trained model is worth, measured on the right fold."""
+"""Metrics, thresholds and calibration: how good a trained model is, measured on the right fold."""

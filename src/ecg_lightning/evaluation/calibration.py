@@ -1,6 +1,6 @@
-"""Calibration: one temperature, fitted on the validation fold, and how far probabilities are from frequencies.
+"""Calibration fitted on the validation fold, and the distance of probabilities from frequencies.
 
-SciPy is imported where something is fitted: predictions need NumPy alone.
+SciPy is imported only by the functions that fit, because predictions need only NumPy.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ _LOG_RANGE = (-3.0, 3.0)
 
 
 def probabilities(logits_NC: npt.ArrayLike, temperature: float = 1.0, link: str = "sigmoid") -> Floats:
-    """(N, C) logits → probabilities in float64.
+    """Return the (N, C) probabilities of logits, in float64.
 
     Args:
-        logits_NC: of a model.
-        temperature: divides the logits.
-        link: `sigmoid`, each class on its own, or `softmax`.
+        logits_NC: (N, C) logits of a model.
+        temperature: the divisor of the logits.
+        link: `sigmoid`, where each class is independent, or `softmax`.
     """
     scaled = np.asarray(logits_NC, dtype=np.float64) / temperature
     if link == "softmax":
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-    with np.errstate(over="ignore"):  # of a probability that is 0
+    with np.errstate(over="ignore"):  # for a probability of 0
         return np.asarray(1 / (1 + np.exp(-scaled)))
 
 
 def logit(probabilities_NC: npt.ArrayLike) -> Floats:
-    """The logits of probabilities; of 0 and 1, finite ones."""
+    """Return the logits of probabilities. Those of 0 and 1 are finite."""
     safe = np.clip(np.asarray(probabilities_NC, dtype=np.float64), 1e-12, 1 - 1e-12)
     return np.asarray(np.log(safe) - np.log1p(-safe))
 
 
 def fit_temperature(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike, link: str = "sigmoid") -> float:
-    """The temperature with the least log loss (Guo et al. 2017, arXiv 1706.04599), from e⁻³ to e³.
+    """Return the temperature from e⁻³ to e³ with the least log loss (Guo et al. 2017, arXiv 1706.04599).
 
-    It changes no ranking of a class's records, so no AUROC, and no decision at 0.5 of a sigmoid.
+    With a sigmoid it changes no ranking of a class's records, so no AUROC, and no decision at 0.5.
 
     Args:
-        logits_NC: of the validation fold.
-        targets_NC: 0 or 1.
-        link: see `probabilities`.
+        logits_NC: (N, C) logits of the validation fold.
+        targets_NC: (N, C) labels, 0 or 1.
+        link: `sigmoid` or `softmax`; see `probabilities`.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_expit, log_softmax
@@ -62,14 +62,14 @@ def fit_temperature(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike, link: s
 
 
 def fit_platt(logits_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Slope and offset of each class's logits with the least log loss, from the validation fold.
+    """Return slope and offset of each class's logits with the least log loss, from the validation fold.
 
-    With Platt's targets, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2) in place of 1 and 0, classes that the logits separate
-    have a finite slope, too (Platt 1999, "Probabilistic outputs for support vector machines"); no slope is negative. A
+    Platt's targets are (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2) in place of 1 and 0. They keep the slope finite for classes
+    that the logits separate (Platt 1999, "Probabilistic outputs for support vector machines"). No slope is negative. A
     class without a positive or without a negative record keeps slope 1 and offset 0.
 
     Returns:
-        (C,) slopes and (C,) offsets: the probabilities are sigmoid(slope · logit + offset).
+        The (C,) slopes and (C,) offsets: the probabilities are sigmoid(slope · logit + offset).
     """
     logits, targets = np.asarray(logits_NC, dtype=np.float64), np.asarray(targets_NC, dtype=np.float64)
     slopes, offsets = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
@@ -89,13 +89,13 @@ def fit_logistic(
     start_F: npt.ArrayLike,
     bounds_F: Sequence[tuple[float | None, float | None]] | None = None,
 ) -> Floats:
-    """(F,) weights of a logistic regression: those with the least log loss.
+    """Return the (F,) weights of a logistic regression with the least log loss.
 
     Args:
-        features_NF: a column of ones is the offset's.
-        targets_N: 0 or 1, or between.
-        start_F: the weights to begin with.
-        bounds_F: least and largest value of each weight.
+        features_NF: (N, F) features, with a column of ones for the offset.
+        targets_N: (N,) targets from 0 to 1.
+        start_F: the initial weights.
+        bounds_F: the least and the largest value of each weight.
     """
     from scipy.optimize import minimize
     from scipy.special import expit, log_expit
@@ -111,15 +111,15 @@ def fit_logistic(
 
 
 def brier_scores(probabilities_NC: Floats, targets_NC: npt.ArrayLike) -> Floats:
-    """(N,) squared difference of probability and label, mean over the classes (Brier 1950)."""
+    """Return the (N,) squared differences of probability and label, averaged over the classes (Brier 1950)."""
     scores_N: Floats = np.square(probabilities_NC - np.asarray(targets_NC, dtype=np.float64)).mean(axis=1)
     return scores_N
 
 
 def expected_calibration_errors(probabilities_NC: Floats, targets_NC: npt.ArrayLike, n_bins: int = 15) -> Floats:
-    """(C,) |mean probability − share of positives| of each class, in bins of equal width, weighted by size.
+    """Return the (C,) expected calibration errors: |mean probability − share of positives| in bins of equal width.
 
-    Naeini et al. 2015 (AAAI); each superclass is a binary problem of its own.
+    The bins are weighted by size (Naeini et al. 2015, AAAI). Each superclass is a separate binary problem.
     """
     targets = np.asarray(targets_NC, dtype=np.float64)
     bins_NC = np.minimum((probabilities_NC * n_bins).astype(int), n_bins - 1)
@@ -132,5 +132,5 @@ def expected_calibration_errors(probabilities_NC: Floats, targets_NC: npt.ArrayL
 
 
 def expected_calibration_error(probabilities_NC: Floats, targets_NC: npt.ArrayLike, n_bins: int = 15) -> float:
-    """Their mean over the classes."""
+    """Return the mean of `expected_calibration_errors` over the classes."""
     return float(expected_calibration_errors(probabilities_NC, targets_NC, n_bins).mean())

@@ -1,7 +1,7 @@
-"""Everything that a model's validation fold chooses: temperature, thresholds, Platt lines and conformal bounds.
+"""All choices made on a model's validation fold: temperature, thresholds, Platt lines and conformal bounds.
 
-This is the only place where they are fitted. Each one is fitted when it is first read, and once: an epoch of a training
-reads the thresholds alone.
+They are fitted only in this module. Each one is fitted once, when it is first read, because a training epoch reads only
+the thresholds.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ Floats = npt.NDArray[np.float64]
 RAW, CALIBRATED = "raw", "calibrated"
 LINKS = ("sigmoid", "softmax")
 TEMPERATURES = (0.01, 100.0)
-"""Bounds of a temperature that is read from a file; `calibration.fit_temperature` returns e⁻³ to e³."""
+"""The bounds of a temperature that is read from a file; `calibration.fit_temperature` returns e⁻³ to e³."""
 _LARGEST = 1e12
-"""Bound of a Platt line's slope and offset that are read from a file."""
+"""The bound of a Platt line's slope and offset that are read from a file."""
 
 
 class Decided(NamedTuple):
-    """Probabilities of a split, and thresholds on them.
+    """The probabilities of a split, and the thresholds on them.
 
     Attributes:
-        probabilities_NC: (N, C).
-        thresholds_C: a class is positive from its threshold on.
+        probabilities_NC: (N, C) probabilities.
+        thresholds_C: (C,) thresholds; a class is positive from its threshold on.
     """
 
     probabilities_NC: Floats
@@ -42,19 +42,19 @@ class Decided(NamedTuple):
 
     @property
     def decisions(self) -> npt.NDArray[np.bool_]:
-        """(N, C): which classes reach their threshold."""
+        """The (N, C) decisions: whether each class reaches its threshold."""
         return self.probabilities_NC >= self.thresholds_C
 
 
 @dataclass(frozen=True, eq=False)
 class Choices:
-    """What the validation fold chose for one model.
+    """The choices that a model's validation fold made.
 
     Attributes:
-        classes: names of the C classes.
-        link: from logits to probabilities, see `calibration.probabilities`.
-        n_records: of the validation fold; None where only a checkpoint's thresholds are known.
-        validation: predictions of the fold; None where the choices were read from a file.
+        classes: the names of the C classes.
+        link: the function from logits to probabilities; see `calibration.probabilities`.
+        n_records: the number of records in the validation fold; None if only a checkpoint's thresholds are known.
+        validation: the predictions of the fold; None if the choices were read from a file.
     """
 
     classes: tuple[str, ...]
@@ -64,26 +64,26 @@ class Choices:
 
     @classmethod
     def fit(cls, validation: Predictions) -> Choices:
-        """Choose on the predictions of a model's validation fold."""
+        """Return the choices for the predictions of a model's validation fold. They are fitted when they are read."""
         return cls(validation.classes, validation.link, len(validation.ecg_ids), validation)
 
     @classmethod
     def of_thresholds(cls, classes: tuple[str, ...], link: str, raw_thresholds: Floats) -> Choices:
-        """Return the choices of a checkpoint that holds thresholds alone: nothing is calibrated with them."""
+        """Return the choices of a checkpoint that holds only thresholds. They calibrate nothing."""
         found = cls(classes, link, None)
         found.__dict__["raw_thresholds"] = raw_thresholds
         return found
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], classes: tuple[str, ...]) -> Choices:
-        """Return the choices that `as_dict` wrote, perhaps into a stranger's file.
+        """Return the choices that `as_dict` wrote. The file may come from elsewhere.
 
         Args:
-            values: of `as_dict`.
-            classes: that it must name; their order is kept.
+            values: the values from `as_dict`.
+            classes: the classes that it must name; their order is kept.
 
         Raises:
-            ValueError: it holds something else.
+            ValueError: the values are not from `as_dict`.
         """
         link, n_records, temperature = (values.get(name) for name in ("link", "n_records", "temperature"))
         if link not in LINKS:
@@ -94,7 +94,7 @@ class Choices:
         if type(n_records) is not int or n_records < 1:
             raise ValueError(f"n_records is {n_records!r:.40}")
         found = cls(classes, link, n_records)
-        parts: dict[str, Any] = {  # in place of the fits
+        parts: dict[str, Any] = {  # they replace the fits
             "temperature": float(_numbers([temperature], 1, *TEMPERATURES, "temperature")[0]),
             "raw_thresholds": _column(thresholds, RAW, classes, 0, 1),
             "thresholds": _column(thresholds, CALIBRATED, classes, 0, 1),
@@ -105,7 +105,7 @@ class Choices:
         return found
 
     def only(self, classes: tuple[str, ...]) -> Choices:
-        """Return the choices for some of the classes: each class has its own, and the temperature stays."""
+        """Return the choices for some of the classes. Each class has its own choices, and the temperature stays."""
         values = self.as_dict()
         tables = {name: {one: table[one] for one in classes} for name, table in values["thresholds"].items()}
         pairs = [name for name in ("conformal", "platt") if name in values]
@@ -114,35 +114,35 @@ class Choices:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether a validation fold is known, and with it everything but the thresholds on raw probabilities."""
+        """The state: True if a validation fold is known, False if only thresholds on raw probabilities are."""
         return self.n_records is not None
 
     @cached_property
     def temperature(self) -> float:
-        """It divides the logits before the link."""
+        """The temperature that divides the logits before the link."""
         val = self._fold
         return fit_temperature(val.logits_NC, val.targets_NC, val.link)
 
     @cached_property
     def raw_thresholds(self) -> Floats:
-        """(C,) thresholds on raw probabilities: those of the logits as they are."""
+        """The (C,) thresholds on raw probabilities, which come from the unchanged logits."""
         return f1_thresholds(self._fold.probabilities(), self._fold.targets_NC)
 
     @cached_property
     def thresholds(self) -> Floats:
-        """(C,) thresholds on calibrated probabilities: those of the logits divided by the temperature."""
+        """The (C,) thresholds on calibrated probabilities, which come from the logits divided by the temperature."""
         return f1_thresholds(self._fold.probabilities(self.temperature), self._fold.targets_NC)
 
     @cached_property
     def platt_lines(self) -> Floats | None:
-        """(C, 2) slope and offset of each class's logits; None of a softmax, whose classes are not independent."""
+        """The (C, 2) slopes and offsets of the classes' logits. A softmax has None: its classes are not independent."""
         if self.link != "sigmoid":
             return None
         return np.stack(fit_platt(self._fold.logits_NC, self._fold.targets_NC), axis=1)
 
     @cached_property
     def bounds(self) -> Bounds:
-        """Bounds of conformal sets on calibrated probabilities."""
+        """The bounds of conformal sets on calibrated probabilities."""
         return conformal_bounds(self._fold.probabilities(self.temperature), self._fold.targets_NC)
 
     @property
@@ -151,10 +151,10 @@ class Choices:
         return self.validation
 
     def apply(self, split: Predictions) -> Decided:
-        """Return the calibrated probabilities of a split and their thresholds; without a validation fold the raw ones.
+        """Return a split's calibrated probabilities and their thresholds, or the raw ones without a validation fold.
 
         Args:
-            split: of the same model. It may be the validation fold itself, whose scores are then optimistic.
+            split: the predictions of the same model. Scores of the validation fold itself are optimistic.
         """
         if not self.is_calibrated:
             return self.apply_raw(split)
@@ -165,7 +165,7 @@ class Choices:
         return Decided(split.probabilities(), self.raw_thresholds)
 
     def calibrated(self, split: Predictions) -> dict[str, Floats]:
-        """Return the (N, C) probabilities of a split by way of calibration: `none`, `temperature` and `platt`."""
+        """Return a split's (N, C) probabilities by kind of calibration: `none`, `temperature` and `platt`."""
         ways = {"none": split.probabilities()}
         if not self.is_calibrated:
             return ways
@@ -176,11 +176,11 @@ class Choices:
         return ways
 
     def is_fitted_on(self, split: Predictions) -> bool:
-        """Whether a split is the validation fold itself."""
+        """Return whether a split is the validation fold itself."""
         return self.validation is not None and np.array_equal(self.validation.ecg_ids, split.ecg_ids)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON and checkpoints; of a checkpoint's thresholds, these alone."""
+        """Return the choices as plain values, for JSON and checkpoints. Thresholds without a fold are written alone."""
         if not self.is_calibrated:
             return {"link": self.link, "thresholds": {RAW: self._by_class(self.raw_thresholds)}}
         lines = {} if self.platt_lines is None else {"platt": self._by_class(self.platt_lines)}
@@ -208,12 +208,12 @@ def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _column(values: Mapping[str, Any], name: str, classes: tuple[str, ...], low: float, high: float) -> Floats:
-    """(C,) of a table by class."""
+    """Return the (C,) values of a table by class."""
     return _numbers(_by_name(values, name, classes), len(classes), low, high, name)
 
 
 def _pairs(values: Mapping[str, Any], name: str, classes: tuple[str, ...], low: float, high: float) -> Floats:
-    """(C, 2) of a table by class."""
+    """Return the (C, 2) values of a table by class."""
     rows = _by_name(values, name, classes)
     if not all(isinstance(row, list | tuple) and len(row) == 2 for row in rows):
         raise ValueError(f"{name} does not hold two numbers for each class")

@@ -1,4 +1,4 @@
-"""What the records' own table adds to a model's scores: those of groups of patients, and what age and sex alone say."""
+"""Scores that need the patient table: those of patient groups, and those of age and sex alone."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def describe(
     n_resamples: int = 1000,
     held_out: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
-    """Subgroups, and the floor that a model of the signal must be above, as plain values.
+    """Return the subgroups, and the floor that a model of the signal must exceed, as plain values.
 
     Args:
-        choices: of the model. Where its validation fold was not predicted, the floor has no F1.
-        split: of the same model.
-        table: the data set's table, which knows the records.
-        train_folds: of the model; of a cross-validation all of them.
-        n_resamples: of the bootstrap by patient.
-        held_out: groups of the training folds that a cross-validation held out, whose records are the split's.
+        choices: the model's choices. If its validation fold was not predicted, the floor has no F1.
+        split: the predictions of the same model.
+        table: the data set's table, which holds the records.
+        train_folds: the model's training folds; all training folds for a cross-validation.
+        n_resamples: the number of resamples of the bootstrap by patient.
+        held_out: the groups of training folds that a cross-validation held out, whose records are the split's.
 
     Returns:
-        `subgroups`, each a `subgroups.Subgroup`; and `age_and_sex`, intervals of `f1` and `auroc`, unless
-        records of the training folds are scored, which `left_out` says.
+        `subgroups`, each a `subgroups.Subgroup`, and `age_and_sex`, the intervals of `f1` and `auroc`. If records of
+        the training folds are scored, `left_out` gives the reason in place of `age_and_sex`.
 
     Raises:
-        DataError: the table has no ages and sexes, or does not know a record.
+        DataError: the table has no ages and sexes, or does not hold a record.
     """
     groups = subgroups(choices.apply(split), split, table, n_resamples)
     found: dict[str, Any] = {"subgroups": [asdict(group) for group in groups]}

@@ -1,4 +1,4 @@
-"""What age and sex alone say: the floor that a model of the signal must be above."""
+"""Predictions from age and sex alone: the floor that a model of the signal must exceed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _OLDEST = 90  # PTB-XL writes 300 for more than 89 (Wagner et al. 2020)
 
 
 def age_and_sex_alone(splits: Sequence[Predictions], cohort: Cohort, train_folds: Sequence[int]) -> list[Predictions]:
-    """What logistic regressions on age and sex predict of the same records, fitted on the training folds.
+    """Return predictions for the same records by logistic regressions on age and sex, fitted on the training folds.
 
     Args:
-        splits: whose records and labels are taken.
-        cohort: the table that knows the records.
-        train_folds: of the model that they are compared with.
+        splits: the predictions whose records and labels are used.
+        cohort: the table that holds the records.
+        train_folds: the training folds of the model that is compared with them.
 
     Raises:
-        DataError: the table has no ages and sexes, no record of the training folds, or does not know a record.
+        DataError: the table has no ages and sexes, no record of the training folds, or does not hold a record.
     """
     if absent := [name for name, column in (("age", cohort.ages), ("sex", cohort.sexes)) if column is None]:
         raise DataError(f"{cohort.where} has no column {', '.join(absent)}; add it, or remove --root")
@@ -48,16 +48,16 @@ def age_and_sex_alone(splits: Sequence[Predictions], cohort: Cohort, train_folds
 def age_and_sex_held_out(
     split: Predictions, cohort: Cohort, train_folds: Sequence[int], groups: Sequence[Sequence[int]]
 ) -> Predictions:
-    """The same of a cross-validation: each group of folds is predicted from the other training folds.
+    """Return predictions from age and sex for a cross-validation, each group of folds from the other training folds.
 
     Args:
-        split: what the cross-validation predicted.
-        cohort: see `age_and_sex_alone`.
-        train_folds: all of them.
-        groups: of folds, each held out by one training.
+        split: the predictions of the cross-validation.
+        cohort: the table that holds the records.
+        train_folds: all training folds.
+        groups: the groups of folds, each held out by one training.
 
     Raises:
-        DataError: see `age_and_sex_alone`.
+        DataError: the table cannot be used; see `age_and_sex_alone`.
     """
     fold_N = cohort.folds[cohort.rows_of(split.ecg_ids)]
     parts = []
@@ -68,7 +68,10 @@ def age_and_sex_held_out(
 
 
 def _features(cohort: Cohort, rows: npt.NDArray[np.int64]) -> Floats:
-    """(N, 3): one, age in centuries, sex; what is not known is 62 years (PTB-XL's median), and between the sexes."""
+    """Return (N, 3) features: one, age in centuries, sex.
+
+    An unknown age becomes 62 years (PTB-XL's median), and an unknown sex lies between the sexes.
+    """
     assert cohort.ages is not None
     assert cohort.sexes is not None
     ages, sexes = cohort.ages[rows], cohort.sexes[rows]

@@ -1,6 +1,6 @@
-"""The headline metrics, one row each: names in files, labels, and where each one is shown. It imports nothing.
+"""The headline metrics, one row each: their names in files, their labels and where they are shown.
 
-A new one takes two places: a row here, and its function in `metrics.HEADLINE`.
+This module imports nothing of the project. A new metric needs a row here and its function in `metrics.HEADLINE`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ PHASES = ("val", "test")
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of one split, of raw probabilities.
+    """A score of one split, computed from raw probabilities.
 
     Attributes:
-        name: in `result.json`; in TensorBoard and `monitor` as `PHASE/name`, in `results.csv` as `PHASE_name`.
-        label: heading in tables.
+        name: the name in `result.json`; `PHASE/name` in TensorBoard and `monitor`, `PHASE_name` in `results.csv`.
+        label: the heading in tables.
         source: the values that it is computed from.
-        higher_is_better: a metric of which lower is better is shown, and cannot be monitored.
+        higher_is_better: whether higher is better. A metric where lower is better is shown, but cannot be monitored.
         followed: whether the progress line, the learning curves, TensorBoard's final scores and the ranking's figure
             show it.
-        csv: splits whose score is a column of `results.csv`.
-        ranked: splits whose score is a column of the ranked table, with the column's rank: a narrow terminal drops the
-            largest ones first, and never 0.
+        csv: the splits whose score is a column of `results.csv`.
+        ranked: the splits whose score is a column of the ranked table, with the column's rank. A narrow terminal drops
+            the largest ranks first, and never rank 0.
     """
 
     name: str
@@ -44,17 +44,17 @@ METRICS = (
 
 
 def monitored() -> tuple[str, ...]:
-    """Return the values of `monitor`: the best checkpoint is the one with the largest."""
+    """Return the allowed values of `monitor`. The best checkpoint is the one with the largest value."""
     return tuple(f"val/{metric.name}" for metric in METRICS if metric.higher_is_better)
 
 
 def followed() -> dict[str, str]:
-    """Return the labels of the metrics that are followed through a training, by name."""
+    """Return the labels, by name, of the metrics that are followed during a training."""
     return {metric.name: metric.label for metric in METRICS if metric.followed}
 
 
 def csv_columns() -> tuple[str, ...]:
-    """Return the columns of `results.csv` that are scores."""
+    """Return the score columns of `results.csv`."""
     return tuple(f"{phase}_{metric.name}" for phase in PHASES for metric in METRICS if phase in metric.csv)
 
 

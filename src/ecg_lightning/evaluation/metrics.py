@@ -1,4 +1,4 @@
-"""Metrics of multi-label superclass predictions: exact, from all records of an epoch at once."""
+"""Exact metrics of multi-label superclass predictions, computed from all records of an epoch at once."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from ecg_lightning.evaluation.choices import RAW
 
 @dataclass(frozen=True)
 class Epoch:
-    """The probabilities of N records, decided and compared with their labels.
+    """The probabilities and decisions of N records, with their labels.
 
     Attributes:
-        probabilities: (N, C) raw.
-        decisions: (N, C) at 0.5, 0 or 1.
-        tuned: (N, C) at the tuned thresholds, 0 or 1.
-        targets: (N, C) 0 or 1.
-        scorable: (C,) classes with a positive record.
-        rankable: (C,) classes with a positive and a negative record.
+        probabilities: (N, C) raw probabilities.
+        decisions: (N, C) decisions at 0.5, 0 or 1.
+        tuned: (N, C) decisions at the tuned thresholds, 0 or 1.
+        targets: (N, C) labels, 0 or 1.
+        scorable: (C,) flags of classes with a positive record.
+        rankable: (C,) flags of classes with a positive and a negative record.
     """
 
     probabilities: Tensor
@@ -47,17 +47,17 @@ class Epoch:
 
     @cached_property
     def f1(self) -> Tensor:
-        """(C,) F1 of the decisions; 0 of a class without positives."""
+        """The (C,) F1 of the decisions; 0 for a class without positives."""
         return _f1(self.decisions, self.targets)
 
     @cached_property
     def f1_tuned(self) -> Tensor:
-        """(C,) F1 of the tuned decisions; 0 of a class without positives."""
+        """The (C,) F1 of the tuned decisions; 0 for a class without positives."""
         return _f1(self.tuned, self.targets)
 
     @cached_property
     def auroc(self) -> Tensor:
-        """(C,) AUROC; NaN of a class that cannot be ranked."""
+        """The (C,) AUROC; NaN for a class that cannot be ranked."""
         auroc = torch.full((self.targets.shape[1],), float("nan"))
         if self.rankable.any():
             auroc[self.rankable] = _auroc(self.probabilities[:, self.rankable], self.targets[:, self.rankable])
@@ -76,15 +76,15 @@ HEADLINE: dict[str, Callable[[Epoch], float]] = {
 def superclass_metrics(
     probabilities_NC: Tensor, targets_NC: Tensor, classes: Sequence[str], thresholds_C: Tensor
 ) -> dict[str, float]:
-    """Return the headline metrics, and those of each class.
+    """Return the headline metrics and the metrics of each class.
 
-    Macro means run over the classes that can be scored: at least one positive record, for AUROC at least one
-    negative one too; `n_classes` counts them. A class without positives would count as 0 in torchmetrics.
+    Macro means run over the classes that can be scored; `n_classes` counts them. F1 needs at least one positive record,
+    and AUROC also a negative record. A class without positives would count as 0 in torchmetrics.
 
     Args:
-        probabilities_NC: (N, C) probabilities in float64: in float32 the sigmoid saturates and ranks tie.
-        targets_NC: (N, C) 0 or 1.
-        classes: names of the C classes.
+        probabilities_NC: (N, C) probabilities in float64, because in float32 the sigmoid saturates and ranks tie.
+        targets_NC: (N, C) labels, 0 or 1.
+        classes: the names of the C classes.
         thresholds_C: (C,) tuned thresholds, reported beside 0.5.
 
     Returns:
@@ -118,15 +118,14 @@ def superclass_metrics(
 
 
 def single_label_metrics(scores_NC: Tensor, targets_NC: Tensor) -> dict[str, float]:
-    """The original student project's single-label reading: the label is the argmax of the multi-hot row.
+    """Return the metrics of the original student project, whose single label is the argmax of the multi-hot row.
 
-    Means are weighted by support.
-
-    Constant NORM scores accuracy 0.4278 and F1 0.2563 on PTB-XL's fold 9, 0.4245 and 0.2530 on fold 10.
+    Means are weighted by support. Constant NORM scores accuracy 0.4278 and F1 0.2563 on PTB-XL's fold 9, and 0.4245 and
+    0.2530 on fold 10.
 
     Args:
         scores_NC: (N, C) logits or probabilities.
-        targets_NC: (N, C) 0 or 1.
+        targets_NC: (N, C) labels, 0 or 1.
     """
     labels, predicted = targets_NC.argmax(dim=1), scores_NC.argmax(dim=1)
     n_classes = targets_NC.shape[1]
@@ -139,11 +138,11 @@ def single_label_metrics(scores_NC: Tensor, targets_NC: Tensor) -> dict[str, flo
 
 
 def is_collapsed(metrics: dict[str, float]) -> bool:
-    """Whether a model predicts (nearly) a constant.
+    """Return whether a model predicts a constant, or nearly so.
 
-    Either no class's probability varies between records (standard deviation below 0.01), or at least 99 % of the
-    records get the same decision while the ranking is no better than chance (macro AUROC below 0.55). A young model
-    that decides alike but ranks well is not collapsed.
+    One sign is that no class's probability varies between records (standard deviation below 0.01). The other is that at
+    least 99 % of the records get the same decision while the ranking is no better than chance (macro AUROC below 0.55).
+    A young model that makes equal decisions but ranks well is not collapsed.
     """
     constant = metrics["modal_share"] >= 0.99 and not metrics["auroc_macro"] >= 0.55
     return metrics["spread"] < 0.01 or constant
@@ -151,18 +150,18 @@ def is_collapsed(metrics: dict[str, float]) -> bool:
 
 def _f1(decisions_NC: Tensor, targets_NC: Tensor) -> Tensor:
     if decisions_NC.shape[1] == 1:
-        return binary_f1_score(decisions_NC[:, 0], targets_NC[:, 0])[None]  # the multi-label form asks for two
+        return binary_f1_score(decisions_NC[:, 0], targets_NC[:, 0])[None]  # the multi-label form needs two classes
     return multilabel_f1_score(decisions_NC, targets_NC, decisions_NC.shape[1], average=None)
 
 
 def _auroc(probabilities_NC: Tensor, targets_NC: Tensor) -> Tensor:
     if probabilities_NC.shape[1] == 1:
-        return binary_auroc(probabilities_NC[:, 0], targets_NC[:, 0])[None]  # the multi-label form asks for two
+        return binary_auroc(probabilities_NC[:, 0], targets_NC[:, 0])[None]  # the multi-label form needs two classes
     return multilabel_auroc(probabilities_NC, targets_NC, probabilities_NC.shape[1], average=None)
 
 
 def _modal_share(decisions_NC: Tensor) -> float:
-    """Share of the records that get the most frequent combination of classes."""
+    """Return the share of the records that get the most frequent combination of classes."""
     combinations = Counter(map(tuple, decisions_NC.tolist()))
     return max(combinations.values()) / len(decisions_NC)
 
@@ -172,9 +171,9 @@ def _mean(values: Tensor) -> float:
 
 
 def nested_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
-    """Arrange `{"f1_macro": …, "f1/NORM": …}` as `result.json` does, with `per_class` and an empty `ci95`.
+    """Return `{"f1_macro": …, "f1/NORM": …}` in the layout of `result.json`, with `per_class` and an empty `ci95`.
 
-    All of them are scores of raw probabilities; those of calibrated ones are in `evaluation`.
+    All are scores of raw probabilities. The scores of calibrated probabilities are in `evaluation`.
     """
     nested: dict[str, Any] = {name: value for name, value in flat.items() if "/" not in name}
     per_class: dict[str, dict[str, float]] = {}

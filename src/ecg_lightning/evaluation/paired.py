@@ -1,4 +1,4 @@
-"""Two recipes on the same records, each trained once or with several seeds: a paired bootstrap of their difference."""
+"""A paired bootstrap of the difference of two recipes on the same records. Each has one or several trained seeds."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ecg_lightning.evaluation.headline import macro_scores
 from ecg_lightning.evaluation.predictions import Predictions, aligned, in_order
 
 LEAST_SEEDS = 3
-"""Trainings from which on their spread is a part of an interval.
+"""The number of trainings from which on their spread is a part of an interval.
 
-Two have one degree of freedom, whose Student's t of 12.7 makes intervals that say nothing: wider than [0, 1].
+Two trainings have one degree of freedom. Its Student's t of 12.7 makes useless intervals, wider than [0, 1].
 """
 
 Training = tuple[Predictions, Predictions]
@@ -27,11 +27,11 @@ Training = tuple[Predictions, Predictions]
 
 
 class Scores(NamedTuple):
-    """Macro scores of S trainings of one recipe, (S, R + 1); the sample's own first.
+    """Macro scores of S trainings of one recipe, (S, R + 1); the sample's own score comes first.
 
     Attributes:
-        f1: at each training's thresholds of the validation fold.
-        auroc: of its probabilities.
+        f1: macro F1 at each training's thresholds from the validation fold.
+        auroc: macro AUROC of each training's probabilities.
     """
 
     f1: Floats
@@ -40,14 +40,14 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """One recipe against another on the same records.
+    """The difference of one recipe from another on the same records.
 
     Attributes:
-        f1: of the means of macro F1.
-        auroc: of the means of macro AUROC.
-        of: what limits the verdict: `one run` or `two seeds cannot tell` where one of them has fewer than `LEAST_SEEDS`
-            trainings, so that the intervals know nothing of its other seeds but what the other recipe's say; `these
-            runs` where both share trainings; empty where the intervals hold for recipes.
+        f1: the difference of the mean macro F1.
+        auroc: the difference of the mean macro AUROC.
+        of: the limit of the verdict. `one run` or `two seeds cannot tell`: one recipe has fewer than `LEAST_SEEDS`
+            trainings, so the intervals know its other seeds only from the other recipe. `these runs`: both recipes
+            share trainings. Empty: the intervals hold for recipes.
     """
 
     f1: Interval
@@ -56,12 +56,12 @@ class Difference:
 
 
 def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1000) -> Scores:
-    """Macro scores of every training in the same resamples of the patients.
+    """Return the macro scores of every training in the same resamples of the patients.
 
     Args:
-        trainings: of one recipe.
-        like: gives the order of the records, so that scores of several recipes are paired.
-        n_resamples: R, of the bootstrap.
+        trainings: the trainings of one recipe.
+        like: the predictions that give the order of the records, so that scores of several recipes are paired.
+        n_resamples: the number R of resamples of the bootstrap.
 
     Raises:
         DataError: the trainings were not scored on the records of `like`, with its labels.
@@ -75,22 +75,22 @@ def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1
 
 
 def mean_interval(scores_SR: Floats) -> Interval:
-    """Return the mean over a recipe's trainings, for other patients and, from `LEAST_SEEDS` on, for other seeds.
+    """Return the mean over a recipe's trainings, with an interval over patients and, from `LEAST_SEEDS` on, seeds.
 
     Args:
-        scores_SR: (S, R + 1) of `Scores`.
+        scores_SR: (S, R + 1) scores from `Scores`.
     """
     return _within(_with_seeds(bootstrap.interval(scores_SR.mean(axis=0)), [scores_SR]), 0.0, 1.0)
 
 
 def compare(recipe: Scores, reference: Scores, shared: bool = False) -> Difference:
-    """Paired by patient.
+    """Return the difference of two recipes, paired by patient.
 
     Args:
-        recipe: what `score` gave.
-        reference: the same of the one it is compared with, on the same records.
-        shared: whether trainings are part of both, as of an average and one of its members: their luck moves both,
-            so that the interval is over patients, of these trainings.
+        recipe: the scores of the recipe, from `score`.
+        reference: the scores of the recipe that it is compared with, on the same records.
+        shared: whether some trainings belong to both, such as an average and one of its members. Their luck moves both,
+            so the interval is only over patients, for these trainings.
     """
     f1, auroc = (
         _within(
@@ -107,13 +107,13 @@ def compare(recipe: Scores, reference: Scores, shared: bool = False) -> Differen
 
 
 def verdict(interval: Interval, of: str = "") -> str:
-    """Return `better` or `worse` where the whole interval lies on one side of 0, else `no difference shown`.
+    """Return `better` or `worse` if the whole interval lies on one side of 0, else `no difference shown`.
 
-    Scores of records without a positive or a negative of any class are NaN, and compare nothing.
+    Scores without a positive or a negative record of any class are NaN. They give `nothing to compare`.
 
     Args:
-        interval: of a difference.
-        of: see `Difference`; said with a difference that is shown, and always of two seeds.
+        interval: the interval of a difference.
+        of: the limit from `Difference`. It is added to `better` and `worse`, and always for two seeds.
     """
     if math.isnan(interval.value):
         return "nothing to compare"
@@ -125,10 +125,11 @@ _TOO_FEW = {1: "one run", 2: "two seeds cannot tell"}
 
 
 def _with_seeds(patients: Interval, recipes: Sequence[Floats]) -> Interval:
-    """Widen an interval over patients by the one over seeds; they are independent, so their squares add up.
+    """Return an interval over patients, widened by the one over seeds. Both are independent, so their squares add up.
 
-    Student's, with one variance for all recipes, taken from those with `LEAST_SEEDS` trainings: resampling three seeds
-    would make it too small by a third. Where no recipe has as many, nothing is known of seeds and nothing is added.
+    The interval over seeds is Student's, with one variance for all recipes from those with `LEAST_SEEDS` trainings.
+    Resampling three seeds would make it too small by a third. If no recipe has enough trainings, nothing is known about
+    seeds and nothing is added.
     """
     spread = [scores_SR[:, 0] for scores_SR in recipes if len(scores_SR) >= LEAST_SEEDS]
     degrees = sum(len(scores_S) - 1 for scores_S in spread)
@@ -142,10 +143,11 @@ def _with_seeds(patients: Interval, recipes: Sequence[Floats]) -> Interval:
 
 
 def _within(interval: Interval, least: float, most: float) -> Interval:
-    """Cut an interval where no score can be: what it holds of the true value stays the same.
+    """Return an interval without the values that no score can have. Its coverage stays the same.
 
-    Student's interval is symmetric and knows no bounds. Cutting it changes no coverage, since the true value lies
-    within them (Mandelkern 2002, "Setting confidence intervals for bounded parameters", Statistical Science 17(2)).
+    Student's interval is symmetric and has no bounds. Cutting it changes no coverage, because the true value lies
+    within the bounds (Mandelkern 2002, "Setting confidence intervals for bounded parameters", Statistical Science
+    17(2)).
     """
     value, (low, high) = interval.value, np.clip(interval[1:], least, most)  # NaN stays NaN
     return Interval(value, float(low), float(high))

@@ -1,4 +1,4 @@
-"""What a run predicted, record by record: a table that evaluations and comparisons read again."""
+"""A run's predictions, record by record: a table that evaluations and comparisons read again."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits and labels of one split's records.
+    """The logits and labels of one split's records.
 
     Attributes:
-        classes: names of the C classes.
-        link: from logits to probabilities, see `calibration.probabilities`.
+        classes: the names of the C classes.
+        link: the function from logits to probabilities; see `calibration.probabilities`.
         ecg_ids: (N,) PTB-XL's record numbers.
-        patient_ids: (N,) patients.
+        patient_ids: (N,) patient numbers.
         targets_NC: (N, C) labels.
-        logits_NC: (N, C).
-        spreads_NC: (N, C) standard deviation of the probabilities that an ensemble's members give; None of one model.
+        logits_NC: (N, C) logits.
+        spreads_NC: (N, C) standard deviations of the probabilities of an ensemble's members; None for one model.
     """
 
     classes: tuple[str, ...]
@@ -48,7 +48,7 @@ class Predictions:
     spreads_NC: Floats | None = None
 
     def probabilities(self, temperature: float = 1.0) -> Floats:
-        """(N, C), of logits divided by the temperature."""
+        """Return the (N, C) probabilities of the logits divided by the temperature."""
         return probabilities(self.logits_NC, temperature, self.link)
 
 
@@ -59,7 +59,7 @@ def predictions_of(
     logits_NC: Floats,
     spreads_NC: Floats | None = None,
 ) -> Predictions:
-    """Return what a model, or a file made of it, predicted of the first N records of a split."""
+    """Return the predictions of a model, or of its exported file, for the first N records of a split."""
     n_records = len(logits_NC)
     return Predictions(
         classes=tuple(classes),
@@ -73,7 +73,7 @@ def predictions_of(
 
 
 def pooled(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions of different records, of models of the same classes, as one; without spreads."""
+    """Return predictions of different records, by models of the same classes, as one. Spreads are dropped."""
     return Predictions(
         parts[0].classes,
         parts[0].link,
@@ -85,10 +85,10 @@ def pooled(parts: Sequence[Predictions]) -> Predictions:
 
 
 def aligned(part: Predictions, like: Predictions) -> Predictions:
-    """Predictions in the order of the records of others.
+    """Return predictions in the order of the records of other predictions.
 
     Raises:
-        DataError: they are not of the same classes, records and labels.
+        DataError: classes, records or labels differ.
     """
     rows = np.argsort(part.ecg_ids)
     if part.classes != like.classes:
@@ -107,12 +107,12 @@ def aligned(part: Predictions, like: Predictions) -> Predictions:
 
 
 def in_order(predictions: Predictions) -> Predictions:
-    """Predictions by record number."""
+    """Return predictions sorted by record number."""
     return of_rows(predictions, np.argsort(predictions.ecg_ids))
 
 
 def of_rows(predictions: Predictions, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Predictions:
-    """Predictions of some of the records: their places, or a flag for each."""
+    """Return the predictions of some of the records. `rows` holds their indices, or a flag for each record."""
     spreads_NC = predictions.spreads_NC
     return replace(
         predictions,
@@ -125,11 +125,10 @@ def of_rows(predictions: Predictions, rows: npt.NDArray[np.int64] | npt.NDArray[
 
 
 def averaged(parts: Sequence[Predictions]) -> Predictions:
-    """The mean probabilities of several models on the same records, in the order of the first one's; without spreads.
+    """Return the mean probabilities of several models on the same records, in the first one's order, without spreads.
 
     Raises:
-        DataError: they are not of the same classes, records and labels, or some know independent classes and others do
-            not.
+        DataError: classes, records or labels differ, or only some of the models treat classes as independent.
     """
     first = parts[0]
     if len(links := {part.link for part in parts}) > 1:
@@ -142,11 +141,11 @@ def averaged(parts: Sequence[Predictions]) -> Predictions:
 
 
 def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
-    """Write one row a record, with the name of its split; whole or not at all.
+    """Write one row per record, with the name of its split. The file is written whole or not at all.
 
     Args:
-        path: the .csv file.
-        splits: by name: `val`, `test`.
+        path: the path of the .csv file.
+        splits: the predictions by split name: `val`, `test`.
     """
     tables = []
     for split, one in splits.items():
@@ -162,10 +161,10 @@ def write_predictions(path: Path, splits: Mapping[str, Predictions]) -> None:
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:
-    """What `write_predictions` wrote, by split.
+    """Return the predictions that `write_predictions` wrote, by split.
 
     Raises:
-        DataError: the file is not there or is no such table.
+        DataError: the file does not exist or is not such a table.
     """
     if not path.is_file():
         raise DataError(

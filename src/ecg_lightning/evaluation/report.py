@@ -1,4 +1,4 @@
-"""What a reviewer asks of a classifier: every score with its interval, calibration, and trivial baselines beside it."""
+"""The report on a classifier: every score with its interval, calibration, and trivial baselines for comparison."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ MACRO = "macro"
 
 @dataclass(frozen=True)
 class Report:
-    """Scores of one split.
+    """The scores of one split.
 
     Attributes:
-        probabilities: that were scored: `calibrated`, with thresholds on them, or `raw` without a validation fold.
-        n_records: in it.
-        n_patients: in it.
-        positives: records of each class.
-        scores: interval of each of `METRICS`, by class and `macro`.
-        calibration: expected calibration error, of each class, too, and Brier score, by `none`, `temperature` and
-            `platt`.
-        baselines: macro F1 of calling every class, and none, for every record.
-        conformal: measured coverage of each class's sets, which may miss `uncertainty.ALPHA`; none of the validation
-            fold, which makes them.
-        absent: by class, the share of the resamples that hold no positive or no negative record of it, where there are
-            such: there the macro means are over the other classes.
-        abstention: mistakes in the records that the model is surest of, by what makes it sure: `distance` to the
-            thresholds and, of an ensemble, the `agreement` of its members.
+        probabilities: the scored kind: `calibrated`, with thresholds on them, or `raw` without a validation fold.
+        n_records: the number of records in the split.
+        n_patients: the number of patients in the split.
+        positives: class → number of its records.
+        scores: the interval of each of `METRICS`, by class and `macro`.
+        calibration: the expected calibration error, also of each class, and the Brier score, by `none`, `temperature`
+            and `platt`.
+        baselines: the macro F1 of deciding every class, and of deciding none, for every record.
+        conformal: the measured coverage of each class's sets, which may miss `uncertainty.ALPHA`. It is empty for the
+            validation fold, which defines the sets.
+        absent: class → share of the resamples without a positive or without a negative record of it, if there are any.
+            In these the macro means run over the other classes.
+        abstention: the mistakes in the records that the model is surest of, by measure of certainty: the `distance` to
+            the thresholds and, for an ensemble, the `agreement` of its members.
     """
 
     probabilities: str
@@ -61,7 +61,7 @@ class Report:
     abstention: dict[str, Abstention]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return the report as plain values, for JSON."""
         scores = {
             name: {metric: list(interval) for metric, interval in metrics.items()}
             for name, metrics in self.scores.items()
@@ -72,12 +72,12 @@ class Report:
 
 
 def evaluate(choices: Choices, split: Predictions, n_resamples: int = 1000) -> Report:
-    """Score a split with the thresholds and the calibration that the validation fold chose.
+    """Return the scores of a split, with the thresholds and the calibration that the validation fold chose.
 
     Args:
-        choices: of the model. Those of a checkpoint that holds thresholds alone calibrate nothing.
-        split: of the same model.
-        n_resamples: of the bootstrap by patient.
+        choices: the model's choices. Those of a checkpoint that holds only thresholds calibrate nothing.
+        split: the predictions of the same model.
+        n_resamples: the number of resamples of the bootstrap by patient.
     """
     decided = choices.apply(split)
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
@@ -114,7 +114,7 @@ def evaluate(choices: Choices, split: Predictions, n_resamples: int = 1000) -> R
 
 
 def abstentions(choices: Choices, split: Predictions, n_resamples: int, kept: Sequence[float]) -> dict[str, Abstention]:
-    """`Report.abstention`, of other shares of the records; arguments as for `evaluate`."""
+    """Return `Report.abstention` for other shares of the records. Arguments are those of `evaluate`."""
     weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)
     return _abstentions(choices.apply(split), split, weights_RN, kept)
 
@@ -129,7 +129,7 @@ def _abstentions(
 
 
 def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights_RN: Floats) -> dict[str, Floats]:
-    """(R, C) of each of `METRICS`."""
+    """Return the (R, C) scores of each of `METRICS`."""
     return {
         "auroc": bootstrap.auroc(decided.probabilities_NC, targets_NC, weights_RN),
         "auprc": bootstrap.auprc(decided.probabilities_NC, targets_NC, weights_RN),
@@ -138,10 +138,10 @@ def scores_by_class(decided: Decided, targets_NC: npt.NDArray[np.bool_], weights
 
 
 def calibration_errors(choices: Choices, split: Predictions, weights_RN: Floats) -> dict[str, dict[str, Any]]:
-    """`ece`, `ece_by_class` and the interval of `brier`, before and after calibration on the validation fold.
+    """Return `ece`, `ece_by_class` and the interval of `brier`, before and after calibration on the validation fold.
 
-    The expected calibration error is given without an interval: resamples repeat records, which moves it up by more
-    than chance moves it, so that its percentiles would not be one.
+    The expected calibration error has no interval. Resamples repeat records, which raises the error by more than its
+    random variation, so its percentiles would not be an interval.
     """
     return {
         name: _calibration_error(guesses_NC, split.targets_NC, split.classes, weights_RN)

@@ -1,4 +1,4 @@
-"""All that is said of a classifier's scored splits: their scores with intervals, and the patients' subgroups."""
+"""The evaluation of a classifier's scored splits: scores with intervals, and the patients' subgroups."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def evaluate_splits(
     """Return by split what `ecg-lightning evaluate` reports, and a note for each part that is left out.
 
     Args:
-        choices: of the model.
-        predictions: by split.
-        source: whose table knows the records.
-        train_folds: of the model.
+        choices: the model's choices.
+        predictions: the predictions by split.
+        source: the data set whose table holds the records.
+        train_folds: the model's training folds.
     """
     found: dict[str, Any] = {}
     notes = []
@@ -34,6 +34,6 @@ def evaluate_splits(
             found[split] = report.evaluate(choices, one).as_dict()
             try:
                 found[split] |= cohort.describe(choices, one, source.cohort(), train_folds)
-            except DataError as error:  # a table without ages, say: no reason to lose the training's result
+            except DataError as error:  # such as a table without ages: the training's result must not be lost
                 notes.append(f"{split}: subgroups are left out: {error}")
     return found, notes

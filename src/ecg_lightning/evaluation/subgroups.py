@@ -18,7 +18,7 @@ from ecg_lightning.evaluation.predictions import Predictions
 Flags = npt.NDArray[np.bool_]
 
 MIN_POSITIVES = 20
-"""A class with fewer positive records in a group is left out of its scores."""
+"""The least number of positive records for a class to count in a group's scores."""
 
 _SEX = {0: "male", 1: "female"}
 _AGES = {"under 40": (0, 40), "40–64": (40, 65), "65–79": (65, 80), "80 and over": (80, np.inf)}
@@ -26,20 +26,19 @@ _AGES = {"under 40": (0, 40), "40–64": (40, 65), "65–79": (65, 80), "80 and 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Scores of one group.
+    """The scores of one group.
 
     Attributes:
-        by: what the records are grouped by.
-        name: of the group.
-        n_records: in it.
-        positives: records of each class in it.
-        classes: that have at least `MIN_POSITIVES` positive records and as many others in it.
-        f1: macro F1 over these classes, None where there are none.
-        auroc: macro AUROC over these classes, None where there are none.
-        common: classes that count in every group of the same kind in which any class counts; by these, groups can be
-            compared.
-        f1_common: macro F1 over the common classes, None where none of them counts here.
-        auroc_common: macro AUROC over the common classes, None where none of them counts here.
+        by: the property that the records are grouped by.
+        name: the name of the group.
+        n_records: the number of records in the group.
+        positives: class → number of its records in the group.
+        classes: the classes with at least `MIN_POSITIVES` positive records and as many others in the group.
+        f1: macro F1 over these classes; None if there are none.
+        auroc: macro AUROC over these classes; None if there are none.
+        common: the classes that count in every group of this kind with any class. They make groups comparable.
+        f1_common: macro F1 over the common classes; None if none of them counts here.
+        auroc_common: macro AUROC over the common classes; None if none of them counts here.
     """
 
     by: str
@@ -55,18 +54,18 @@ class Subgroup:
 
 
 def subgroups(decided: Decided, split: Predictions, cohort: Cohort, n_resamples: int = 1000) -> list[Subgroup]:
-    """Score every group of a split, with the calibration, the thresholds and the resamples of the whole.
+    """Return the scores of every group of a split, with the calibration, thresholds and resamples of the whole split.
 
     Args:
-        decided: of the split.
-        split: what was predicted.
-        cohort: the table that knows the records.
-        n_resamples: of the bootstrap by patient.
+        decided: the decided probabilities of the split.
+        split: the predictions of the split.
+        cohort: the table that holds the records.
+        n_resamples: the number of resamples of the bootstrap by patient.
 
     Raises:
-        DataError: the table does not know a record.
+        DataError: the table does not hold a record.
     """
-    weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)  # the same for all, as for the whole split
+    weights_RN = bootstrap.patient_weights(split.patient_ids, n_resamples)  # the same for all groups and the split
     kinds: dict[str, list[tuple[str, Flags]]] = {}
     for by, name, chosen_N in _groups(cohort, cohort.rows_of(split.ecg_ids)):
         kinds.setdefault(by, []).append((name, chosen_N))
@@ -94,7 +93,7 @@ def subgroups(decided: Decided, split: Predictions, cohort: Cohort, n_resamples:
 
 
 def _counts(targets_NC: Flags) -> Flags:
-    """(C,): which classes have enough records on both sides."""
+    """Return (C,) flags of the classes with enough positive and enough negative records."""
     positives_C = targets_NC.sum(axis=0)
     enough_C: Flags = (positives_C >= MIN_POSITIVES) & (len(targets_NC) - positives_C >= MIN_POSITIVES)
     return enough_C
@@ -107,7 +106,10 @@ def _names(split: Predictions, chosen_C: Flags) -> tuple[str, ...]:
 def _scores(
     decided: Decided, split: Predictions, chosen_N: Flags, kinds: Sequence[Flags], weights_RN: Floats
 ) -> list[tuple[Interval | None, Interval | None]]:
-    """Return macro F1 and AUROC of some records over each kind of classes, the first kind holding all; None of none."""
+    """Return macro F1 and AUROC of some records over each kind of classes, or None without classes.
+
+    The first kind holds the classes of all others.
+    """
     widest_C = kinds[0]
     if not widest_C.any():
         return [(None, None)] * len(kinds)
@@ -127,7 +129,7 @@ def _scores(
 
 
 def _groups(cohort: Cohort, rows_N: npt.NDArray[np.int64]) -> Iterator[tuple[str, str, Flags]]:
-    """What records are grouped by, each group's name, and its (N,) members."""
+    """Yield the property that records are grouped by, each group's name, and its (N,) members."""
     if cohort.sexes is not None:
         for code, name in _SEX.items():
             yield "sex", name, cohort.sexes[rows_N] == code

@@ -1,4 +1,4 @@
-"""Decision thresholds, chosen on the validation fold alone."""
+"""Decision thresholds, chosen only on the validation fold."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ MIN_POSITIVES = 5
 
 
 def f1_thresholds(probabilities_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) -> Floats:
-    """The threshold of each class that maximises the F1 to be expected.
+    """Return the threshold of each class that maximises the expected F1.
 
-    Of frequencies, the best threshold is half of the best F1 itself (Lipton et al. 2014, arXiv 1402.1892, theorem 1).
-    So the probabilities are made frequencies by Platt's line, F1 is taken as those frequencies promise it, and the
-    threshold is moved back to the probabilities as they are. Two numbers a class are fitted in place of a search for
-    the best of N thresholds, whose F1 on a few hundred records is 0.02 to 0.03 better there than on new ones and, on
-    those, up to 0.01 worse than this one's (docs/results/logbook/2026-11-26-evaluation.md).
+    For frequencies, the best threshold is half of the best F1 (Lipton et al. 2014, arXiv 1402.1892, theorem 1). Platt's
+    line therefore turns the probabilities into frequencies, which give the expected F1. The threshold is then converted
+    back to the original probabilities. This fits two numbers per class. The alternative, a search for the best of N
+    thresholds, is optimistic: on the few hundred records of the search its F1 is 0.02 to 0.03 better than on new
+    records. On new records it is up to 0.01 worse than this method (docs/results/logbook/2026-11-26-evaluation.md).
 
     Args:
-        probabilities_NC: of the validation fold; a record is positive where its probability is not below the threshold.
-        targets_NC: 0 or 1. A class with fewer than `MIN_POSITIVES` positive records, or whose probabilities do not rise
-            with the labels, keeps 0.5: there the best F1 to be expected is that of calling every record positive.
+        probabilities_NC: (N, C) probabilities of the validation fold; a record is positive from the threshold on.
+        targets_NC: (N, C) labels, 0 or 1. A class keeps 0.5 if it has fewer than `MIN_POSITIVES` positive records, or
+            if its probabilities do not rise with the labels. For such a class, calling every record positive gives the
+            best expected F1.
 
     Returns:
-        (C,) thresholds in [0, 1].
+        The (C,) thresholds in [0, 1].
     """
     logits_NC, targets = logit(probabilities_NC), np.asarray(targets_NC, dtype=np.float64)
     slopes_C, offsets_C = fit_platt(logits_NC, targets)

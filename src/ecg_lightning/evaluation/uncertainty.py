@@ -1,4 +1,4 @@
-"""When a model should not be trusted: conformal sets with a promised coverage, and mistakes in its surest records."""
+"""Limits of trust in a model: conformal sets with a promised coverage, and mistakes in its surest records."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 RETAINED = (1.0, 0.9, 0.8, 0.7, 0.5)
-"""Shares of the records that are kept."""
+"""The shares of the records that are kept."""
 
 
 class Coverage(NamedTuple):
-    """How conformal sets did on records with known labels; intervals, NaN without such records.
+    """The coverage of conformal sets on records with known labels, as intervals; NaN without such records.
 
     Attributes:
-        positive: share of the positive records whose set holds `present`; promised is 1 − alpha.
-        negative: share of the negative ones whose set holds `absent`; promised is 1 − alpha.
-        undecided: share of the records whose set holds both, or neither.
-        n_positive: records behind `positive`.
+        positive: the share of the positive records whose set holds `present`; the promise is 1 − alpha.
+        negative: the share of the negative records whose set holds `absent`; the promise is 1 − alpha.
+        undecided: the share of the records whose set holds both labels, or neither.
+        n_positive: the number of records behind `positive`.
     """
 
     positive: Interval
@@ -40,18 +40,21 @@ class Coverage(NamedTuple):
 def coverage(
     sets: ConformalSets, targets_NC: Flags, patient_ids: npt.NDArray[np.int64], weights_RN: Floats
 ) -> list[Coverage]:
-    """Measured coverage of each class, for the bounds as they are: over validation folds the promise holds on average.
+    """Return the measured coverage of each class for given bounds.
+
+    The promise holds on average over validation folds.
 
     Args:
-        sets: of N records.
-        targets_NC: their labels.
-        patient_ids: (N,) whose they are.
-        weights_RN: of `bootstrap.patient_weights`.
+        sets: the conformal sets of N records.
+        targets_NC: (N, C) labels of the records.
+        patient_ids: (N,) patients of the records.
+        weights_RN: the weights from `bootstrap.patient_weights`.
     """
 
     def share(flags_N: Flags, of_N: Flags) -> Interval:
         value, low, high = bootstrap.interval(bootstrap.mean(flags_N[of_N].astype(np.float64), weights_RN[:, of_N]))
-        # All or none: every resample has the same share; Clopper and Pearson (1934) say, of patients, how sure it is.
+        # If all or none are covered, every resample has the same share. The bound is then Clopper and Pearson's (1934),
+        # by patient.
         room = 1 - 0.025 ** (1 / len(np.unique(patient_ids[of_N]))) if value in (0, 1) else 0.0
         return Interval(value, min(low, 1 - room) if value == 1 else low, max(high, room) if value == 0 else high)
 
@@ -69,26 +72,26 @@ def coverage(
 
 
 def distance_certainty(decided: Decided) -> Floats:
-    """(N,) the least of a record's distances to its classes' thresholds, in logits."""
+    """Return (N,) least distances of each record from its classes' thresholds, in logits."""
     certainty_N: Floats = np.abs(logit(decided.probabilities_NC) - logit(decided.thresholds_C)).min(axis=1)
     return certainty_N
 
 
 def agreement_certainty(spreads_NC: Floats) -> Floats:
-    """(N,) how much an ensemble's members agree: the largest standard deviation of a record's classes, negative."""
+    """Return the (N,) agreement of an ensemble's members: minus the largest standard deviation of a record."""
     certainty_N: Floats = -spreads_NC.max(axis=1)
     return certainty_N
 
 
 class Abstention(NamedTuple):
-    """Mistakes in the records that a model is surest of; it abstains from the others.
+    """The mistakes in the records that a model is surest of. It abstains from the others.
 
     Attributes:
-        kept: share of the records, of each of the next two.
-        wrong_labels: interval of the share of their labels that are decided wrongly.
-        wrong_records: interval of the share of them with any label decided wrongly.
-        aurc: interval of the area under the curve of `wrong_records` over all shares (Geifman and El-Yaniv 2017, arXiv
-            1705.08500); of a certainty that knows nothing it is about `wrong_records` of all.
+        kept: the shares of the records, one for each entry of the next two.
+        wrong_labels: the intervals of the share of the kept records' labels that are decided wrongly.
+        wrong_records: the intervals of the share of the kept records with any label decided wrongly.
+        aurc: the interval of the area under the curve of `wrong_records` over all shares (Geifman and El-Yaniv 2017,
+            arXiv 1705.08500). For an uninformative certainty it is about the `wrong_records` of all records.
     """
 
     kept: list[float]
@@ -100,14 +103,14 @@ class Abstention(NamedTuple):
 def abstain(
     decided: Decided, targets_NC: Flags, certainty_N: Floats, weights_RN: Floats, kept: Sequence[float] = RETAINED
 ) -> Abstention:
-    """Count mistakes, which unlike macro F1 do not depend on which classes are left among the kept records.
+    """Return the mistakes in the surest records. Unlike macro F1, they do not depend on which classes remain.
 
     Args:
-        decided: probabilities and thresholds.
-        targets_NC: labels.
-        certainty_N: larger where the model is surer.
-        weights_RN: of `bootstrap.patient_weights`.
-        kept: shares of the records.
+        decided: the probabilities and thresholds.
+        targets_NC: (N, C) labels.
+        certainty_N: (N,) certainties; larger where the model is surer.
+        weights_RN: the weights from `bootstrap.patient_weights`.
+        kept: the shares of the records that are kept.
     """
     surest_first = np.argsort(-certainty_N, kind="stable")
     wrong_NC = decided.decisions != targets_NC

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device, in mV, before normalisation; off outside training."""
+"""Augmentation of whole batches on the device, in mV, before normalisation. It is off outside training."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ecg_lightning.data.wfdb import DURATION_S
 from ecg_lightning.frontend.schema import AugmentationConfig
 
 _LIMB_42 = np.array([[-1.0, 1.0], [-0.5, -0.5], [1.0, -0.5], [-0.5, 1.0]])
-"""III, aVR, aVL and aVF of I and II (Einthoven 1912, Goldberger 1942)."""
+"""The matrix from I and II to III, aVR, aVL and aVF (Einthoven 1912, Goldberger 1942)."""
 DOWER_C3 = np.concatenate([DOWER_83[:2], _LIMB_42 @ DOWER_83[:2], DOWER_83[2:]])
-"""All twelve leads of a heart vector."""
+"""The matrix from a heart vector to all twelve leads."""
 
 
 class Augmentation(nn.Module):
-    """Heart axis, tempo, amplitude, noise, baseline wander, lead dropout and time shift, drawn anew for every record.
+    """Random changes of heart axis, tempo, amplitude, noise, baseline wander, leads and time shift for every record.
 
-    The heart vector turns about any axis (Gopal et al. 2021, arXiv 2106.04452); what the twelve leads show beyond
-    Dower's vector stays. Ends that a shift or another tempo opens are zero.
+    The heart vector turns about any axis (Gopal et al. 2021, arXiv 2106.04452). The part of the twelve leads that
+    Dower's vector does not explain stays. A shift or another tempo opens ends, which are filled with zeros.
 
     Args:
-        settings: how strong each change is.
-        duration_s: seconds of a record.
+        settings: the strength of each change.
+        duration_s: the seconds of a record.
     """
 
     def __init__(self, settings: AugmentationConfig, duration_s: float = DURATION_S) -> None:
@@ -40,7 +40,7 @@ class Augmentation(nn.Module):
         self.register_buffer("to_vector_3C", torch.from_numpy(np.linalg.pinv(DOWER_C3)).float(), persistent=False)
 
     def forward(self, millivolts_BCT: Tensor) -> Tensor:
-        """(B, leads, T) in mV → the same shape, changed while training."""
+        """Return the (B, leads, T) signals in mV, changed while training, in the same shape."""
         if not self.training:
             return millivolts_BCT
         x_BCT = millivolts_BCT
@@ -75,7 +75,7 @@ class Augmentation(nn.Module):
         axis_B3 = F.normalize(torch.randn_like(x_BCT[:, :3, 0]), dim=1)
         angle_B = torch.randn_like(x_BCT[:, :1, :1]) * math.radians(self.settings.axis_deg)
         cross_B33 = torch.linalg.cross(axis_B3[:, None], torch.eye(3).to(axis_B3)[None]).mT
-        # Rodrigues' formula without its identity: the change is added.
+        # This is Rodrigues' formula without its identity, because the change is added.
         turn_B33 = angle_B.sin() * cross_B33 + (1 - angle_B.cos()) * (cross_B33 @ cross_B33)
         with torch.autocast(x_BCT.device.type, enabled=False):
             turned: Tensor = x_BCT + self.to_leads_C3 @ turn_B33.float() @ self.to_vector_3C @ x_BCT

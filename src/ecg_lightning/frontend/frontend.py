@@ -1,4 +1,4 @@
-"""The front end: from the loader's integers, or millivolts, to what a network takes; part of every model."""
+"""The front end. It turns the loader's integers, or millivolts, into a network's input, and is part of every model."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class Frontend(nn.Module):
-    """int16 units or float mV → augmented → normalised → represented, in batches on the device.
+    """A module from int16 units or float mV to the network input: augmented, normalised and represented in batches.
 
-    Since it is a part of the model, training and deployment cannot disagree, and an exported file takes millivolts.
+    It is part of the model, so training and deployment cannot disagree, and an exported file accepts millivolts.
 
     Args:
         settings: normalisation and augmentation.
-        representation: module (B, leads, T) → network input.
-        network_input: shape of one record as `representation` gives it, and the record's duration.
+        representation: the module from (B, leads, T) to the network input.
+        network_input: the shape of one record after `representation`, and the record's duration.
     """
 
     def __init__(self, settings: FrontendConfig, representation: nn.Module, network_input: InputSpec) -> None:
@@ -41,7 +41,7 @@ class Frontend(nn.Module):
         self.register_buffer("std", torch.full((rows, 1), float(settings.std)))
 
     def fit_normalization(self, mean_and_std: Callable[[bool], tuple[Tensor, Tensor]]) -> None:
-        """Take mean and standard deviation, in mV, from the training split.
+        """Set mean and standard deviation, in mV, from the training split.
 
         Args:
             mean_and_std: `SignalDataset.mean_and_std` of the training split.
@@ -52,35 +52,35 @@ class Frontend(nn.Module):
             self.std.copy_(std)
 
     def to_millivolts(self, signals_BCT: Tensor) -> Tensor:
-        """Integers count units of 1 µV; floats are millivolts already."""
+        """Return the signals in mV. Integers count units of 1 µV; floats are millivolts already."""
         return signals_BCT if signals_BCT.is_floating_point() else signals_BCT.float().mul_(MILLIVOLTS_PER_UNIT)
 
     def augment(self, signals_BCT: Tensor) -> Tensor:
-        """Signals as loaded → mV, augmented while training; what a student and its teacher both see."""
+        """Return loaded signals in mV, augmented while training. A student and its teacher both receive them."""
         augmented: Tensor = self.augmentation(self.to_millivolts(signals_BCT))
         return augmented
 
     def represent(self, millivolts_BCT: Tensor) -> Tensor:
-        """MV → normalised → represented; in float32 whatever the precision of the network."""
+        """Return the normalised representation of signals in mV. It is computed in float32 at any network precision."""
         with torch.autocast(millivolts_BCT.device.type, enabled=False):
             return self.represent_as_is(millivolts_BCT)
 
     def represent_as_is(self, millivolts_BCT: Tensor) -> Tensor:
-        """What `represent` computes, in the caller's precision context: exported graphs must not hold an autocast."""
+        """Return the output of `represent` in the caller's precision. Exported graphs must not hold an autocast."""
         represented: Tensor = self.representation((millivolts_BCT.float() - self.mean).div_(self.std))
         return represented
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) int16 units of 1 µV, or float mV → network input."""
+        """Return the network input of (B, leads, T) signals, as int16 units of 1 µV or float mV."""
         return self.represent(self.augment(signals_BCT))
 
 
 def fitted_size(size: Any, patch_size: int) -> tuple[int, int]:
-    """Return (height, width) of `frontend.size`, each moved to the nearest multiple of a patch's side, which is logged.
+    """Return (height, width) of `frontend.size`, each rounded to a multiple of a patch's side, and log a change.
 
     Args:
-        size: pixels: one number, or [height, width].
-        patch_size: side of the network's patches; 1: it has none.
+        size: the size in pixels: one number, or [height, width].
+        patch_size: the side of the network's patches; 1 if it has none.
     """
     asked, fitted = image_size(size), image_size(size, patch_size)
     if fitted != asked:
@@ -94,7 +94,7 @@ def fitted_size(size: Any, patch_size: int) -> tuple[int, int]:
 
 
 def image_size(size: Any, multiple: int = 1) -> tuple[int, int]:
-    """Return (height, width) in pixels, each moved to the nearest multiple (half goes up)."""
+    """Return (height, width) in pixels, each rounded to the nearest multiple (half goes up)."""
     height, width = (size, size) if isinstance(size, int) else size
     return _nearest(height, multiple), _nearest(width, multiple)
 

@@ -1,4 +1,4 @@
-"""The size of what a network receives, which a front end states and an architecture is built for."""
+"""The size of a network's input, which a front end states and an architecture is built for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class InputSpec:
 
     Attributes:
         shape: (leads, samples) of a signal, or (channels, height, width) of an image.
-        duration_s: seconds that the network sees: of the record, or of a window.
+        duration_s: the seconds of the record, or of a window, that the network receives.
     """
 
     shape: tuple[int, ...]
@@ -25,10 +25,10 @@ class InputSpec:
 
     @property
     def signal(self) -> tuple[int, int]:
-        """(leads, samples).
+        """The shape (leads, samples) of a signal.
 
         Raises:
-            ConfigError: it is an image.
+            ConfigError: the input is an image.
         """
         if len(self.shape) != 2:
             raise ConfigError(f"this network needs a signal, but the front end makes {self}. Use frontend=signal")
@@ -37,10 +37,10 @@ class InputSpec:
 
     @property
     def image(self) -> tuple[int, int, int]:
-        """(channels, height, width).
+        """The shape (channels, height, width) of an image.
 
         Raises:
-            ConfigError: it is a signal.
+            ConfigError: the input is a signal.
         """
         if len(self.shape) != 3:
             raise ConfigError(f"this network needs an image, but the front end makes {self}. Use frontend=matrix")

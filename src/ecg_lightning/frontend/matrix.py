@@ -13,13 +13,13 @@ from ecg_lightning.frontend.schema import MatrixConfig
 
 
 class MatrixFrontend(Frontend):
-    """The signal matrix as an image, at any size.
+    """A front end that makes an image of any size from the signal matrix.
 
     Args:
-        settings: size, rows and channels of the image, normalisation and augmentation.
-        n_samples: samples a lead.
-        patch_size: side of the network's patches, of which the image's sides are multiples.
-        duration_s: seconds of a record.
+        settings: the image's size, rows and channels, normalisation and augmentation.
+        n_samples: the number of samples per lead.
+        patch_size: the side of the network's patches; the image's sides are multiples of it.
+        duration_s: the seconds of a record.
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class MatrixFrontend(Frontend):
 
 
 class MatrixImage(nn.Module):
-    """Resizes the (leads × time) matrix to an image, equal to `torchvision.transforms.Resize(antialias=True)`.
+    """A resize of the (leads × time) matrix to an image, equal to `torchvision.transforms.Resize(antialias=True)`.
 
     Bilinear resizing is separable and linear, so it is `A @ signals @ B` for a whole batch. Speed:
     docs/results/logbook/2026-11-24-speed.md.
 
     Args:
-        n_leads: leads of the input.
-        n_samples: samples a lead of the input.
+        n_leads: the number of leads of the input.
+        n_samples: the number of samples per lead of the input.
         size: (height, width) of the image.
-        rows: what the image rows are: `leads` (time runs along the width) or `time` (the matrix as WFDB gives it).
+        rows: the content of the image rows: `leads` (time runs along the width) or `time` (the matrix in WFDB's order).
         channels: 1, or 3 equal channels for networks made for RGB.
     """
 
@@ -57,7 +57,7 @@ class MatrixImage(nn.Module):
         self.resize_time = BandedProduct(resize_matrix(n_samples, time_size).T)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, channels, height, width)."""
+        """Return the (B, channels, height, width) images of (B, leads, T) signals."""
         resized_in_time: Tensor = self.resize_time(signals_BCT)
         if self.rows == "leads":
             image_BHW = self.lead_weights @ resized_in_time
@@ -67,13 +67,14 @@ class MatrixImage(nn.Module):
 
 
 class BandedProduct(nn.Module):
-    """A product with a matrix whose columns are zero but for a short band, as resizing in time is.
+    """A product with a matrix whose columns are zero except in a short band, such as resizing in time.
 
-    A few columns at a time, from the rows that they need: four to eight times as fast on a CPU as the whole product.
+    It multiplies a few columns at a time with the rows that they need. On a CPU this is four to eight times as fast as
+    the whole product.
 
     Args:
-        weights: (source, target) matrix.
-        block: columns at a time; 16 to 32 are fastest.
+        weights: the (source, target) matrix.
+        block: the number of columns at a time; 16 to 32 are fastest.
     """
 
     def __init__(self, weights: Tensor, block: int = 32) -> None:
@@ -85,15 +86,15 @@ class BandedProduct(nn.Module):
             self.register_buffer(f"block_{number}", columns[self.rows[-1]].contiguous(), persistent=False)
 
     def forward(self, signals: Tensor) -> Tensor:
-        """(…, source) → (…, target)."""
+        """Return the (…, target) product of (…, source) signals."""
         blocks = zip(self.rows, self.buffers(), strict=True)
         return torch.cat([signals[..., rows] @ columns for rows, columns in blocks], dim=-1)
 
 
 def resize_matrix(source: int, target: int) -> Tensor:
-    """(target, source) weights of PyTorch's own antialiased bilinear resize, read off the identity.
+    """Return the (target, source) weights of PyTorch's antialiased bilinear resize, read from its identity response.
 
-    In float64, since in float32 PyTorch misplaces the sampling points by enough to move weights by 1e-5.
+    They are computed in float64. In float32, PyTorch misplaces the sampling points enough to move weights by 1e-5.
     """
     identity = torch.eye(source, dtype=torch.float64)[None, None]
     return F.interpolate(identity, size=(target, source), mode="bilinear", antialias=True)[0, 0].float()

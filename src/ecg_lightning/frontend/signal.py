@@ -11,13 +11,13 @@ from ecg_lightning.frontend.schema import FrontendConfig
 
 
 class SignalFrontend(Frontend):
-    """The normalised signal, (B, leads, T).
+    """A front end that returns the normalised signal, (B, leads, T).
 
     Args:
         settings: normalisation and augmentation.
-        n_samples: samples a lead.
+        n_samples: the number of samples per lead.
         patch_size: not used, because there is no image.
-        duration_s: seconds of a record.
+        duration_s: the seconds of a record.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Strips: an image whose rows of patches are leads, so that nothing of the signal's resolution in time is lost."""
+"""Strips: an image whose rows of patches are leads, so that the signal keeps its full resolution in time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COLUMNS_PER_ROW = 32  # a patch is 0.31 s of a record
 
 
 def strips_size(patch_size: int) -> tuple[int, int]:
-    """(height, width) at which a square patch holds one lead, 32 of them to a record."""
+    """Return the (height, width) at which a square patch holds one lead and 32 patches hold a record."""
     rows = patch_size if patch_size > 1 else ROWS_PER_LEAD
     return len(LEADS) * rows, COLUMNS_PER_ROW * rows
 
 
 class StripsFrontend(Frontend):
-    """Every lead in a band of rows of its own, see `StripsImage`; arguments as of `MatrixFrontend`."""
+    """A front end that gives every lead a band of rows; see `StripsImage`. Arguments are those of `MatrixFrontend`."""
 
     def __init__(
         self, settings: StripsConfig, n_samples: int, patch_size: int = 1, duration_s: float = DURATION_S
@@ -33,17 +33,17 @@ class StripsFrontend(Frontend):
 
 
 class StripsImage(nn.Module):
-    """Every lead fills a band of rows of its own, below each other in the order of the leads.
+    """An image in which every lead fills its own band of rows, in the order of the leads from top to bottom.
 
-    Row r of a band of R rows holds the lead at the times (x + (r + ½) / R) · duration / width of its columns x: read
-    down the rows and then along the columns, a band is the lead at R times the width's sampling rate. A patch as high
-    as the band sees one lead, with all its samples where R · width is at least their number; a lead drawn into one row
-    of 224 columns would keep 22 of them a second.
+    Row r of a band of R rows holds the lead at the times (x + (r + ½) / R) · duration / width of its columns x. If a
+    band is read down the rows and then along the columns, it is the lead at R times the width's sampling rate. A patch
+    as high as the band sees one lead. It sees all samples if R · width is at least their number. In contrast, a lead
+    drawn into one row of 224 columns would keep 22 samples per second.
 
     Args:
-        n_leads: leads of the input.
-        n_samples: samples a lead of the input.
-        size: (height, width) of the image; the rows that are left below the last band are zero.
+        n_leads: the number of leads of the input.
+        n_samples: the number of samples per lead of the input.
+        size: (height, width) of the image; rows that are left below the last band are zero.
         channels: 1, or 3 equal channels for networks made for RGB.
     """
 
@@ -58,7 +58,7 @@ class StripsImage(nn.Module):
         self.resize_time = BandedProduct(resize_matrix(n_samples, width * self.rows_per_lead).T)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, channels, height, width)."""
+        """Return the (B, channels, height, width) images of (B, leads, T) signals."""
         fine_BCF = self.resize_time(signals_BCT)
         image_BHW = fine_BCF.unflatten(2, (-1, self.rows_per_lead)).mT.flatten(1, 2)
         return F.pad(image_BHW, (0, 0, 0, self.rows_below))[:, None].expand(-1, self.channels, -1, -1)

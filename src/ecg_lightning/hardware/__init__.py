@@ -1,1 +1,1 @@
-"""Devices, precisions, and the processor that a figure was measured on."""
+"""Devices, precisions, and the description of the processor that results were measured on."""

@@ -1,4 +1,4 @@
-"""From a hardware profile to threads, precision and a Trainer's device, checked against this machine."""
+"""A hardware profile turned into threads, precision and a Trainer's device, and checked against this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ecg_lightning.hardware.schema import HardwareConfig
 
 
 def prepare(hardware: HardwareConfig) -> dict[str, Any]:
-    """Set the threads and give the Trainer's arguments.
+    """Set the threads, turn TF32 off, and return the Trainer's arguments.
 
     Raises:
         HardwareUnavailableError: this machine has no such accelerator.
@@ -41,36 +41,37 @@ def prepare(hardware: HardwareConfig) -> dict[str, Any]:
 
 
 def turn_tf32_off() -> None:
-    """fp32 is to be what it says, trained, scored or timed; convolutions on a device default to TF32."""
+    """Turn TF32 off, so that fp32 training, scores and times are true fp32. On a GPU, convolutions default to TF32."""
     torch.backends.cudnn.allow_tf32 = False
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """`auto` takes bfloat16 only where the processor computes with it in hardware."""
+    """Return Lightning's precision. `auto` becomes bfloat16 only if the processor computes it in hardware."""
     if precision == "auto":
         return "bf16-mixed" if has_bf16(accelerator) else "32-true"
     return precision
 
 
 def has_bf16(accelerator: str) -> bool:
-    """Whether matrix products run in bfloat16 in hardware: AMX or AVX512-BF16 on x86, BF16 on Arm, Ampere on CUDA."""
+    """Return whether hardware multiplies matrices in bfloat16: AMX or AVX512-BF16 (x86), BF16 (Arm), Ampere (CUDA)."""
     if accelerator == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return processor_has_bf16()
 
 
 def to_channels_last(network: nn.Module) -> None:
-    """Put the weights into the order that convolutions run fastest in, where they can be trained so.
+    """Store the weights in the order in which convolutions run fastest, if the network can be trained that way.
 
-    For the gradient of a 1×1 convolution with strides and fewer inputs than a vector holds oneDNN writes outside of its
-    memory (its issue 6035; AVX2 and AVX-512), which ends the process: a network with one is left as it is.
+    A network is left as it is if it holds a strided 1×1 convolution with fewer inputs than a vector register holds. For
+    that convolution's gradient, oneDNN writes outside its memory, which ends the process (oneDNN issue 6035; AVX2 and
+    AVX-512).
     """
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     if convolutions:
         narrow = any(
             one.kernel_size == (1, 1) and max(one.stride) > 1 and 1 < one.in_channels < 16 for one in convolutions
         )
-    else:  # an exported graph, whose weights do not tell their strides
+    else:  # an exported graph's weights do not show their strides
         narrow = any(
             weight.ndim == 4 and weight[0, 0].numel() == 1 < len(weight[0]) < 16 for weight in network.parameters()
         )
@@ -79,5 +80,5 @@ def to_channels_last(network: nn.Module) -> None:
 
 
 def describe_host() -> dict[str, Any]:
-    """The machine as results name it: no host name, no path."""
+    """Return the description of the machine for results. It holds no host name and no path."""
     return {**describe_processor(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None}

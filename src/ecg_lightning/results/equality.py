@@ -1,4 +1,4 @@
-"""Which settings change neither weights nor scores, and whether two configurations are equal without them."""
+"""The settings that change neither weights nor scores, and the comparison of configurations without them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ WITHOUT_EFFECT = (
     *("callbacks.figures", "callbacks.collapse_guard", "trainer.log_every_n_steps", "trainer.profiler"),
     *("compression.latency", "compression.pt2"),
 )
-"""Settings that change neither weights nor scores: the one list of them.
+"""The only list of settings that change neither weights nor scores.
 
-A training's `ckpt_path` is another one (`ckpt_path=auto`). Elsewhere `ckpt_path` names the model.
+For a training, `ckpt_path` is another one (`ckpt_path=auto`). Elsewhere `ckpt_path` names the model.
 """
 
 
@@ -34,8 +34,8 @@ def has_effect(override: str) -> bool:
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the dotted keys in which two configurations differ.
 
-    A key that one of them lacks, because another version wrote it, is equal to one that is off. One batch
-    (`trainer.limit_train_batches=1`) is not all of them (1.0).
+    A key that is absent from one of them counts as off, because another version may have written the file. One batch
+    (`trainer.limit_train_batches=1`) differs from all batches (1.0).
     """
     flat_one, flat_other = flat(one), flat(other)
     return sorted(
@@ -47,7 +47,7 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted keys, such as `data.root`."""
+    """Return nested settings as a flat table with dotted keys, such as `data.root`."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
@@ -55,7 +55,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
-    """Return a configuration without some of its keys, such as `data.root`."""
+    """Return a configuration without some of its dotted keys, such as `data.root`."""
     return {
         name: without(value, keys, f"{prefix}{name}.") if isinstance(value, Mapping) else value
         for name, value in config.items()
@@ -64,7 +64,7 @@ def without(config: Mapping[str, Any], keys: Sequence[str], prefix: str = "") ->
 
 
 def value_at(settings: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a dotted key; None where a part of the key is missing."""
+    """Return the value of a dotted key, or None if a part of the key is missing."""
     value: Any = settings
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -1,4 +1,4 @@
-"""How often the test folds were scored with a checkpoint: beside it, a line for each time."""
+"""The ledger of test scorings. It lies beside a checkpoint and holds a line for each scoring of the test folds."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ def record_scoring(
     *,
     is_new: bool = False,
 ) -> None:
-    """Add a line, beside an ensemble's members, too; where a folder cannot be written to, only the log has it.
+    """Add a line to the ledger of a checkpoint, and to those of an ensemble's members.
+
+    If a folder cannot be written to, only the log records the scoring.
 
     Args:
-        checkpoint: that was scored.
-        folds: test folds.
-        n_records: that were scored.
-        run: folder of the result.
-        members: checkpoints that it averages, of which those that are still there get a line.
-        is_new: the checkpoint was just trained, and lines that are there are of another one that it replaced.
+        checkpoint: the checkpoint that was scored.
+        folds: the test folds.
+        n_records: the number of records that were scored.
+        run: the folder of the result.
+        members: the checkpoints that an ensemble averages. Those that still exist get a line.
+        is_new: whether the checkpoint was just trained. Older lines then belong to a checkpoint that it replaced.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     rest = (" ".join(map(str, folds)), n_records, run.absolute(), git_revision() or "")
@@ -51,16 +53,16 @@ def _add(ledger: Path, row: Sequence[object], *, begins: bool) -> None:
 
 
 def times_scored(run: Path, ckpt_path: str | None = None) -> int:
-    """How often the test folds were scored with a run's checkpoint; 0 where nobody kept count.
+    """Return how often the test folds were scored with a run's checkpoint, or 0 without a ledger.
 
     Args:
-        run: its folder.
-        ckpt_path: the checkpoint that it evaluated or compressed, where it trained none.
+        run: the run's folder.
+        ckpt_path: the checkpoint that the run evaluated or compressed, if it trained none.
     """
     own = run / "checkpoints" / "best.ckpt"
     checkpoint = own if own.is_file() or not ckpt_path else Path(ckpt_path).expanduser()
     try:
         with (checkpoint.parent / LEDGER_FILE).open(newline="", encoding="utf-8") as file:
             return sum(row["checkpoint"] == checkpoint.name for row in csv.DictReader(file))
-    except (OSError, ValueError, csv.Error, KeyError):  # a path from a stranger's configuration, too
+    except (OSError, ValueError, csv.Error, KeyError):  # also for a path from a configuration from elsewhere
         return 0

@@ -1,4 +1,4 @@
-"""Files in a run's folder that a command overwrites only once it is known to fit the folder."""
+"""Delayed files of a run's folder. A command overwrites them only once it is known to fit the folder."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _put_off: dict[Path, dict[str, str]] = {}
 
 
 def put_off(folder: Path, files: Mapping[str, str]) -> None:
-    """Keep what shall be written, so that the files of an earlier command stay as they are for now.
+    """Keep the texts of files for later, so that the files of an earlier command stay unchanged for now.
 
     Args:
-        folder: of the run.
-        files: texts by their names in the folder.
+        folder: the run's folder.
+        files: the texts by their file names in the folder.
     """
     _put_off[folder] = dict(files)
 
 
 def write_put_off() -> None:
-    """Write the files that were put off, once the command is known to fit its folder.
+    """Write the delayed files, once the command is known to fit its folder.
 
     Raises:
-        DiskFullError: they do not fit.
+        DiskFullError: the files do not fit.
     """
     while _put_off:
         folder, files = _put_off.popitem()
         for name, text in files.items():
             write_whole(folder / name, text)
-        (folder / CELL_FILE).unlink(missing_ok=True)  # a sweep's cell no more, but a run of these settings
+        (folder / CELL_FILE).unlink(missing_ok=True)  # no longer a sweep's cell, but a run of these settings
 
 
 def discard_put_off() -> None:
-    """Leave the files as they are: the command has ended."""
+    """Discard the delayed files. The command has ended, and the existing files stay unchanged."""
     _put_off.clear()

@@ -1,4 +1,4 @@
-"""Which runs are trainings of one recipe, and how many recipes a sweep tried."""
+"""Recipes: which runs train the same recipe, and how many recipes a sweep tried."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _NOT_OF_A_RECIPE = (
     *("seed", "ckpt_path", "train", "test", "hardware.compile", "data.root"),
     *("compression.deploy", "compression.n_resamples"),
 )
-"""Settings that leave a recipe what it is."""
+"""Settings that do not change a recipe."""
 
 _LEARNED_FROM = ("teacher", "members", "weights")
-"""Settings of a model that name others; of what recipe these are counts, not which of its seeds."""
+"""Model settings that name other runs. Their recipe counts, not which of its seeds they are."""
 
 
 def by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
-    """Runs of one recipe together, in the order of their first ones."""
+    """Return runs grouped by recipe, in the order of each group's first run."""
     recipes: dict[str, list[Path]] = {}
     for folder in folders:
         recipes.setdefault(recipe_of(folder), []).append(folder)
@@ -31,14 +31,14 @@ def by_recipe(folders: Sequence[Path]) -> list[list[Path]]:
 
 
 def recipe_of(folder: Path) -> str:
-    """The same for runs that differ in their seed alone, or in the seeds of their teachers or members.
+    """Return a text that is equal for runs that differ only in their seeds, or in those of teachers or members.
 
-    `hardware.precision=auto` is another recipe on a processor without bfloat16; so is a training that was made longer,
-    whose schedule had begun for fewer epochs. A folder whose configuration knows no seed, such as a variant's, is one
-    of its own.
+    `hardware.precision=auto` is another recipe on a processor without bfloat16. A training that was made longer is
+    another recipe too, because its schedule began for fewer epochs. A folder whose configuration has no seed, such as a
+    variant's, is a recipe of its own.
 
     Raises:
-        DataError: there is no result.
+        DataError: the folder has no result.
     """
     config = read_config(folder)
     if "seed" not in config:
@@ -46,7 +46,7 @@ def recipe_of(folder: Path) -> str:
     kept = without(config, _NOT_OF_A_RECIPE)
     if isinstance(model := kept.get("model"), dict):
         model |= {name: sorted(_source(one, folder) for one in named) for name, named in _sources(config).items()}
-    if not config.get("train") and (path := config.get("ckpt_path")):  # compressed, or evaluated
+    if not config.get("train") and (path := config.get("ckpt_path")):  # the run compressed or evaluated a checkpoint
         kept["ckpt_path"] = _source(path, folder)
     result = read_result(folder)
     lengths = "+".join(map(str, result["earlier_lengths"]))
@@ -54,38 +54,38 @@ def recipe_of(folder: Path) -> str:
 
 
 def recipes_of_the_sweep(folder: Path) -> int:
-    """How many recipes the sweep tried that a run is a cell of; 1 for a run of its own.
+    """Return the number of recipes that a run's sweep tried, or 1 for a run outside a sweep.
 
-    What failed before it wrote its configuration was not tried.
+    A cell that failed before it wrote its configuration does not count.
     """
     sweep = folder.absolute().parent
     if not (sweep / SWEEP_TABLE).is_file():
         return 1
     recipes = set()
     for path in sweep.glob(f"*/{RESULT_FILE}"):
-        with contextlib.suppress(DataError):  # a damaged cell is none that counts
+        with contextlib.suppress(DataError):  # a damaged cell does not count
             recipes |= {recipe_of(path.parent)} if read_config(path.parent) else set()
     return max(1, len(recipes))
 
 
 def n_tried(run: Path) -> int:
-    """Configurations that a run's was chosen among: those of its sweep, or as many as `n_tried` says.
+    """Return the number of configurations that a run was chosen from: those of its sweep, or the setting `n_tried`.
 
-    An ensemble's is the most of those of the trainings that it averages.
+    For an ensemble it is the largest number over the trainings that it averages.
     """
     counts = [1]
     for training in trainings_of(run) | {run}:
-        with contextlib.suppress(DataError):  # moved or damaged: what the others say counts
+        with contextlib.suppress(DataError):  # moved or damaged: the others count
             said = read_config(training).get("n_tried")
             counts += [said if isinstance(said, int) else 1, recipes_of_the_sweep(training)]
     return max(counts)
 
 
 def check_independent(runs: Sequence[Path]) -> None:
-    """Refuse runs of one recipe that are no trainings of their own: they would make the spread of seeds too small.
+    """Refuse runs of one recipe that are not separate trainings. They would make the spread of seeds too small.
 
     Raises:
-        DataError: two have the same seed and the same teacher, first weights and members, or share a member.
+        DataError: two runs have the same seed, teacher, first weights and members, or share a member.
     """
     seen: dict[str, Path] = {}
     for run in runs:
@@ -102,15 +102,17 @@ def check_independent(runs: Sequence[Path]) -> None:
 
 
 def sharing_trainings(run: Path, others: Sequence[Path]) -> list[Path]:
-    """Other runs that share a training with a run: that average it, or are it."""
+    """Return the other runs that share a training with a run: they average it, or are the same training."""
     own = trainings_of(run)
     return [other for other in others if other.resolve() != run.resolve() and own & trainings_of(other)]
 
 
 def trainings_of(run: Path) -> set[Path]:
-    """Folders of the trainings that an ensemble averages, of its members' too; of another run its own.
+    """Return the folders of the trainings that an ensemble averages, also through its members.
 
-    A member that lies in no run's folder is a training of its own.
+    Another run has only its own folder.
+
+    A member outside any run's folder counts as a training.
     """
     found: set[Path] = set()
     waiting, seen = [run.resolve()], set()
@@ -126,29 +128,29 @@ def trainings_of(run: Path) -> set[Path]:
 
 
 def changed_settings(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Keys of what makes a recipe, and the seed, in which two configurations differ."""
+    """Return the keys in which two configurations differ, among the seed and the settings of a recipe."""
     ignored = [key for key in _NOT_OF_A_RECIPE if key != "seed"]
     return differing(without(there, ignored), without(asked, ignored))
 
 
 def _sources(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What the model of a configuration names to learn from."""
+    """Return the runs that a configuration's model learns from, by setting."""
     model = config.get("model")
     named = {name: model.get(name) for name in _LEARNED_FROM} if isinstance(model, Mapping) else {}
     return {name: [one] if isinstance(one, str) else list(one) for name, one in named.items() if one}
 
 
 def _in_force(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those that are off, which an earlier version may not have known."""
+    """Return the settings without those that are off, which an earlier version may not have known."""
     kept = {name: _in_force(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
     return {name: value for name, value in kept.items() if value}
 
 
 def _source(named: str, asked: Path) -> str:
-    """The recipe of another run that a checkpoint, or the folder of a cross-validation, belongs to; else its path."""
+    """Return the recipe of the run that a checkpoint or a cross-validation folder belongs to, or else its path."""
     path = Path(named).expanduser()
     run = path if path.is_dir() else path.parent.parent
     try:
         return recipe_of(run) if run.resolve() != asked.resolve() and read_config(run) else named
-    except DataError:  # it did not finish, or its result was moved
+    except DataError:  # the other run did not finish, or its result was moved
         return named

@@ -1,4 +1,4 @@
-"""One run's result, as `result.json` holds it (schema 2)."""
+"""The result of one run, in the layout of `result.json` (schema 2)."""
 
 from __future__ import annotations
 
@@ -32,47 +32,47 @@ RESULT_FILE = "result.json"
 TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
 SWEEP_TABLE = "results.csv"
 CELL_FILE = "cell.json"
-"""The settings and time of a sweep's cell, as the sweep wrote them; a single run in the cell's folder removes it."""
+"""The settings and time of a sweep's cell, as the sweep wrote them. A single run in the cell's folder removes it."""
 SWEEP_FILE = "sweep.json"
 """The command of a sweep, in the sweep's folder."""
 HYDRA_SWEEP_FILE = "multirun.yaml"
-"""The same by Hydra, which sweeps of every version have."""
+"""Hydra's file with the command of a sweep, which sweeps of every version have."""
 _MAX_RESULT_BYTES = 16 * 2**20
-"""A result takes some ten kilobytes."""
+"""The largest size of a result that is read. A usual result has about ten kilobytes."""
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "hydra-core", "torchmetrics", "numpy")
 _COMPRESSION_PACKAGES = ("torchao", "torch-pruning", "nncf", "openvino", "onnxruntime", "onnx")
 
 
 @dataclass
 class RunResult:
-    """What a run gave, or why it gave nothing.
+    """The result of a run, or the reason why it has none.
 
     Attributes:
         status: `ok`, `failed`, `skipped` or `interrupted`; in a sweep's table also `planned` or `running`.
-        reason: why it is not `ok`.
-        choices: option chosen in each config group: data, frontend, model, compression, hardware.
-        overrides: what was set on the command line.
+        reason: the reason why the status is not `ok`.
+        choices: the option chosen in each config group: data, frontend, model, compression, hardware.
+        overrides: the settings of the command line.
         seed: the run's seed.
-        config_hash: SHA-256 of the resolved configuration, see `hash_config`.
-        git: revision of the code, or None outside a repository.
-        versions: of the packages that figures depend on.
+        config_hash: SHA-256 of the resolved configuration; see `hash_config`.
+        git: the revision of the code, or None outside a repository.
+        versions: the versions of the packages that figures depend on.
         host: the machine.
-        data: name of the data set, root hash, label rule and number of records of each split.
-        metrics: scores by split; a classifier's are of raw probabilities, and `ci95` holds 95 % intervals of
-            `f1_macro_tuned` and `auroc_macro`, by patient.
-        evaluation: by split, what `evaluation.report` and `evaluation.cohort` say of it, of calibrated probabilities.
-        chosen: what the validation folds alone chose, see `choices.Choices.as_dict`.
-        score: the monitored value of the epoch that is scored; a sweep's objective.
-        variants: the model as trained (`baseline`), and what compression made of it.
-        earlier_lengths: epochs that the training was to have before it was made longer, each time.
-        timing: seconds of the fit, records per second, epochs.
+        data: the data set's name, root hash, label rule and number of records of each split.
+        metrics: the scores by split. Those of a classifier come from raw probabilities, and `ci95` holds 95 % intervals
+            of `f1_macro_tuned` and `auroc_macro`, by patient.
+        evaluation: the output of `evaluation.report` and `evaluation.cohort` by split, for calibrated probabilities.
+        chosen: the choices that the validation folds alone made; see `choices.Choices.as_dict`.
+        score: the monitored value of the scored epoch; a sweep's objective.
+        variants: the model as trained (`baseline`), and its compressed variants.
+        earlier_lengths: the planned number of epochs before each time that the training was made longer.
+        timing: the seconds of the fit, records per second, epochs.
         artifacts: name → path relative to the run's folder.
-        notes: what a reader of the figures must know, such as a collapse.
-        schema: version of this layout.
-        folder: of the run, for a program that ran it; not written.
+        notes: remarks that a reader of the figures must know, such as a collapse.
+        schema: the version of this layout.
+        folder: the run's folder, for a program that ran it; it is not written.
     """
 
-    folder = Path()  # without a type, so that it is no field
+    folder = Path()  # without a type, so that it is not a field
 
     status: str = "failed"
     reason: str | None = None
@@ -110,11 +110,11 @@ class RunResult:
 
 
 class UnfinishedError(Exception):
-    """A run that was stopped or failed with something to keep.
+    """The end of a run that was stopped or failed, with a partial result.
 
     Args:
-        result: what was finished.
-        cause: what ended it.
+        result: the part that was finished.
+        cause: the error that ended the run.
     """
 
     def __init__(self, result: RunResult, cause: BaseException) -> None:
@@ -124,13 +124,13 @@ class UnfinishedError(Exception):
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Return the content of a run folder's `result.json`, which may come from a stranger.
+    """Return the content of a run folder's `result.json`. The file may come from elsewhere.
 
-    Fields that an earlier version did not write have their defaults. Control characters are escaped, so that every
-    text can be printed.
+    Fields that an earlier version did not write have their defaults. Control characters are escaped, so that every text
+    can be printed.
 
     Raises:
-        DataError: it cannot be read, or a field holds something else than `RunResult` does.
+        DataError: the file cannot be read, or a field has another type than in `RunResult`.
     """
     try:
         return _read_checked(folder / RESULT_FILE)
@@ -150,7 +150,7 @@ def _read_checked(path: Path) -> dict[str, Any]:
 
 
 def _text_of(path: Path) -> str:
-    """Return the text of a file of a run, unless it is too large to be one."""
+    """Return the text of a run's file. A file that is not regular or is too large is refused."""
     if path.exists() and not path.is_file():
         raise ValueError("it is not a regular file")
     if (size := path.stat().st_size) > _MAX_RESULT_BYTES:
@@ -159,7 +159,7 @@ def _text_of(path: Path) -> str:
 
 
 def _is_of(value: Any, kind: Any) -> bool:
-    """Return whether a value from JSON is of a type, such as `dict[str, float]`; a figure may be null."""
+    """Return whether a value from JSON has a type, such as `dict[str, float]`. A figure may be null."""
     inner = get_args(kind)
     if kind is Any:
         return True
@@ -190,10 +190,10 @@ def _printable(value: Any) -> Any:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What a run was configured as, its `config.yaml`; empty where there is none.
+    """Return a run's configuration from its `config.yaml`; it is empty if there is no file.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     path = folder / "config.yaml"
     if path.exists() and not path.is_file():
@@ -209,15 +209,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def _parsed(path: Path, _mtime_ns: int, _size: int) -> Any:
-    """Return the content of a YAML file, parsed once for as long as it is not written again."""
+    """Return the content of a YAML file. It is parsed once and again only after a change."""
     return bounded_yaml.load(path)
 
 
 def read_training(folder: Path, name: str = TRAINING_FILE) -> RunResult:
-    """The result of a training that cells of a sweep share, or of one of a cross-validation's.
+    """Return the result of a training that cells of a sweep share, or of one training of a cross-validation.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     try:
         return RunResult(**_read_checked(folder / name))
@@ -231,22 +231,22 @@ def hash_config(config: Mapping[str, Any]) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of this package, Python and what figures depend on."""
+    """Return the versions of this package, Python and the packages that figures depend on."""
     from ecg_lightning.version import __version__
 
     python = ".".join(str(part) for part in sys.version_info[:3])
     installed = {"ecg_lightning": __version__, "python": python}
     for name in (*_PACKAGES, *_COMPRESSION_PACKAGES):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the extra `compress`
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the extra `compress` may be absent
             installed[name] = importlib.metadata.version(name)
     return installed
 
 
 def git_revision() -> str | None:
-    """Revision of the code with `-dirty` where files were changed; None where no repository tracks this code."""
+    """Return the code's revision, with `-dirty` if files were changed, or None if no repository tracks this code."""
     here = Path(__file__)
     try:
-        if _git(here.parent, "ls-files", here.name):  # an environment inside somebody's repository is not tracked
+        if _git(here.parent, "ls-files", here.name):  # an environment inside another repository is not tracked
             return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or None
     except (OSError, subprocess.TimeoutExpired):
         pass
@@ -259,13 +259,13 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+    """Return seconds as h:mm:ss."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def without_nan(value: Any) -> Any:
-    """Plain values for JSON, which has no NaN: a figure that does not exist is null."""
+    """Return plain values for JSON, which has no NaN. A figure that does not exist becomes null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

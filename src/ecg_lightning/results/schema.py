@@ -1,4 +1,4 @@
-"""The versions of `result.json`: what an earlier version wrote is read as if this one had."""
+"""The versions of `result.json`. A file of an earlier version is converted to the present layout."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SCHEMA = 2
 def upgraded(result: dict[str, Any]) -> dict[str, Any]:
     """Return a result of schema 1 or 2 in the layout of schema 2.
 
-    In schema 1 the scores and thresholds of a training were of raw probabilities, those of a compression of calibrated
-    ones; a training's size counted the bytes of its tensors, and not those of a file.
+    In schema 1, a training's scores and thresholds came from raw probabilities, and a compression's from calibrated
+    ones. A training's size counted the bytes of its tensors, and not those of a file.
 
     Args:
-        result: the content of `result.json`, perhaps a stranger's. It is changed.
+        result: the content of `result.json`, perhaps from elsewhere. It is changed in place.
 
     Raises:
-        ValueError: it is of another schema.
+        ValueError: the result has another schema.
     """
     schema = result.get("schema", 1)
     if schema == SCHEMA:
@@ -55,7 +55,7 @@ def upgraded(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(old: dict[str, Any], thresholds: dict[str, Any], n_val: Any) -> dict[str, Any]:
-    """Return `Choices.as_dict` as far as schema 1 knows it: of a compression it lacks the raw thresholds."""
+    """Return `Choices.as_dict` as far as schema 1 knows it. A compression's result lacks the raw thresholds."""
     if not old:
         return {"thresholds": thresholds} if thresholds else {}
     known = {

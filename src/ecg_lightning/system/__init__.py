@@ -1,1 +1,1 @@
-"""The machine around a run: files, locks, signals, memory, and bounds for what strangers wrote."""
+"""The machine around a run: files, locks, signals, memory, and limits for files from elsewhere."""

@@ -1,7 +1,7 @@
-"""A YAML loader with bounds, for files that may come from a stranger: those of `conf/`, and `config.yaml` of a run.
+"""A YAML loader with limits, for files that may come from elsewhere: those of `conf/`, and a run's `config.yaml`.
 
-A file of a few hundred bytes can stand for 10^8 nodes, because aliases may refer to aliases. The parser copes with
-them, and OmegaConf copies each one.
+A file of a few hundred bytes can stand for 10^8 nodes, because aliases may refer to aliases. The parser handles such
+a file, but OmegaConf copies each node.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ecg_lightning.system.interpolations import check_text
 
 MAX_CHARACTERS = 200_000
 MAX_NODES = 10_000
-"""Keys, values and list entries, aliases written out; a composed configuration of this project has about 300."""
+"""Keys, values and list entries, with aliases written out. A composed configuration of this project has about 300."""
 
 MAX_DEPTH = 32
 MAX_DIGITS = 40
@@ -27,23 +27,23 @@ _omegaconf_loader = omegaconf._utils.get_yaml_loader
 
 
 def load(path: Path) -> Any:
-    """Read a YAML file as Python's own types.
+    """Return the content of a YAML file as Python's own types.
 
     Raises:
-        OSError: it cannot be read.
-        yaml.YAMLError: it is no YAML, or beyond the bounds.
+        OSError: the file cannot be read.
+        yaml.YAMLError: the file is not YAML, or exceeds the limits.
     """
     with path.open(encoding="utf-8") as file:
-        return yaml.load(file, Loader=_bounded_loader())  # a safe one
+        return yaml.load(file, Loader=_bounded_loader())  # a subclass of OmegaConf's safe loader
 
 
 def dump(values: Any) -> str:
-    """Return plain values as YAML that `load` and OmegaConf read as the same values."""
+    """Return plain values as YAML text. `load` and OmegaConf read the same values from it."""
     return OmegaConf.to_yaml(OmegaConf.create(values))
 
 
 def install() -> None:
-    """Make `OmegaConf.load`, which Hydra uses for each of its files, refuse what is beyond the bounds."""
+    """Make `OmegaConf.load`, which Hydra uses for each of its files, refuse files that exceed the limits."""
     omegaconf._utils.get_yaml_loader = _bounded_loader
 
 
@@ -79,7 +79,7 @@ def _bounded_loader() -> Any:
             return node
 
         def _count(self, node: yaml.Node, counted: dict[int, int], depth: int) -> int:
-            """Return the number of nodes with aliases written out; each node is visited once."""
+            """Return the number of nodes with aliases written out. Each node is visited once."""
             if isinstance(node, yaml.ScalarNode):
                 if node.tag in _NUMBERS and len(node.value) > MAX_DIGITS:
                     raise self._refusal(f"a number of {len(node.value):,} digits", node)
@@ -87,7 +87,7 @@ def _bounded_loader() -> Any:
                     raise self._refusal(problem, node)
                 return 1
             if id(node) not in counted:
-                if depth > MAX_DEPTH:  # an alias inside its own anchor, too
+                if depth > MAX_DEPTH:  # also stops at an alias inside its own anchor
                     raise self._refusal(f"more than {MAX_DEPTH} levels", node)
                 pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
                 count = 1 + sum(self._count(one, counted, depth + 1) for pair in pairs for one in pair)

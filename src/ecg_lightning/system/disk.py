@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all; and a full disk, in words: what, on which mount, how many bytes."""
+"""Files that are written whole or not at all, and errors that name the mount and the bytes when a disk is full."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from ecg_lightning.errors import DiskFullError, UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_SAID = ("No space left on device", "Disk quota exceeded")  # by libraries that raise no OSError of their own
+_SAID = ("No space left on device", "Disk quota exceeded")  # messages of libraries that raise no OSError
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Return whether `error`, or what caused it, is a disk or a quota that is full."""
+    """Return whether `error`, or an error that caused it, reports a full disk or quota."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -30,7 +30,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def leave_full_disks_to_the_main_thread() -> None:
-    """Print no traceback of a writer's thread that met a full disk: the main thread meets it too, and says so."""
+    """Print no traceback when a writer's thread meets a full disk. The main thread meets and reports it as well."""
 
     def hook(args: threading.ExceptHookArgs) -> None:
         if not is_full(args.exc_value):
@@ -40,11 +40,11 @@ def leave_full_disks_to_the_main_thread() -> None:
 
 
 def explain_full(path: Path, needed: int | None = None) -> str:
-    """Return the sentence for a file that did not fit.
+    """Return the error sentence for a file that does not fit on the disk.
 
     Args:
         path: the file, or the folder that it belongs to.
-        needed: bytes that the file takes, where that is known.
+        needed: the file's size in bytes, if it is known.
     """
     folder = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
     mount = next(one for one in (folder.resolve(), *folder.resolve().parents) if os.path.ismount(one))
@@ -57,11 +57,11 @@ def explain_full(path: Path, needed: int | None = None) -> str:
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file whole or not at all: what was there stays, and nothing else is left, when that fails.
+    """Write a file whole or not at all. If writing fails, the old file stays and no other file is left behind.
 
     Raises:
-        DiskFullError: it does not fit.
-        OSError: it cannot be written for another reason.
+        DiskFullError: the content does not fit.
+        OSError: the file cannot be written for another reason.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -76,7 +76,7 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
 
 @contextmanager
 def explaining_full(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn an error that a full disk caused, whatever its type, into the sentence of `explain_full`.
+    """Turn any error that a full disk caused into a DiskFullError with the sentence of `explain_full`.
 
     Raises:
         DiskFullError: the disk is full.

@@ -1,4 +1,4 @@
-"""Extras of this package that are not installed, named in one sentence."""
+"""Errors that name the missing package and the extra that installs it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def needing(extra: str, what: str) -> Iterator[None]:
     """Explain an import that fails within the block.
 
     Args:
-        extra: of this package, which brings what is imported: `train` or `compress`.
-        what: needs it, such as `training`.
+        extra: this package's extra that brings the import: `train` or `compress`.
+        what: the task that needs the import, such as `training`.
 
     Raises:
-        MissingPackageError: names the package that is missing, and what to install.
+        MissingPackageError: a package is missing. The message names it and the extra to install.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""Bounds for the interpolations of a composed configuration: `${key}` in a value, such as `${monitor}`.
+"""Limits for the interpolations of a composed configuration: `${key}` in a value, such as `${monitor}`.
 
-Thirty settings that each name the one before twice stand for 2^30 copies of the first.
+If each of thirty settings names the one before it twice, the last stands for 2^30 copies of the first.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 from ecg_lightning.errors import ConfigError
 
 MAX_SIZE = 1_000_000
-"""Characters and nodes that a configuration may stand for; one of this project has about 15,000."""
+"""Characters and nodes that a configuration may stand for. One of this project has about 15,000."""
 
 MAX_IN_A_VALUE = 100
-_MAX_LENGTH = 4_000  # of a value with interpolations, whose parser takes long
+_MAX_LENGTH = 4_000  # of a value with interpolations, which are slow to parse
 _MAX_DEPTH = 20
 _TOO_DEEP = f"brackets inside of each other more than {_MAX_DEPTH} times"
 _MAX_LINKS = 20
@@ -24,11 +24,11 @@ _INNERMOST = re.compile(r"(?<!\\)\$\{([^${}]*)\}")
 _BRACKETS = re.compile(r"\\.|\$\{|[\[{}\]]", re.DOTALL)
 _RESOLVED = "\0"
 _OF_A_KEY = re.compile(r"(hydra|oc\.select|oc\.deprecated|oc\.dict\.\w+):([^,]*)")
-"""Resolvers whose first argument is a key."""
+"""The resolvers whose first argument is a key."""
 
 
 def check_text(text: str) -> str | None:
-    """Return what makes the interpolations of a text too much for their parser, None if nothing does."""
+    """Return why a text's interpolations exceed the limits of their parser, or None if they do not."""
     if "${" not in text:
         return None
     if (count := text.count("${")) > MAX_IN_A_VALUE:
@@ -48,7 +48,7 @@ def check_text(text: str) -> str | None:
 
 
 def check_override(text: str) -> str | None:
-    """Return what makes a setting `key=value` too much for Hydra's parser, None if nothing does."""
+    """Return why a setting `key=value` exceeds the limits of Hydra's parser, or None if it does not."""
     depth = 0
     for bracket in re.findall(r"[\[\](){}]", text):
         depth += 1 if bracket in "[({" else -1
@@ -58,13 +58,13 @@ def check_override(text: str) -> str | None:
 
 
 def check_interpolations(config: Mapping[str, Any]) -> None:
-    """Refuse interpolations that name no setting, refer to themselves, or stand for too much.
+    """Refuse interpolations that name no setting, refer to themselves, or stand for too much text.
 
     Args:
-        config: all of it, as it is written.
+        config: the whole configuration, with its interpolations unresolved.
 
     Raises:
-        ConfigError: names the key and its value.
+        ConfigError: an interpolation is not allowed. The message names the key and its value.
     """
     sizes = _Sizes(config)
     for name, node in config.items():
@@ -76,7 +76,7 @@ def check_interpolations(config: Mapping[str, Any]) -> None:
 
 
 class _Sizes:
-    """Sizes of nodes with their interpolations written out, and how many interpolations lead on from one another."""
+    """Sizes of nodes with their interpolations written out, and the lengths of their chains of interpolations."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
@@ -84,7 +84,7 @@ class _Sizes:
         self._open: set[tuple[str, ...]] = set()
 
     def of(self, path: tuple[str, ...], node: Any) -> tuple[int, int]:
-        """Return size and number of links of the node that a path of keys leads to."""
+        """Return the size of the node at a path of keys, and the length of its longest chain of interpolations."""
         if path not in self._known:
             size, n_links = 1, 0
             if isinstance(node, Mapping | list):
@@ -101,7 +101,7 @@ class _Sizes:
         return self._known[path]
 
     def _linked(self, path: tuple[str, ...], text: str, key: str) -> tuple[int, int]:
-        """Return size and number of links of what an interpolation in a text names."""
+        """Return the size and the chain length of the setting that an interpolation names."""
         shown = f"{'.'.join(path)}={text[:100]}"
         if _RESOLVED in key:
             raise ConfigError(
@@ -115,7 +115,7 @@ class _Sizes:
             try:
                 node = node[int(name) if isinstance(node, list) else name]
             except (KeyError, ValueError, IndexError, TypeError):
-                if target[0] == "hydra":  # set while it runs
+                if target[0] == "hydra":  # Hydra sets it while it runs
                     return len(text), 1
                 raise ConfigError(f"{shown}: there is no setting {key}. Write the value out") from None
         if path in self._open or len(self._open) > _MAX_LINKS:
@@ -129,7 +129,7 @@ class _Sizes:
 
 
 def _keys(text: str) -> list[str]:
-    """Return the keys that the interpolations in a text name."""
+    """Return the keys that a text's interpolations name."""
     keys = []
     while match := _INNERMOST.search(text):
         inside = match.group(1).strip()

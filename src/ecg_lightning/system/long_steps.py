@@ -1,4 +1,4 @@
-"""Log lines for steps that take long, so that no program is silent for more than ten seconds."""
+"""Log lines for long steps, so that no program is silent for more than ten seconds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Iterator
 
 INTERVAL_S = 10.0
 
-_open: list[threading.Event] = []  # steps that run, the innermost last
+_open: list[threading.Event] = []  # the running steps, the innermost last
 
 
 @contextlib.contextmanager
 def long_step(log: logging.Logger, text: str, interval_s: float = INTERVAL_S) -> Iterator[None]:
-    """Log what the block does, and every now and then that it still does it; of blocks in each other the inner one.
+    """Log what the block does, then log regularly that it still runs. Of nested blocks, only the innermost repeats.
 
     Args:
         log: the module's logger.
-        text: what is done, such as `NNCF calibrates with 300 records`.
+        text: the step's description, such as `NNCF calibrates with 300 records`.
         interval_s: seconds between two lines.
     """
-    is_heard = log.isEnabledFor(logging.INFO)  # before the block silences other programs' loggers
+    is_heard = log.isEnabledFor(logging.INFO)  # asked before the block silences other programs' loggers
     log.info("%s", text)
     done, started = threading.Event(), time.monotonic()
 
@@ -47,6 +47,6 @@ def long_step(log: logging.Logger, text: str, interval_s: float = INTERVAL_S) ->
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as m:ss, or h:mm:ss from an hour on."""
+    """Return a duration as m:ss, or as h:mm:ss from one hour on."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -1,7 +1,7 @@
-"""A bound for the memory that a model file takes while it is opened and run.
+"""A limit for the memory that a model file needs while it is opened and run.
 
-A graph of a few hundred bytes can ask for any amount: one operation repeats a number 2^40 times, by a shape that is
-computed while it runs. So the system's own limit is set, which both runtimes report as an error.
+A graph of a few hundred bytes can ask for any amount. One operation can repeat a number 2^40 times, with a shape that
+is computed at run time. This module therefore sets the system's own limit, which both runtimes report as an error.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ except ImportError:  # on Windows
 
 _BASE = 400 * 2**20
 _PER_RECORD = 64 * 2**20
-"""Bytes of the intermediate results; our largest networks take 5 MB."""
+"""Bytes of the intermediate results. The project's largest networks need 5 MB."""
 _PER_THREAD = 16 * 2**20
 _PER_FILE_BYTE = 8
-"""Copies of the weights: as they are read, as they are stored, and as each kernel wants them."""
-_SAID = ("bad_alloc", "bad allocation", "allocate", "bfc_arena")  # by runtimes that got no memory
+"""Copies of the weights: as read, as stored, and as each kernel needs them."""
+_SAID = ("bad_alloc", "bad allocation", "allocate", "bfc_arena")  # messages of runtimes that got no memory
 _STATUS = Path("/proc/self/status")
 
 
 @contextlib.contextmanager
 def limited_memory(paths: list[Path], n_records: int, n_threads: int | None = None) -> Iterator[None]:
-    """Let this process take only as much more memory as a good model needs; where the system cannot, without limit.
+    """Limit the memory that this process may add within the block to what a good model needs.
+
+    Only Linux has this limit; elsewhere the block runs without one.
 
     Args:
         paths: the model's files.
-        n_records: in one call.
-        n_threads: of the runtime; None: one for each core.
+        n_records: the number of records in one call.
+        n_threads: the runtime's threads; None stands for one per core.
     """
-    if resource is None or not _STATUS.is_file():  # Linux alone counts so
+    if resource is None or not _STATUS.is_file():  # only Linux counts memory this way
         yield
         return
 
@@ -53,5 +55,5 @@ def limited_memory(paths: list[Path], n_records: int, n_threads: int | None = No
 
 
 def lacked_memory(error: Exception) -> bool:
-    """Return whether a runtime's error says that it got no memory."""
+    """Return whether a runtime's error reports a lack of memory."""
     return any(said in str(error) for said in _SAID)

@@ -1,4 +1,4 @@
-"""Regular files within a limit: a stranger's folder may hold a pipe, a link to a device, or a file without end."""
+"""Regular files of a limited size. A folder from elsewhere may hold a pipe, a device link or an endless file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import stat
 from pathlib import Path
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Flags for `os.open`: without `O_NONBLOCK`, opening a pipe waits for a writer. Regular files ignore it.
+"""Flags for `os.open`. Without `O_NONBLOCK`, opening a pipe waits for a writer; regular files ignore the flag.
 
-Windows has no such pipes, and would change line ends without `O_BINARY`.
+Windows has no such pipes. Without `O_BINARY` it would change line ends.
 """
 
 _KINDS = {
@@ -24,11 +24,11 @@ def check_regular(file: int | str, name: str = "it") -> None:
     """Refuse anything but a regular file.
 
     Args:
-        file: its descriptor or path.
-        name: the file in the error's sentence.
+        file: the file's descriptor or path.
+        name: the file's name in the error message.
 
     Raises:
-        OSError: it is a directory, a pipe or a device, or is not there.
+        OSError: the file is a directory, a pipe or a device, or does not exist.
     """
     kind = stat.S_IFMT(os.stat(file).st_mode)  # noqa: PTH116 - a descriptor, too
     if kind != stat.S_IFREG:
@@ -39,7 +39,7 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     """Return the content of a regular file of at most `limit` bytes.
 
     Raises:
-        OSError: the file cannot be read, is not a regular one, or is larger than `limit`.
+        OSError: the file cannot be read, is not a regular file, or is larger than `limit`.
     """
     with os.fdopen(os.open(path, OPEN_FLAGS), "rb") as file:
         check_regular(file.fileno())

@@ -1,4 +1,4 @@
-"""A run's folder belongs to one process at a time; what killed processes left half-written in it is removed."""
+"""A lock that gives a run's folder to one process at a time, and the removal of files that killed runs left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import filelock
 from ecg_lightning.errors import ConfigError, RunLockedError
 
 _LOCK_FILE = ".lock"
-_WAIT_S = 2.0  # loader processes of a run that was killed hold its lock for a moment
+_WAIT_S = 2.0  # loader processes of a killed run hold its lock for a moment
 _PARTS = ("", "fold*/", "variants/*/")
 _OF_RUNS = (".hydra", "checkpoints", "*.log")
 _WRITTEN = (
@@ -24,10 +24,10 @@ _HALF_WRITTEN = (".*.tmp", "checkpoints/.*.tmp")
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run's folder for this process; it is made where it is not there.
+    """Lock a run's folder for this process within the block. The folder is created if it does not exist.
 
     Raises:
-        RunLockedError: another process holds it.
+        RunLockedError: another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / _LOCK_FILE)
@@ -45,10 +45,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_entries(folder: Path) -> None:
-    """Refuse the folder of a run or a sweep that would be written through: to where a link leads, or into a pipe.
+    """Refuse a run's or sweep's folder if a write could follow a link out of it or go into a pipe.
 
     Raises:
-        ConfigError: names the first such entry.
+        ConfigError: such an entry exists. The message names the first one.
     """
     cells = [path for path in _entries(folder) if path.is_dir() and any(_entries(path, _OF_RUNS))]
     for run in (folder, *cells):
@@ -62,10 +62,10 @@ def check_entries(folder: Path) -> None:
 
 
 def _entries(folder: Path, patterns: Sequence[str] = ("*",)) -> list[Path]:
-    """Return what a folder holds by these names, links to nowhere included, which `Path.glob` leaves out."""
+    """Return a folder's entries that match a pattern. Broken links are included, which `Path.glob` leaves out."""
     try:
         return [path for path in folder.iterdir() if any(fnmatch(path.name, one) for one in patterns)]
-    except OSError:  # it is not there, or may not be read
+    except OSError:  # the folder does not exist or cannot be read
         return []
 
 
@@ -77,7 +77,7 @@ def _check_entry(path: Path, folder: Path) -> None:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove temporary files of saves that were killed, by the names that `disk` and `checkpoint_io` give them."""
+    """Remove temporary files of killed saves. `disk` and `checkpoint_io` give them these names."""
     for pattern in (f"{part}{name}" for part in _PARTS for name in _HALF_WRITTEN):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Stops that lose nothing: SIGTERM, SIGINT, SIGHUP and SIGUSR1 end the process where its files are whole.
+"""Stops that lose nothing: SIGTERM, SIGINT, SIGHUP and SIGUSR1 end the process when its files are whole.
 
-Nothing here imports more than the standard library's small modules: a program installs the handlers before it imports
-anything that takes long.
+This module imports only small modules of the standard library, because a program installs the handlers before its
+slow imports.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from types import FrameType
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 SIGNALS = tuple(signal.Signals[name] for name in _NAMES if name in signal.Signals.__members__)
-"""Signals that ask a run to stop, where this system has them."""
+"""The signals of this system that ask a run to stop."""
 
 _ALARM: int | None = getattr(signal, "SIGALRM", None)
-"""Not on Windows, where a stop is raised once."""
+"""None on Windows, where a stop is raised only once."""
 _HANDLED = SIGNALS if _ALARM is None else (*SIGNALS, signal.Signals(_ALARM))
 
 _ASK_AGAIN_S = 5.0
-"""Seconds after which a stop is raised again: libraries swallow exceptions that reach them at unusual places."""
+"""Seconds until a stop is raised again. Libraries swallow exceptions that reach them at unusual places."""
 
 
 class Stopped(SystemExit):
-    """A signal asked the process to end. The exit code is 128 + the signal's number."""
+    """The exit after a signal asked the process to end. The exit code is 128 + the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
 
 
 class _State:
-    """What this process was asked, and whether it can be interrupted now."""
+    """The signal that this process received, and whether it can be interrupted now."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -48,10 +48,10 @@ _state = _State()
 
 
 def install() -> None:
-    """Answer the signals in this process. Ignored ones (`nohup`, a shell's background job) stay ignored."""
-    if threading.current_thread() is not threading.main_thread():  # Python allows it nowhere else
+    """Handle the signals in this process. Ignored signals (`nohup`, a shell's background job) stay ignored."""
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there
         return
-    if _state.owner != os.getpid():  # a fork starts anew
+    if _state.owner != os.getpid():  # a forked process starts anew
         _state.__init__()  # type: ignore[misc]
     for number in _HANDLED:
         if number == _ALARM or signal.getsignal(number) is not signal.SIG_IGN:
@@ -61,13 +61,13 @@ def install() -> None:
 
 
 def is_installed() -> bool:
-    """Return whether this process answers the signals."""
+    """Return whether this process handles the signals."""
     return _state.installed and _state.owner == os.getpid()
 
 
 @contextlib.contextmanager
 def answered() -> Iterator[None]:
-    """Answer the signals within the block; a program that has not installed the handlers gets its own back."""
+    """Handle the signals within the block. Afterwards a program without installed handlers gets its own back."""
     if is_installed() or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -86,7 +86,7 @@ def answered() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Put a stop off to the end of the block, or to a `check` in it."""
+    """Delay a stop to the end of the block, or to a `check` within it."""
     _state.held += 1
     try:
         yield
@@ -107,10 +107,10 @@ def name() -> str | None:
 
 
 def check() -> None:
-    """Leave if a signal asked for it.
+    """Raise `Stopped` if a signal asked this process to stop.
 
     Raises:
-        Stopped: a signal did.
+        Stopped: a signal asked for it.
     """
     if asked() and not _state.ended:
         assert _state.asked is not None
@@ -118,22 +118,22 @@ def check() -> None:
 
 
 def end() -> int | None:
-    """Let no signal interrupt this process any more, which is about to end; give the exit code of a stop."""
+    """Ignore all signals from now on, because the process is about to end. Return a stop's exit code, or None."""
     _ask_again_in(0)
     _state.held += 1
     _state.ended = True
     if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:  # while Python ends, a handler would give way to the system's, which kills
+        for number in SIGNALS:  # while Python ends, the system's handlers return, and they would kill
             signal.signal(number, signal.SIG_IGN)
     return None if _state.asked is None else 128 + _state.asked
 
 
 def run_stoppable(main: Callable[[], object]) -> None:
-    """Run a program's main; a signal ends it with one sentence and its exit code, from the first import on."""
+    """Run a program's main function. A signal ends it with one sentence and its exit code, from the first import on."""
     install()
     try:
         main()
-    except BaseException:  # a stop may come out of a library as another exception
+    except BaseException:  # a library may turn a stop into another exception
         if _state.ended or not asked():
             raise
         print(f"interrupted: stopped by {name()}", file=sys.stderr)
@@ -143,13 +143,13 @@ def run_stoppable(main: Callable[[], object]) -> None:
 
 
 def outlive_stops(worker: int) -> None:
-    """Make a loader's worker process end when its parent wants it to, and by no signal that asks the parent to stop.
+    """Make a loader's worker process ignore the signals that stop a run, and end only when its parent ends it.
 
-    Terminals and batch systems send a signal to every process of a run. PyTorch takes a worker that such a signal ended
-    for an error of the run, in the middle of the step whose state is to be saved.
+    Terminals and batch systems send a signal to every process of a run. PyTorch reports a worker that such a signal
+    ended as an error of the run, in the middle of the step whose state is to be saved.
 
     Args:
-        worker: number of the worker, as PyTorch's loader passes it.
+        worker: the worker's number, as PyTorch's loader passes it.
     """
     for number in _HANDLED:
         if number != signal.SIGTERM:
@@ -160,7 +160,7 @@ def outlive_stops(worker: int) -> None:
 
 
 def _end_with_the_parent() -> None:
-    """End on the parent's own SIGTERM, or soon after it died: until then its run's folder stays locked."""
+    """Exit on the parent's own SIGTERM or soon after the parent's death. Until then the run's folder stays locked."""
     if sys.platform == "linux":
         parent = os.getppid()
         while os.getppid() == parent:
@@ -171,13 +171,13 @@ def _end_with_the_parent() -> None:
 
 
 def _ask_again_in(seconds: float) -> None:
-    """Raise a stop again after some seconds; 0: never."""
+    """Raise a stop again after some seconds. 0 cancels this."""
     if _ALARM is not None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _answer(number: int, frame: FrameType | None) -> None:
-    if _state.owner != os.getpid():  # a fork that has not installed its own: its parent ends it
+    if _state.owner != os.getpid():  # a forked process without handlers of its own: its parent ends it
         return
     if _state.asked is None and number != _ALARM:
         _state.asked = number
@@ -190,7 +190,7 @@ def _answer(number: int, frame: FrameType | None) -> None:
 
 
 def _leave_stops_out(unraisable: sys.UnraisableHookArgs) -> None:
-    """Print no traceback of a stop that reached a destructor; it is raised again."""
+    """Print no traceback for a stop that reached a destructor. It is raised again."""
     if isinstance(unraisable.exc_value, Stopped):
         _ask_again_in(0.01)
     else:

@@ -1,1 +1,1 @@
-"""Recordings of any origin: WFDB, CSV and NPY files, their leads and units, and whether they can be an ECG."""
+"""Recordings of any origin: WFDB, CSV and NPY files, their leads and units, and the check that they can be an ECG."""

@@ -1,4 +1,4 @@
-"""Arrays of a program, whose leads, units and sampling rate the program knows."""
+"""Arrays of a program. The program knows their leads, units and sampling rate."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def read_array(
     window: Window,
     notes: list[str],
 ) -> Reading:
-    """Take the part of an array that a model uses.
+    """Return the part of an array that a model uses.
 
     Args:
-        signals: (leads, T), or (T, leads).
-        rate: its sampling rate, Hz.
-        leads: names of its leads; without them, twelve in the standard order.
-        units: of its values, such as `mV` or `uV`; by default mV, which is said.
-        window: what the model uses.
-        notes: sentences on what was converted or assumed are added here.
+        signals: the array, (leads, T) or (T, leads).
+        rate: the array's sampling rate in Hz.
+        leads: the names of the array's leads; without them, twelve leads in the standard order.
+        units: the units of the values, such as `mV` or `uV`; by default mV, with a note.
+        window: the part that the model uses.
+        notes: a list to which notes on conversions and assumptions are added.
 
     Raises:
-        RecordError: it is no array of twelve leads, or of those from which the others are computed.
+        RecordError: this is not an array of twelve leads, or of the leads from which the others are computed.
     """
     if units is not None and millivolts(units) is None:
         raise RecordError(f"units={units!r} is not a unit of voltage; use 'mV', 'uV' or 'V'")

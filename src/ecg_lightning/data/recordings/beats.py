@@ -1,8 +1,8 @@
-"""Search for heart beats, to tell an ECG from noise, hum and wrong sampling rates.
+"""The search for heart beats, which tells an ECG from noise, hum and wrong sampling rates.
 
 The energy of the QRS band, 5 to 15 Hz, is averaged over 150 ms, as in J. Pan and W. J. Tompkins, "A real-time QRS
-detection algorithm", IEEE Trans. Biomed. Eng. 32 (1985) 230-236. An ECG's energy comes in bursts; that of noise and
-hum does not. The thresholds were measured at 100 Hz on 3,142 records of PTB-XL.
+detection algorithm", IEEE Trans. Biomed. Eng. 32 (1985) 230-236. The energy of an ECG comes in bursts; that of noise
+and hum does not. The thresholds were measured at 100 Hz on 3,142 records of PTB-XL.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy.typing as npt
 from ecg_lightning.data.recordings.peaks import find_peaks
 from ecg_lightning.data.recordings.window import Floats
 
-RATE_HZ = 100  # at which the signals are looked at
+RATE_HZ = 100  # the rate of the signals that are searched
 _BAND_HZ = (5.0, 15.0)
 _ENERGY_S = 0.15
-_EDGE_S = 0.4  # where the filter sees both ends, which the Fourier transform joins
+_EDGE_S = 0.4  # at both ends, because the Fourier transform joins them
 _REFRACTORY_S = 0.25
-_PROMINENCE = 0.3  # of a beat, of the largest ones
+_PROMINENCE = 0.3  # of a beat, as a share of the largest ones
 _LEAST_MV = 0.002  # root mean square in the QRS band, of the strongest lead; PTB-XL's least is 0.05
-# Between the 95th and the 30th percentile of the energy, averaged over the leads; PTB-XL's least is 3.2, and white
-# noise that obeys Einthoven reaches 2.4 at most.
+# The ratio of the 95th to the 30th percentile of the energy, averaged over the leads. PTB-XL's least is 3.2, and white
+# noise that obeys Einthoven reaches at most 2.4.
 _LEAST_CONTRAST = 2.5
-# Between the 95th and the 50th percentile of the energy of one lead; white noise reaches 5.2 at most.
+# The ratio of the 95th to the 50th percentile of the energy of one lead. White noise reaches at most 5.2.
 _CLEAR_CONTRAST = 6.0
-_SLOW_HZ, _FAST_HZ = 5, 20  # the QRS complex and faster, and faster than it
-# Of one lead, in which no record of PTB-XL exceeds both.
+_SLOW_HZ, _FAST_HZ = 5, 20  # from the QRS complex on, and above it
+# Limits of one lead. No record of PTB-XL exceeds both.
 _NOISY_SHARE = 0.6
 _NOISY_MV = 0.1  # root mean square
 
@@ -40,9 +40,9 @@ class Beats:
 
     Attributes:
         found: whether any lead has beats.
-        per_minute: heart rate; 0 where fewer than two beats were found.
-        fast_share: of the power above 5 Hz, the share above 20 Hz; the median over the leads.
-        noisy_C: which leads hold mostly content above 20 Hz, and much of it.
+        per_minute: the heart rate; 0 if fewer than two beats were found.
+        fast_share: the share above 20 Hz of the power above 5 Hz; the median over the leads.
+        noisy_C: whether each lead holds mostly content above 20 Hz, and much of it.
     """
 
     found: bool
@@ -52,7 +52,7 @@ class Beats:
 
 
 def find_beats(signals_CT: Floats) -> Beats:
-    """Search the beats in (C, T) mV at `RATE_HZ`; leads that are flat do not matter."""
+    """Return the beats in (C, T) mV at `RATE_HZ`. Flat leads have no effect."""
     moving_C = np.ptp(signals_CT, axis=1) > 0
     n_samples = signals_CT.shape[1]
     spectrum_CF = np.fft.rfft(signals_CT[moving_C], axis=1)
@@ -74,7 +74,7 @@ def find_beats(signals_CT: Floats) -> Beats:
 
 @cache
 def _qrs_band(n_samples: int) -> Floats:
-    """Gain of a Butterworth band-pass of second order that runs forwards and backwards, by frequency."""
+    """Return the gain by frequency of a second-order Butterworth band-pass that runs forwards and backwards."""
     low, high = _BAND_HZ
     frequencies = np.asarray(np.fft.rfftfreq(n_samples, 1 / RATE_HZ), dtype=np.float64)
     gain = np.zeros_like(frequencies)
@@ -91,7 +91,7 @@ def _moving_average(values_CT: Floats, width: int) -> Floats:
 
 
 def _percentile(ordered: Floats, percent: float) -> float:
-    """As `numpy.percentile` of sorted values, without its overhead."""
+    """Return what `numpy.percentile` returns for sorted values, without its overhead."""
     place = percent / 100 * (len(ordered) - 1)
     low = int(place)
     below, above = ordered[low], ordered[min(low + 1, len(ordered) - 1)]
@@ -99,7 +99,7 @@ def _percentile(ordered: Floats, percent: float) -> float:
 
 
 def _contrast(ordered_T: Floats, rest: float) -> float:
-    """How many times the bursts exceed the time between them."""
+    """Return the ratio of the energy in bursts to the energy between them."""
     return _percentile(ordered_T, 95) / _percentile(ordered_T, rest)
 
 
@@ -111,8 +111,8 @@ def _per_minute(energy_T: Floats, ordered_T: Floats) -> float:
 
 
 def _fast_content(spectrum_CF: npt.NDArray[np.complex128], n_samples: int) -> tuple[Floats, Floats]:
-    """Each lead's share of fast power in that of QRS complexes and faster, and its fast content, mV."""
-    # The first frequencies above the limits.
+    """Return each lead's share of fast power in the power from QRS complexes on, and its fast content in mV."""
+    # The indices of the first frequencies above the limits.
     slow, fast = (limit * n_samples // RATE_HZ + 1 for limit in (_SLOW_HZ, _FAST_HZ))
     power_CF = spectrum_CF[:, slow:].real ** 2 + spectrum_CF[:, slow:].imag ** 2
     fast_C = power_CF[:, fast - slow :].sum(axis=1)

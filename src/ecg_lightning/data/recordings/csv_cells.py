@@ -1,4 +1,4 @@
-"""Cells of a table's rows, and the numbers in them."""
+"""The cells of a table's rows, and the numbers in them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _OF_NUMBERS = frozenset("0123456789+-eE \t")
 
 
 def read_columns(rows: Sequence[str], dialect: Dialect, above: int) -> list[tuple[str, ...]]:
-    """Return the cells of a table by column; a row that is too short ends with empty ones.
+    """Return the cells of a table by column. A row that is too short ends with empty cells.
 
     Args:
-        rows: lines of text, at least one.
-        dialect: how they are written.
-        above: lines of the file above them.
+        rows: the lines of text, at least one.
+        dialect: the dialect of the rows.
+        above: the number of lines above the rows in the file.
 
     Raises:
         RecordError: the rows do not form a table.
@@ -59,19 +59,19 @@ def _split(rows: Sequence[str], dialect: Dialect) -> Iterator[list[str]]:
         if reader.line_num != number:
             raise RecordError("a quotation mark in it is not closed in the same row")
         yield cells
-    if rows[-1].count('"') % 2:  # which the end of the file closes
+    if rows[-1].count('"') % 2:  # the end of the file closes it
         raise RecordError("a quotation mark in it is not closed in the same row")
 
 
 def parse_numbers(cells: Sequence[str], decimal: str) -> Floats | None:
-    """Return the (T,) numbers of a column, NaN where a value is missing; None where a cell holds something else.
+    """Return the (T,) numbers of a column, NaN for missing values, or None if a cell holds something else.
 
     Args:
-        cells: (T,) texts.
-        decimal: `.` or `,`.
+        cells: the T texts of the column.
+        decimal: the decimal sign, `.` or `,`.
     """
     try:
-        if set("".join(cells)) <= _OF_NUMBERS | {decimal}:  # Python's own numbers may have underscores and other digits
+        if set("".join(cells)) <= _OF_NUMBERS | {decimal}:  # Python's float also accepts underscores and other digits
             return np.array([float(cell.replace(decimal, ".")) for cell in cells])
     except ValueError:  # an empty cell, or a sign alone
         pass
@@ -91,5 +91,5 @@ def _parse_number(cell: str, decimal: str) -> float | None:
 
 
 def first_word(cells: Sequence[str], decimal: str) -> tuple[int, str]:
-    """Return the place and the text of the first cell that holds no number."""
+    """Return the index and the text of the first cell that holds no number."""
     return next((place, cell) for place, cell in enumerate(cells) if _parse_number(cell.strip(), decimal) is None)

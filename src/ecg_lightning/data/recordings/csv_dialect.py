@@ -14,31 +14,31 @@ from ecg_lightning.data.recordings.voltage import millivolts
 from ecg_lightning.data.wfdb import LEADS, RecordError
 
 MISSING = ("", "-", "--", "?", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>")
-# A semicolon may also stand between columns, behind a first one that is empty.
+# A semicolon may also be a delimiter after an empty first column.
 _COMMENT = re.compile(r"\s*(?:(?:#|%|//|!)+|;+(?=[^;]*$|\s))\s*")
 _NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?", re.ASCII | re.IGNORECASE)
-_WHITE_SPACE_NUMBER = re.compile(r"[+-]?\d*(?:,\d+)?(?:[eE][+-]?\d+)?", re.ASCII)  # between words, no delimiter
-_COLUMN_NUMBER = re.compile(r"\d{1,3}(?:\.0*)?", re.ASCII)  # pandas writes 0.0 where it read floats
+_WHITE_SPACE_NUMBER = re.compile(r"[+-]?\d*(?:,\d+)?(?:[eE][+-]?\d+)?", re.ASCII)  # commas in such words are decimal
+_COLUMN_NUMBER = re.compile(r"\d{1,3}(?:\.0*)?", re.ASCII)  # pandas writes 0.0 if it read floats
 _LONGEST_HEADER = 10_000  # characters
-_DECIDING_ROWS = 50  # a row of whole numbers does not show the decimal sign
+_DECIDING_ROWS = 50  # because a row of whole numbers does not show the decimal sign
 _BRACKETS = " \t()[]{}"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written.
+    """The format of a table.
 
     Attributes:
-        delimiter: between columns; None for white space of any length.
-        decimal: `.` or `,`.
+        delimiter: the text between columns; None for white space of any length.
+        decimal: the decimal sign, `.` or `,`.
     """
 
     delimiter: str | None
     decimal: str
 
     def split(self, line: str) -> list[str]:
-        """Return the cells of a line, without quotes and the space around them."""
+        """Return the cells of a line, without quotes and surrounding space."""
         if self.delimiter is None:
             return [unquote(cell) for cell in line.split()]
         cells = next(csv.reader([line.strip("\n")], delimiter=self.delimiter, skipinitialspace=True), [])
@@ -47,15 +47,15 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first lines were understood.
+    """A table with interpreted first lines.
 
     Attributes:
-        dialect: how it is written.
-        names: of its columns; None where it has no header row, or one of column numbers.
-        units: of its columns, where the header gives them, as written; as long as `names`.
-        preamble: what the lines above the first row say of the whole table.
-        first_row: place of the first row of numbers among the lines.
-        columns: places of the columns that may hold leads, where there are no names.
+        dialect: the table's dialect.
+        names: the column names; None without a header row, or if it holds column numbers.
+        units: the columns' units as the header writes them, None if absent; as long as `names`.
+        preamble: the statements above the first row that hold for the whole table.
+        first_row: the index of the first row of numbers among the lines.
+        columns: the indices of the columns that may hold leads, if there are no names.
     """
 
     dialect: Dialect
@@ -67,7 +67,7 @@ class Table:
 
 
 def unquote(cell: str) -> str:
-    """Return a cell without the space and the quotes around it."""
+    """Return a cell without surrounding space and quotes."""
     cell = cell.strip()
     if len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'":
         cell = cell[1:-1].strip()
@@ -75,13 +75,13 @@ def unquote(cell: str) -> str:
 
 
 def understand(lines: Sequence[str]) -> Table:
-    """Find the dialect and the header row in the first lines of a table.
+    """Return the dialect and the header row, found in the first lines of a table.
 
-    A header row may stand behind a comment sign, as `numpy.savetxt` writes it. A row of column numbers, as pandas
-    writes it by default, is a header row and no sample. A row of units may follow the header row.
+    A header row may follow a comment sign, as `numpy.savetxt` writes it. A row of column numbers, which pandas writes
+    by default, counts as a header row and not as a sample. A row of units may follow the header row.
 
     Raises:
-        RecordError: it holds no rows of numbers.
+        RecordError: the table holds no rows of numbers.
     """
     header: str | None = None
     second: str | None = None
@@ -107,7 +107,7 @@ def understand(lines: Sequence[str]) -> Table:
 
 
 def _gives_units(text: str, every_row: bool) -> bool:
-    """Whether a line below the lead names holds their units; a comment does only where it holds those of some leads."""
+    """Return whether a line below the lead names holds units. A comment must name the units of at least two leads."""
     if _names_leads(text):
         return False
     cells = _dialect(text).split(text)
@@ -118,7 +118,7 @@ def _describe(
     dialect: Dialect, header: str | None, second: str | None, others: list[str], lines: Sequence[str], first_row: int
 ) -> Table:
     n_columns = len(cells := dialect.split(lines[first_row]))
-    if not cells[-1]:  # a delimiter at the end of each row
+    if not cells[-1]:  # a delimiter ends each row
         n_columns -= 1
     everything = list(range(n_columns))
     names = None if header is None else _split_header(header, dialect, n_columns)
@@ -126,7 +126,7 @@ def _describe(
     if names is None:
         return Table(dialect, None, [None] * n_columns, preamble, first_row, everything)
     if _is_row_of_column_numbers(names):
-        columns = [column for column in everything if _is_number(names[column])]  # without columns of row numbers
+        columns = [column for column in everything if _is_number(names[column])]  # leaves out columns of row numbers
         return Table(dialect, None, [None] * n_columns, preamble, first_row, columns)
     split = [split_units(name) for name in names]
     units = [unit for _, unit in split]
@@ -155,10 +155,10 @@ def _with_decimal_sign(dialect: Dialect, lines: Sequence[str]) -> Dialect:
 
 
 def _split_header(header: str, dialect: Dialect, n_columns: int) -> list[str] | None:
-    """The names of `n_columns` columns; a header may have another delimiter than the rows below it.
+    """Return the names of `n_columns` columns. A header may have another delimiter than the rows below it.
 
     Raises:
-        RecordError: it names columns, but not as many as there are.
+        RecordError: the header names columns, but not as many as the table has.
     """
     for delimiter in (dialect.delimiter, ",", ";", "\t", "|", None):
         names = Dialect(delimiter, ".").split(header)
@@ -166,15 +166,15 @@ def _split_header(header: str, dialect: Dialect, n_columns: int) -> list[str] | 
             names.pop()
         if len(names) == n_columns:
             return names
-        if len(names) == n_columns - 1 and _names_leads(header):  # of R, whose row names have no heading
+        if len(names) == n_columns - 1 and _names_leads(header):  # R writes no heading for row names
             return ["", *names]
     if _names_leads(header) or (dialect.delimiter and dialect.delimiter in header):
         raise RecordError(f"its header row {header.strip()[:60]!r} does not name {n_columns} columns, as its rows have")
-    return None  # a title
+    return None  # the line is a title
 
 
 def _names_leads(header: str) -> bool:
-    """Whether at least two cells of a line are names of leads."""
+    """Return whether at least two cells of a line are lead names."""
     if len(header) > _LONGEST_HEADER:
         return False
     return any(
@@ -188,14 +188,17 @@ def _is_number(cell: str) -> bool:
 
 
 def _is_row_of_numbers(cells: Sequence[str]) -> bool:
-    """At least half of the cells are numbers, and the others may be missing, dates or words."""
+    """Return whether the cells can be a row of a table.
+
+    More than half of them must be numbers or missing. The others may be dates or words.
+    """
     numbers = sum(map(_is_number, cells))
     missing = sum(cell.lower() in MISSING for cell in cells)
     return numbers + missing > len(cells) / 2 and (numbers > 0 or missing == len(cells))
 
 
 def _is_row_of_column_numbers(cells: Sequence[str]) -> bool:
-    """Whether the cells are 0, 1, 2, … or 1, 2, 3, …, behind other headings."""
+    """Return whether the cells are 0, 1, 2, … or 1, 2, 3, …, after any other headings."""
     numbers = list(itertools.dropwhile(lambda cell: not _is_number(cell), cells))
     if len(numbers) < len(LEADS):
         return False

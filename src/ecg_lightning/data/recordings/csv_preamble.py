@@ -1,4 +1,4 @@
-"""Units and the sampling rate that the lines above a table state, such as `# units: uV` or `Sample Rate,100`."""
+"""The units and the sampling rate that lines above a table state, such as `# units: uV` or `Sample Rate,100`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ecg_lightning.data.recordings.voltage import millivolts
 from ecg_lightning.data.wfdb import RecordError
 
-_LONGEST = 200  # characters that are searched
+_LONGEST = 200  # characters of a line that are searched
 _SEPARATOR = r"[\s:=,;|]+"
 _UNITS = re.compile(
     rf"(?<!time )\b(?:units?|einheit(?:en)?)(?:\s+(?:is|are|of\s+\w+))?{_SEPARATOR}[\"'(\[]*([^\s,;|\"')\]]+)",
@@ -27,17 +27,17 @@ _RATES = (
     re.compile(
         r"()\b(\d{1,9}(?:[.,]\d{1,9})?)\s*(k?)(?:sps\b|samples?\s*(?:/|per)\s*s(?:ec(?:ond)?)?\b)", re.IGNORECASE
     ),
-    re.compile(rf"^\W*(?:rate|freq(?:uency)?){_VALUE}(k?)hz\b", re.IGNORECASE),  # not the heart rate
+    re.compile(rf"^\W*(?:rate|freq(?:uency)?){_VALUE}(k?)hz\b", re.IGNORECASE),  # excludes the heart rate
 )
 
 
 @dataclass(frozen=True)
 class Preamble:
-    """Statements above a table that hold for all of it; None where there is none.
+    """Statements above a table that hold for all of it; None for those that are absent.
 
     Attributes:
-        units: of voltage, as written.
-        rate: sampling rate, Hz.
+        units: the units of voltage, as written.
+        rate: the sampling rate in Hz.
         scale: the line that gives a gain or resolution.
     """
 
@@ -47,10 +47,10 @@ class Preamble:
 
 
 def read_statements(lines: Iterable[str]) -> Preamble:
-    """Search lines for units and a sampling rate.
+    """Return the units, the sampling rate and the scale that lines state.
 
     Raises:
-        RecordError: they state units that are not of voltage.
+        RecordError: the lines state units that are not of voltage.
     """
     units: str | None = None
     rate: float | None = None

@@ -1,4 +1,4 @@
-"""Reading of tables with a row for each sample and a column for each lead."""
+"""A reader of tables with a row for each sample and a column for each lead."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 _MAX_BYTES = 50_000_000
 _MAX_LINE = 65_536  # characters
 _CHUNK = 1 << 20
-_PREAMBLE = 200  # lines before the first sample, at most
-_ROWS_OF_TIME = 1000  # that a sampling rate is read from
+_PREAMBLE = 200  # the most lines before the first sample
+_ROWS_OF_TIME = 1000  # used to find the sampling rate
 _RATE_TOLERANCE = 0.02
 _MINUS = "\N{MINUS SIGN}"
 _BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}", re.ASCII)
@@ -35,18 +35,18 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:[.,]\d{3})+", re.ASCII)
 def read_csv(
     path: Path, rate: float | None, units: str | None, window: Window, notes: list[str]
 ) -> tuple[Reading, bool]:
-    """Read the part of a table that a model uses, and whether its leads are named.
+    """Return the part of a table that a model uses, and whether its leads are named.
 
     Args:
-        path: the table.
-        rate: its sampling rate, Hz; None: as a line above its rows or a column of time says.
-        units: of its values; by default those that the table states, or mV.
-        window: what the model uses.
-        notes: sentences on what was converted or assumed are added here.
+        path: the path of the table.
+        rate: the table's sampling rate in Hz; None uses the rate of a line above the rows or of a time column.
+        units: the units of the values; by default the units that the table states, or mV.
+        window: the part that the model uses.
+        notes: a list to which notes on conversions and assumptions are added.
 
     Raises:
-        RecordError: it is no table of twelve leads, contradicts `rate` or `units`, or does not say its rate.
-        OSError: it cannot be read.
+        RecordError: the table does not hold twelve leads, contradicts `rate` or `units`, or does not state its rate.
+        OSError: the file cannot be read.
     """
     first = _ROWS_OF_TIME if rate is None else window.samples_at(rate)
     file, size = open_regular(path)
@@ -107,7 +107,7 @@ def _read_lines(text: TextIO, limit: int) -> list[str]:
 
 
 def _count_rows(text: TextIO) -> int:
-    """How many more lines there are, up to the last one that is not blank."""
+    """Return the number of remaining lines, up to the last one that is not blank."""
     count = passed = 0
     while chunk := text.read(_CHUNK):
         if visible := chunk.rstrip():
@@ -126,7 +126,7 @@ def _unnamed_columns(table: Table) -> list[int]:
 
 
 def _factors(table: Table, places: dict[str, int], asked: str | None, notes: list[str]) -> dict[str, float]:
-    """How many mV one unit of each lead's column is."""
+    """Return for each lead the mV that correspond to one unit of its column."""
     written = {lead: table.units[place] for lead, place in places.items()}
     given = {as_written(unit) for unit in written.values() if unit}
     if not given:
@@ -155,7 +155,7 @@ def _factors(table: Table, places: dict[str, int], asked: str | None, notes: lis
 
 
 def _factor(stated: str | None, asked: str | None, notes: list[str]) -> float:
-    """How many mV one unit of a table is whose columns have no units."""
+    """Return the mV that correspond to one unit of a table whose columns have no units."""
     if stated is None:
         return ask_units(asked, notes)
     factor = millivolts(stated) or 1.0
@@ -170,7 +170,7 @@ def _factor(stated: str | None, asked: str | None, notes: list[str]) -> float:
 
 
 def _stated_rate(table: Table, rows: Sequence[str], notes: list[str]) -> float:
-    """Return the sampling rate that a table itself states, Hz."""
+    """Return the sampling rate in Hz that a table itself states."""
     if table.preamble.rate is not None:
         notes.append(f"sampling rate: {table.preamble.rate:g} Hz, as a line above its rows says")
         return table.preamble.rate
@@ -187,7 +187,7 @@ def _check_rate(table: Table, rate: float) -> None:
 
 
 def _rows(lines: Sequence[str], wanted: int, above: int) -> list[str]:
-    """The rows of a table, which has no blank lines between them, since samples would be missing there."""
+    """Return the rows of a table. A blank line between them is refused, because samples may be missing there."""
     rows = list(lines)
     while rows and not rows[-1].strip():
         rows.pop()
@@ -200,7 +200,7 @@ def _rows(lines: Sequence[str], wanted: int, above: int) -> list[str]:
 
 
 def _refuse_thousands(rows: Sequence[str], dialect: Dialect, columns: Sequence[int]) -> None:
-    """Refuse whole numbers with signs between thousands, as in `2.345` beside `595`, which look like decimals."""
+    """Refuse whole numbers with thousands separators that look like decimals, such as `2.345` beside `595`."""
     example, has_small = "", False
     for row in rows:
         cells = dialect.split(row)
@@ -219,7 +219,7 @@ def _refuse_thousands(rows: Sequence[str], dialect: Dialect, columns: Sequence[i
 
 
 def _numbers(cells: Sequence[Sequence[str]], table: Table, columns: Sequence[int]) -> Floats:
-    """(T, columns) numbers; NaN where a value is missing."""
+    """Return the (T, columns) numbers, with NaN for missing values."""
     found = []
     for column in columns:
         values_T = parse_numbers(cells[column], table.dialect.decimal)

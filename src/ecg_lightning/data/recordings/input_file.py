@@ -1,4 +1,4 @@
-"""Opening of files that a stranger may have made: regular files only, so that no pipe or device is ever read."""
+"""Opening of files from elsewhere. Only regular files are opened, so that no pipe or device is ever read."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK,
 
 
 def open_regular(path: Path) -> tuple[BinaryIO, int]:
-    """Open a regular file, and return it with its size in bytes.
+    """Open a regular file and return it with its size in bytes.
 
-    The kind is asked of the open descriptor, so that the file cannot be exchanged in between.
+    The kind of the open descriptor is checked, so that the file cannot be exchanged in between.
 
     Raises:
-        RecordError: it is a folder, a pipe, a socket or a device.
-        OSError: it is missing or may not be read.
+        RecordError: the path is a folder, a pipe, a socket or a device.
+        OSError: the file does not exist or may not be read.
     """
     descriptor = os.open(path, OPEN_FLAGS)
     found = os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""The twelve leads by name: as headers and tables write them, and those that follow from leads I and II."""
+"""The names of the twelve leads in headers and tables, and the leads that are computed from leads I and II."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ecg_lightning.data.recordings.voltage import millivolts
 from ecg_lightning.data.recordings.window import Floats
 from ecg_lightning.data.wfdb import LEADS, RecordError
 
-# Six limb leads come from three electrodes, so two of them determine the others (Einthoven, Goldberger).
+# Six limb leads come from three electrodes, so two leads determine the others (Einthoven, Goldberger).
 _FROM_I_AND_II = {
     "III": lambda one, two: two - one,
     "AVR": lambda one, two: -(one + two) / 2,
@@ -25,12 +25,12 @@ LEAD_SETS = (
     "computed"
 )
 
-_LONGEST_NAME = 100  # characters; patterns take long on longer ones
+_LONGEST_NAME = 100  # characters; the patterns are slow on longer names
 _QUOTES = "'\"`´‘’“”"
 _BRACKETED = re.compile(r"(.*\S)\s*[(\[{]\s*(\S(?:.*\S)?)\s*[)\]}]")
 _VOLTS = r"(?:m|milli|u|μ|micro|n)v(?:olts?)?"
 _SUFFIXED = re.compile(rf"(.*?[^\s_/.,-])(?:([\s_.,-]+(?:in\s+)?|)({_VOLTS})|\s*/\s*(\S+))", re.IGNORECASE)
-# A single hyphen separates; one behind another separator is a sign, as in `Lead -aVR`.
+# A single hyphen separates; one after another separator is a sign, as in `Lead -aVR`.
 _BETWEEN = r"(?:[ _.:]+|-)"
 _PREFIX = re.compile(
     rf"(?:MDC{_BETWEEN})?(?:(?:ECG|EKG){_BETWEEN}?)?(?:(?:(?:LEAD|ABLEITUNG|CHANNEL|D[EÉ]RIVATION){_BETWEEN}?)"
@@ -42,19 +42,19 @@ _INVERTED = re.compile(r"(?:[-−–]|MINUS|NEG(?:ATIVE)?|INV(?:ERTED)?)[ _]*AVR
 
 
 def spell(leads: Iterable[str]) -> str:
-    """Return the leads as people write them, such as `I, aVR`."""
+    """Return the leads in their usual spelling, such as `I, aVR`."""
     return ", ".join(_SPELLED.get(lead, lead) for lead in leads)
 
 
 def say(leads: Sequence[str], verb: str = "") -> str:
-    """Return `lead aVR is`, or `leads I, II are`, for the verbs `is` and `has`, or without a verb."""
+    """Return `lead aVR is` or `leads I, II are` for the verbs `is` and `has`, or the same without a verb."""
     if len(leads) == 1:
         return f"lead {spell(leads)} {verb}".rstrip()
     return f"leads {spell(leads)} {_PLURAL.get(verb, verb)}".rstrip()
 
 
 def split_units(name: str) -> tuple[str, str | None]:
-    """Return a column's name without its units, and the units; as in `I (mV)`, `I_mV`, `I/mV`, `I in mV` and `ImV`."""
+    """Return a column's name and its units, from `I (mV)`, `I_mV`, `I/mV`, `I in mV` or `ImV`."""
     if len(name) > _LONGEST_NAME:
         return name, None
     name = unicodedata.normalize("NFKC", name).strip().strip(_QUOTES).strip()
@@ -69,10 +69,10 @@ def split_units(name: str) -> tuple[str, str | None]:
 
 
 def standard_name(name: str) -> str | None:
-    """Return which of `LEADS` a name without units means; None where it is none of them.
+    """Return the lead of `LEADS` that a name without units means, or None if it means none of them.
 
-    Known are `aVR`, `Lead I`, `ECG I`, `MDC_ECG_LEAD_I`, `I lead`, `DI`, `D1` and `LI` for I,
-    and `C1` and `V-1` for V1, in any case.
+    The function knows `aVR`, `Lead I`, `ECG I`, `MDC_ECG_LEAD_I`, `I lead`, `DI`, `D1` and `LI` for I, and `C1` and
+    `V-1` for V1, in upper or lower case.
     """
     if len(name) > _LONGEST_NAME:
         return None
@@ -95,12 +95,12 @@ def standard_name(name: str) -> str | None:
 
 
 def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
-    """Return the place among `names` of each of the twelve leads that is there.
+    """Return lead → index among `names`, for each of the twelve leads that is present.
 
-    Those that are not there follow from I and II, see `complete`.
+    The missing leads are computed from I and II; see `complete`.
 
     Raises:
-        RecordError: a lead is missing that cannot be computed, is there more than once, or is inverted.
+        RecordError: a missing lead cannot be computed, or a lead occurs more than once or is inverted.
     """
     found = [standard_name(name) for name in names]
     if not any(name.strip() for name in names):
@@ -117,7 +117,7 @@ def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
             f"lead {inverted[0].strip()[:20]} is inverted, as in the Cabrera order; change its sign and rename it aVR"
         )
     missing = [lead for lead in LEADS if lead not in found]
-    # A single one of them that is missing is rather a damaged name.
+    # If only one of these leads is missing, its name is probably damaged.
     computable = {*missing, "III"} == _FROM_I_AND_II.keys()
     if missing and not computable:
         has = ", ".join(name.strip() or "(no name)" for name in names)[:120]
@@ -135,5 +135,5 @@ def find_leads(names: Sequence[str], notes: list[str]) -> dict[str, int]:
 
 
 def complete(found: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return the signals of the twelve leads in the standard order, those that are missing computed from I and II."""
+    """Return the signals of the twelve leads in the standard order. Missing leads are computed from I and II."""
     return {lead: found[lead] if lead in found else _FROM_I_AND_II[lead](found["I"], found["II"]) for lead in LEADS}

@@ -1,6 +1,6 @@
-"""Check of MATLAB files, in which the PhysioNet Challenges keep the signals of WFDB records.
+"""The check of MATLAB files, in which the PhysioNet Challenges keep the signals of WFDB records.
 
-A MAT-file of level 4 holds one array of 16-bit numbers behind a short header, so that a WFDB header can name it as a
+A MAT-file of level 4 holds one array of 16-bit numbers after a short header. A WFDB header can therefore name it as a
 signal file with an offset. Format: MathWorks, MAT-File Format, "Level 4 MAT-Files".
 """
 
@@ -11,26 +11,26 @@ import struct
 from ecg_lightning.data.wfdb import RecordError
 
 HEADER_BYTES = 20
-_LAYOUT = struct.Struct("<5i")  # type, rows, columns, whether it is complex, bytes of the name
+_LAYOUT = struct.Struct("<5i")  # type, rows, columns, 1 if complex, bytes of the name
 _NUMBERS = ("64-bit floats", "32-bit floats", "32-bit integers", "16-bit integers", "16-bit counts", "8-bit counts")
 _STORED = {16: "16-bit integers", 32: "32-bit integers"}
 _LONGEST_NAME = 64
 
 
 def check_mat(head: bytes, name: str, code: int, n_signals: int, byte_offset: int) -> None:
-    """Refuse a MATLAB file that holds its samples otherwise than a WFDB header says.
+    """Refuse a MATLAB file whose samples are stored otherwise than a WFDB header says.
 
-    A file that is no MATLAB file in spite of its name is left to the other checks.
+    A file whose content is not MATLAB's, in spite of its name, is left to the other checks.
 
     Args:
         head: the first bytes of the file.
-        name: of the file.
-        code: storage format in the header.
-        n_signals: samples in a frame.
-        byte_offset: bytes before the first sample in the header.
+        name: the file's name.
+        code: the storage format in the WFDB header.
+        n_signals: the number of samples in a frame.
+        byte_offset: the number of bytes before the first sample, from the WFDB header.
 
     Raises:
-        RecordError: says what the file holds.
+        RecordError: the file differs from the WFDB header. The message describes its content.
     """
     if head.startswith((b"MATLAB 5", b"MATLAB 7")):
         raise RecordError(

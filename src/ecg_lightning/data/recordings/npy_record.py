@@ -1,4 +1,4 @@
-"""Reading of .npy arrays: the header is checked against the file before anything is allocated."""
+"""A reader of .npy arrays. The header is checked against the file before any memory is allocated."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 def read_npy(path: Path, rate: float, window: Window) -> Reading:
-    """Read the part of a (12, T) or (T, 12) array that a model uses; leads in the standard order.
+    """Return the part of a (12, T) or (T, 12) array that a model uses. Its leads are in the standard order.
 
     Raises:
-        RecordError: it is damaged, or no array of twelve leads.
-        OSError: it cannot be read.
+        RecordError: the file is damaged, or not an array of twelve leads.
+        OSError: the file cannot be read.
     """
     file, size = open_regular(path)
     with file:
@@ -34,12 +34,12 @@ def read_npy(path: Path, rate: float, window: Window) -> Reading:
             shape, fortran_order, dtype = _HEADERS[version](file, max_header_size=_MAX_HEADER_BYTES)
         except (OSError, RecordError):
             raise
-        except Exception as error:  # NumPy raises whatever its parsing stumbles over, such as TokenError
+        except Exception as error:  # NumPy raises any error that its parsing meets, such as TokenError
             reason = " ".join(str(error.args[0] if error.args else "").split())[:120] or type(error).__name__
             raise RecordError(f"it is damaged or not an .npy file ({reason})") from None
         if dtype.kind not in "iuf":
             raise RecordError(f"its values are {str(dtype)[:40]}, expected real numbers")
-        is_count = (type(length) is int and length >= 0 for length in shape)  # NumPy takes True for one
+        is_count = (type(length) is int and length >= 0 for length in shape)  # NumPy accepts True as a length
         if len(shape) != 2 or len(LEADS) not in shape or not all(is_count):
             raise RecordError(
                 f"its shape is {str(shape)[:60]}, expected (12, samples) or (samples, 12); put other leads into a "

@@ -1,4 +1,4 @@
-"""Peaks of a signal, as `scipy.signal.find_peaks` finds them; SciPy would double the time of a prediction."""
+"""Peaks of a signal, with the results of `scipy.signal.find_peaks`. SciPy would double the time of a prediction."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Places = npt.NDArray[np.intp]
 
 
 def find_peaks(values_T: Floats, height: float, prominence: float, distance: int) -> Places:
-    """Return the places of the peaks, in order; of a plateau its middle.
+    """Return the indices of the peaks, in order. A plateau counts as one peak, at its middle.
 
     Args:
         values_T: the signal.
-        height: least value of a peak.
-        prominence: least drop on both sides of a peak before the signal rises above it.
-        distance: least number of samples between two peaks; the higher one stays.
+        height: the least value of a peak.
+        prominence: the least drop on both sides of a peak before the signal rises above it.
+        distance: the least number of samples between two peaks; the higher one stays.
     """
     changes = np.diff(values_T)
     moving = np.flatnonzero(changes)

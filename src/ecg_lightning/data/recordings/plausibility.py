@@ -1,7 +1,7 @@
-"""Whether twelve signals can be an ECG like those that the models were trained on.
+"""The check that twelve signals can be an ECG like those that the models were trained on.
 
-What no ECG does is refused. What no or hardly any record of PTB-XL does is said in a note. Figures of PTB-XL are of
-3,142 records at 100 Hz.
+A signal that no ECG can have is refused. A signal that hardly any record of PTB-XL has gets a note. The figures of
+PTB-XL come from 3,142 records at 100 Hz.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ecg_lightning.data.wfdb import LEADS, RecordError
 
 Booleans = npt.NDArray[np.bool_]
 
-# Peak to peak, of a lead.
-_LARGEST_MV = 50.0  # the ECG itself stays below 10 mV, and PTB-XL's records with their artifacts below 35 mV
-_UNUSUAL_MV = 15.1  # PTB-XL: 99.9% of the records are below
+# Peak-to-peak limits of a lead.
+_LARGEST_MV = 50.0  # the ECG stays below 10 mV, and PTB-XL's records with artifacts below 35 mV
+_UNUSUAL_MV = 15.1  # 99.9 % of PTB-XL's records are below
 _UNUSUAL_MEDIAN_MV = 4.6  # of the median lead; PTB-XL: 0.38 to 4.51
 _FAINT_MEDIAN_MV = 0.3
 _SMALLEST_MV = 0.02  # of the largest lead
 
-_UNUSUAL_OFFSET_MV = 6.0  # of a lead's median from zero; PTB-XL: 5.6 at most
+_UNUSUAL_OFFSET_MV = 6.0  # distance of a lead's median from zero; PTB-XL: at most 5.6
 _LARGEST_OFFSET_MV = 1000.0
 
-# The limb leads from I and II, a row each, and their identities: II = I + III (Einthoven), aVR = -(I + II) / 2,
+# The limb leads from I and II, one row each, and their identities: II = I + III (Einthoven), aVR = -(I + II) / 2,
 # aVL = (I - III) / 2 and aVF = (II + III) / 2 (Goldberger).
 _FROM_I_AND_II = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
 _IDENTITIES = np.array(
@@ -38,42 +38,42 @@ _IDENTITIES = np.array(
 )
 _TESTABLE_S = 1.0  # without clipping
 
-# What is left of the identities between the limb leads, of these leads' own size (root mean square).
-_IMPOSSIBLE_REST = 0.5  # PTB-XL: 0.24 at most
+# The residual of the identities between the limb leads, as a share of these leads' size (root mean square).
+_IMPOSSIBLE_REST = 0.5  # PTB-XL: at most 0.24
 _UNORDERED_REST = 0.35  # of leads without names
-_UNUSUAL_REST = 0.48  # of one identity; PTB-XL: 0.46 at most
+_UNUSUAL_REST = 0.48  # of one identity; PTB-XL: at most 0.46
 _NOTICEABLE_REST = 0.15
-_UNUSUAL_REST_MV = 0.09  # of one identity; PTB-XL: 0.085 at most
-_UNUSUAL_REST_OFFSET_MV = 0.1  # PTB-XL: 0.0005 at most
+_UNUSUAL_REST_MV = 0.09  # of one identity; PTB-XL: at most 0.085
+_UNUSUAL_REST_OFFSET_MV = 0.1  # PTB-XL: at most 0.0005
 
 _FLAT_MV = 0.005  # peak to peak within a block
 _BLOCK_S = 0.02
 _FLAT_S = 1.0  # of one lead
-_ALL_FLAT_S = 0.5  # PTB-XL: 0.3 at most
-_RAIL_S = 0.03  # a stay at the extreme value that a peak hardly explains
-_CLIPPED_S = 0.2  # all of them together
-_LEAST_ECG_S = 2.0  # that is not flat: a few beats
+_ALL_FLAT_S = 0.5  # PTB-XL: at most 0.3
+_RAIL_S = 0.03  # a stay at the extreme value that is too long for a peak
+_CLIPPED_S = 0.2  # the sum of all such stays
+_LEAST_ECG_S = 2.0  # the least time that is not flat: a few beats
 
-_BEATS_PER_MINUTE = (25, 210)  # the detector's on PTB-XL: 99.9% from 23 to 167, and 182 at most
+_BEATS_PER_MINUTE = (25, 210)  # the detector on PTB-XL: 99.9 % from 23 to 167, and at most 182
 _FAST_SHARE = (0.004, 0.5)  # PTB-XL: 0.006 to 0.48
-# Heart rate times the root of the share: both grow where a recording seems to run too fast. PTB-XL: 99.6% are between;
-# read at half and at twice their rate, 3% and 17% of its records get no note on it.
+# Heart rate times the root of the share. Both grow if a recording seems to run too fast. PTB-XL: 99.6 % lie between;
+# read at half and at twice their rate, 3 % and 17 % of its records get no note on it.
 _SPEED = (6.5, 70.0)
 _RHYTHM_S = 5.0  # a shorter recording may have one beat
 
 
 def check_plausible(signals_CT: Floats, rate: float, named: bool, way_out: str, notes: list[str]) -> Floats:
-    """Check twelve leads, and return them; a lead that lies far off zero is shifted.
+    """Check twelve leads and return them. A lead that lies far off zero is shifted.
 
     Args:
-        signals_CT: (12, T) mV, in the standard order.
-        rate: Hz.
+        signals_CT: (12, T) in mV, in the standard order.
+        rate: the sampling rate in Hz.
         named: whether the file names its leads, so that their order is known.
-        way_out: what to do where the amplitude cannot be right.
-        notes: sentences on what is unusual are added here.
+        way_out: the advice for an amplitude that cannot be right.
+        notes: a list to which notes on unusual findings are added.
 
     Raises:
-        RecordError: no ECG is like this.
+        RecordError: the signals cannot be an ECG.
     """
     good = np.array([np.isfinite(signal_T).all() for signal_T in signals_CT])
     if not good.all():
@@ -122,7 +122,10 @@ def _mv(value: float) -> str:
 
 
 def _refuse_amplitude(signals_CT: Floats, place: int, largest: float, way_out: str) -> None:
-    """Tell a recording in other units from one with a few damaged values, or with one damaged lead."""
+    """Refuse an amplitude that is too large.
+
+    The message separates a recording in other units from one with a few damaged values or one damaged lead.
+    """
     said = f"{say([LEADS[place]])} spans {_mv(largest)}, which no ECG does"
     low_C, high_C = np.percentile(signals_CT, (1, 99), axis=1)
     if np.median(high_C - low_C) > _LARGEST_MV:
@@ -136,7 +139,10 @@ def _refuse_amplitude(signals_CT: Floats, place: int, largest: float, way_out: s
 
 
 def _check_offset(signals_CT: Floats, notes: list[str]) -> Floats:
-    """An electrode's offset carries no information, and no model has learned to ignore a large one."""
+    """Return the signals, with large offsets of leads subtracted.
+
+    An electrode's offset carries no information, and no model has learned to ignore a large one.
+    """
     if max(signals_CT.max(), -signals_CT.min()) <= _UNUSUAL_OFFSET_MV:
         return signals_CT
     median_C = np.median(signals_CT, axis=1)
@@ -156,8 +162,8 @@ def _check_limb_leads(
 ) -> None:
     """Check the identities between the limb leads, which come from three electrodes.
 
-    Leads that are flat were off, and tell nothing; neither does a lead that is clipped most of the time. Of the
-    others, the samples without clipping are looked at.
+    Flat leads were off and are left out. A lead that is clipped most of the time is left out as well. Of the other
+    leads, only the samples without clipping are checked.
     """
     present = ~off & (clipped_CT.mean(axis=1) < 0.5)
     identities = _identities(present)
@@ -182,7 +188,7 @@ def _check_limb_leads(
             "interchanged, or differ in their gain or filters"
         )
     elif (
-        np.abs(sums_CT).max() > _UNUSUAL_REST_OFFSET_MV  # else the medians are not larger, and need no search
+        np.abs(sums_CT).max() > _UNUSUAL_REST_OFFSET_MV  # else the medians are not larger either
         and (offset := float(np.abs(np.median(sums_CT, axis=1)).max())) > _UNUSUAL_REST_OFFSET_MV
     ):
         notes.append(
@@ -192,7 +198,7 @@ def _check_limb_leads(
 
 
 def _identities(present: Booleans) -> Floats:
-    """(n, 6) coefficients of the sums that are zero of the limb leads that are present; any three have one."""
+    """Return (n, 6) coefficients of sums of the present limb leads that must be zero. Any three leads have one."""
     usable: Floats = _IDENTITIES[(_IDENTITIES[:, ~present] == 0).all(axis=1)]
     if len(usable) >= present.sum() - 2:
         return usable
@@ -227,7 +233,7 @@ def _check_flat(signals_CT: Floats, rate: float, off: Booleans, notes: list[str]
         notes.append(f"{_say(off, 'is')} flat")
     width = max(2, round(_BLOCK_S * rate))
     n_blocks = signals_CT.shape[1] // width
-    # A sample of each block at a time, since blocks are too short for NumPy to reduce fast.
+    # One sample of each block at a time, because NumPy reduces such short blocks slowly.
     samples = [signals_CT[:, place : n_blocks * width : width] for place in range(width)]
     flat_CB: Booleans = (reduce(np.maximum, samples) - reduce(np.minimum, samples)) <= _FLAT_MV
     seconds = signals_CT.shape[1] / rate
@@ -256,7 +262,7 @@ def _check_flat(signals_CT: Floats, rate: float, off: Booleans, notes: list[str]
 
 
 def _check_copies(signals_CT: Floats, off: Booleans, notes: list[str]) -> None:
-    """Say which leads hold the very same samples, which no two leads of PTB-XL do."""
+    """Add a note on leads with exactly the same samples, which no two leads of PTB-XL have."""
     first: dict[bytes, str] = {}
     for lead, signal_T, is_off in zip(LEADS, signals_CT, off, strict=True):
         if not is_off and (other := first.setdefault(signal_T.tobytes(), lead)) != lead:
@@ -264,17 +270,19 @@ def _check_copies(signals_CT: Floats, off: Booleans, notes: list[str]) -> None:
 
 
 def _in_long_runs(mask_T: Booleans, least: int) -> int:
-    """How many samples are true in stretches of at least `least`."""
+    """Return the number of true samples in stretches of at least `least` samples."""
     edges = np.diff(np.concatenate([[0], mask_T.astype(np.int8), [0]]))
     runs = np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0)
     return int(runs[runs >= least].sum())
 
 
 def _check_clipping(signals_CT: Floats, rate: float, notes: list[str]) -> Booleans:
-    """Return where leads stay at their largest or smallest value, as behind an amplifier at its limit, and say which.
+    """Return where leads stay at their largest or smallest value, and add a note on them.
+
+    An amplifier at its limit has this effect.
 
     Returns:
-        (C, T); true where a clipped lead is at a value that it stays at.
+        (C, T) mask; true where a clipped lead has a value that it stays at.
     """
     stay, all_stays = max(3, round(_RAIL_S * rate)), _CLIPPED_S * rate
     clipped_CT = np.zeros(signals_CT.shape, dtype=bool)
@@ -291,7 +299,7 @@ def _check_clipping(signals_CT: Floats, rate: float, notes: list[str]) -> Boolea
 
 def _check_beats(signals_CT: Floats, rate: float, notes: list[str]) -> None:
     seconds = signals_CT.shape[1] / rate
-    if seconds < _LEAST_ECG_S:  # which need not hold a beat
+    if seconds < _LEAST_ECG_S:  # a shorter recording may hold no beat
         return
     beats = find_beats(Window(RATE_HZ, int(seconds * RATE_HZ)).resample(signals_CT, rate))
     if not beats.found:

@@ -1,6 +1,6 @@
-"""One recording, as a model wants it: twelve leads in order, mV, its rate and length. From a file, or from an array.
+"""One recording in the form that a model needs: twelve leads in order, in mV, at its rate and length.
 
-What can be converted is converted and said; what cannot be right is refused.
+A recording comes from a file or an array. Conversions are noted, and what cannot be right is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PADDED = "padded with zeros at the end"
 """The note on a recording that was too short."""
 
 LEAST_S = 2.0
-"""Seconds that a recording must last to be padded."""
+"""The seconds that a recording must last to be padded."""
 
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _ARRAYS = (*csv_record.SUFFIXES, ".npy")
@@ -42,7 +42,7 @@ class Recording:
 
     Attributes:
         millivolts_CT: float32 (12, T), in the standard order.
-        notes: what was converted or assumed, and what is unusual, as sentences.
+        notes: sentences on conversions, assumptions and unusual findings.
     """
 
     millivolts_CT: npt.NDArray[np.float32]
@@ -58,20 +58,20 @@ def read_record(
     units: str | None = None,
     pad: bool = False,
 ) -> Recording:
-    """Read a recording as a model of `sampling_rate` and `n_samples` wants it.
+    """Return a recording in the form that a model of `sampling_rate` and `n_samples` needs.
 
     Args:
-        path: a WFDB record (with or without .hea, .dat or .mat), a table (.csv, .tsv or .txt; rows are samples; a
-            first row with lead names, or twelve columns in the standard order) or .npy ((12, T) or (T, 12), in the
-            standard order).
-        sampling_rate: of the model, Hz.
-        n_samples: samples a lead that the model takes.
-        rate: Hz of a .npy file, or of a table without a column of time; a WFDB header says it.
-        units: of a table or .npy file, `mV` or `uV`; by default those that the table states, or mV, which is said.
-        pad: put zeros behind a recording that is too short, in place of refusing it.
+        path: a WFDB record (with or without .hea, .dat or .mat), a table (.csv, .tsv or .txt) or a .npy array. A
+            table's rows are samples; its first row names the leads, or it has twelve columns in the standard order. An
+            array is (12, T) or (T, 12), in the standard order.
+        sampling_rate: the model's sampling rate in Hz.
+        n_samples: the number of samples per lead that the model needs.
+        rate: the rate in Hz of a .npy file or of a table without a time column; a WFDB header states it.
+        units: the units of a table or .npy file, `mV` or `uV`; by default the table's own, or mV with a note.
+        pad: whether zeros fill up a recording that is too short; otherwise it is refused.
 
     Raises:
-        DataError: names the file, and what keeps it from being used.
+        DataError: the recording cannot be used. The message names the file and the reason.
     """
     notes: list[str] = []
     with _naming(path):
@@ -90,10 +90,10 @@ def read_array(
     leads: Sequence[str] | None = None,
     units: str | None = None,
 ) -> Recording:
-    """Read a program's array as a model of `sampling_rate` and `n_samples` wants it; see `array_record.read_array`.
+    """Return an array in the form that a model of `sampling_rate` and `n_samples` needs; see `array_record.read_array`.
 
     Raises:
-        DataError: what keeps it from being used.
+        DataError: the array cannot be used. The message names the reason.
     """
     notes: list[str] = []
     way_out = "give units='uV' if they are µV; counts of an ADC must be converted to mV first"
@@ -107,9 +107,9 @@ def read_array(
 
 @contextmanager
 def _naming(what: Path | str) -> Iterator[None]:
-    """Put the name of what is read into the error."""
+    """Add the name of the file or array to the error."""
     try:
-        # Damaged values may overflow; what they become is no voltage of an ECG, and refused.
+        # Damaged values may overflow. The result is no voltage of an ECG, and is refused.
         with np.errstate(over="ignore", invalid="ignore"):
             yield
     except RecordError as error:
@@ -123,13 +123,13 @@ def _naming(what: Path | str) -> Iterator[None]:
 def _prepare(
     reading: Reading, named: bool, way_out: str, window: Window, notes: list[str], pad: bool = False
 ) -> Recording:
-    """Cut, check, resample and, where it is asked for, pad what was read."""
+    """Return the recording, cut, checked, resampled and, if requested, padded."""
     signals_CT = _cut(reading, window, notes, pad)
     if not named:
         notes.append(f"its leads have no names, so they are read in the order {STANDARD_ORDER}")
     warnings: list[str] = []
     signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, warnings)
-    notes[:0] = warnings  # what may be wrong comes before what was converted
+    notes[:0] = warnings  # possible faults come before conversions
     if not window.is_at(reading.rate):
         notes.append(f"resampled from {reading.rate:g} to {window.sampling_rate} Hz")
         signals_CT = window.resample(signals_CT, reading.rate)
@@ -144,7 +144,7 @@ def _prepare(
 def _read(
     path: Path, window: Window, rate: float | None, units: str | None, notes: list[str]
 ) -> tuple[Reading, bool, str]:
-    """The recording, whether its leads have names, and what to do where its amplitude cannot be right."""
+    """Return the recording, whether its leads have names, and the advice for an amplitude that cannot be right."""
     suffix = path.suffix.lower()
     if suffix == ".npz":
         raise RecordError("it is an .npz archive; save one array with numpy.save")
@@ -169,7 +169,7 @@ def _read(
 
 
 def _cut(reading: Reading, window: Window, notes: list[str], pad: bool) -> npt.NDArray[np.float64]:
-    """The first seconds that the model uses; fewer of a short recording that is padded."""
+    """Return the first seconds, which the model uses. A short recording that is padded has fewer."""
     needed = window.samples_at(reading.rate)
     if not reading.n_total:
         raise RecordError("it holds no samples")

@@ -1,4 +1,4 @@
-"""Recordings behind the words of a command line: files, folders, and patterns that no shell has filled in."""
+"""The recordings that command-line arguments name: files, folders, and patterns that the shell has not expanded."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _WITHOUT_RATE = (*csv_record.SUFFIXES, ".npy")
 
 
 def find_recordings(words: Sequence[str], rate: float | None) -> list[Path]:
-    """Return the recordings that are named, each once.
+    """Return the recordings that the arguments name, each once.
 
     Args:
-        words: files, folders, which are searched with all folders in them, and patterns such as `DIR/*.hea`.
-        rate: sampling rate of tables and .npy files; without it a folder's .npy files are left out, and its tables
-            beside WFDB records.
+        words: files, folders (searched with all folders in them), and patterns such as `DIR/*.hea`.
+        rate: the sampling rate of tables and .npy files. Without it, a folder's .npy files are left out, and so are its
+            tables if it holds WFDB records.
 
     Raises:
         DataError: a folder or a pattern holds no recording.
     """
-    found: dict[Path, Path] = {}  # by its name without the suffix, where it is a WFDB record
+    found: dict[Path, Path] = {}  # WFDB records by their name without the suffix
     for word in words:
         for path in _named_by(word, rate):
             is_wfdb = path.suffix.lower() in wfdb_record.SUFFIXES
@@ -37,7 +37,7 @@ def _named_by(word: str, rate: float | None) -> Iterable[Path]:
         return _in_folder(path, rate)
     if not set("*?[") & {*word} or path.exists():
         return [path]
-    named = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 - `Path.glob` takes no absolute pattern
+    named = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 - `Path.glob` accepts no absolute pattern
     matched = sorted(named, key=lambda one: (one.suffix != ".hea", one))
     if not matched:
         raise DataError(f"{word}: no file matches this pattern")

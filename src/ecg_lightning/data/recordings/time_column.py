@@ -1,4 +1,4 @@
-"""Columns of time: the sampling rate that they say, or whether they agree with one that was given."""
+"""Time columns: the sampling rate that they give, and the check that they agree with a given rate."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _PER_SECOND = {
 _CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)", re.ASCII)
 _HEADINGS = {"t", "time", "times", "timestamp", "timestamps", "elapsed", "zeit", "temps", "tiempo", "tempo"}
 _TOLERANCE = 0.02
-_GAP = 5  # times the usual step
-_EVENLY = 0.9  # of the steps
+_GAP = 5  # in usual steps
+_EVENLY = 0.9  # share of the steps
 _USUAL_HZ = (50, 2000)
-"""Sampling rates of ECGs: of s, ms and µs, only one can give a rate in this range."""
+"""Sampling rates of ECGs. Only one of s, ms and µs can give a rate in this range."""
 _WHOLE = 1e-3
-"""Share by which a sampling rate may differ from a whole number, as times are rounded."""
-_SHORTEST = 1e-9  # step of a clock, in any unit
+"""The relative distance of a sampling rate from a whole number that is rounded off, because times are rounded."""
+_SHORTEST = 1e-9  # least step of a clock, in any unit
 _WAY_OUT = "give the sampling rate with --rate HZ, in Python with fs=HZ"
 
 
 def read_rate(cells: Sequence[Sequence[str]], table: Table, notes: list[str]) -> float:
-    """Return the sampling rate, Hz, that a column of time says; without units in its heading, s, ms or µs are told.
+    """Return the sampling rate in Hz that a time column gives. Without units in its heading, s, ms or µs are inferred.
 
     Args:
-        cells: the table's, by column.
-        table: its names and units.
-        notes: a sentence on the column, and on what was assumed, is added here.
+        cells: the table's cells, by column.
+        table: the table, with its names and units.
+        notes: a list to which a note on the column and on assumptions is added.
 
     Raises:
-        RecordError: no column of time advances evenly, by a step that can be read in one way alone.
+        RecordError: no time column advances evenly, by a step with only one interpretation.
     """
     found: dict[str, float] = {}
     for times, name, words in _columns(cells, table):
@@ -67,24 +67,24 @@ def read_rate(cells: Sequence[Sequence[str]], table: Table, notes: list[str]) ->
 
 
 def check_time(cells: Sequence[Sequence[str]], table: Table, rate: float) -> None:
-    """Refuse a sampling rate that a column of time contradicts, and gaps in it.
+    """Refuse a sampling rate that a time column contradicts, and gaps in the column.
 
-    Without units in its heading, a column may be in s, ms or µs, or hold sample numbers, which contradict no rate.
+    A column without units in its heading may be in s, ms or µs. It may also hold sample numbers, which fit any rate.
 
     Args:
-        cells: the table's, by column.
-        table: its names and units.
-        rate: sampling rate, Hz.
+        cells: the table's cells, by column.
+        table: the table, with its names and units.
+        rate: the sampling rate in Hz.
 
     Raises:
-        RecordError: the column advances evenly, at another rate or but for a gap.
+        RecordError: the column advances evenly at another rate, or advances evenly except for a gap.
     """
     for times, name, words in _columns(cells, table):
         _check(times, name, words, rate)
 
 
 def _columns(cells: Sequence[Sequence[str]], table: Table) -> Iterator[tuple[np.ndarray, str, list[str]]]:
-    """Yield the (T,) times of each column of time, its name, and the words of its heading and units."""
+    """Yield the (T,) times of each time column, its name, and the words of its heading and units."""
     for column, name, units in zip(cells, table.names or [], table.units, strict=False):
         words = _words(name)
         is_time = bool(_HEADINGS & set(words)) or any(set(words[:1]) & known for known in _PER_SECOND.values())
@@ -97,7 +97,7 @@ def _columns(cells: Sequence[Sequence[str]], table: Table) -> Iterator[tuple[np.
 
 
 def _read_clock(cells: Sequence[str]) -> np.ndarray | None:
-    """Return the seconds of times such as `0:00.010` and `2020-01-01T12:30:00.010Z`; None where a cell holds none."""
+    """Return the seconds of times such as `0:00.010` and `2020-01-01T12:30:00.010Z`, or None if a cell holds none."""
     found = [match for cell in cells if (match := _CLOCK.search(cell))]
     if len(found) < len(cells):
         return None
@@ -119,7 +119,7 @@ def _check(times: np.ndarray, name: str, words: Sequence[str], rate: float) -> N
         )
     step = (times[-1] - times[0]) / (len(times) - 1)
     if not step > 0 or not np.allclose(steps, step, rtol=0.6, atol=0):
-        return  # no clock that runs evenly, even if its values were rounded
+        return  # not an even clock, even if its values were rounded
     stated = [per_second for per_second, known in _PER_SECOND.items() if known & set(words)]
     if not stated and abs(step - 1) < _TOLERANCE:
         return

@@ -1,11 +1,11 @@
-"""Units of voltage as headers and column names write them."""
+"""Units of voltage in the spelling of headers and column names."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# The Greek letter mu has two code points, which NFKC unites; files that were saved in another encoding show others:
+# The Greek letter mu has two code points, which NFKC unites. Files saved in another encoding show others:
 # UTF-8 read as Latin-1 gives Âµ or Î¼, and µ of the code pages 437 and 850 read as Latin-1 gives æ.
 _MISREAD = {"Âμ": "μ", "Î1\N{FRACTION SLASH}4": "μ", "æ": "μ"}
 _PREFIXES = {"": 1e3, "m": 1.0, "milli": 1.0, "u": 1e-3, "μ": 1e-3, "micro": 1e-3, "mikro": 1e-3, "n": 1e-6}
@@ -13,7 +13,7 @@ _UNITS = re.compile(rf"({'|'.join(filter(None, _PREFIXES))}|)\s?(?:v|volts?)")
 
 
 def millivolts(units: str) -> float | None:
-    """Return how many mV one of `units` is; None where it is no unit of voltage."""
+    """Return the mV that correspond to one of `units`, or None if it is no unit of voltage."""
     found = _UNITS.fullmatch(_normalize(units).lower())
     return _PREFIXES[found[1]] if found else None
 
@@ -31,12 +31,12 @@ def _normalize(units: str) -> str:
 
 
 def ask_units(asked: str | None, notes: list[str], option: str = "--units") -> float:
-    """Return how many mV one of the units is that the user gives for a file without any; by default mV are assumed.
+    """Return the mV per unit of a file without units. The user states the units; by default, mV are assumed.
 
     Args:
-        asked: the units, or None.
-        notes: what was assumed or converted is added here.
-        option: how the user gives them.
+        asked: the user's units, or None.
+        notes: a list to which notes on assumptions and conversions are added.
+        option: the option or argument that sets the units, for the notes.
     """
     if asked is None:
         notes.append(f"it states no units, so mV are assumed; set other units with {option}")

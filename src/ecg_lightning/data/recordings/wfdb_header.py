@@ -1,4 +1,4 @@
-"""Parsing of WFDB headers: what is there is checked, and nothing is filled in.
+"""A parser of WFDB headers. It checks what a header contains and adds nothing.
 
 Format: the header(5) manual of the WFDB software package, https://physionet.org/physiotools/wag/header-5.htm
 """
@@ -20,19 +20,19 @@ _CALIBRATION = re.compile(r"([^(/\s]+)(?:\(([^)\s]*)\))?(?:/(\S+))?", re.ASCII)
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal line; None where an optional field is absent.
+    """One signal line. An absent optional field is None.
 
     Attributes:
-        file: name of the signal file.
-        code: storage format, such as 16 or 212.
-        samples_per_frame: more than one where the signal is sampled faster than the record.
-        skew: frames by which the signal is late.
-        byte_offset: bytes of the signal file before its first sample.
-        calibration: gain, baseline and units as written, see `calibrate`.
+        file: the name of the signal file.
+        code: the storage format, such as 16 or 212.
+        samples_per_frame: the samples per frame; more than one if the signal is sampled faster than the record.
+        skew: the delay of the signal in frames.
+        byte_offset: the bytes of the signal file before its first sample.
+        calibration: gain, baseline and units as written; see `calibrate`.
         zero: the ADC's output for 0 V at its input.
-        initial: first sample.
-        checksum: sum of all samples, modulo 65536.
-        name: of the lead.
+        initial: the first sample.
+        checksum: the sum of all samples, modulo 65536.
+        name: the name of the lead.
     """
 
     file: str
@@ -49,12 +49,12 @@ class Signal:
 
 @dataclass(frozen=True)
 class Calibration:
-    """From digital values to a voltage: (value - baseline) / gain, in `units`.
+    """The conversion of digital values to a voltage: (value - baseline) / gain, in `units`.
 
     Attributes:
-        gain: digital units for one of `units`; positive.
-        baseline: the digital value of 0 V; None where the header gives none.
-        units: as written; None where the header gives none.
+        gain: the digital units per unit of voltage; positive.
+        baseline: the digital value of 0 V; None if the header gives none.
+        units: the units as written; None if the header gives none.
     """
 
     gain: float
@@ -67,10 +67,10 @@ class Header:
     """A WFDB header of one segment.
 
     Attributes:
-        name: of the record.
-        rate: frames a second, Hz.
-        n_frames: None where the header does not give the length.
-        signals: one for each signal line.
+        name: the record's name.
+        rate: the number of frames per second, in Hz.
+        n_frames: the number of frames; None if the header does not give the length.
+        signals: the signals, one for each signal line.
     """
 
     name: str
@@ -80,10 +80,10 @@ class Header:
 
 
 def parse_header(content: bytes) -> Header:
-    """Parse a header in UTF-8 or Latin-1.
+    """Return a parsed header. Its text is UTF-8 or Latin-1.
 
     Raises:
-        RecordError: names the field that is missing or damaged.
+        RecordError: a field is missing or damaged. The message names it.
     """
     if len(content) > MAX_HEADER_BYTES:
         raise RecordError(f"its header is larger than {MAX_HEADER_BYTES:,} bytes")
@@ -93,7 +93,7 @@ def parse_header(content: bytes) -> Header:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    text = text.rstrip().rstrip("\x1a")  # the end of a file of DOS
+    text = text.rstrip().rstrip("\x1a")  # DOS's end-of-file character
     lines = [line.strip() for line in re.split(r"\r\n?|\n", text)]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
@@ -108,10 +108,10 @@ def parse_header(content: bytes) -> Header:
 
 
 def calibrate(signal: Signal, lead: str) -> Calibration:
-    """Parse the gain, baseline and units of a signal; `lead` names it in messages.
+    """Return the gain, baseline and units of a signal. `lead` names it in messages.
 
     Raises:
-        RecordError: they are damaged, or the signal is not calibrated.
+        RecordError: these values are damaged, or the signal is not calibrated.
     """
     if signal.calibration is None:
         raise RecordError(f"{lead} is uncalibrated: its header line gives no gain")
@@ -128,7 +128,7 @@ def calibrate(signal: Signal, lead: str) -> Calibration:
 
 
 def _parse_record_line(line: str) -> tuple[str, int, float, int | None]:
-    """Name, number of signals, frames a second and number of frames; a date and a time may follow."""
+    """Return name, number of signals, frames per second and number of frames. A date and a time may follow."""
     fields = line.split()
     name, slash, segments = fields[0].partition("/")
     if slash:
@@ -139,14 +139,14 @@ def _parse_record_line(line: str) -> tuple[str, int, float, int | None]:
         raise RecordError(f"its header announces {fields[1]} signals, expected 1 to {_MAX_SIGNALS}")
     if len(fields) < 3:
         raise RecordError("its header gives no sampling rate")
-    rate = fields[2].partition("/")[0]  # a frequency of a counter may follow
+    rate = fields[2].partition("/")[0]  # a counter frequency may follow
     if not _NUMBER.fullmatch(rate) or float(rate) <= 0:
         raise RecordError(f"the sampling rate in its header is {fields[2][:40]!r}, expected a positive number of Hz")
     n_frames = None
     if len(fields) > 3:
         if not re.fullmatch(r"[0-9]{1,12}", fields[3]):
             raise RecordError(f"the number of samples in its header is {fields[3][:40]!r}, expected a whole number")
-        n_frames = int(fields[3]) or None  # by the manual, 0 says that it is unknown
+        n_frames = int(fields[3]) or None  # by the manual, 0 means unknown
     return name, int(fields[1]), float(rate), n_frames
 
 

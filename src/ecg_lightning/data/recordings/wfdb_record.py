@@ -1,4 +1,4 @@
-"""Reading of WFDB records of any origin; every field that matters is checked, and nothing is filled in unsaid."""
+"""A reader of WFDB records of any origin. It checks every field that matters, and notes every assumption."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from ecg_lightning.data.recordings.window import Floats, Reading, Window
 from ecg_lightning.data.wfdb import LEADS, RecordError
 
 SUFFIXES = (".hea", ".dat", ".mat")
-_NEARLY_ALL = 0.75  # of the leads; where more of them differ, each was scaled by itself
-_WHOLE_SAMPLES = 4_000_000  # of one signal file; of longer ones only the first seconds are read
+_NEARLY_ALL = 0.75  # share of the leads; if more leads differ, each was scaled by itself
+_WHOLE_SAMPLES = 4_000_000  # of a signal file; of longer ones only the first seconds are read
 
 
 @dataclass(frozen=True)
 class _SignalFile:
-    """The signals that share one file, and the part of it that is read.
+    """The signals that share one file, and the part of the file that is read.
 
     Attributes:
-        path: the file.
-        storage: its format.
-        byte_offset: bytes before the first sample.
-        signals: by their place in the header.
+        path: the path of the file.
+        storage: the file's format.
+        byte_offset: the bytes before the first sample.
+        signals: the signals by their index in the header.
     """
 
     path: Path
@@ -48,20 +48,20 @@ class _SignalFile:
 
     @property
     def frame(self) -> int:
-        """Samples of all signals in one frame."""
+        """The number of samples of all signals in one frame."""
         return sum(signal.samples_per_frame for signal in self.signals.values())
 
 
 def read_wfdb(path: Path, window: Window, notes: list[str]) -> Reading:
-    """Read the part of a WFDB record that a model uses.
+    """Return the part of a WFDB record that a model uses.
 
     Args:
-        path: the record, its header, or its .dat or .mat file.
-        window: what the model uses.
-        notes: sentences on what was converted or assumed are added here.
+        path: the path of the record, its header, or its .dat or .mat file.
+        window: the part that the model uses.
+        notes: a list to which notes on conversions and assumptions are added.
 
     Raises:
-        RecordError: what is missing, damaged, or not supported.
+        RecordError: a part of the record is missing, damaged, or not supported.
         OSError: a file cannot be read.
     """
     header_path = _header_path(path)
@@ -115,7 +115,7 @@ def _header_path(path: Path) -> Path:
 
 
 def _samples_per_frame(header: Header, leads: Mapping[int, str]) -> int:
-    """How often the leads are sampled in a frame, which must be the same of all of them."""
+    """Return how often the leads are sampled in a frame. Leads that differ in it are refused."""
     for place, lead in leads.items():
         if skew := header.signals[place].skew:
             raise RecordError(
@@ -131,7 +131,7 @@ def _samples_per_frame(header: Header, leads: Mapping[int, str]) -> int:
 
 
 def _signal_files(header: Header, folder: Path, leads: Mapping[int, str]) -> list[_SignalFile]:
-    """The files that hold leads."""
+    """Return the files that hold leads."""
     groups: dict[str, dict[int, Signal]] = {}
     for place, signal in enumerate(header.signals):
         groups.setdefault(signal.file, {})[place] = signal
@@ -152,7 +152,7 @@ def _signal_files(header: Header, folder: Path, leads: Mapping[int, str]) -> lis
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The path of a signal file; names and links that lead out of the record's folder are refused."""
+    """Return the path of a signal file. Names and links that lead out of the record's folder are refused."""
     if "\\" in name or ":" in name:
         raise RecordError(f"its header names the signal file {name[:80]!r}, expected a name without \\ and :")
     path = folder / name
@@ -171,10 +171,10 @@ def _inside(folder: Path, name: str) -> Path:
 def _read_signal_file(
     file: _SignalFile, announced: int | None, wanted: int, leads: Mapping[int, str], notes: list[str]
 ) -> tuple[dict[int, Integers], int]:
-    """The first samples of each lead, (T,), and how many frames the file holds.
+    """Return the first samples of each lead, (T,), and the number of frames in the file.
 
-    Nothing is allocated before the file's size was compared with its header. A file of moderate size is read whole,
-    since checksums are of all samples.
+    The file's size is compared with its header before any memory is allocated. A file of moderate size is read whole,
+    because checksums cover all samples.
     """
     stream, size = open_regular(file.path)
     with stream:
@@ -217,13 +217,13 @@ def _read_signal_file(
 
 
 def _accumulate(differences: Integers, signal: Signal) -> Integers:
-    """Sum up the differences of format 8, which begin at the initial value."""
+    """Return the sums of the differences of format 8, which begin at the initial value."""
     start = signal.zero if signal.initial is None else signal.initial
     return (np.cumsum(differences, dtype=np.int64) + (start or 0)).astype(np.int32)
 
 
 def _verify(values: Integers, signal: Signal, lead: str, whole: bool) -> None:
-    first_is_exact = signal.code != 8  # where it is the value before the first difference
+    first_is_exact = signal.code != 8  # in format 8 it is the value before the first difference
     if signal.initial is not None and first_is_exact and values[0] != signal.initial:
         raise RecordError(f"{say([lead])} starts with {values[0]}, its header says {signal.initial}")
     total = int(values.sum(dtype=np.int64))
@@ -232,7 +232,7 @@ def _verify(values: Integers, signal: Signal, lead: str, whole: bool) -> None:
 
 
 def _to_millivolts(found: dict[str, Floats], signals: Mapping[str, Signal], notes: list[str]) -> None:
-    """Convert digital values in place, as each signal line says."""
+    """Convert digital values in place, according to each signal line."""
     calibrations = {lead: calibrate(signals[lead], say([lead])) for lead in found}
     scales = {}
     for lead, calibration in calibrations.items():
@@ -256,7 +256,7 @@ def _to_millivolts(found: dict[str, Floats], signals: Mapping[str, Signal], note
 
 
 def _say_odd_scales(scales: Mapping[str, tuple[float, int]], notes: list[str]) -> None:
-    """Say which leads differ in gain or baseline from nearly all the others, as after a slip in the header."""
+    """Add a note on leads that differ in gain or baseline from nearly all others, as after a slip in the header."""
     usual, n_usual = Counter(scales.values()).most_common(1)[0]
     odd = [lead for lead, scale in scales.items() if scale != usual]
     if odd and n_usual >= _NEARLY_ALL * len(scales):
@@ -264,7 +264,7 @@ def _say_odd_scales(scales: Mapping[str, tuple[float, int]], notes: list[str]) -
 
 
 def _baseline(calibration: Calibration, signal: Signal) -> int:
-    """The digital value of 0 V; by the manual it is the ADC zero where it is not given."""
+    """Return the digital value of 0 V. If the header gives none, the manual defines it as the ADC zero."""
     if calibration.baseline is not None:
         return calibration.baseline
     return signal.zero or 0

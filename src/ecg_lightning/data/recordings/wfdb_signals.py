@@ -1,4 +1,4 @@
-"""Decoding of WFDB signal files into digital values; missing samples are marked.
+"""A decoder of WFDB signal files into digital values, in which missing samples are marked.
 
 Format: the signal(5) manual of the WFDB software package, https://physionet.org/physiotools/wag/signal-5.htm
 """
@@ -22,12 +22,12 @@ class Format:
     """A storage format.
 
     Attributes:
-        bytes_per_sample: a fraction where samples are packed into groups.
-        decode: from bytes, padded to whole groups, to values.
-        missing: the value that marks a missing sample; None where there is none.
-        group: bytes that are packed together.
-        word: bytes that are written together.
-        differences: whether the values are differences to the sample before.
+        bytes_per_sample: the bytes per sample; a fraction if samples are packed into groups.
+        decode: the function from bytes, padded to whole groups, to values.
+        missing: the value that marks a missing sample; None if there is none.
+        group: the number of bytes that are packed together.
+        word: the number of bytes that are written together.
+        differences: whether the values are differences from the previous sample.
     """
 
     bytes_per_sample: Fraction
@@ -38,11 +38,11 @@ class Format:
     differences: bool = False
 
     def bytes_for(self, n_samples: int) -> int:
-        """Return how many bytes hold `n_samples`."""
+        """Return the number of bytes that hold `n_samples`."""
         return math.ceil(n_samples * self.bytes_per_sample / self.word) * self.word
 
     def samples_in(self, n_bytes: int) -> int:
-        """Return how many samples fit into `n_bytes`."""
+        """Return the number of samples that fit into `n_bytes`."""
         return int(n_bytes / self.bytes_per_sample)
 
     def read(self, content: bytes, n_samples: int) -> Integers:
@@ -52,20 +52,23 @@ class Format:
 
 
 def _decode_212(raw: Bytes) -> Integers:
-    """Two samples of 12 bits in three bytes: the second byte holds the high bits of both."""
+    """Return the samples of format 212: two of 12 bits in three bytes. The second byte holds the high bits of both."""
     low, high, second = (raw[byte::3].astype(np.int32) for byte in range(3))
     return _signed(np.stack([low | (high & 0x0F) << 8, second | (high & 0xF0) << 4], axis=1).ravel(), 12)
 
 
 def _decode_310(raw: Bytes) -> Integers:
-    """Three samples of 10 bits in two 16-bit words: two above each word's lowest bit, the third in their high bits."""
+    """Return the samples of format 310: three of 10 bits in two 16-bit words.
+
+    Two samples lie above each word's lowest bit, and the third in the high bits of both.
+    """
     first, second = raw.view("<u2").astype(np.int32).reshape(-1, 2).T
     third = (first >> 11) | (second >> 11) << 5
     return _signed(np.stack([(first >> 1) & 0x3FF, (second >> 1) & 0x3FF, third], axis=1).ravel(), 10)
 
 
 def _decode_311(raw: Bytes) -> Integers:
-    """Three samples of 10 bits in one 32-bit word, the first in its low bits."""
+    """Return the samples of format 311: three of 10 bits in one 32-bit word, the first in its low bits."""
     words = raw.view("<u4")
     return _signed(np.stack([words >> shift & 0x3FF for shift in (0, 10, 20)], axis=1).ravel().astype(np.int32), 10)
 
@@ -76,7 +79,7 @@ def _decode_24(raw: Bytes) -> Integers:
 
 
 def _signed(values: Integers, bits: int) -> Integers:
-    """Two's complement of `bits` bits."""
+    """Return the values of numbers in two's complement of `bits` bits."""
     return np.where(values >= 1 << (bits - 1), values - (1 << bits), values)
 
 

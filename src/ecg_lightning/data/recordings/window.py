@@ -21,8 +21,8 @@ class Window:
     """The input length of a model.
 
     Attributes:
-        sampling_rate: of the model, Hz.
-        n_samples: samples a lead that the model uses.
+        sampling_rate: the model's sampling rate in Hz.
+        n_samples: the number of samples per lead that the model uses.
     """
 
     sampling_rate: int
@@ -30,24 +30,24 @@ class Window:
 
     @property
     def seconds(self) -> float:
-        """The duration that the model uses, s."""
+        """The duration that the model uses, in seconds."""
         return self.n_samples / self.sampling_rate
 
     def samples_at(self, rate: float) -> int:
-        """Return how many samples a lead of a recording of `rate` Hz the model uses.
+        """Return the number of samples per lead that the model uses of a recording of `rate` Hz.
 
         Raises:
-            RecordError: the rate is not one of an ECG.
+            RecordError: the rate is not plausible for an ECG.
         """
         return math.ceil(self.n_samples / self._ratio(rate))
 
     def resample(self, signals_CT: Floats, rate: float) -> Floats:
-        """Return (C, n_samples): the (C, `samples_at(rate)`) signals at the model's sampling rate."""
+        """Return the (C, `samples_at(rate)`) signals resampled to the model's sampling rate, as (C, n_samples)."""
         ratio = self._ratio(rate)
         if ratio != 1:
-            from scipy.signal import resample_poly  # half a second, and only here
+            from scipy.signal import resample_poly  # takes half a second to import, and is needed only here
 
-            # A line through both ends, since zeros beyond them would bend a signal that is off the baseline.
+            # A line through both ends is used, because zeros beyond them would bend a signal that is off the baseline.
             signals_CT = resample_poly(signals_CT, ratio.numerator, ratio.denominator, axis=1, padtype="line")
         return signals_CT[:, : self.n_samples]
 
@@ -59,7 +59,7 @@ class Window:
         low, high = RATES_HZ
         if not low <= rate <= high:
             raise RecordError(f"its sampling rate is {rate:g} Hz, expected {low} to {high}")
-        # Filters grow with both numbers of the ratio: an odd rate is taken as the nearest simple one, within a sample.
+        # Filters grow with both numbers of the ratio. An odd rate becomes the nearest simple one, within a sample.
         return (Fraction(self.sampling_rate) / Fraction(rate)).limit_denominator(1000)
 
 
@@ -68,9 +68,9 @@ class Reading:
     """The twelve leads of a recording, cut to the part that a model uses.
 
     Attributes:
-        signals_CT: (12, T) mV, leads in the standard order.
-        rate: Hz.
-        n_total: samples a lead in the whole recording.
+        signals_CT: (12, T) in mV, leads in the standard order.
+        rate: the sampling rate in Hz.
+        n_total: the number of samples per lead in the whole recording.
     """
 
     signals_CT: Floats
