@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each message names the file or key, the value, the reason and the way out."""
+"""Errors that a user can act on. Each message names the file or key, the value, the reason and how to fix it."""
 
 import difflib
 import sys
@@ -86,10 +86,10 @@ class TrainingDivergedError(UserError):
 
 
 class RefusedExit(SystemExit):
-    """A user's mistake, raised where other code takes any other exception for a warning, as Hydra does of callbacks.
+    """A user's mistake, raised where other code, such as Hydra's callbacks, turns any other exception into a warning.
 
     Args:
-        error: what is wrong.
+        error: the user's mistake.
     """
 
     def __init__(self, error: UserError) -> None:
@@ -98,7 +98,7 @@ class RefusedExit(SystemExit):
 
 
 def did_you_mean(wrong: str, known: Sequence[str]) -> str:
-    """Return ` Did you mean …?` with the nearest known name, or nothing."""
+    """Return ` Did you mean …?` with the nearest known name, or an empty text."""
     close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     return f" Did you mean {close[0]}?" if close else ""
 
