@@ -159,7 +159,7 @@ class FineTuneConfig:
 
 @dataclass
 class LatencyConfig:
-    """How latency is measured, see `deployment.latency`."""
+    """Settings of the latency measurement, see `deployment.measuring.latency`."""
 
     batches: list[int] = setting([1, 32], "numbers of records at a time; 1 must be among them")
     rounds: int = setting(10, "rounds of all variants, one after the other", min=1)
