@@ -22,7 +22,7 @@ LARGEST_LINE = 1e12
 
 
 def text(value: Any, name: str, most: int = MAX_TEXT) -> str:
-    """Return a text that is not too long and has no control characters for a terminal.
+    """Return a text that is not too long and has no control characters, which a terminal would obey.
 
     Raises:
         ValueError, TypeError: the value does not fit. All functions here raise these.

@@ -68,8 +68,8 @@ class DeployedNetwork(nn.Module):
         All are float32. A record with missing samples gives NaN.
         """
         filled, complete = fill_missing(millivolts)
-        # The clamp changes no value, but with it OpenVINO makes one kernel of the head. Otherwise it would round the
-        # head's output to bfloat16 before `mark_missing`, and records would tie.
+        # The clamp changes no value, but OpenVINO makes one kernel of it and the head. Without the clamp it would round
+        # the head's output to bfloat16 before `mark_missing`, and records would tie.
         logits_BC = self.network(self.frontend.represent_as_is(filled)).float().clamp(-_BEYOND, _BEYOND)
         probabilities_BC = logits_BC.softmax(dim=1) if self.single_label else logits_BC.sigmoid()
         return mark_missing(logits_BC, complete), mark_missing(probabilities_BC, complete)

@@ -16,7 +16,7 @@ from ecg_lightning.models.convnet import reparameterize
 def export_float(classifier: ECGClassifier, folder: Path, accelerator: str = "cpu") -> list[Deployment]:
     """Write `model.onnx` and `model.ckpt`, and return their deployments.
 
-    Float32 in OpenVINO, or in PyTorch on a CUDA device, is the model's own precision.
+    The first deployment is the model's own: float32 in OpenVINO, or in PyTorch on a CUDA device.
 
     Args:
         classifier: classifier with a float network.

@@ -53,7 +53,7 @@ class Distillation:
     its thresholds. It is DeiT's hard distillation (Touvron et al. 2021, arXiv 2012.12877) for several labels. DeiT's
     soft loss (Kullback–Leibler of softmaxes) would make the classes compete, which multi-label targets do not. The
     classes of a student with a softmax compete anyway. Such a student learns from two cross-entropies: with the softmax
-    of the teacher's logits, and with the teacher's first class.
+    of the teacher's logits, and with the teacher's most probable class.
 
     The class is not a module, so the teacher is not in the student, its optimizer or its checkpoint.
 

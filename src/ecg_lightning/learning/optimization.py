@@ -35,8 +35,8 @@ def make_scheduler(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Return the schedule over `n_steps` optimizer steps.
 
-    `one_cycle` is Smith & Topin 2019 (arXiv 1708.07120) with fastai's figures. The rate rises from 1/25 of `lr` in the
-    warm-up and falls to 4e-6 of that start. The momentum goes from 0.95 to 0.85 and back.
+    `one_cycle` is Smith & Topin 2019 (arXiv 1708.07120) with fastai's figures. The rate rises from 1/25 of `lr`
+    to `lr` in the warm-up, and falls to 4e-6 of `lr`. The momentum goes from 0.95 to 0.85 and back.
     """
     if config.name == "one_cycle":
         rates = [group["lr"] for group in optimizer.param_groups]

@@ -71,7 +71,7 @@ class ECGClassifier(ECGModule):
 
     settings: NetworkConfig
     published: ClassVar[bool] = False
-    """Whether there are weights for `model.pretrained`."""
+    """Whether weights for `model.pretrained` are published."""
     stem: ClassVar[tuple[str, ...]] = ()
     """Names of the weights that see the front end's channels. A file of weights may have another number of channels."""
     head: ClassVar[tuple[str, ...]] = ("head.",)

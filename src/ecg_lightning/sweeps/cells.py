@@ -46,7 +46,7 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether the cell need not run again."""
+        """Return whether the cell need not run again."""
         return self.result.status in FINISHED
 
 

@@ -231,7 +231,7 @@ class _TerminalLine:
 
     @property
     def is_shown(self) -> bool:
-        """Whether a terminal shows the line."""
+        """Return whether a terminal shows the line."""
         return self._live is not None
 
     @property
