@@ -188,7 +188,7 @@ def _recall(cell: Cell, folder: Path) -> None:
 
 
 def _settings(composed: DictConfig) -> dict[str, Any]:
-    """Return the settings in effect, in the form in which `cell.json` stores them."""
+    """Return the settings in effect as `cell.json` gives them back."""
     settings: dict[str, Any] = json.loads(json.dumps(composed_in_effect(composed), default=str))
     return settings
 
