@@ -1,6 +1,6 @@
 """ECG-Lightning: PTB-XL ECGs to a small, fast, honestly measured classifier.
 
-Nothing is imported before it is used: `import ecg_lightning` takes milliseconds, and predicting needs no PyTorch.
+Modules are imported at their first use. `import ecg_lightning` takes milliseconds, and prediction needs no PyTorch.
 """
 
 from typing import TYPE_CHECKING, Any

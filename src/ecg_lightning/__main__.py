@@ -1,4 +1,4 @@
-"""`ecg-lightning` and `python -m ecg_lightning`: signals are answered before anything that takes long is imported."""
+"""The entry point of `ecg-lightning` and `python -m ecg_lightning`. Signals are handled before the slow imports."""
 
 import atexit
 import gc
@@ -20,9 +20,9 @@ def _run() -> None:
 
     print_every_sign()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command in ("evaluate", "compare"):  # they end soon; searches for garbage take a fifth of their time
+    if command in ("evaluate", "compare"):  # short commands, of which garbage collection takes a fifth of the time
         gc.disable()
-        atexit.register(gc.freeze)  # nothing is left for the interpreter's last search
+        atexit.register(gc.freeze)  # so that the interpreter's last search finds nothing
     try:
         with needing("compress" if command == "compress" else "train", f"ecg-lightning {command}"):
             app()

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each message names the file or key, the value, the reason and the way out."""
+"""Errors that a user can act on. Each message names the file or key, the value, the reason and how to fix it."""
 
 import difflib
 import sys
@@ -9,7 +9,7 @@ from ecg_lightning.text import printable
 
 
 class UserError(Exception):
-    """A mistake in what the user gave; printed as one sentence, without a traceback."""
+    """A mistake in the user's input. It is printed as one sentence, without a traceback."""
 
     exit_code = 2
 
@@ -22,15 +22,15 @@ class ConfigError(UserError):
 
 
 class ForeignCodeError(ConfigError):
-    """Code of another package that is not there, or does not do what it should."""
+    """Code of another package that does not exist, or does not do what it should."""
 
 
 class UntrustedCodeError(ForeignCodeError):
-    """Code of a package that the user did not say to trust; nothing of it was run."""
+    """Code of a package that the user does not trust. None of it was run."""
 
 
 class UnsupportedModelError(ConfigError):
-    """A technique that this model cannot have; in a sweep the cell is skipped."""
+    """A technique that does not work with this model. In a sweep the cell is skipped."""
 
 
 class DataError(UserError):
@@ -58,7 +58,7 @@ class ModelFileError(UserError):
 
 
 class NotInt8Error(ModelFileError):
-    """A file that was to be opened in int8, and of which the runtime computes nothing so."""
+    """A file that was opened in int8, but of which the runtime computes nothing in int8."""
 
 
 class MissingPackageError(UserError):
@@ -74,7 +74,7 @@ class RunLockedError(UserError):
 
 
 class HardwareUnavailableError(UserError):
-    """The asked hardware is not on this machine; in a sweep the cell is skipped."""
+    """Hardware that this machine does not have. In a sweep the cell is skipped."""
 
     exit_code = 4
 
@@ -86,10 +86,10 @@ class TrainingDivergedError(UserError):
 
 
 class RefusedExit(SystemExit):
-    """A user's mistake, raised where other code takes any other exception for a warning, as Hydra does of callbacks.
+    """A user's mistake, raised where other code, such as Hydra's callbacks, turns any other exception into a warning.
 
     Args:
-        error: what is wrong.
+        error: the user's mistake.
     """
 
     def __init__(self, error: UserError) -> None:
@@ -98,7 +98,7 @@ class RefusedExit(SystemExit):
 
 
 def did_you_mean(wrong: str, known: Sequence[str]) -> str:
-    """Return ` Did you mean …?` with the nearest known name, or nothing."""
+    """Return ` Did you mean …?` with the nearest known name, or an empty text."""
     close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     return f" Did you mean {close[0]}?" if close else ""
 

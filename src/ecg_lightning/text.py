@@ -1,4 +1,4 @@
-"""Text that may come from a stranger's file, made safe to print."""
+"""Functions for text, which may come from a stranger's file and is made safe to print."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def printable(text: str) -> str:
     """Return `text` with each control and format character replaced by its escape, except line ends and tabs.
 
-    A class name or a column heading can hold escape sequences, which a terminal would obey.
+    A class name or a column heading can hold escape sequences for the terminal.
     """
     if text.isprintable():
         return text
@@ -19,19 +19,19 @@ def printable(text: str) -> str:
 
 
 def print_every_sign() -> None:
-    """Let no print fail by a sign that the terminal's encoding has not, such as `→` in a pipe on Windows."""
+    """Replace characters that the terminal's encoding lacks, so that no print fails on `→` in a pipe on Windows."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 
 
 def shortened(text: str, longest: int = 2_000) -> str:
-    """Return `text`, cut where it is longer than `longest` characters."""
+    """Return `text`, cut if it is longer than `longest` characters."""
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def explain_error(error: BaseException) -> str:
-    """Return the type of an error and what it says, for errors that have no sentence of their own."""
+    """Return the type and the message of an error that has no sentence of its own."""
     if isinstance(error, MemoryError) and not str(error):
         return "MemoryError: there was not enough memory"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -48,9 +48,9 @@ def as_yaml(value: Any) -> str:
 
 
 def override(key: str, value: str) -> str:
-    """Return `key=value` as Hydra reads it on the command line, with quotes around a value that needs them."""
+    """Return `key=value` in the form that Hydra reads on the command line, with quotes if the value needs them."""
     if re.fullmatch(r"[\w/.@%+-]+", value, re.ASCII):
         return f"{key}={value}"
-    # Backslashes count as themselves, except before a quote.
+    # Hydra keeps backslashes, except before a quote.
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"{key}='{escaped}'"

@@ -1,7 +1,7 @@
-"""`hydra/launcher=process`: run each cell of a sweep in a process of its own.
+"""The launcher of `hydra/launcher=process`, which runs each cell of a sweep in its own process.
 
-Hydra instantiates launchers from the namespace package `hydra_plugins` alone, and imports all that is in there
-before it registers the module, so that annotations must not be strings here.
+Hydra instantiates launchers only from the namespace package `hydra_plugins`. It imports all its modules before it
+registers them, so annotations must not be strings here.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class ProcessLauncherConf:
-    """`ProcessLauncher`'s arguments."""
+    """The arguments of `ProcessLauncher`."""
 
     _target_: str = "hydra_plugins.ecg_lightning_process_launcher.ProcessLauncher"
     jobs: int = 1
@@ -27,11 +27,11 @@ ConfigStore.instance().store(group="hydra/launcher", name="process", node=Proces
 
 
 class ProcessLauncher(Launcher):
-    """Run the cells of a sweep, each in a process of its own; see `ecg_lightning.sweeps.sweep`.
+    """A launcher that runs each cell of a sweep in its own process; see `ecg_lightning.sweeps.sweep`.
 
     Args:
-        jobs: cells that run at a time; they share the cores.
-        cell_timeout: seconds after which a cell is stopped; None: never.
+        jobs: number of cells that run at a time and share the cores.
+        cell_timeout: seconds after which a cell is stopped; None for no limit.
     """
 
     def __init__(self, jobs: int, cell_timeout: float | None) -> None:
@@ -39,11 +39,11 @@ class ProcessLauncher(Launcher):
         self.cell_timeout = cell_timeout
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Open the sweep's folder, and find out what is left to run."""
+        """Open the sweep's folder, and find the cells that are left to run."""
         from ecg_lightning.sweeps.sweep import Sweep
 
         self._sweep = Sweep(hydra_context, task_function, config, self.jobs, self.cell_timeout)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the cells that are not finished, and return what each cell gave."""
+        """Run the unfinished cells, and return the return of each cell."""
         return self._sweep.launch(job_overrides, initial_job_idx)

@@ -1,1 +1,1 @@
-"""Checkpoints: written and read safely, described by plain settings, and built into a classifier again."""
+"""Checkpoints: safe writing and reading, a description by plain settings, and the classifier built from it."""

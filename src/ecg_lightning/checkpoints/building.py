@@ -1,6 +1,6 @@
-"""From plain settings to an object: components by their names in `registry`, callbacks and loggers by an allow-list.
+"""Objects from plain settings: components by their names in `registry`, callbacks and loggers by an allow-list.
 
-Settings may come from a stranger's checkpoint. Hydra's own `instantiate` only has a block-list, so it is not used: a
+Settings may come from a stranger's checkpoint. Hydra's own `instantiate` only has a block-list, so it is not used. A
 `_target_` must be a class of this package or one of Lightning's callbacks and loggers, and of the expected kind.
 """
 
@@ -49,7 +49,7 @@ _ALLOWED_MODULES = ("ecg_lightning.", "lightning.pytorch.callbacks.", "lightning
 
 
 def build(node: Mapping[str, Any], expected: type[T], key: str, **more: Any) -> T:
-    """Make the object that `node` describes by its `_target_` and arguments.
+    """Return the object that `node` describes by its `_target_` and arguments.
 
     Raises:
         ConfigError: the target is not on the allow-list, is of another kind, or does not take these arguments.
@@ -65,27 +65,31 @@ def build(node: Mapping[str, Any], expected: type[T], key: str, **more: Any) -> 
 
 
 def _made(target: type[T], key: str, *arguments: Any, **more: Any) -> T:
-    """Make an object; a setting that it refuses becomes one sentence."""
+    """Return the object. A setting that the object refuses becomes a message of one sentence.
+
+    Raises:
+        ConfigError: a package is missing, or the object refuses a setting.
+    """
     try:
         return target(*arguments, **more)
     except ImportError as error:
         raise ConfigError(f"{key}: {target.__name__} needs a package that is not installed ({error})") from None
-    # How networks refuse shapes that do not fit together.
+    # Networks raise these for shapes that do not fit together.
     except (ArithmeticError, AssertionError, IndexError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{key}: {target.__name__} cannot be built from these settings ({error})") from None
 
 
 def resolve(name: Any, expected: type[T], key: str, trusted: tuple[str, ...] = ()) -> type[T]:
-    """Return the class behind a class path, checked by what it is and not by how it is spelt.
+    """Return the class behind a class path, after a check of the class itself and not only of its name.
 
     Args:
         name: the class path.
-        expected: what it must be.
-        key: the settings' own key, for the message.
-        trusted: a package's name with a dot, where the path is that of a trusted package's schema.
+        expected: base class that the class must have.
+        key: key of the settings, for the message.
+        trusted: a trusted package's name with a dot, if the path comes from that package's schema.
 
     Raises:
-        ConfigError: it is not on the allow-list, not there, or no subclass of `expected`.
+        ConfigError: the class is not on the allow-list, does not exist, or is not a subclass of `expected`.
     """
     allowed = (*_ALLOWED_MODULES, *trusted)
     if not isinstance(name, str) or not name.startswith(allowed):
@@ -104,7 +108,7 @@ def resolve(name: Any, expected: type[T], key: str, trusted: tuple[str, ...] = (
 
 
 def _class_of(schema: type[Any], expected: type[T], key: str) -> type[T]:
-    """Return the class that a schema names; a trusted package's schema may name one of the same package.
+    """Return the class that a schema names. A trusted package's schema may name a class of the same package.
 
     Raises:
         ConfigError: see `resolve`.
@@ -122,7 +126,7 @@ def _class_of(schema: type[Any], expected: type[T], key: str) -> type[T]:
 
 
 def build_datamodule(data: DataConfig | Plain, seed: int) -> ECGDataModule:
-    """Build the data module of some data settings, on the source that their `kind` names."""
+    """Return the data module of data settings, with the source that their `kind` names."""
     settings = settings_of("data", data, "data")
     arguments = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
     del arguments["kind"]
@@ -133,10 +137,10 @@ def build_datamodule(data: DataConfig | Plain, seed: int) -> ECGDataModule:
 
 
 def build_classifier(model: ModelConfig | Plain, frontend: FrontendConfig | Plain, **more: Any) -> ECGClassifier:
-    """Build a classifier; arguments as of `build_module`.
+    """Return a classifier. The arguments are those of `build_module`.
 
     Raises:
-        ConfigError: it cannot be built, or is no classifier.
+        ConfigError: the model cannot be built, or is not a classifier.
     """
     built = build_module(model, frontend, **more)
     if not isinstance(built, ECGClassifier):
@@ -156,9 +160,9 @@ def build_module(
     teacher: ECGClassifier | HeldOutTeacher | None = None,
     members: Sequence[ECGClassifier] = (),
 ) -> ECGModule:
-    """Build a model with its front end, from their settings; `members` are an ensemble's.
+    """Return a model with its front end, from their settings. `members` are an ensemble's models.
 
-    The image is moved to the nearest size that the model's patches fill, which is logged.
+    The image gets the nearest size that the model's patches fill. A change of size is logged.
     """
     settings = settings_of("model", model, "model")
     patch_size = getattr(settings, "patch_size", 1)
@@ -175,14 +179,14 @@ def build_module(
 def build_frontend(
     frontend: FrontendConfig | Plain, *, n_samples: int, duration_s: float = DURATION_S, patch_size: int = 1
 ) -> Frontend:
-    """Build a front end for signals of `n_samples` in `duration_s`, its image a multiple of `patch_size`."""
+    """Return a front end for signals of `n_samples` in `duration_s`. Its image is a multiple of `patch_size`."""
     settings = settings_of("frontend", frontend, "frontend")
     target = _class_of(type(settings), Frontend, "frontend")
     return _made(target, "frontend", settings, n_samples, patch_size, duration_s)
 
 
 def build_restorable(node: Mapping[str, Any], key: str) -> Restorable:
-    """Build a change of a classifier's structure, such as a compression stage, with what it found out."""
+    """Return a change of a classifier's structure, such as a compression stage, with the values that it found."""
     schema = schema_of("stage", node, key)
     target = _class_of(schema, Restorable, key)
     found = {name: node[name] for name in target.finds if name in node}
@@ -191,10 +195,10 @@ def build_restorable(node: Mapping[str, Any], key: str) -> Restorable:
 
 
 def build_callbacks(nodes: Mapping[str, Any], output_dir: Path) -> list[Callback]:
-    """Return the callbacks of `callbacks.extra`, writing below the run's folder `output_dir`.
+    """Return the callbacks of `callbacks.extra`, which write inside the run's folder `output_dir`.
 
     Raises:
-        ConfigError: one cannot be built, would write elsewhere, or its work would be lost.
+        ConfigError: a callback cannot be built, would write elsewhere, or its result would be lost.
     """
     for name, node in nodes.items():
         for key in ("dirpath", "output_dir", "filename"):
@@ -216,10 +220,10 @@ def build_callbacks(nodes: Mapping[str, Any], output_dir: Path) -> list[Callback
 
 
 def build_loggers(nodes: Mapping[str, Any], save_dir: str) -> list[Logger]:
-    """Return the loggers of the `logger` node, writing below the run's folder.
+    """Return the loggers of the `logger` node, which write inside the run's folder.
 
     Raises:
-        ConfigError: a logger's folder would be another one.
+        ConfigError: a logger's folder would be outside it.
     """
     for logger, node in nodes.items():
         for key in ("name", "version", "sub_dir", "log_dir", "dir", "filename_suffix"):

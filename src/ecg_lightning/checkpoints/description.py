@@ -1,4 +1,4 @@
-"""The description in a checkpoint, checked by type and bounds before anything is built from it."""
+"""Checks of a checkpoint's description by type and bounds, before anything is built from it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PTBXL_RATES = (100, 500)
 _MAX_SECONDS = 600
 _MAX_CLASSES = 1_000
 _MAX_MEMBERS = 1_000
-_LARGEST = 100_000  # of a whole number in a model's or a front end's settings
-_LONGEST = 1_000  # of a list in them
-_LARGEST_OF = {"size": 4096, "mc_dropout": 1_000}  # of settings whose cost no weight in the file shows
+_LARGEST = 100_000  # largest whole number in a model's or a front end's settings
+_LONGEST = 1_000  # longest list in these settings
+_LARGEST_OF = {"size": 4096, "mc_dropout": 1_000}  # limits of settings whose cost no weight in the file shows
 
 Check = Callable[[Any], bool]
 
@@ -49,7 +49,7 @@ def _is_names(value: Any) -> bool:
 
 
 def _is_folds(value: Any) -> bool:
-    """Whether a value holds folds by split, and perhaps the name of the data that they are of."""
+    """Return whether a value holds the folds by split and, if known, the name of their data set."""
     if not isinstance(value, dict) or not {"train", "val"} <= value.keys():
         return False
     splits = {name: folds for name, folds in value.items() if name in ("train", "val", "test")}
@@ -62,7 +62,7 @@ def _is_folds(value: Any) -> bool:
 
 
 def _is_dataset(value: Any) -> bool:
-    """Whether a value is a data set's name, or None, where it is not known."""
+    """Return whether a value is a data set's name, or None for an unknown data set."""
     return value is None or (isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable())
 
 
@@ -75,7 +75,7 @@ def _is_list_of(check: Check, longest: int = _MAX_MEMBERS) -> Check:
 
 
 def _is_node(value: Any) -> bool:
-    """Whether a value is a node of a configuration, with numbers that a network can have."""
+    """Return whether a value is a node of a configuration, with numbers that a network can have."""
     return isinstance(value, dict) and _is_text(value.get("kind")) and _is_modest(value)
 
 
@@ -94,7 +94,7 @@ def _is_settings(value: Any) -> bool:
 
 
 def _is_data(value: Any) -> bool:
-    if not _is_settings(value) or "_target_" in value:  # a class path that no version wrote
+    if not _is_settings(value) or "_target_" in value:  # no version wrote a class path
         return False
     return _is_text(value.get("kind", "")) and _is_text(value.get("root") or "")
 
@@ -138,15 +138,15 @@ KEYS = ("format", *_REQUIRED)
 
 
 def check_description(described: Mapping[str, Any], path: Path, where: str = "") -> None:
-    """Refuse a description with a value that cannot be one, an ensemble's members' descriptions included.
+    """Refuse a description with an impossible value. The descriptions of an ensemble's members are checked as well.
 
     Args:
         described: the description.
         path: the checkpoint's file, for the message.
-        where: what it describes, for the message: nothing, or a member.
+        where: beginning of the key in the message: empty, or the member's.
 
     Raises:
-        CheckpointError: names the first entry.
+        CheckpointError: names the first impossible entry.
     """
     for key, check in {**_REQUIRED, **_OPTIONAL}.items():
         if key not in described and key in _OPTIONAL:
@@ -185,10 +185,10 @@ def check_description(described: Mapping[str, Any], path: Path, where: str = "")
 
 
 def check_state(state: Any, described: Mapping[str, Any], path: Path) -> None:
-    """Refuse a state that holds other things than tensors, or a classifier's thresholds that cannot decide.
+    """Refuse a state that does not have parameter names, valid thresholds and weights without NaN.
 
     Raises:
-        CheckpointError: it does.
+        CheckpointError: the state is refused.
     """
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise CheckpointError(

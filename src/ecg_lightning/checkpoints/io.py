@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole, sealed with a digest, and read without trust in what they declare."""
+"""Checkpoint files: written as a whole, sealed with a digest, and read without trust in the sizes that they declare."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SEALED = "sealed"
 
 _SEAL = b"sha256:"
 _SEAL_BYTES = len(_SEAL) + 64
-_END = 22  # bytes of the record that ends a zip archive; its last two say how long the comment after it is
+_END = 22  # bytes of the record that ends a zip archive; its last two hold the length of the comment behind it
 _MAX_RECORDS = 50_000
 _MAX_DEPTH = 30
 _REBUILT = {
@@ -41,34 +41,34 @@ _REBUILT = {
     "torch._utils _rebuild_qtensor",
     "torch._utils _rebuild_tensor_v2",
 }
-"""What a checkpoint of this project consists of, besides plain values, storages and types. PyTorch allows more, such as
-`bytearray(10**12)`."""
+"""Names that a checkpoint of this project may use, besides plain values, storages and types. PyTorch allows more, such
+as `bytearray(10**12)`."""
 
 _noted: set[Path] = set()
-"""Files without a digest that were told already."""
+"""Files without a digest that a warning already named."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to this module."""
+    """Lightning's access to the functions of this module."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save to `path`; on any failure the file that was there stays."""
+        """Save to `path`. After any failure the previous file is kept."""
         save_checkpoint(checkpoint, Path(path))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load from `path`, checked; the callbacks that save beside it find their files where it lies now."""
+        """Return the checked content of `path`. Callbacks that save beside it get its present folder."""
         return _moved(load_checkpoint(Path(path)), Path(path))
 
 
 def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint beside `path`, seal it, and move it into place.
 
-    A full disk or a killed run leaves the previous file whole. Lightning's own save goes through `$TMPDIR`, and is a
-    plain copy where that is another file system.
+    A full disk or a killed run leaves the previous file intact. Lightning's own save goes through `$TMPDIR`. If that is
+    another file system, it is a plain copy.
 
     Raises:
-        DiskFullError: it does not fit.
-        CheckpointError: it cannot be written for another reason.
+        DiskFullError: the file does not fit on the disk.
+        CheckpointError: the file cannot be written for another reason.
     """
     with stopping.held():
         try:
@@ -79,15 +79,15 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
         temporary = Path(name)
         try:
             try:
-                torch.save({**content, SEALED: True}, name)  # by name: to a file object an interrupt aborts the process
+                torch.save({**content, SEALED: True}, name)  # by name: an interrupt aborts a write to a file object
                 _seal(temporary)
                 os.fsync(descriptor)
             except (OSError, RuntimeError):
-                os.truncate(descriptor, 0)  # open as it is, it would keep its room
+                os.truncate(descriptor, 0)  # an open file would keep its space
                 raise
             finally:
-                os.close(descriptor)  # Windows moves and removes no open file
-            temporary.chmod(0o666 & ~_umask())  # as any other file; a temporary one is for its owner alone
+                os.close(descriptor)  # Windows cannot move or remove an open file
+            temporary.chmod(0o666 & ~_umask())  # the usual mode; a temporary file is only for its owner
             temporary.replace(path)
         except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as a wrong position
             temporary.unlink(missing_ok=True)
@@ -97,12 +97,12 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a file that `save_checkpoint` or an earlier version wrote, without running anything in it.
+    """Return the content of a file that `save_checkpoint` or an earlier version wrote, without running anything in it.
 
-    Declared sizes are compared with the file's before anything is allocated.
+    Declared sizes are compared with the file's size before anything is allocated.
 
     Raises:
-        CheckpointError: it is not there, damaged, holds code, or declares more than it holds.
+        CheckpointError: the file is not there, is damaged, holds code, or declares more than it holds.
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name the checkpoint in it, such as {path}/checkpoints/best.ckpt")
@@ -147,36 +147,36 @@ def _unwritten(content: Mapping[str, Any], path: Path, error: BaseException) -> 
 
 
 class _Counter(io.RawIOBase):
-    """A file that keeps nothing but its length."""
+    """A file that only counts its bytes."""
 
     n_bytes = 0
 
     def writable(self) -> bool:
-        """Take what is written."""
+        """Return True, because the file can be written."""
         return True
 
     def write(self, content: Any) -> int:
-        """Count `content`."""
+        """Count the bytes of `content` and return their number."""
         length = len(memoryview(content).cast("B"))
         self.n_bytes += length
         return length
 
 
 def _n_bytes(content: Mapping[str, Any]) -> int:
-    """Return the length of a checkpoint's file."""
+    """Return the length in bytes of a checkpoint's file."""
     counter = _Counter()
     torch.save({**content, SEALED: True}, counter)  # type: ignore[arg-type]  # any file object will do
     return counter.n_bytes + _SEAL_BYTES
 
 
 def _umask() -> int:
-    """Return the process's umask, which the system reports only when another one is set."""
+    """Return the process's umask. The system reports it only when another one is set."""
     os.umask(mask := os.umask(0o077))
     return mask
 
 
 def _seal(path: Path) -> None:
-    """Write the SHA-256 of the whole file into the archive's comment, behind everything that readers look at."""
+    """Write the SHA-256 of the whole file into the archive's comment, behind the part that other readers use."""
     with path.open("r+b") as file:
         file.seek(-2, os.SEEK_END)
         file.write(_SEAL_BYTES.to_bytes(2, "little"))
@@ -196,10 +196,10 @@ def _digest(file: BinaryIO, length: int) -> bytes:
 
 
 def _check_seal(path: Path) -> bool:
-    """Return whether the file has a digest, after it was compared with the content.
+    """Return whether the file has a digest. An existing digest is compared with the content.
 
     Raises:
-        CheckpointError: it is no archive, or its digest does not fit.
+        CheckpointError: the file is not an archive, or its digest does not match.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -223,12 +223,12 @@ def _check_seal(path: Path) -> bool:
 
 
 def _check_records(path: Path, sealed: bool) -> None:
-    """Refuse an archive that would grow when it is read, or whose pickle makes other things than checkpoints hold.
+    """Refuse an archive that would grow when it is read, or whose pickle makes objects that no checkpoint holds.
 
-    Without a digest the archive's own checksums (CRC-32), which PyTorch writes and does not read, must fit.
+    Without a digest the archive's own checksums (CRC-32) must match. PyTorch writes them and does not read them.
 
     Raises:
-        CheckpointError: it is, it does, or they do not.
+        CheckpointError: the archive is refused.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -274,7 +274,7 @@ def _holds_code(path: Path) -> CheckpointError:
 
 
 class _Owned:
-    """Copies tensors out of the mapped file, after it has checked that no more is declared than the file holds."""
+    """A copier of tensors out of the mapped file. It first checks that no more is declared than the file holds."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -282,10 +282,10 @@ class _Owned:
         self.values_left = 1_000_000
 
     def take(self, value: Any, depth: int = 0) -> Any:
-        """The value with tensors of its own; containers are changed in place.
+        """Return the value with copied tensors. Containers are changed in place.
 
         Raises:
-            CheckpointError: it is too large, too deep, or of a type that no checkpoint holds.
+            CheckpointError: the value is too large, too deep, or of a type that no checkpoint holds.
         """
         self.values_left -= 1
         if depth > _MAX_DEPTH or self.values_left < 0:
@@ -320,7 +320,7 @@ class _Owned:
 
 
 def _moved(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Let callbacks that saved into the checkpoint's folder, which was moved since, know where it is."""
+    """Return the checkpoint with its present folder in the state of callbacks that saved there before it was moved."""
     folder = str(path.resolve().parent)
     for state in checkpoint.get("callbacks", {}).values():
         if isinstance(state, dict) and isinstance(there := state.get("dirpath"), str) and there != folder:

@@ -1,4 +1,4 @@
-"""Checkpoints that explain themselves: what a classifier is, and how it is built again."""
+"""Checkpoints that describe themselves: the description of a classifier, and the classifier built from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.models.structure import plain_classifier
 from ecg_lightning.version import __version__
 
-_FORMAT = 2  # names of components in place of class paths
+_FORMAT = 2  # components by name in place of class paths
 _READ = (1, _FORMAT)
 
 
@@ -41,18 +41,18 @@ def describe(
     choices: Mapping[str, str],
     seed: int,
 ) -> dict[str, Any]:
-    """Return what a checkpoint must hold to be built again: plain values only.
+    """Return the plain values from which a checkpoint's model can be built again.
 
     Args:
         model: settings of the network and its recipe.
         frontend: settings of the front end.
-        data: settings of the data that it is trained on.
-        datamodule: the data itself.
+        data: settings of the training data.
+        datamodule: the data.
         choices: option of each group of the configuration, such as `{"model": "vit"}`.
-        seed: of the training.
+        seed: seed of the training.
     """
     model_node = asdict(model)
-    if "members" in model_node:  # comparisons know them by their files, from wherever they are made
+    if "members" in model_node:  # comparisons find members by their files, from any folder
         model_node["members"] = [str(Path(path).expanduser().absolute()) for path in model_node["members"]]
     return {
         "format": _FORMAT,
@@ -68,7 +68,7 @@ def describe(
         "task": datamodule.task,
         "folds": {split: list(folds) for split, folds in datamodule.folds.items()},
         "dataset": datamodule.dataset,
-        # A folder of real data is only read; one of synthetic data would be written, on another machine, too.
+        # A folder of real data is only read. A folder of synthetic data would also be written, even on another machine.
         "data": asdict(data) | (datamodule.source.files() if data.root else {}),
         "seed": seed,
     }
@@ -79,11 +79,11 @@ def check_classes(what: str, known: Sequence[str], datamodule: ECGDataModule) ->
 
     Args:
         what: key and value that name the checkpoint.
-        known: the classes that it predicts.
-        datamodule: of the same task.
+        known: the classes that the checkpoint predicts.
+        datamodule: data of the same task.
 
     Raises:
-        CheckpointError: they differ.
+        CheckpointError: the classes differ.
     """
     if tuple(known) != datamodule.classes:
         raise CheckpointError(
@@ -93,7 +93,7 @@ def check_classes(what: str, known: Sequence[str], datamodule: ECGDataModule) ->
 
 
 def data_option(description: Mapping[str, Any]) -> str | None:
-    """Return `ptbxl`, `synthetic` or `folder`: what a checkpoint was trained on; None where it does not say."""
+    """Return the data that a checkpoint was trained on: `ptbxl`, `synthetic` or `folder`; None if it is not known."""
     kind: str | None = description.get("data", {}).get("kind")
     return kind
 
@@ -105,16 +105,17 @@ def licence_of(description: Mapping[str, Any]) -> str:
 
 
 def members_of(described: Mapping[str, Any]) -> list[Path]:
-    """Checkpoints that an ensemble averages, its members' own too, where they were."""
+    """Return the checkpoints that an ensemble averages, at their original paths, with the members of its members."""
     own = [Path(path).expanduser() for path in described["model"].get("members") or []]
     return own + [path for member in described.get("members", []) for path in members_of(member)]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of this project, without running anything in it.
+    """Return the content of a checkpoint of this project, without running anything in it.
 
     Raises:
-        CheckpointError: it is not there, damaged, holds code, is not from this project, or says impossible things.
+        CheckpointError: the file is not there, is damaged, holds code, is not from this project, or has impossible
+            values.
     """
     file = Path(path).expanduser()
     checkpoint = load_checkpoint(file)
@@ -128,14 +129,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} has checkpoint format {described['format']}, but this version ({__version__}) reads formats "
             f"up to {_FORMAT}; use ecg_lightning {described.get('version', 'of the version that wrote it')}"
         )
-    described.setdefault("task", "superdiagnostic")  # the only one before there were others
+    described.setdefault("task", "superdiagnostic")  # the only task in old versions
     check_description(described, file)
     check_state(checkpoint["state_dict"], described, file)
     return checkpoint
 
 
 def described_in(path: str | Path) -> dict[str, Any] | None:
-    """What a checkpoint of this project says about itself; None of any other file."""
+    """Return the description in a checkpoint of this project; None for any other file."""
     try:
         return cast(dict[str, Any], read_checkpoint(path)["ecg_lightning"])
     except CheckpointError:
@@ -145,13 +146,13 @@ def described_in(path: str | Path) -> dict[str, Any] | None:
 def save_classifier(
     classifier: ECGClassifier, path: Path, choices: Choices | None = None, deployed: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write a checkpoint of a classifier that was not trained, or was compressed: what it takes to build it again.
+    """Write a checkpoint of a classifier that was not trained, or was compressed, and return its path.
 
     Args:
-        classifier: to save.
-        path: of the file.
-        choices: made on its validation fold; None before it was scored.
-        deployed: what a deployed file says about itself, as plain values.
+        classifier: the classifier to save.
+        path: path of the file.
+        choices: choices made on the validation fold; None before it is scored.
+        deployed: metadata of a deployed file, as plain values.
     """
     described = {name: value for name, value in classifier.description.items() if name != "chosen"}
     described |= {"chosen": choices.as_dict()} if choices else {}
@@ -170,10 +171,10 @@ def _as_list(value: Any) -> Any:
 
 
 def load_classifier(path: str | Path) -> ECGClassifier:
-    """Build the classifier of a checkpoint and fill it: model, front end, normalisation and thresholds.
+    """Return the classifier of a checkpoint with its model, front end, normalisation and thresholds.
 
     Raises:
-        CheckpointError: see `load_module`; or it is no classifier.
+        CheckpointError: see `load_module`; or the model is not a classifier.
     """
     module = load_module(path)
     if not isinstance(module, ECGClassifier):
@@ -184,10 +185,10 @@ def load_classifier(path: str | Path) -> ECGClassifier:
 
 
 def load_module(path: str | Path) -> ECGModule:
-    """Build the model of a checkpoint and fill it.
+    """Return the model of a checkpoint with its weights.
 
     Raises:
-        CheckpointError: see `read_checkpoint`; or its parameters do not fit its description.
+        CheckpointError: see `read_checkpoint`; or the weights do not fit the description.
     """
     checkpoint = read_checkpoint(path)
     described = checkpoint["ecg_lightning"]
@@ -215,10 +216,10 @@ def load_module(path: str | Path) -> ECGModule:
 
 @contextlib.contextmanager
 def _no_more_parameters_than(state: Mapping[str, Any], compressed: bool) -> Iterator[None]:
-    """Stop a description that would build a network much larger than the weights that come with it.
+    """Stop a description that would build a network much larger than the weights in its file.
 
-    Building may make layers twice. The network before compression may be larger: by 1 / (1 - amount)² where channels
-    were cut.
+    Building may make layers twice. The network before compression may be larger, by 1 / (1 - amount)² if channels were
+    cut.
     """
     factor = 400 if compressed else 4
     n_left, elements_left = 20 * len(state) + 100, factor * _n_elements(state) + 1_000
@@ -245,7 +246,7 @@ def _n_elements(value: Any) -> int:
 
 
 def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGModule:
-    """The model that a description describes, its parameters still its own."""
+    """Return the model that a description describes, with its initial parameters."""
     model = {name: value for name, value in described["model"].items() if name not in ("pretrained", "weights")}
     members = [_classifier(_build(member, {})) for member in described.get("members", [])]
     module = build_module(
@@ -260,7 +261,7 @@ def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGModule:
     module.description = dict(described)
     nodes = described.get("stages", [])  # a compressed model's structure
     if nodes:
-        module.network = reparameterize(module.network)  # as the first stage found it
+        module.network = reparameterize(module.network)  # as the first stage received it
     for node in nodes:
         module = build_restorable(node, "stage").restore(plain_classifier(_classifier(module)), dict(state))
     return module

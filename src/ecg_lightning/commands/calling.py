@@ -1,4 +1,4 @@
-"""Train and compress from Python, with the command line's settings."""
+"""Training and compression from Python, with the command line's settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ecg_lightning.results.results import RunResult
 
 
 def train(*overrides: str) -> RunResult:
-    """Train one model, as `ecg-lightning train` does, and return what `result.json` holds.
+    """Train one model, as `ecg-lightning train` does, and return the content of `result.json`.
 
     Examples:
         >>> from ecg_lightning import load, train
@@ -25,7 +25,7 @@ def train(*overrides: str) -> RunResult:
 
 
 def compress(*overrides: str) -> RunResult:
-    """Compress a trained model, as `ecg-lightning compress` does, and return what `result.json` holds.
+    """Compress a trained model, as `ecg-lightning compress` does, and return the content of `result.json`.
 
     Examples:
         >>> from ecg_lightning import compress, load
@@ -35,7 +35,7 @@ def compress(*overrides: str) -> RunResult:
         >>> model = load(result.folder / "variants/quantize/onnxruntime.onnx")
 
     Args:
-        *overrides: as of `train`; `ckpt_path=FILE` names the checkpoint.
+        *overrides: settings as for `train`. `ckpt_path=FILE` names the checkpoint.
 
     Raises:
         UserError: a mistake in the settings, the data or a file, in one sentence.

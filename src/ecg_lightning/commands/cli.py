@@ -23,7 +23,7 @@ _Csv = Annotated[Path | None, typer.Option("--csv", help="Also write the table a
 _Latex = Annotated[Path | None, typer.Option("--latex", help="Also write all tables as LaTeX (booktabs).")]
 _Markdown = Annotated[Path | None, typer.Option("--markdown", help="Also write all tables as Markdown.")]
 
-# Hydra reads what follows the command itself, --help included.
+# Hydra itself reads the arguments after the command, even --help.
 _HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -267,7 +267,7 @@ def predict(
 
 
 def _track(batches: Sequence[int]) -> Iterable[int]:
-    """Yield the batches; on a terminal, show how many are done."""
+    """Yield the batches, and show the progress on a terminal."""
     if len(batches) < 2 or not sys.stderr.isatty():
         return batches
     from rich.console import Console

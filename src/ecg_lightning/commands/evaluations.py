@@ -1,4 +1,4 @@
-"""`ecg-lightning evaluate` and `compare`: what runs predicted, read again and scored."""
+"""The functions of `ecg-lightning evaluate` and `compare`: they read and score the predictions of runs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Pair = tuple[Predictions, Predictions]
 
 
 def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]:
-    """A run's predictions of the validation fold, where it was predicted, and of a split.
+    """Return a run's predictions of the validation fold, or None, and its predictions of a split.
 
     Raises:
-        DataError: there are none of the split, or not as many as the run made.
+        DataError: the split has no predictions, or another number of them than the run made.
     """
     _check_run(folder)
     found = read_predictions(folder / PREDICTIONS_FILE)
@@ -65,10 +65,10 @@ def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]
 
 
 def _check_run(folder: Path) -> None:
-    """Refuse what is no run of train.py, and name the one that may be meant.
+    """Refuse a path that is not a run of train.py, and name the run that may be meant.
 
     Raises:
-        DataError: it is not there, a file, a sweep, or a run that did not finish.
+        DataError: the path does not exist, or is a file, a sweep, or a run that did not finish.
     """
     if (folder / PREDICTIONS_FILE).is_file():
         return
@@ -91,10 +91,10 @@ def _check_run(folder: Path) -> None:
 
 
 def read_trained(folder: Path, split: str) -> Pair:
-    """The same of a run that predicted both.
+    """Return a run's predictions of the validation fold and of a split.
 
     Raises:
-        DataError: it did not.
+        DataError: one of them has no predictions.
     """
     val, scored = read_run(folder, split)
     if val is None:
@@ -106,14 +106,14 @@ def read_trained(folder: Path, split: str) -> Pair:
 
 
 def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) -> dict[str, Any]:
-    """Everything that `ecg-lightning evaluate` says of a run, as plain values.
+    """Return the report of `ecg-lightning evaluate` on a run, as plain values.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         split: `test` or `val`.
-        root: its PTB-XL folder, for the subgroups and the floor of age and sex; where it was by default. They are left
-            out where that is no more.
-        n_resamples: of the bootstrap.
+        root: PTB-XL folder of the run, for the subgroups and the baseline of age and sex. The default is the run's
+            `data.root`; both are left out if it no longer exists.
+        n_resamples: number of bootstrap resamples.
     """
     val, scored = read_run(folder, split)
     run = _run_of(folder)
@@ -154,17 +154,17 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
 
 
 def draw(folder: Path, split: str, n_resamples: int, reliability: Path | None, abstention: Path | None) -> None:
-    """Write the diagrams of a split that are asked for.
+    """Write the requested diagrams of a split.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         split: `test` or `val`.
-        n_resamples: of the bootstrap.
-        reliability: a .png file: before and after calibration on the validation fold.
-        abstention: a .png file: mistakes in the surest records.
+        n_resamples: number of bootstrap resamples.
+        reliability: .png file of the diagram before and after calibration on the validation fold.
+        abstention: .png file of the mistakes in the surest records.
 
     Raises:
-        DataError: the run has no predictions; or a file cannot be written.
+        DataError: the run has no predictions, or a file cannot be written.
     """
     from ecg_lightning.reports import curves
 
@@ -185,7 +185,7 @@ def save_figure(figure: Figure, path: Path, option: str) -> None:
     """Write a figure to the file that an option of the command line names.
 
     Raises:
-        DataError: it cannot be written, or its ending is of no format.
+        DataError: the file cannot be written, or its ending is not a known format.
     """
     try:
         figure.savefig(path)
@@ -194,10 +194,10 @@ def save_figure(figure: Figure, path: Path, option: str) -> None:
 
 
 def _choices(folder: Path, val: Predictions | None, scored: Predictions) -> Choices:
-    """Choose on the run's validation fold; without one, return those of the checkpoint that was evaluated.
+    """Return the choices made on the run's validation fold; without one, those of the evaluated checkpoint.
 
     Raises:
-        DataError: the run does not hold them.
+        DataError: the run does not hold the choices.
     """
     if val is not None:
         return Choices.fit(val)
@@ -208,12 +208,12 @@ def _choices(folder: Path, val: Predictions | None, scored: Predictions) -> Choi
 
 
 def _run_of(folder: Path) -> Path:
-    """The run that a folder is, or is a variant of."""
+    """Return the run of a folder, which is the run itself or a variant of it."""
     return folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
 
 
 def named_runs(words: Sequence[Path]) -> list[Path]:
-    """Return the folders that are named, with the finished runs of a sweep in place of its folder.
+    """Return the named folders, with the finished runs of a sweep in place of its folder.
 
     Args:
         words: folders of runs or sweeps, or patterns such as `SWEEP/*seed1`.
@@ -237,7 +237,7 @@ def _is_sweep(folder: Path) -> bool:
 
 
 def _cell_number(cell: Path) -> tuple[int, str]:
-    """The number that begins a cell's name, so that cell 10 comes after cell 9."""
+    """Return the number at the start of a cell's name, and the name, so that cell 10 sorts after cell 9."""
     number = cell.name.partition("_")[0]
     return (int(number) if number.isdecimal() else 0, cell.name)
 
@@ -245,16 +245,18 @@ def _cell_number(cell: Path) -> tuple[int, str]:
 def compare_runs(
     folders: Sequence[Path], split: str, n_resamples: int, with_average: bool = False
 ) -> list[dict[str, Any]]:
-    """Scores of recipes, and each one's difference to the first; runs that differ in their seed alone are one recipe.
+    """Return the scores of each recipe, and its differences to the first recipe.
+
+    Runs that differ only in their seed are one recipe.
 
     Args:
-        folders: of the runs; the first one is of the reference.
+        folders: folders of the runs; the first one belongs to the reference.
         split: `test` or `val`.
-        n_resamples: of the bootstrap.
-        with_average: whether a last row is of the average of all runs, as `model=ensemble` would make it.
+        n_resamples: number of bootstrap resamples.
+        with_average: whether to add a last row for the average of all runs, as `model=ensemble` would make it.
 
     Raises:
-        DataError: a run has no predictions, or not of the same records.
+        DataError: a run has no predictions, or predictions of other records.
     """
     trained: dict[Path, Pair] = {}
     for folder in folders:
@@ -310,7 +312,10 @@ def compare_runs(
 
 
 def _average(trained: Mapping[Path, Pair]) -> Pair:
-    """Of several runs; its thresholds come from the average on the validation fold."""
+    """Return the averaged predictions of several runs.
+
+    The thresholds come from the average on the validation fold.
+    """
     val, split = zip(*trained.values(), strict=True)
     try:
         return averaged(val), averaged(split)
@@ -319,7 +324,10 @@ def _average(trained: Mapping[Path, Pair]) -> Pair:
 
 
 def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> None:
-    """A training that is named twice, or its copy, would pass for another seed, and make their spread too small."""
+    """Refuse a training that is named twice or copied.
+
+    It would count as another seed, and make the spread of the seeds too small.
+    """
     if len(trainings) < n_named:
         raise DataError(f"{', '.join(map(str, trainings))}: a run is named twice. Name each run once")
     seen: dict[bytes, Path] = {}
@@ -333,13 +341,13 @@ def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> No
 
 
 def _model_of(folder: Path) -> str | None:
-    """The model of a run; None of a compressed variant, which its model alone does not tell."""
+    """Return the model of a run; None for a compressed variant, which its model alone does not identify."""
     choices = read_result(folder).get("choices") if _run_of(folder) == folder else None
     model = choices.get("model") if isinstance(choices, dict) else None
     return model if isinstance(model, str) else None
 
 
 def _code_of(folder: Path) -> str:
-    """The revision and the PyTorch that made a run."""
+    """Return the code revision and the PyTorch version of a run."""
     result = read_result(_run_of(folder))
     return f"{result.get('git') or 'unknown'}, torch {(result.get('versions') or {}).get('torch', 'unknown')}"

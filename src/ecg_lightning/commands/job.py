@@ -1,7 +1,7 @@
-"""Run one Hydra job: check its settings, run it, and write any failure into its log and `result.json`.
+"""A Hydra job: check its settings, run it, and write any failure into its log and `result.json`.
 
-A failed job never ends a sweep. It writes the reason to `result.json`, and the sweep runs its other cells. In a process
-of its own a cell also raises the reason, which the sweep then knows even where `result.json` could not be written.
+A failed job never ends a sweep. It writes the reason to `result.json`, and the sweep runs its other cells. A cell in
+its own process also raises the reason, so that the sweep knows it even if `result.json` could not be written.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate, raising: bool = False
 
     Args:
         cfg: the composed configuration.
-        run: what the job runs, given its settings (`TrainConfig` or `CompressConfig`), choices and overrides.
-        validate: the check of its settings.
-        raising: raise what makes the job fail, as a program wants it, instead of ending the process.
+        run: function of the job, from its settings (`TrainConfig` or `CompressConfig`), choices and overrides.
+        validate: function that checks its settings.
+        raising: whether to raise the failure of the job for a program, instead of ending the process.
 
     Returns:
-        The result's score; None where there is none, which a search takes for a failed trial, and goes on.
+        The result's score. Without a score it is None, which a search counts as a failed trial before it continues.
     """
     settings = HydraConfig.get()
     output_dir = Path(settings.runtime.output_dir)
@@ -71,7 +71,7 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate, raising: bool = False
         try:
             with locked(output_dir):
                 return _run_in(output_dir, cfg, run, validate, raising)
-        except (RunLockedError, OSError) as error:  # nothing is written: another run is there, or no room
+        except (RunLockedError, OSError) as error:  # nothing is written: another run is there, or no space
             if raising or _in_cell() or not (isinstance(error, RunLockedError) or is_full(error)):
                 raise
             if not in_sweep:
@@ -115,12 +115,12 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
             failure = dataclasses.replace(unfinished.result, status="failed")
             raise unfinished.cause from None
     except BaseException as error:
-        if stopping.asked() or (isinstance(error, KeyboardInterrupt) and not _in_cell()):  # or what became of a stop
+        if stopping.asked() or (isinstance(error, KeyboardInterrupt) and not _in_cell()):  # or an error after a stop
             _end_interrupted(failure, output_dir, raising)
         skipped = isinstance(error, HardwareUnavailableError | UnsupportedModelError) and in_sweep
         failure.status, failure.reason = "skipped" if skipped else "failed", _reason(error, output_dir)
         refused = isinstance(error, CheckpointError | ConfigError) and not in_sweep
-        if not (refused and status_of(output_dir) == "interrupted"):  # which says how to go on
+        if not (refused and status_of(output_dir) == "interrupted"):  # its reason explains how to resume
             _write_failure(failure, output_dir)
         if skipped:
             log.warning("skipped: %s", failure.reason)
@@ -135,7 +135,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
         log.error("failed: %s", failure.reason)
         if _in_cell():
             raise UserError(failure.reason) from None
-        return None  # whatever it was, the sweep's other cells must run
+        return None  # so that the sweep's other cells run
     finally:
         _release_memory()
     if not (in_sweep or raising):
@@ -146,7 +146,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
 
 
 def _end_interrupted(failure: RunResult, output_dir: Path, raising: bool) -> NoReturn:
-    """Write that a signal stopped the run, say how it goes on, and end the process with the signal's exit code."""
+    """Write that a signal stopped the run, print how to resume it, and end the process with the signal's exit code."""
     by = stopping.name() or "KeyboardInterrupt"
     code = stopping.end() or INTERRUPTED
     settings = HydraConfig.get()
@@ -159,12 +159,12 @@ def _end_interrupted(failure: RunResult, output_dir: Path, raising: bool) -> NoR
         how = f"run the same command with ckpt_path=auto hydra.run.dir={output_dir} to resume"
     if in_sweep:
         how = "run the same command again to resume"
-    told_by_sweep = in_sweep and _in_cell()  # once, for all its cells
+    told_by_sweep = in_sweep and _in_cell()  # once for all its cells
     failure.status, failure.reason = "interrupted", f"stopped by {by}" + ("" if told_by_sweep else f"; {how}")
     _write_failure(failure, output_dir)
     if told_by_sweep:
         sys.exit(code)
-    if in_sweep:  # Hydra's own end of a sweep is not reached
+    if in_sweep:  # Hydra does not reach its own end of a sweep
         from ecg_lightning.reports.sweep_table import report_sweep
 
         report_sweep(Path(settings.sweep.dir))
@@ -175,12 +175,12 @@ def _end_interrupted(failure: RunResult, output_dir: Path, raising: bool) -> NoR
 
 
 def _in_cell() -> bool:
-    """Return whether this is the process of one cell, whose reasons go to the sweep's process."""
+    """Return whether this is the process of one cell, which sends its failures to the sweep's process."""
     return multiprocessing.parent_process() is not None
 
 
 def _reason(error: BaseException, output_dir: Path) -> str:
-    """Return why a job failed, in a sentence where the user can do something."""
+    """Return why a job failed, in one sentence if the user can act on it."""
     return shortened(_whole_reason(error, output_dir))
 
 
@@ -198,33 +198,33 @@ def _whole_reason(error: BaseException, output_dir: Path) -> str:
 
 
 def _write_failure(failure: RunResult, folder: Path) -> None:
-    """Say in `result.json` why there is no result; a finished run's own is never lost to a refused second try."""
+    """Write the reason for a missing result to `result.json`. A finished run's result is never overwritten."""
     try:
         if not is_finished(folder):
             failure.write(folder)
-    except (UserError, OSError) as error:  # the reason itself is what must be told
+    except (UserError, OSError) as error:  # the reason itself must still be reported
         log.debug("result.json cannot be written: %s", error)
 
 
 def _quieten() -> None:
-    """Leave out advice that does not fit here: workers only slow this loader down."""
+    """Silence advice that does not apply here, for example on workers, which only slow this loader down."""
     import warnings
 
-    logging.raiseExceptions = False  # a log that cannot be written (a full disk) is no reason for tracebacks
+    logging.raiseExceptions = False  # no tracebacks for a log that cannot be written, as on a full disk
     leave_full_disks_to_the_main_thread()
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler speaks on the terminal
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler writes to the terminal
     for notice in (
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler goes on at its place
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler resumes at its place
     ):
         warnings.filterwarnings("ignore", notice)
 
 
 def _release_memory() -> None:
-    """Give a cell's memory back before the next one starts."""
+    """Release a cell's memory before the next cell starts."""
     import gc
 
     gc.collect()

@@ -1,4 +1,4 @@
-"""From the command line to jobs: Hydra's mains, and errors as one sentence."""
+"""The way from the command line to jobs: Hydra's mains, and errors as one sentence."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def train(arguments: Sequence[str] | None = None) -> None:
     """Run `python train.py …` and `ecg-lightning train …`.
 
     Args:
-        arguments: the command line; None: this process's.
+        arguments: the command line; None for this process's arguments.
     """
     _launch(_train_job, "train", arguments)
 
 
 def compress(arguments: Sequence[str] | None = None) -> None:
-    """Run `python compress.py …` and `ecg-lightning compress …`; arguments as of `train`."""
+    """Run `python compress.py …` and `ecg-lightning compress …`. The arguments are those of `train`."""
     _launch(_compress_job, "compress", arguments)
 
 
 def compose(*overrides: str) -> dict[str, Any]:
-    """Compose `conf/train.yaml` with overrides, without running anything.
+    """Return the configuration of `conf/train.yaml` with overrides, without running anything.
 
     Raises:
         ConfigError: it cannot be composed.
@@ -70,13 +70,13 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 
 def compose_without_local(*overrides: str) -> dict[str, Any]:
-    """Compose the same without what the user's own `conf/local/default.yaml` sets."""
+    """Return the same configuration without the settings of the user's own `conf/local/default.yaml`."""
     has_local = (conf_folder.config_dir() / "local" / "default.yaml").is_file()
     return compose(*overrides, *(["~local"] if has_local else []))
 
 
 def run_once(name: str, overrides: Sequence[str]) -> RunResult:
-    """Run one training or compression for a program, and return its result; mistakes are raised.
+    """Run one training or compression for a program, and return its result. Mistakes are raised.
 
     Args:
         name: `train` or `compress`.
@@ -98,7 +98,7 @@ def run_once(name: str, overrides: Sequence[str]) -> RunResult:
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             (_train_job if name == "train" else _compress_job)(cfg, raising=True)
-        except Exception as error:  # of which Hydra would print more than the sentence
+        except Exception as error:  # Hydra would print more than its sentence
             failure = error
 
     try:
@@ -129,7 +129,7 @@ def run_once(name: str, overrides: Sequence[str]) -> RunResult:
 
 @contextmanager
 def _own_logging() -> Iterator[None]:
-    """Give a program its own log handlers back, which Hydra replaces."""
+    """Restore a program's own log handlers at the end, because Hydra replaces them."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
@@ -159,7 +159,7 @@ def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
 
             shared = Path(hydra.sweep.dir) / "trainings" if in_sweep else None
             return run_after_training(settings, choices, overrides, shared)
-        from ecg_lightning.training.run import run  # seconds of imports: only when a job really runs
+        from ecg_lightning.training.run import run  # slow imports, only for a job that really runs
 
         return run(settings, choices, overrides)
 
@@ -178,18 +178,18 @@ def _compress_job(cfg: DictConfig, raising: bool = False) -> float | None:
 
 
 def _load_libraries(module: str) -> None:
-    """Import a module of this package, and say so: it takes seconds, on a busy machine a minute."""
+    """Import a module of this package, and log it, because it takes seconds, or a minute on a busy machine."""
     if module not in sys.modules:
         with long_step(log, "loading PyTorch"):
             importlib.import_module(module)
 
 
 def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Sequence[str] | None) -> None:
-    """Run Hydra's main; a user's mistake becomes one sentence and an exit code."""
+    """Run Hydra's main. A user's mistake becomes one sentence and an exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     wants_trace = os.environ.get(_FULL_ERROR) == "1"
     leave_full_disks_to_the_main_thread()
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, which lists its plugins
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Optuna's storage uses it; it lists its plugins
     try:
         with _errors_raised():
             _run_hydra_main(job, name, given)
@@ -202,19 +202,19 @@ def _launch(job: Callable[[DictConfig], float | None], name: str, arguments: Seq
     except yaml.YAMLError as error:
         fail(f"a file of the configuration cannot be read: {' '.join(str(error).split())}", UserError.exit_code)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         fail(_explain_files(error, given), UserError.exit_code)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
-    except Exception as error:  # a job's own never come here: this is Hydra's composition
+    except Exception as error:  # a job's errors do not come here, so this is Hydra's composition
         if wants_trace:
             raise
-        if isinstance(error.__cause__, OSError):  # the log file, which `logging` could not open
+        if isinstance(error.__cause__, OSError):  # `logging` could not open the log file
             fail(_explain_files(error.__cause__, given), UserError.exit_code)
         reason = " ".join(str(error).split()) or type(error).__name__
-        if "No trials are completed yet" in reason or reason == "Record does not exist.":  # Optuna's, of a kept search
+        if "No trials are completed yet" in reason or reason == "Record does not exist.":  # Optuna's, of a saved search
             fail("no trial of the search finished. The reason of each is printed above", FAILED)
         if type(error).__module__.startswith("sqlalchemy"):
             reason = reason.split(" (Background on this error")[0]
@@ -236,7 +236,7 @@ def _explain_files(error: OSError, given: Sequence[str]) -> str:
 
 
 def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: Sequence[str]) -> None:
-    """Do what `hydra.main` does, with arguments that need not be this process's."""
+    """Do the same as `hydra.main`, but with any arguments."""
     config.register()
     check_control_characters([*arguments], "argument")
     version.setbase("1.3")
@@ -262,7 +262,7 @@ def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: S
 
 @contextmanager
 def _own_help(program: str) -> Iterator[None]:
-    """Let Hydra print the options and settings of this program, each explained, in the text of `--help`."""
+    """Print the options and settings of this program, each explained, in Hydra's text of `--help`."""
     from ecg_lightning.config.settings_reference import groups_text, settings_text
 
     def get_help(self: Hydra, help_cfg: DictConfig, cfg: DictConfig, *_: Any, **__: Any) -> str:
@@ -278,13 +278,13 @@ def _own_help(program: str) -> Iterator[None]:
 
 
 def _refuse_arguments(message: str) -> NoReturn:
-    """Raise what argparse would print below its usage."""
+    """Raise argparse's message, which it would print below its usage."""
     raise ConfigError(f"{message}; --hydra-help explains the options")
 
 
 @contextmanager
 def _errors_raised() -> Iterator[None]:
-    """Let Hydra raise its errors, which it would print in its own words and end the process."""
+    """Make Hydra raise its errors. It would otherwise print its own message and end the process."""
     before = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"
     try:

@@ -1,4 +1,4 @@
-"""Whether a command has anything left to do in the folder of a finished run."""
+"""A check whether a command has anything left to do in the folder of a finished run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MAX_EPOCHS = "trainer.max_epochs"
 
 
 def nothing_left(settings: TrainingSettings, folder: Path) -> str | None:
-    """Return the sentence that a finished run needs nothing more from a command that would go on with it, else None.
+    """Return the sentence that a command has nothing left to do in the folder of a finished run, else None.
 
     Args:
-        settings: what the command asks for.
-        folder: of the run.
+        settings: settings of the command.
+        folder: folder of the run.
     """
     if settings.ckpt_path not in ("last", "auto") or not is_finished(folder):
         return None

@@ -1,7 +1,7 @@
-"""Imports of a training, done once in the fork server that every cell's process is forked from.
+"""Imports of a training, done once in the fork server from which every cell's process is forked.
 
-Nothing here may touch CUDA or start a thread, except for BLAS libraries, whose threads end before a fork. An error is
-left to the cells, which report it.
+Nothing here may touch CUDA or start a thread, except for BLAS libraries, whose threads end before a fork. The cells
+report any error.
 """
 
 import contextlib
@@ -15,4 +15,4 @@ with contextlib.suppress(Exception):
 
     __all__ = ["ecg_lightning", "torch"]
 
-gc.freeze()  # what is imported stays; no cell searches it for garbage, or copies its pages to mark them
+gc.freeze()  # so that no cell searches the imports for garbage, or copies their pages to mark them

@@ -1,4 +1,4 @@
-"""Our runs of the PTB-XL benchmark beside its published table."""
+"""Comparison of our runs of the PTB-XL benchmark with its published table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ecg_lightning.results.results import RESULT_FILE, read_config, read_result
 from ecg_lightning.text import override
 
 TOLERANCE = 0.005
-"""Of macro AUROC; a full fold 10 leaves ± 0.0065 to chance (95 %)."""
+"""Tolerance of macro AUROC. A full fold 10 has a random error of ± 0.0065 (95 %)."""
 
 TASKS = ("all", "diagnostic", "subdiagnostic", "superdiagnostic", "form", "rhythm")
 PUBLISHED = {
@@ -43,10 +43,10 @@ N_RECORDS = {
 """Labelled records of folds 1 to 8, and of fold 10, in PTB-XL 1.0.3."""
 
 _OWN_SETTINGS = ("experiment", "model", "seed", "data", "data.root", "data.task", "hydra.run.dir", "ckpt_path")
-"""What a cell of the table sets itself."""
+"""Settings that a cell of the table sets itself."""
 
 _OF_THE_TEST_FOLD = ("train", "test", "cross_validation")
-"""Without its score there is nothing to compare."""
+"""Settings that could remove the score on the test fold, which is needed for the comparison."""
 
 _NOT_OF_THE_PROTOCOL = (
     *("seed", "task_name", "for_model", "logger", "paths", "ckpt_path", "n_tried", "compression"),
@@ -55,32 +55,32 @@ _NOT_OF_THE_PROTOCOL = (
     *("hardware.threads", "hardware.channels_last", "hardware.compile"),
     *("callbacks.figures", "callbacks.collapse_guard", "trainer.log_every_n_steps", "trainer.profiler"),
 )
-"""Settings that leave a run the benchmark's."""
+"""Settings that may differ from the benchmark's."""
 
 _NOT_TRAINED = tuple(key for key in _NOT_OF_THE_PROTOCOL if key not in ("data.root", "data.task"))
-"""Settings that leave a run what it is, of the same data."""
+"""Settings that may differ between equal runs on the same data."""
 
 
 def run_protocol(
     models: Sequence[str], tasks: Sequence[str], seeds: int, root: Path, output: Path, settings: Sequence[str] = ()
 ) -> int:
-    """Train every model on every task with every seed, each in its folder below `output`.
+    """Train every model on every task with every seed, each in its folder below `output`, and return the exit code.
 
-    What is finished there is not run again, and what was interrupted goes on.
+    Finished runs are not repeated, and interrupted runs are resumed.
 
     Args:
-        models: of the published table.
-        tasks: of the published table.
-        seeds: how many, from 0.
+        models: models of the published table.
+        tasks: tasks of the published table.
+        seeds: number of seeds, from 0.
         root: PTB-XL's folder.
         output: folder of the runs.
-        settings: for the command line of each run.
+        settings: settings for the command line of each run.
 
     Returns:
-        The exit code of the last run that failed; 0 where none did.
+        The exit code of the last failed run; 0 if none failed.
 
     Raises:
-        ConfigError: a folder holds a finished run of other settings, or they are not the user's to set.
+        ConfigError: a folder holds a finished run with other settings, or the user may not set one of the settings.
     """
     from ecg_lightning.commands import launching
     from ecg_lightning.commands.job import FAILED
@@ -95,7 +95,7 @@ def run_protocol(
             raise ConfigError(f"--setting {setting}: the published table holds scores on fold 10. Remove this setting")
 
     data = override("data.root", str(root.expanduser().absolute()))
-    missing: dict[Path, list[str]] = {}  # all of them, so that a setting is refused before anything is trained
+    missing: dict[Path, list[str]] = {}  # all runs, so that a setting is refused before anything is trained
     for model, task in itertools.product(models, tasks):
         recipe = ["experiment=benchmark", f"model={model}", f"data.task={task}", "data=ptbxl", data, *settings]
         asked = launching.compose(*recipe)
@@ -119,12 +119,12 @@ def _is_finished(folder: Path, asked: Mapping[str, Any]) -> bool:
     """Return whether a folder holds a finished run of these settings.
 
     Raises:
-        ConfigError: it holds one of other settings.
+        ConfigError: the folder holds a finished run with other settings.
     """
     if not (folder / RESULT_FILE).is_file() or read_result(folder)["status"] != "ok":
         return False
     ours = flat(without(asked, _NOT_TRAINED))
-    there = flat(without(read_config(folder), _NOT_TRAINED))  # of an earlier version, it lacks some settings
+    there = flat(without(read_config(folder), _NOT_TRAINED))  # an earlier version lacks some settings
     if other := sorted(
         f"{key}={there[key]}, not {ours[key]}" for key in there.keys() & ours.keys() if there[key] != ours[key]
     ):
@@ -135,10 +135,10 @@ def _is_finished(folder: Path, asked: Mapping[str, Any]) -> bool:
 
 
 def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
-    """One row for each model and task of a sweep: ours over the seeds, the published value, and whether they agree.
+    """Return one row for each model and task of a sweep: our result over the seeds, the published value, and a verdict.
 
     Args:
-        folder: of the sweep.
+        folder: folder of the sweep.
     """
     scores: dict[tuple[str, str, int, int, str], list[float]] = {}
     for path in sorted(folder.glob(f"*/{RESULT_FILE}")):
@@ -152,18 +152,21 @@ def reproduction_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _changed(config: Mapping[str, Any], model: str) -> list[str]:
-    """Settings of a run that are not the protocol's, whatever changed them: the command line or a file of one's own."""
+    """Return the settings of a run that differ from the protocol's.
+
+    The command line or a file of the user's may have changed them.
+    """
     if not config:
         return ["settings unknown, because config.yaml is missing"]
     protocol = _protocol(model)
-    # A run of an earlier version has not all settings.
+    # A run of an earlier version lacks some settings.
     own = flat(without(config, _NOT_OF_THE_PROTOCOL))
     return sorted(f"{key}={value}" for key, value in own.items() if value != protocol.get(key))
 
 
 @cache
 def _protocol(model: str) -> dict[str, Any]:
-    """Its settings for a model, flat; composed once, and not for every run."""
+    """Return the protocol's settings for a model, flat. They are composed once, and not for every run."""
     from ecg_lightning.commands.launching import compose_without_local  # Hydra
 
     settings = compose_without_local("experiment=benchmark", f"model={model}", "data=ptbxl")
@@ -175,7 +178,7 @@ def _row(model: str, task: str, n_train: int, n_test: int, settings: str, values
     difference = mean(values) - published if published else None
     if difference is None:
         verdict = "not published"
-    elif n_test < N_RECORDS[task][1]:  # 1.0.1, which the published table is of, has a few more
+    elif n_test < N_RECORDS[task][1]:  # the published 1.0.1 has a few more
         verdict = f"not comparable: {n_test:,} of fold 10's {N_RECORDS[task][1]:,} records"
     elif n_train < N_RECORDS[task][0]:
         verdict = f"not comparable: trained on {n_train:,} of {N_RECORDS[task][0]:,} records"
@@ -199,7 +202,7 @@ def _row(model: str, task: str, n_train: int, n_test: int, settings: str, values
 
 
 def print_reproduction(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    """The table of `reproduction_rows`."""
+    """Print the table of `reproduction_rows`."""
     table = Table()
     for heading in ("model", "task", "N test", "seeds", "AUROC", "published", "difference", ""):
         table.add_column(heading, justify="right" if heading in ("N test", "seeds") else "left")

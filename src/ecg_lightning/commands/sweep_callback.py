@@ -1,4 +1,4 @@
-"""The Hydra callback of a run or a sweep: it guards the folder, and reports at the end."""
+"""The Hydra callback of a run or a sweep. It guards the folder, and reports at the end."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ecg_lightning.system.run_lock import check_entries
 
 
 class SweepReport(SweepTable, Callback):
-    """Guard the folder of a run or a sweep, keep `results.csv` current, and exit with 1 if a cell failed.
+    """A callback that guards the folder, keeps `results.csv` current, and exits with 1 if a cell failed.
 
-    With `hydra/launcher=process` the launcher opens the sweep's folder, and says which cells there are.
+    With `hydra/launcher=process` the launcher opens the sweep's folder and gives it the cells.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Keep Hydra's files of an earlier command until this one is known to fit its folder."""
+        """Keep Hydra's files of an earlier command until this command is known to fit its folder."""
         folder = Path(config.hydra.run.dir)
         if holds_sweep(folder):
             raise RefusedExit(
@@ -41,12 +41,12 @@ class SweepReport(SweepTable, Callback):
         _put_off_files_of_hydra(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a folder that holds another sweep: its results would be mixed or lost."""
+        """Refuse a folder that holds another sweep, because its results would be mixed or lost."""
         folder = Path(config.hydra.sweep.dir)
         _check_entries(folder)
         _warn_of_ignored(config, "run", "a sweep (-m). Use hydra.sweep.dir=DIR")
         if config.hydra.launcher._target_.endswith(".ProcessLauncher"):
-            return  # which refuses such a folder itself, once it knows the cells
+            return  # the launcher refuses such a folder itself, once it knows the cells
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(folder / ".lock")  # held until this process ends
         try:
@@ -64,14 +64,14 @@ class SweepReport(SweepTable, Callback):
             )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Rewrite `results.csv` from every result that is there."""
+        """Rewrite `results.csv` from all existing results."""
         settings = HydraConfig.get()
         if settings.mode == RunMode.MULTIRUN:
             folder = Path(settings.sweep.dir)
             write_csv(collect(folder), folder / SWEEP_TABLE)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the ranked table and what to do next."""
+        """Print the ranked table and the next commands, and exit with 1 if a cell failed."""
         folder = Path(config.hydra.sweep.dir)
         try:
             rows = self.print_table() if self._folder else report_sweep(folder)
@@ -94,7 +94,7 @@ def _put_off_files_of_hydra(config: DictConfig) -> None:
     """Keep Hydra from overwriting its files of an earlier command.
 
     Args:
-        config: what Hydra composed for a single run, `hydra` included.
+        config: configuration that Hydra composed for a single run, with `hydra`.
     """
     name, folder = config.hydra.output_subdir, Path(config.hydra.run.dir).absolute()
     if name is None or not (folder / name).is_dir():
@@ -111,7 +111,7 @@ def _put_off_files_of_hydra(config: DictConfig) -> None:
 
 
 def _warn_of_ignored(config: DictConfig, kind: str, effect: str) -> None:
-    """Warn of the folder of the other kind of command, which Hydra reads and does not use."""
+    """Warn of a folder setting for the other kind of command, because Hydra ignores it."""
     for override in config.hydra.overrides.hydra:
         if override.lstrip("+").startswith(f"hydra.{kind}.dir="):
             print(f"warning: {override} has no effect on {effect}", file=sys.stderr)

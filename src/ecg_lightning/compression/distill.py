@@ -25,7 +25,7 @@ from ecg_lightning.models.structure import plain_classifier
 
 
 class Distill(CompressionStage):
-    """Trains a student with labels and the uncompressed model's probabilities, see `models.distillation`.
+    """Trains a student with labels and the uncompressed model's probabilities, see `learning.distillation`.
 
     The student gets the teacher's front end or, where one of them takes signals and the other an image, the default
     one with the same normalisation and augmentation; of an ensemble, that of the first member that takes what the

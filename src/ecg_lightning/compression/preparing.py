@@ -32,7 +32,7 @@ class Prepared:
     """The checked input of a compression.
 
     Attributes:
-        device: arguments of Lightning's Trainer, see `hardware.prepare`.
+        device: arguments of Lightning's Trainer, see `hardware.device.prepare`.
         trained: the model as trained; it is not changed.
         sha256: of its checkpoint.
         datamodule: with its splits loaded.
@@ -107,7 +107,7 @@ def prepare(
 
     Args:
         settings: of the run.
-        device: see `hardware.prepare`.
+        device: see `hardware.device.prepare`.
         checkpoint: of the model as trained.
         datamodule: its splits are loaded.
         stages: by name, in order.

@@ -26,7 +26,7 @@ from ecg_lightning.training.provenance import begin, describe_run_host
 def run(
     settings: CompressionSettings, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
 ) -> RunResult:
-    """Compress a checkpoint, as a checked configuration (`config.CompressConfig`) says.
+    """Compress a checkpoint, as a checked configuration (`config.schema.CompressConfig`) says.
 
     Args:
         settings: the composed configuration.
@@ -56,7 +56,7 @@ def run_after_training(
     """Train, then compress what was trained.
 
     Args:
-        settings: the composed configuration, `config.TrainConfig`.
+        settings: the composed configuration, `config.schema.TrainConfig`.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
         shared_dir: in a sweep, the folder of the trainings that its cells share: what differs in its compression or

@@ -159,7 +159,7 @@ class FineTuneConfig:
 
 @dataclass
 class LatencyConfig:
-    """How latency is measured, see `deployment.latency`."""
+    """Settings of the latency measurement, see `deployment.measuring.latency`."""
 
     batches: list[int] = setting([1, 32], "numbers of records at a time; 1 must be among them")
     rounds: int = setting(10, "rounds of all variants, one after the other", min=1)
@@ -181,7 +181,7 @@ class CompressionConfig:
 
 
 class CompressionSettings(Protocol):
-    """Settings of a compression: a `config.CompressConfig`, or after a training its `config.TrainConfig`."""
+    """Settings of a compression: a `config.schema.CompressConfig`, or after a training its `config.schema.TrainConfig`."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 

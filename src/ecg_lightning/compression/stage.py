@@ -53,15 +53,15 @@ class Fit(Protocol):
 
 @dataclass
 class StageContext:
-    """What a stage may use.
+    """The objects that a stage may use.
 
     Attributes:
-        datamodule: with its splits loaded.
+        datamodule: data module with its splits loaded.
         accelerator: `cpu` or `cuda`.
-        uncompressed: the model as trained, which teaches.
-        given: a copy of the model that the stage was given, as it was before `apply` changed it.
-        fit: fine-tunes.
-        notes: what a reader of the figures must know; a stage appends.
+        uncompressed: the model as trained, which is the teacher.
+        given: copy of the model that the stage received, before `apply` changed it.
+        fit: function that fine-tunes.
+        notes: sentences that a reader of the figures must know. A stage appends its own.
     """
 
     datamodule: ECGDataModule
@@ -94,13 +94,13 @@ class CompressionStage(Restorable):
     """
 
     quantizes = False
-    """Whether what comes out is int8, which no later stage can change."""
+    """Whether the stage returns an int8 model, which no later stage can change."""
     zeroes = False
-    """Whether it sets weights to zero that later fits must keep so."""
+    """Whether the stage sets weights to zero, which later fits must keep at zero."""
     replaces_model = False
-    """Whether another network takes the model's place, in which no weight was pruned."""
+    """Whether the stage replaces the model by another network, in which no weight was pruned."""
     is_precision_only = False
-    """Whether it leaves the network as it is, and only its precision changes."""
+    """Whether the stage changes only the precision of the network."""
 
     def check(self, accelerator: str) -> None:
         """Refuse, before anything is trained, what this machine or environment cannot do.

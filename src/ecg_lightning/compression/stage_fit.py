@@ -42,7 +42,7 @@ class StageFit:
 
     Args:
         settings: the run's configuration.
-        device: what `hardware.prepare` gave.
+        device: what `hardware.device.prepare` gave.
         datamodule: with its splits loaded.
         teacher: the uncompressed model.
         folder: of this stage's logs.

@@ -1,1 +1,1 @@
-"""The configuration: composed by Hydra, checked, explained, and turned into typed settings."""
+"""The configuration: Hydra composes it; it is checked, explained, and turned into typed settings."""

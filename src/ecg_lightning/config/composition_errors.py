@@ -1,6 +1,6 @@
 """Sentences for errors of Hydra's composition: the key, its value, and the nearest known name.
 
-They are made of the fields of the exceptions, never of their messages.
+They use the fields of the exceptions, never their messages.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PACKAGES = {
     "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
     "hydra/launcher/ray": "hydra-ray-launcher",
 }
-"""The requirement to install for each option of Hydra, as pip takes it."""
+"""Requirement for pip to install for each option of Hydra."""
 
 _CALLED = {
     "epochs": "trainer.max_epochs",
@@ -64,7 +64,7 @@ _CALLED = {
     "cuda": "hardware=cuda",
     "accelerator": "hardware=cuda or hardware=cpu",
 }
-"""Usual names of other programs, and what they are called here."""
+"""Usual names of settings in other programs, and this program's settings."""
 
 _FAMILIES = {
     "xresnet": "xresnet1d50, xresnet1d101 or xresnet1d18",
@@ -73,19 +73,19 @@ _FAMILIES = {
     "inception": "inception1d",
     "transformer": "vit (on images) or vit1d (on signals)",
 }
-"""Networks that are known by other names: how these begin, and the options that are meant."""
+"""Beginnings of other names of networks, and the options that are meant."""
 
-_LONGEST = 1_500  # characters of a sentence; a value in it may be a stranger's
+_LONGEST = 1_500  # characters of a sentence, which may contain a stranger's value
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def explain(error: BaseException, program: str = "train", typed: Sequence[str] = ()) -> str:
-    """Return one sentence for an error of Hydra's composition or of this package, long values cut.
+    """Return one sentence for an error of Hydra's composition or of this package, with long values cut.
 
     Args:
-        error: what was raised.
-        program: `train` or `compress`; some keys belong to one of them.
-        typed: the command line, where the error came from one.
+        error: the error that was raised.
+        program: `train` or `compress`, because some keys belong to one of them.
+        typed: the command line, if the error came from one.
     """
     sentence = _explain(error, program, typed)
     if len(sentence) <= _LONGEST:
@@ -97,7 +97,7 @@ def explain_option(option: str, program: str) -> str:
     """Return one sentence for an unknown option of the command line, such as `--epochs`.
 
     Args:
-        option: as it was typed.
+        option: the option as it was typed.
         program: `train` or `compress`.
     """
     key, _, value = option.lstrip("-").replace("-", "_").partition("=")
@@ -174,7 +174,7 @@ def _explain_missing(error: MissingConfigException) -> str:
 
 
 def _explain_value(error: ValidationError) -> str:
-    """Say what a value of the wrong type should be; or the option of a group, where its name was given as a value."""
+    """Return the sentence for a value of the wrong type, or for an option's name that was given as a value."""
     key, value, wanted = str(error.full_key), error.value, _wanted(error)
     if dataclasses.is_dataclass(wanted):
         folder = key.replace(".", "/")
@@ -192,19 +192,19 @@ def _explain_value(error: ValidationError) -> str:
 
 
 def _wanted(error: ValidationError) -> Any:
-    """Return the type that a value should have had: of a dataclass's field, or of a list's entries."""
+    """Return the type that a value should have: that of a dataclass's field, or of a list's entries."""
     owner = error.object_type
     if dataclasses.is_dataclass(owner):
         wanted = typing.get_type_hints(owner).get(str(error.key))
     else:
         wanted = (typing.get_args(error.ref_type) or (None,))[-1]
-    if typing.get_origin(wanted) in (types.UnionType, typing.Union):  # of something and None
+    if typing.get_origin(wanted) in (types.UnionType, typing.Union):  # a type or None
         wanted = next(one for one in typing.get_args(wanted) if one is not type(None))
     return wanted
 
 
 def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typed: Sequence[str]) -> str:
-    """Name the deepest known part of an unknown key, what it holds, and the nearest name."""
+    """Return the sentence for an unknown key: its deepest known part, the keys there, and the nearest name."""
     key, name = str(error.full_key), str(error.key)
     where = key.removesuffix(name).rstrip(".")
     known = [str(one) for one in error.parent_node or () if one not in ("kind", "hydra")]
@@ -245,9 +245,9 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
 
 
 def _meant_by(key: str, program: str) -> str | None:
-    """Return the whole key that ends as an unknown one does, or that other programs call so; None if there is none.
+    """Return the known key with the same ending as an unknown one, or with that name in other programs; None if none.
 
-    A key of the same group comes first, then one of the training's, then the shortest.
+    A key of the same group comes first, then a key of the training, then the shortest.
     """
     group, _, name = key.rpartition(".")
     if group.split(".")[0] in ("hydra", "logger", "callbacks", "compression", "paths"):
@@ -273,7 +273,7 @@ def _meant_by(key: str, program: str) -> str | None:
 
 
 def _options_with(group: str, name: str) -> Sequence[str]:
-    """Return the options of a group whose settings have a name."""
+    """Return the options of a group whose settings include a name."""
     schemas = config.SCHEMAS.get(group, {}).items()
     return [option for option, schema in schemas if name in {entry.name for entry in dataclasses.fields(schema)}]
 

@@ -1,4 +1,4 @@
-"""Where the configuration's files are."""
+"""The folder of the configuration's files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def config_dir() -> Path:
-    """The `conf/` folder: a checkout's, else the copy in the installed package."""
+    """Return the `conf/` folder: the copy in the installed package if there is one, else the checkout's folder."""
     packaged = Path(__file__).parents[1] / "conf"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "conf"

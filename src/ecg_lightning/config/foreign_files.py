@@ -1,7 +1,7 @@
-"""Checks of one file of a configuration: keys that no file may set, and folders that none from elsewhere may choose.
+"""Checks of one configuration file: keys that no file may set, and folders that no foreign file may choose.
 
-Where a run, a sweep or a search is written to is for the command line and the program's own files to say. A file that
-comes with `--config-dir` or `hydra.searchpath` may be a stranger's.
+Only the command line and the program's own files may choose where a run, a sweep or a search is written. A file from
+`--config-dir` or `hydra.searchpath` may be a stranger's.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _OF_NO_FOREIGN_FILE = {
     "paths": "hydra.run.dir=DIR",
     "data.cache_dir": "data.cache_dir=DIR",
 }
-"""Keys of folders and files that are written to: how to set them."""
+"""Keys of folders and files that are written to, and how to set them."""
 
 ROOT = "data.root"
-"""Read, but written to where the data are synthetic; see `sets_root`."""
+"""Folder that is read, and also written to if the data are synthetic; see `sets_root`."""
 
 
 def is_foreign(source: str) -> bool:
@@ -43,16 +43,16 @@ def is_foreign(source: str) -> bool:
 
 
 def check_file(content: Any, name: str, *, foreign: bool, primary: bool) -> None:
-    """Refuse keys that no file sets, or none from elsewhere.
+    """Refuse keys that no file may set, and keys that no foreign file may set.
 
     Args:
-        content: the file's, at its place in the configuration, its interpolations as they are written.
-        name: the file's path below the configuration's folders, for the message.
-        foreign: it is not one of the program's own.
-        primary: it is the root, which alone may name further folders.
+        content: content of the file at its place in the configuration, with unresolved interpolations.
+        name: path of the file below the configuration's folders, for the message.
+        foreign: whether the file is not the program's own.
+        primary: whether the file is the root, which alone may name further folders.
 
     Raises:
-        ConfigError: names the file, the key and the way out.
+        ConfigError: names the file, the key and how to fix it.
     """
     for key in _NODES:
         if _holds(content, key) and not isinstance(node := _at(content, key), Mapping):
@@ -86,7 +86,7 @@ def _holds(content: Any, key: str) -> bool:
 
 
 def _at(content: Any, key: str) -> Any:
-    """Return the node at a key, None where there is none."""
+    """Return the node at a key; None if there is none."""
     for part in key.split("."):
         if not isinstance(content, Mapping) or part not in content:
             return None

@@ -1,7 +1,7 @@
-"""Checks of Hydra's own node: a stranger's file must not make Hydra run code or write outside of a run's folder.
+"""Checks of Hydra's own node. A stranger's file must not make Hydra run code or write outside of a run's folder.
 
-Everything is compared with lists of what is known, as it is written and as it resolves: nothing is imported to look at
-it. A name that leads to a known class by another way is refused as well.
+Everything is compared with lists of known values, before and after interpolations are resolved. Nothing is imported
+for the check. Another name that leads to a known class is refused as well.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _LAUNCHERS = {
     "ray": "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher",
 }
 _COMMANDS = ("setup", "python", "srun_args", "additional_parameters")
-"""Settings of the submitit launchers that the scheduler runs."""
+"""Settings of the submitit launchers that the scheduler runs as commands."""
 
 _RAY = {
     "init": ("num_cpus", "num_gpus", "include_dashboard"),
     "remote": ("num_cpus", "num_gpus", "memory", "max_calls", "max_retries"),
 }
-_PRE_DISPATCH = re.compile(r"all|\d+|(\d+ ?\* ?)?n_jobs")  # joblib computes it
+_PRE_DISPATCH = re.compile(r"all|\d+|(\d+ ?\* ?)?n_jobs")  # joblib evaluates this text
 _SWEEPERS = {
     "basic": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     "optuna": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
@@ -55,7 +55,7 @@ _LOGGER_KEYS = ("level", "handlers", "propagate")
 _FORMATTER_KEYS = ("format", "datefmt", "style", "validate")
 _LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET")
 _LINE = "%(asctime)s %(levelname)s %(message)s"
-_HANDLERS: dict[str, dict[str, tuple[Any, ...] | None]] = {  # by class: its keys, and their values unless any will do
+_HANDLERS: dict[str, dict[str, tuple[Any, ...] | None]] = {  # keys by class, and their allowed values; None: any
     "logging.StreamHandler": {"stream": ("ext://sys.stdout", "ext://sys.stderr"), "formatter": None, "level": None},
     "logging.FileHandler": {
         "filename": (_LOG_FILE,),
@@ -68,23 +68,23 @@ _HANDLERS: dict[str, dict[str, tuple[Any, ...] | None]] = {  # by class: its key
 }
 _ENVIRONMENT = re.compile(r"(OMP|MKL|OPENBLAS|NUMEXPR)_NUM_THREADS|CUDA_VISIBLE_DEVICES")
 _LEAVES = re.compile(r"\$\{hydra[.:](sweep\.dir|run\.dir|runtime\.(output_dir|cwd)|job\.name)\}")
-"""Interpolations that stand for text, by the types of Hydra's own node."""
+"""Interpolations that are always text, by the types of Hydra's own node."""
 
 MAX_CELLS = 100_000
-"""Values of a swept key, and cells of a sweep that a file asks for."""
+"""Most values of a swept key, and most cells of a sweep that a file asks for."""
 
 _SWEPT = re.compile(r"\+{0,2}(?!hydra\b|paths\b)\w[\w./@-]*")
-"""Keys that a sweep may set: it sets them as the command line does, which may choose folders."""
+"""Keys that a sweep may set. It sets them like the command line, which may choose folders."""
 
 
 def check_hydra_node(node: Mapping[str, Any]) -> None:
-    """Refuse what Hydra's own node could do beyond running this program: by each key's text, nothing is imported.
+    """Refuse settings in Hydra's own node that do more than run this program. Nothing is imported.
 
     Args:
-        node: `hydra` of a composed configuration, its interpolations as they are written.
+        node: `hydra` of a composed configuration, with unresolved interpolations.
 
     Raises:
-        ConfigError: names the key, its value and the way out.
+        ConfigError: names the key, its value and how to fix it.
     """
     _check_callbacks(node.get("callbacks"))
     for key in ("launcher", "sweeper"):
@@ -121,14 +121,14 @@ def check_hydra_node(node: Mapping[str, Any]) -> None:
 
 
 def check_resolved(key: str, node: Any) -> None:
-    """Refuse a node that is built in other ways than it was written, or a text of several lines.
+    """Refuse a node that resolves to other classes than it was written with, or to a text of several lines.
 
     Args:
         key: `hydra.callbacks`, `hydra.launcher` or `hydra.sweeper`.
-        node: it, its interpolations resolved.
+        node: the node at this key, with resolved interpolations.
 
     Raises:
-        ConfigError: names the key, its value and the way out.
+        ConfigError: names the key, its value and how to fix it.
     """
     if key == "hydra.launcher":
         _check_plugin(key, node, _LAUNCHERS)
@@ -147,7 +147,7 @@ def _check_callbacks(node: Any) -> None:
 
 def _check_lines(node: Any, key: str) -> None:
     for inner, text in _strings(node, key):
-        if "\n" in text:  # a further line of the scheduler's script
+        if "\n" in text:  # would be a further line of the scheduler's script
             raise _refusal(inner, text, "write it on one line")
 
 
@@ -165,12 +165,12 @@ def _check_launcher(node: Any) -> None:
         if inner == f"{key}.pre_dispatch":
             if not _PRE_DISPATCH.fullmatch(text):
                 raise _refusal(inner, text, "allowed are all, a number, and N*n_jobs")
-        elif re.search(r"[\s;#`$'\"\\]", _LEAVES.sub("", text)):  # a further option of the scheduler's
+        elif re.search(r"[\s;#`$'\"\\]", _LEAVES.sub("", text)):  # would be a further option of the scheduler
             raise _refusal(inner, text, "write it out, without spaces, quotes and the like")
 
 
 def _check_plugin(key: str, node: Any, known: Mapping[str, str], inside: tuple[str, ...] = ()) -> None:
-    """Refuse a plugin that is none of the known ones, and anything that is built inside of it."""
+    """Refuse an unknown plugin, and any object that would be built inside it."""
     target = _mapping(node, key).get("_target_")
     if node is not None and target not in known.values():
         raise _refusal(
@@ -216,12 +216,12 @@ def _check_sweeper(node: Any) -> None:
 
 
 def _n_values(setting: str) -> int:
-    """Return how many values a setting `key=value` has in a sweep."""
+    """Return the number of values that a setting `key=value` has in a sweep."""
     return count_values(OverridesParser.create().parse_overrides([setting])[0].value())
 
 
 def count_values(value: Any) -> int:
-    """Return how many values a parsed value has in a sweep; of a range without end, more than are allowed."""
+    """Return the number of values that a parsed value has in a sweep. An endless range has more than the limit."""
     if isinstance(value, ChoiceSweep):
         return len(value.list)
     if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
@@ -233,7 +233,7 @@ def count_values(value: Any) -> int:
 
 
 def _check_logging(key: str, node: Any) -> None:
-    """Refuse handlers, formatters, filters and factories that are not Python's own, and files elsewhere."""
+    """Refuse handlers, formatters, filters and factories that are not Python's own, and other log files."""
     settings = _mapping(node, key)
     _check_keys(key, settings, _LOGGING_KEYS)
     if (version := settings.get("version", 1)) != 1:
@@ -270,12 +270,12 @@ def _check_logging(key: str, node: Any) -> None:
         if inner.endswith(".level") and text not in _LEVELS:
             raise ConfigError(f"{inner}={text[:100]}: allowed are {', '.join(_LEVELS)}")
         is_known = inner.endswith((".stream", ".filename"))
-        if not is_known and (re.match(r"\w+://", text) or "${" in text):  # which would be imported or looked up
+        if not is_known and (re.match(r"\w+://", text) or "${" in text):  # would be imported or looked up
             raise _refusal(inner, text, "write it out")
 
 
 def _check_formatter(key: str, formatter: Mapping[str, Any]) -> None:
-    """Refuse a formatter that would lose each line, or make it longer than the memory."""
+    """Refuse a formatter that would fail on each line, or make a line larger than the memory."""
     pattern, date, style = (formatter.get(name) for name in ("format", "datefmt", "style"))
     record = logging.LogRecord("name", logging.INFO, "path", 1, "message", None, None)
     try:
@@ -293,10 +293,10 @@ def _check_keys(key: str, node: Any, known: tuple[str, ...]) -> None:
 
 
 def _mapping(node: Any, key: str) -> Mapping[Any, Any]:
-    """Return a node as a mapping, an absent one as an empty one.
+    """Return a node as a mapping, an absent node as an empty mapping.
 
     Raises:
-        ConfigError: it is something else, such as an interpolation, which would bring in what was not checked.
+        ConfigError: the node is something else, such as an interpolation, whose content was not checked.
     """
     if node is None or node == "???":
         return {}
@@ -306,7 +306,7 @@ def _mapping(node: Any, key: str) -> Mapping[Any, Any]:
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield the key and value of everything that Hydra's `instantiate` obeys or looks up, at any depth."""
+    """Yield the key and value of everything that Hydra's `instantiate` follows or resolves, at any depth."""
     if isinstance(node, Mapping):
         for name, value in node.items():
             if name in ("_target_", "_args_", "_partial_"):

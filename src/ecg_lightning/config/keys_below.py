@@ -1,4 +1,4 @@
-"""Settings of keys below a part of the configuration that is off, or that is one value and holds no keys."""
+"""Settings of keys below a part of the configuration that is off, or that is one value without keys."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from ecg_lightning.errors import ConfigError
 
 
 def prepare_overrides(overrides: Sequence[Override], cfg: DictConfig, files: Mapping[str, Any]) -> None:
-    """Refuse settings below what holds no keys; turn on what is off and is set to a mapping, which OmegaConf cannot.
+    """Refuse settings below a value without keys, and turn on a part that is set to a mapping while it is off.
+
+    OmegaConf cannot turn such a part on.
 
     Args:
-        overrides: of the command line, those that choose options among them.
-        cfg: as the files compose it.
-        files: content of each file, by `group/option`, in their order.
+        overrides: overrides of the command line, with those that choose options.
+        cfg: the configuration as the files compose it.
+        files: content of each file by `group/option`, in their order.
 
     Raises:
         ConfigError: names the setting, what turned the part off, and how to turn it on.
@@ -49,7 +51,7 @@ def prepare_overrides(overrides: Sequence[Override], cfg: DictConfig, files: Map
 
 
 def _node_at(cfg: DictConfig, parts: Sequence[str]) -> Any:
-    """Return the node at a key, itself and not what it refers to; None where there is none."""
+    """Return the node at a key, not the node that it refers to; None if there is none."""
     node: Any = cfg
     for part in parts:
         if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():

@@ -1,4 +1,4 @@
-"""A first look at the files that a configuration names: wrong ones are refused before PyTorch is imported."""
+"""A quick check of the files that a configuration names. Wrong files are refused before PyTorch is imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PICKLE = b"\x80"
 
 
 def check_named_files(settings: Any) -> None:
-    """Refuse checkpoints and weights that are not there, or that begin as no such file does.
+    """Refuse checkpoints and weights that do not exist, or whose first bytes are not those of such a file.
 
     Args:
         settings: a `TrainConfig` or a `CompressConfig`, or the configuration node that becomes one.

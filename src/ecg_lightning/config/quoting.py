@@ -1,4 +1,4 @@
-"""Quotes for values on Hydra's command line: paths get them by themselves, other values in the advice of an error."""
+"""Quotes for values on Hydra's command line. Paths get them automatically; an error advises them for other values."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _PATH = re.compile(
     r"(data\.(root|table|cache_dir)|ckpt_path|model\.(weights|teacher|members)|hydra\.(run|sweep)\.dir|paths\.output_dir"
     r"|compression\.stages\.\w+\.student\.weights)"
 )
-"""Keys whose values are paths; `_LISTS` are those that take lists of them."""
+"""Keys whose values are paths. The keys in `_LISTS` accept lists of paths."""
 
 _FUNCTION = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag|extend_list|str)\(")
 
 
 def quote_paths(arguments: Sequence[str], *, swept: bool = False) -> list[str]:
-    """Return a command line whose paths may hold spaces, commas and the like, with `~` written out.
+    """Return a command line whose paths may hold spaces, commas and similar characters, with `~` expanded.
 
-    A value with commas is one path, unless it is swept or each of its parts is there. Hydra's own functions, and lists
-    of paths where a key takes them, stay what they are.
+    A value with commas is one path, unless it is swept or each of its parts exists. Hydra's own functions stay
+    unchanged, and so do lists of paths for keys that accept them.
 
     Args:
-        arguments: settings, as typed.
-        swept: whether several values of a key are a sweep; a path with commas that is there is one value even then.
+        arguments: settings as typed.
+        swept: whether several values of a key are a sweep. An existing path with commas is one value even then.
     """
     return [_quote_path(argument, swept) for argument in arguments]
 
@@ -55,12 +55,12 @@ def _quote_path(argument: str, swept: bool) -> str:
 def _is_there(value: str) -> bool:
     try:
         return Path(value).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # a name that is too long, a user that nobody knows
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, an unknown user
         return False
 
 
 def _as_text(value: str) -> str:
-    """Return a path as Hydra reads it as text: in quotes where it needs them."""
+    """Return a path that Hydra reads as text, in quotes if it needs them."""
     if value.startswith("~"):
         try:
             value = str(Path(value).expanduser())
@@ -72,7 +72,7 @@ def _as_text(value: str) -> str:
 
 
 def _list(value: str) -> str:
-    """Return a list of paths; only one that Hydra cannot read is taken apart."""
+    """Return a list of paths. The list is split only if Hydra cannot read it."""
     try:
         OverridesParser.create().parse_override(f"key={value}")
     except HydraException:
@@ -90,7 +90,7 @@ def _reads_as(written: str, value: str) -> bool:
 
 
 def quoted(override: str) -> str | None:
-    """Return an override with its value in quotes, as it must be typed into a shell; None if quotes cannot help."""
+    """Return an override with its value in quotes for a shell; None if quotes cannot help."""
     key, separator, value = override.partition("=")
     candidate = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
     try:

@@ -1,8 +1,8 @@
-"""Hydra's composition of configurations that may hold a stranger's files: its own node is checked before it is used.
+"""Safe composition of configurations that may hold a stranger's files. Hydra's own node is checked before its use.
 
-Hydra instantiates callbacks, the sweeper and the launcher, sets up logging and sets environment variables from the
-node `hydra`, before the program is asked. Any YAML file of a group, such as an experiment, can change that node. Each
-composition passes through `CheckedConfigLoader`, of a run, of a sweep and of each of its cells.
+From the node `hydra`, Hydra instantiates callbacks, the sweeper and the launcher, sets up logging and sets environment
+variables, before this program runs. Any YAML file of a group, such as an experiment, can change that node. Each
+composition of a run, of a sweep and of each of its cells passes through `CheckedConfigLoader`.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from ecg_lightning.system.interpolations import check_interpolations, check_over
 _OWN_PACKAGES = ("hydra", "hydra_plugins", "ecg_lightning")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 _MAX_FILES = 500
-"""Files of one composition, each time that one is named; ours take less than a hundred."""
+"""Most files of one composition, counted each time that one is named. Our compositions name less than a hundred."""
 
 
 def install() -> None:
-    """Make Hydra compose with the checks and the bounds, on the command line as by its `compose`."""
+    """Make Hydra compose with these checks and bounds, on the command line and in its `compose`."""
     bounded_yaml.install()
     hydra._internal.hydra.ConfigLoaderImpl = CheckedConfigLoader  # type: ignore[attr-defined]
 
 
 class ConfigFileError(ConfigCompositionException):
-    """A file of the configuration that does not fit; its cause says why.
+    """A file of the configuration that does not fit. The exception's cause gives the reason.
 
     Args:
-        config_path: its path below the configuration's folders, without `.yaml`.
+        config_path: path of the file below the configuration's folders, without `.yaml`.
     """
 
     def __init__(self, config_path: str) -> None:
@@ -61,10 +61,10 @@ class ConfigFileError(ConfigCompositionException):
 
 
 class SweepError(ConfigError):
-    """Several values where one is needed.
+    """Several values for a setting that needs one.
 
     Args:
-        override: the setting, as typed.
+        override: the setting as typed.
     """
 
     def __init__(self, override: str) -> None:
@@ -73,7 +73,7 @@ class SweepError(ConfigError):
 
 
 class CheckedConfigLoader(ConfigLoaderImpl):
-    """Hydra's loader, which refuses a composition whose own node would run code or write elsewhere."""
+    """Hydra's loader with a check. It refuses a composition whose own node would run code or write elsewhere."""
 
     def load_configuration(
         self,
@@ -83,7 +83,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Compose and check.
+        """Return the composed and checked configuration.
 
         Raises:
             ConfigError: a key would run code, write outside of the run's folder, or hold a control character.
@@ -111,14 +111,14 @@ class CheckedConfigLoader(ConfigLoaderImpl):
         config_name: str | None = None,
         overrides: list[str] | None = None,
     ) -> list[str]:
-        """Return the names in a group, without the copy of all schemas that Hydra makes for each of them."""
+        """Return the names in a group, without Hydra's copy of all schemas for each of them."""
         if config_name is None and not overrides:
             return self.repository.get_group_options(group_name, results_filter)
         return super().get_group_options(group_name, results_filter, config_name, overrides)
 
     @staticmethod
     def validate_sweep_overrides_legal(overrides: list[Override], run_mode: RunMode, from_shell: bool) -> None:
-        """Refuse several values where one is needed.
+        """Refuse several values for a setting that needs one.
 
         Raises:
             ConfigError: names the override.
@@ -171,7 +171,7 @@ class CheckedConfigLoader(ConfigLoaderImpl):
     def _process_config_searchpath(
         self, config_name: str | None, parsed_overrides: list[Override], repo: CachingConfigRepository
     ) -> None:
-        """Refuse packages: to look into one imports it, which runs its code."""
+        """Refuse packages, because a look into a package imports it and runs its code."""
         loaded = repo.load_config(config_name) if config_name else None
         named = [OmegaConf.select(loaded.config, "hydra.searchpath")] if loaded else []
         named += [one.value() for one in parsed_overrides if one.get_key_element() == "hydra.searchpath"]
@@ -186,10 +186,13 @@ class CheckedConfigLoader(ConfigLoaderImpl):
 
 
 class _BoundedRepository(CachingConfigRepository):
-    """The files of one composition, each read once; their lists of defaults may name each other without end."""
+    """The files of one composition, each read once, up to a limit.
+
+    The limit is needed, because their lists of defaults may name each other endlessly.
+    """
 
     def __init__(self, delegate: ConfigRepository) -> None:
-        self.delegate = copy.copy(delegate)  # Hydra's own copies the whole store of schemas, which takes long
+        self.delegate = copy.copy(delegate)  # Hydra's own copies the whole store of schemas, which is slow
         self.cache = {}
         self._named = 0
 
@@ -212,7 +215,7 @@ def _parse(override: str) -> Override:
         raise ConfigError(f"{override[:80]}: it holds {problem}")
     try:
         return OverridesParser.create().parse_overrides([override])[0]
-    except ValueError:  # of Python's integers
+    except ValueError:  # raised by Python's integers
         raise ConfigError(f"{override[:80]}: this number has too many digits") from None
 
 
@@ -221,7 +224,7 @@ def _is_own(package: str) -> bool:
 
 
 def _is_in_the_store(name: str) -> bool:
-    """Whether a schema has this name, which a file would replace: its types would be lost."""
+    """Return whether a schema has this name. A file would replace the schema and lose its types."""
     *groups, option = f"{name}.yaml".split("/")
     node: Any = ConfigStore.instance().repo
     for group in groups:
@@ -232,14 +235,14 @@ def _is_in_the_store(name: str) -> bool:
 
 
 def _check_task_name(cfg: DictConfig) -> None:
-    """Refuse a name that leads out of `outputs/`, or that is more than a line of a scheduler's script."""
+    """Refuse a name that leads out of `outputs/`, or that has a further line for a scheduler's script."""
     name = str(OmegaConf.select(cfg, "task_name"))
     if ".." in PurePosixPath(name).parts or "\n" in name:
         raise ConfigError(f"task_name={name[:100]!r}: it names a folder of outputs/. Write it on one line, without ..")
 
 
 def _check_root(cfg: DictConfig, overrides: list[str], name: str) -> None:
-    """Refuse that a file from elsewhere, of this name, chooses where synthetic data are written."""
+    """Refuse a foreign file of this name that chooses the folder of synthetic data, because they are written there."""
     is_synthetic = OmegaConf.select(cfg, "data.kind") == "synthetic"
     if is_synthetic and not any(override.lstrip("+").startswith(f"{ROOT}=") for override in overrides):
         raise ConfigError(
@@ -250,7 +253,7 @@ def _check_root(cfg: DictConfig, overrides: list[str], name: str) -> None:
 
 @contextmanager
 def as_hydras(composed: DictConfig) -> Iterator[None]:
-    """Let `${hydra:…}` mean this configuration."""
+    """Resolve `${hydra:…}` from this configuration within the context."""
     instance = HydraConfig.instance()
     before, instance.cfg = instance.cfg, cast("HydraConf", composed)
     try:
@@ -260,7 +263,7 @@ def as_hydras(composed: DictConfig) -> Iterator[None]:
 
 
 def check_control_characters(node: Any, key: str = "") -> None:
-    """Refuse keys and values that a terminal would obey; they are printed, logged and used as file names.
+    """Refuse keys and values with control characters for a terminal. They are printed, logged and used as file names.
 
     Raises:
         ConfigError: names the key.

@@ -1,4 +1,4 @@
-"""Typed configuration: the roots, and the registration of all schemas with Hydra; `validation` checks values.
+"""Typed configuration: the roots, and the registration of all schemas with Hydra. `validation` checks the values.
 
 Each room declares its components' settings in a `schema.py`, see `setting`. Nothing here imports PyTorch, so a wrong
 key, type or value is refused in under a second.
@@ -84,12 +84,12 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "data": {**options("data"), "checkpoint": CheckpointDataConfig},
     **{group: {**options(group)} for group in ("frontend", "model", "stage")},
 }
-"""Schemas of the groups whose options differ in shape; an option's YAML names its own under `/schema/GROUP`."""
+"""Schemas of the groups whose options differ in shape. An option's YAML names its own under `/schema/GROUP`."""
 
 
 @functools.cache
 def register() -> None:
-    """Tell Hydra the schemas, and let it compose with the checks of `safe_composition`."""
+    """Register the schemas with Hydra, and make it compose with the checks of `safe_composition`."""
     from hydra.core.config_store import ConfigStore
 
     from ecg_lightning.config import conf_folder, safe_composition
@@ -109,7 +109,7 @@ def register() -> None:
 
 
 def _options_of_others() -> Iterator[tuple[str, str, list[Any]]]:
-    """Yield the group, the name and the list of defaults of each option that a trusted package's component becomes."""
+    """Yield the group, the name and the list of defaults of each option from a trusted package's component."""
     for name, schema in others("model").items():
         frontend = DEFAULT_FRONTENDS.get(schema.takes, FrontendConfig).kind
         yield "model", name, [f"/schema/model/{name}@_here_", {"/frontend@_global_.frontend": frontend}]
@@ -125,12 +125,12 @@ def settings_of(cfg: DictConfig) -> Any:
 
 
 def plain(node: Any) -> dict[str, Any]:
-    """A configuration node as Python's own types, its interpolations resolved."""
+    """Return a configuration node as Python's own types, with resolved interpolations."""
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 
 def leaf_keys() -> list[str]:
-    """Return the dotted keys of all settings of a training, whatever options are chosen."""
+    """Return the dotted keys of all settings of a training, for any choice of options."""
     keys: dict[str, None] = {}
     for entry in dataclasses.fields(TrainConfig):
         for schema in SCHEMAS.get(entry.name, {"": typing.get_type_hints(TrainConfig)[entry.name]}).values():

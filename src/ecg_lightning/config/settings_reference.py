@@ -1,6 +1,6 @@
-"""What can be set: the options of each group, and the help of each key, for `--help` and the reference pages.
+"""The settings and options: the options of each group and the help of each key, for `--help` and the reference pages.
 
-All of it is read from the schemas and `conf/`; nothing is written down twice. Nothing here imports PyTorch.
+All of it is read from the schemas and `conf/`, so nothing is written twice. Nothing here imports PyTorch.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _COLUMN = 46
 
 
 class Setting(NamedTuple):
-    """One key.
+    """One key of the configuration.
 
     Attributes:
-        key: dotted, or the name alone.
+        key: dotted key, or the name alone.
         value: its value, or its default.
-        help: one line, with the allowed values.
+        help: one line with the allowed values.
     """
 
     key: str
@@ -42,10 +42,10 @@ class Setting(NamedTuple):
 
 
 def options_of(program: str) -> dict[str, dict[str, str]]:
-    """Return the first sentence of each option of each group in `conf/` that leaves a choice.
+    """Return the first sentence of each option, by group, for the groups in `conf/` that leave a choice.
 
     Args:
-        program: `train` or `compress`, whose groups they are.
+        program: `train` or `compress`, the program of the groups.
     """
     chosen = load(config_dir() / f"{program}.yaml")["defaults"]
     own = {name.removeprefix("/") for one in chosen if isinstance(one, dict) for name in one}
@@ -78,7 +78,7 @@ def _leading(lines: Iterable[str]) -> Iterator[str]:
 
 
 def settings_in(node: DictConfig, prefix: str = "") -> Iterator[Setting]:
-    """Yield each key of a composed configuration, with its value and its help; interpolations as they are written."""
+    """Yield each key of a composed configuration, with its unresolved value and its help."""
     schema, values = OmegaConf.get_type(node), OmegaConf.to_container(node, resolve=False)
     fields = {entry.name: entry for entry in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else {}
     assert isinstance(values, dict)
@@ -94,8 +94,8 @@ def fields_of(schema: type[Any], prefix: str = "", inherited: bool = True) -> It
 
     Args:
         schema: the dataclass.
-        prefix: what comes before each name.
-        inherited: whether those of its base classes are among them, as far as it does not declare them anew.
+        prefix: text before each name.
+        inherited: whether to include settings of the base classes that the schema does not declare again.
     """
     hints = typing.get_type_hints(schema)
     for entry in dataclasses.fields(schema):
@@ -130,14 +130,14 @@ def _number(value: float) -> str:
 
 
 def groups_text(program: str) -> str:
-    """Return the options of each group, as `--help` prints them."""
+    """Return the options of each group in the form that `--help` prints."""
     wrap = textwrap.TextWrapper(_WIDTH, subsequent_indent=" " * 24, break_on_hyphens=False)
     lines = (f"  {group:<22}{', '.join(options)}" for group, options in options_of(program).items())
     return "\n".join(line for one in lines for line in wrap.wrap(one))
 
 
 def settings_text(cfg: DictConfig) -> str:
-    """Return each key of a composed configuration with its value and help, as `--help` prints them."""
+    """Return each key of a composed configuration with its value and help, in the form that `--help` prints."""
     lines = []
     for key, value, told in settings_in(cfg):
         setting = f"  {key}={_typed(value)}"
@@ -162,7 +162,7 @@ def _shown(value: Any) -> str:
 
 
 def _typed(value: Any) -> str:
-    """Return a value as it is typed on the command line; nothing of one that is not set."""
+    """Return a value as it is typed on the command line; empty for a value that is not set."""
     if isinstance(value, list):
         return f"[{','.join(map(_typed, value))}]"
     return "" if value == MISSING else as_yaml(value)

@@ -1,4 +1,4 @@
-"""What types cannot express of a configuration: one sentence that names the key, its value and the way out."""
+"""Checks that types cannot express. An error is one sentence with the key, its value and how to fix it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _TAUGHT = tuple(entry.name for entry in dataclasses.fields(TeachingConfig))
 RENAMED_EXPERIMENTS = {
     f"seed_{name}": f"original_{name}" for name in ("vit", "deit", "effnetv2", "effnetv2_no_early_stopping", "convnext")
 }
-"""New name of each experiment whose old name still works, in this version alone."""
+"""New name of each experiment whose old name still works in this version."""
 
 
 def validate(cfg: DictConfig) -> None:
-    """Check what types cannot express; cheap, and before anything is imported or written.
+    """Check a training's settings beyond their types, before anything slow is imported or anything is written.
 
     Raises:
         ConfigError: names the key, its value and what is allowed.
     """
     _check_values(cfg)
     _check_stages(cfg)
-    if cfg.train:  # else the model and its front end are the checkpoint's
+    if cfg.train:  # otherwise the checkpoint has the model and its front end
         _check_frontend(cfg)
         _check_idle(cfg)
         _check_code(cfg.model, "model")
@@ -75,11 +75,11 @@ def validate(cfg: DictConfig) -> None:
 
 
 def check_experiment(for_model: str | None, choices: Mapping[str, str]) -> None:
-    """Refuse an experiment for one model with another one, which would get its rate and clipping unnoticed.
+    """Refuse an experiment for one model with another model, which would silently get its rate and clipping.
 
     Args:
-        for_model: the model that the experiment is for, as its file says; None: for any.
-        choices: the option chosen in each config group.
+        for_model: model of the experiment, from its file; None for any model.
+        choices: option chosen in each config group.
 
     Raises:
         ConfigError: another model was chosen.
@@ -93,7 +93,7 @@ def check_experiment(for_model: str | None, choices: Mapping[str, str]) -> None:
 
 
 def check_without_effect(overrides: Sequence[str]) -> None:
-    """Refuse settings of the model where a checkpoint's is evaluated, with its own windows, front end and thresholds.
+    """Refuse settings of the model in an evaluation, which uses the checkpoint's windows, front end and thresholds.
 
     Args:
         overrides: the command line's settings.
@@ -116,7 +116,7 @@ def check_without_effect(overrides: Sequence[str]) -> None:
 
 
 def validate_compression(cfg: DictConfig) -> None:
-    """The same for `CompressConfig`.
+    """Check the settings of a compression beyond their types.
 
     Raises:
         ConfigError: names the key, its value and what is allowed.
@@ -187,7 +187,7 @@ def _check_schedule(cfg: DictConfig) -> None:
 
 
 def _check_idle(cfg: DictConfig) -> None:
-    """Refuse settings of a model that nothing brings into force, or that leave parts of a record out."""
+    """Refuse settings of a model that have no effect, or that leave out parts of a record."""
     for key in _TAUGHT if "teacher" in cfg.model and cfg.model.teacher is None else ():
         if (value := cfg.model[key]) != getattr(NetworkConfig, key):
             raise ConfigError(f"model.{key}={value} only applies with a teacher. Set model.teacher=FILE, or remove it")
@@ -221,7 +221,7 @@ def _check_stages(cfg: DictConfig) -> None:
 
 
 def _check_code(model: DictConfig, key: str) -> None:
-    """Refuse a network of the user's own that is not named, or whose package is not trusted."""
+    """Refuse a network of the user's own that has no name, or whose package is not trusted."""
     if model.get("kind") != CustomConfig.kind:
         return
     if not model.network:
@@ -230,7 +230,7 @@ def _check_code(model: DictConfig, key: str) -> None:
 
 
 def _check_student(stage: str, student: DictConfig) -> None:
-    """Refuse settings of a student that its stage overrules: its teacher and its schedule are the stage's own."""
+    """Refuse settings of a student that its stage overrides: the stage sets the teacher and the schedule."""
     _check_code(student, f"{stage}.student")
     idle = {name: getattr(NetworkConfig, name) for name in ("teacher", *_TAUGHT)}
     for part, default, used in (
@@ -253,7 +253,7 @@ def _check_cross_validation(cfg: DictConfig) -> None:
     folds = [fold for group in groups for fold in group]
     if (
         not (groups and all(groups))
-        or not all(type(fold) is int for fold in folds)  # True is 1
+        or not all(type(fold) is int for fold in folds)  # True would count as 1
         or len({*folds}) < len(folds)
         or not {*folds} <= {*train}
         or any({*group} == {*train} for group in groups)
@@ -331,9 +331,9 @@ def _holds_real_data(root: Path) -> bool:
 
 
 def _fields(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Key, value and metadata of every field of every dataclass in the tree."""
+    """Yield key, value and metadata of every field of every dataclass in the tree."""
     schema = OmegaConf.get_type(node)
-    if dataclasses.is_dataclass(schema):  # `+key=` may have added some
+    if dataclasses.is_dataclass(schema):  # `+key=` may have added keys
         names = [entry.name for entry in dataclasses.fields(schema)]
         if unknown := [str(name) for name in node if name not in names]:
             raise ConfigError(f"{prefix}{unknown[0]}: there is no such key.{did_you_mean(unknown[0], names)}")

@@ -1,4 +1,4 @@
-"""Deployment: files that take millivolts, the runtimes that open them, what they cost, and predictions from them.
+"""Deployment: files that read millivolts, the runtimes that open them, their measured cost, and predictions from them.
 
-Only `export` and the torch runtime need PyTorch; a machine that predicts does without it.
+Only `export` and the torch runtime need PyTorch; a machine that only predicts does not.
 """

@@ -1,31 +1,31 @@
-"""Values of a description that may come from a stranger, each checked for its kind and its bounds."""
+"""Checks of a description's values by kind and bounds. The description may come from a stranger."""
 
 from __future__ import annotations
 
 from typing import Any
 
 MAX_CLASSES = 1000
-"""PTB-XL has 71 statements."""
+"""Most classes of a model. PTB-XL has 71 statements."""
 MAX_CLASS_NAME = 64
-"""Letters."""
+"""Most characters of a class's name."""
 MAX_TEXT = 1000
-"""Letters of any other text."""
+"""Most characters of any other text."""
 SAMPLING_RATES = (50, 20_000)
-"""Hz; electrocardiographs sample at 100 Hz to 16 kHz."""
+"""Smallest and largest sampling rate in Hz. Electrocardiographs sample at 100 Hz to 16 kHz."""
 MAX_DURATION_S = 600
 MAX_SAMPLES = 1_000_000
-"""Samples a lead: ten minutes at 1,666 Hz, 48 MB for a record."""
+"""Most samples a lead: ten minutes at 1,666 Hz, 48 MB for a record."""
 MAX_RECORDS = 1_000_000_000
-"""Of a validation fold."""
+"""Most records of a validation fold."""
 LARGEST_LINE = 1e12
-"""Slope and offset of a Platt line."""
+"""Largest slope and offset of a Platt line."""
 
 
 def text(value: Any, name: str, most: int = MAX_TEXT) -> str:
-    """Return a text that is not too long and holds nothing that a terminal would obey.
+    """Return a text that is not too long and has no control characters, which a terminal would obey.
 
     Raises:
-        ValueError, TypeError: what does not fit; so do all functions here.
+        ValueError, TypeError: the value does not fit. All functions here raise these.
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} is {value!r:.40}, expected a text")
@@ -42,7 +42,7 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
 
 
 def class_names(value: Any, name: str) -> tuple[str, ...]:
-    """Return names of classes, each one different."""
+    """Return names of classes, all different."""
     found = tuple(text(item, name, MAX_CLASS_NAME) for item in _items(value, name))
     if not all(found) or len(set(found)) != len(found):
         raise ValueError(f"{name} holds a repeated or an empty name ({value!r:.40})")
@@ -84,7 +84,7 @@ def count(value: Any, name: str, least: int, most: int) -> int:
 
 
 def one_of(value: Any, name: str, known: tuple[str, ...]) -> str:
-    """Return a text that is one of those known."""
+    """Return a text that is one of the known texts."""
     if value not in known:
         raise ValueError(f"{name} {value!r:.40} is none of {', '.join(known)}")
     return str(value)

@@ -1,4 +1,4 @@
-"""Metadata and calibration of a checkpoint, in the form that an exported file has them."""
+"""Metadata and calibration of a checkpoint, in the same form as in an exported file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NOT_CALIBRATED = (
 
 
 def open_checkpoint(path: Path, threads: int) -> tuple[Metadata, Runtime, tuple[str, ...]]:
-    """Return a checkpoint's description, its opened network, and what a reader of its predictions must know.
+    """Return a checkpoint's description, its opened network, and notes for readers of its predictions.
 
     Raises:
-        CheckpointError: see `checkpoints.load_classifier`; or its description does not fit.
+        CheckpointError: see `checkpoints.loading.load_classifier`; or the description does not fit.
         DataError: the run's predictions cannot be read.
     """
     classifier = load_classifier(path)
@@ -37,7 +37,7 @@ def open_checkpoint(path: Path, threads: int) -> tuple[Metadata, Runtime, tuple[
 
 
 def _describe(classifier: ECGClassifier, path: Path) -> tuple[Metadata, tuple[str, ...]]:
-    """Describe a checkpoint, with the choices that its validation fold made.
+    """Return the metadata of a checkpoint, with the choices made on its validation fold, and the notes.
 
     A compressed variant's checkpoint holds the description of its exported file.
     """
@@ -50,7 +50,7 @@ def _describe(classifier: ECGClassifier, path: Path) -> tuple[Metadata, tuple[st
     choices = classifier.choices
     assert choices is not None  # a loaded classifier has them
     if not choices.is_calibrated and (val := _validation_of(path)) and val.classes == choices.classes:
-        choices = Choices.fit(val)  # the checkpoint is of an earlier version, which left them to its run
+        choices = Choices.fit(val)  # earlier versions stored the choices in the run and not in the checkpoint
     metadata = Metadata(
         **chosen_fields(choices),
         sampling_rate=described["sampling_rate"],

@@ -1,4 +1,4 @@
-"""SHA-256 beside a model's files, and the check that they are what was written."""
+"""SHA-256 files beside a model's files, and the check that the files are unchanged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ecg_lightning.errors import ModelFileError
 from ecg_lightning.system.disk import write_whole
 
 _MOST = 4096
-"""Bytes of a checksum file that are read: two lines."""
+"""Bytes of a checksum file that are read, enough for two lines."""
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file.
+    """Return the hexadecimal SHA-256 of a file.
 
     Raises:
-        ModelFileError: it cannot be read.
+        ModelFileError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -28,7 +28,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_checksum(path: Path) -> Path:
-    """Write `<name>.sha256` beside a model, to be checked by `sha256sum --check`; an .xml brings its .bin along."""
+    """Write `<name>.sha256` beside a model for `sha256sum --check`, and return its path. An .xml includes its .bin."""
     target = _beside(path)
     text = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files_of(path))
     write_whole(target, text)
@@ -36,10 +36,10 @@ def write_checksum(path: Path) -> Path:
 
 
 def check_checksum(path: Path) -> None:
-    """Compare a model's files with the checksum beside them, where there is one.
+    """Compare a model's files with the checksum beside them, if there is one.
 
     Raises:
-        ModelFileError: a file is not the one that was exported.
+        ModelFileError: a file is not the exported one.
     """
     if not _beside(path).is_file():
         return

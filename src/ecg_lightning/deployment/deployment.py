@@ -1,4 +1,4 @@
-"""One way to run a variant of a model: a file, a runtime and a precision."""
+"""A way to run a variant of a model: a file, a runtime and a precision."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 
 class Deployment(NamedTuple):
-    """One way to run a variant: a file, the runtime that takes it, and the precision of its products.
+    """A way to run a variant: a file, the runtime that opens it, and the precision of its products.
 
     Attributes:
-        path: the file; None where there is none, see `skipped`.
+        path: the file; None if there is none, see `skipped`.
         runtime: one of `deployment.runtimes`.
-        precision: `fp32`, `bf16` or `int8`; on a CUDA device `fp8` and `2:4`, too.
-        skipped: why this runtime cannot take the variant.
-        simulated: whether PyTorch computes the same, so that the two must agree; a runtime's own quantization tool
-            makes another model.
+        precision: `fp32`, `bf16` or `int8`; on a CUDA device also `fp8` and `2:4`.
+        skipped: reason why this runtime cannot run the variant.
+        simulated: whether PyTorch computes the same, so that both must agree. A runtime's own quantization tool makes
+            another model.
     """
 
     path: Path | None
@@ -26,5 +26,5 @@ class Deployment(NamedTuple):
 
     @property
     def runs_in(self) -> tuple[str, str]:
-        """Runtime and precision, which tell the deployments of a variant apart."""
+        """The runtime and precision, which distinguish the deployments of a variant."""
         return self.runtime, self.precision

@@ -1,4 +1,4 @@
-"""The model and the recordings that come with the package, for trying; see `example/README.md`."""
+"""The model and the recordings that come with the package, to try it; see `example/README.md`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Trained classifiers to files: front end inside, millivolts in, logits and probabilities out."""
+"""Export of trained classifiers to files that map millivolts to logits and probabilities, with the front end inside."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.learning.losses import ArgmaxCrossEntropy, BinaryCrossEntropy
 from ecg_lightning.system.disk import explaining_full, is_full, write_whole
 
-for _name in ("onnx_ir", "onnxscript"):  # they tell every step of their work
+for _name in ("onnx_ir", "onnxscript"):  # both log every step of their work
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 INPUT = "millivolts"
 OUTPUTS = ("logits", "probabilities")
 BATCH = "batch"  # name of the axis of records
-OPSET = 20  # what every supported version of ONNX Runtime and OpenVINO reads
-_LAYOUT = f"[{BATCH},leads,samples]"  # OpenVINO has no names of axes; it stores `batch` as N, and knows it as the batch
-_BEYOND = 1e30  # any logit
-_TORCHSCRIPT_OPSET = 17  # the highest that its quantized operators were made for
+OPSET = 20  # every supported version of ONNX Runtime and OpenVINO reads it
+_LAYOUT = f"[{BATCH},leads,samples]"  # OpenVINO has no axis names. It stores `batch` as N, its name for the batch
+_BEYOND = 1e30  # larger than any logit
+_TORCHSCRIPT_OPSET = 17  # the highest opset of its quantized operators
 
 
 class DeployedNetwork(nn.Module):
-    """A classifier as it is deployed: float32 millivolts → logits and probabilities, without augmentation.
+    """A classifier as it is deployed: float32 millivolts to logits and probabilities, without augmentation.
 
-    Front end and network are put into evaluation mode.
+    The front end and the network are put into evaluation mode.
 
     Args:
-        frontend: its normalisation and representation become a part of the graph.
+        frontend: front end whose normalisation and representation become part of the graph.
         network: the float network, or one that torchao (PT2E), NNCF or torch.ao (FX) quantized.
-        loss: which probabilities belong to the logits: softmax where it is `single_label`, else sigmoid.
+        loss: loss that turns logits into probabilities: softmax if it is `single_label`, else sigmoid.
     """
 
     def __init__(self, frontend: Frontend, network: nn.Module, loss: BinaryCrossEntropy | ArgmaxCrossEntropy) -> None:
@@ -57,23 +57,26 @@ class DeployedNetwork(nn.Module):
         self.frontend = frontend
         self.network = network
         self.single_label = loss.single_label
-        self.training = False  # else TorchScript's exporter would put all parts into training mode when it is done
+        self.training = False  # otherwise TorchScript's exporter leaves all parts in training mode
         frontend.eval()
         with suppress(NotImplementedError):  # exported graphs have no modes
             network.eval()
 
     def forward(self, millivolts: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 12, T) float32 in mV → (B, C) logits and (B, C) probabilities, both float32; NaN with missing samples."""
+        """Return (B, C) logits and (B, C) probabilities of (B, 12, T) millivolts.
+
+        All are float32. A record with missing samples gives NaN.
+        """
         filled, complete = fill_missing(millivolts)
-        # The clamp changes nothing, but OpenVINO makes one kernel of it and the head. Else it would round the head's
-        # output to bfloat16 on its way to `mark_missing`, and records would tie.
+        # The clamp changes no value, but OpenVINO makes one kernel of it and the head. Without the clamp it would round
+        # the head's output to bfloat16 before `mark_missing`, and records would tie.
         logits_BC = self.network(self.frontend.represent_as_is(filled)).float().clamp(-_BEYOND, _BEYOND)
         probabilities_BC = logits_BC.softmax(dim=1) if self.single_label else logits_BC.sigmoid()
         return mark_missing(logits_BC, complete), mark_missing(probabilities_BC, complete)
 
 
 def export_onnx(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> Path:
-    """Write one self-contained .onnx file with a dynamic batch, through `torch.export`.
+    """Write one self-contained .onnx file with a dynamic batch, through `torch.export`, and return its path.
 
     PT2E-quantized networks become QuantizeLinear/DequantizeLinear pairs with int8 weights.
 
@@ -110,7 +113,9 @@ def convert_to_onnx(module: DeployedNetwork, path: Path, n_leads: int, n_samples
 
 
 def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n_samples: int) -> Path:
-    """Write .onnx through TorchScript: the only way for convolutional networks that torch.ao (FX) quantized.
+    """Write .onnx through TorchScript and return its path.
+
+    This is the only exporter for convolutional networks that torch.ao (FX) quantized.
 
     Raises:
         ExportError: the exporter cannot write this network.
@@ -121,14 +126,14 @@ def export_onnx_torchscript(module: DeployedNetwork, path: Path, n_leads: int, n
     content = io.BytesIO()
     with (
         _explained(path, "torch.onnx.export(dynamo=False)"),
-        # It turns its log on whatever `verbose` says, and then prints the whole graph when it fails.
+        # The exporter turns its log on despite `verbose`, and prints the whole graph when it fails.
         patch.object(torch._C, "_jit_set_onnx_log_enabled", lambda on: None),
         torch.no_grad(),
     ):
         torch.onnx.export(
             module,
             (millivolts,),
-            cast(Any, content),  # a stream will do, whatever its types say
+            cast(Any, content),  # a stream works, although the types exclude it
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_axes={name: {0: BATCH} for name in (INPUT, *OUTPUTS)},
@@ -150,17 +155,18 @@ def export_openvino(
     n_leads: int = 12,
     n_samples: int | None = None,
 ) -> Path:
-    """Write an OpenVINO model, `path` (.xml) and its weights beside it (.bin), with a dynamic batch.
+    """Write an OpenVINO model with a dynamic batch, `path` (.xml) and its weights beside it (.bin); return `path`.
 
     Args:
         source: an .onnx file, or the module itself, which NNCF may have quantized.
         path: the .xml file.
-        compress_to_fp16: store float weights in half the bytes; they are computed with in the runtime's precision.
-        n_leads: of a module's input.
-        n_samples: of a module's input; needed with a module.
+        compress_to_fp16: whether float weights are stored in half the bytes. The runtime's precision computes with
+            them.
+        n_leads: number of leads of a module's input.
+        n_samples: number of samples of a module's input; needed with a module.
 
     Raises:
-        ExportError: OpenVINO cannot convert it.
+        ExportError: OpenVINO cannot convert the source.
         UserError: the disk is full.
     """
     openvino = import_extra("openvino")
@@ -177,7 +183,7 @@ def export_openvino(
         except RuntimeError as error:
             if "iostream" not in str(error):
                 raise
-            # Its stream says no more; the folder was just made, so it is the disk that is full.
+            # The stream's error gives no reason. The folder was just made, so the disk is full.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
     return path
 
@@ -185,14 +191,16 @@ def export_openvino(
 def export_pt2(
     module: DeployedNetwork, path: Path, n_leads: int, n_samples: int, about: Metadata | None = None
 ) -> Path:
-    """Write PyTorch's own .pt2 file, for programs that load files they trust (`torch.export.load` may run code).
+    """Write PyTorch's own .pt2 file and return its path. Only programs that trust the file should load it.
+
+    `torch.export.load` may run code.
 
     Args:
-        module: to write.
-        path: of the file.
-        n_leads: of its input.
-        n_samples: of its input.
-        about: what the file says about itself, as JSON in the extra file `metadata.KEY`.
+        module: the network to write.
+        path: path of the file.
+        n_leads: number of leads of the input.
+        n_samples: number of samples of the input.
+        about: metadata of the file, stored as JSON in the extra file `metadata.KEY`.
 
     Raises:
         ExportError: `torch.export` cannot trace this network.
@@ -202,7 +210,7 @@ def export_pt2(
         program = _exported(module, *_example(n_leads, n_samples))
         program.example_inputs = None  # a batch of signals would be stored
         for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # names files of the machine that exported
+            node.meta.pop("stack_trace", None)  # it names files of the exporting machine
         extra = {KEY: json.dumps(asdict(about))} if about else {}
         content = io.BytesIO()  # on a full disk PyTorch's own writer would end the process
         torch.export.save(program, content, extra_files=extra)
@@ -212,7 +220,10 @@ def export_pt2(
 
 
 def _example(n_leads: int, n_samples: int) -> tuple[Tensor, Any]:
-    """Millivolts to trace with, and their dynamic batch; of two records, since a batch of one would be fixed."""
+    """Return millivolts to trace with, and their dynamic batch.
+
+    There are two records, because a batch of one would be fixed.
+    """
     millivolts = torch.randn(2, n_leads, n_samples, generator=torch.Generator().manual_seed(0))
     return millivolts, torch.export.Dim.DYNAMIC
 
@@ -226,7 +237,7 @@ def _exported(module: DeployedNetwork, millivolts: Tensor, batch: Any) -> torch.
 
 
 def _drop_unused(graph: torch.fx.GraphModule) -> None:
-    """Remove float weights that quantization left behind in a graph: they would be written, too."""
+    """Remove float weights that quantization left behind in a graph. Otherwise they would be written."""
     used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
     called = tuple(f"{node.target}." for node in graph.graph.nodes if node.op == "call_module")
     names = [name for name, _ in graph.named_parameters()] + [name for name, _ in graph.named_buffers()]
@@ -237,9 +248,10 @@ def _drop_unused(graph: torch.fx.GraphModule) -> None:
 
 
 def _tidy(model: Any) -> bytes:
-    """Call the first axis `batch`, and remove the Python stack of every operation: a third of a small file, with paths.
+    """Return the file's content with the first axis called `batch` and without the Python stack of every operation.
 
-    Given a program of `torch.export`, the exporter names the axis after an internal symbol, such as `s46`.
+    The stacks are a third of a small file and contain paths. Given a program of `torch.export`, the exporter names the
+    axis after an internal symbol, such as `s46`.
     """
     graph = model.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
@@ -268,7 +280,7 @@ def _convert(openvino: Any, module: DeployedNetwork, n_leads: int, n_samples: in
 
 @contextmanager
 def replacing_model(path: Path) -> Iterator[Path]:
-    """Give a path to write a model to, in a folder beside `path`; all went well, its files replace those of `path`.
+    """Yield a path for a new model in a folder beside `path`. On success its files replace those of `path`.
 
     Raises:
         UserError: the disk is full.
@@ -284,14 +296,14 @@ def replacing_model(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _explained(path: Path, exporter: str) -> Iterator[None]:
-    """Silence an exporter, and turn whatever it raises into one sentence."""
+    """Silence an exporter, and turn any error of it into a message of one sentence."""
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     except ExportError:
         raise
-    except Exception as error:  # exporters raise anything, also classes of their own
+    except Exception as error:  # exporters raise anything, even classes of their own
         if is_full(error):
             raise
         reason = " ".join(str(error.__cause__ or error).split())[:300] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Packages of the extra `compress`, imported where they are needed."""
+"""Import of the packages of the extra `compress` where they are needed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any, cast
 
 from ecg_lightning.errors import MissingPackageError
 
-# OpenVINO and NNCF send usage data, from their import on, through the package `openvino_telemetry` unless a file in
-# the user's home declines. Both fall back to a stub where it cannot be imported, so it is made to look absent in this
-# process. That works only before their first import: import them through `import_extra`.
+# OpenVINO and NNCF send usage data from their import on, through the package `openvino_telemetry`. Only a file in the
+# user's home declines this. Both use a stub if the package cannot be imported, so this process makes it look absent.
+# That works only before their first import, so import them through `import_extra`.
 cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
 
-# NNCF compiles its kernels once for each version of PyTorch; its own limit of 60 s is too short for a busy laptop.
+# NNCF compiles its kernels once for each version of PyTorch. Its own limit of 60 s is too short for a busy laptop.
 os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "900")
 
 
 def import_extra(name: str) -> Any:
-    """The module `name`, such as `openvino`.
+    """Return the module `name`, such as `openvino`.
 
     Raises:
-        MissingPackageError: it is not installed.
+        MissingPackageError: the package is not installed.
     """
     try:
-        # How torchao registers its classes, and, for NNCF, that there is no CUDA device.
+        # Torchao logs how it registers its classes. NNCF's build logs that there is no CUDA device.
         with hushed("torch.utils._pytree", "torch.utils.cpp_extension"):
             return importlib.import_module(name)
     except ImportError as error:
@@ -43,7 +43,7 @@ def import_extra(name: str) -> Any:
 
 @contextmanager
 def hushed(*loggers: str) -> Iterator[None]:
-    """Without warnings, and without what these loggers say below an error: notices that the user cannot act upon."""
+    """Silence warnings and these loggers below errors, because the user cannot act upon their notices."""
     found = [logging.getLogger(name) for name in loggers]
     levels = [logger.level for logger in found]
     for logger in found:
@@ -59,11 +59,11 @@ def hushed(*loggers: str) -> Iterator[None]:
 
 @functools.cache
 def openvino_core() -> Any:
-    """The process's one OpenVINO core.
+    """Return the process's one OpenVINO core.
 
-    The CPU plugin of a core sets a signal stack and, when the core goes, sets the one that was there before. Of two
-    cores that overlap the last one to go sets a stack that the other has freed, and the next signal that Python
-    handles (Ctrl-C, the end of a loader's worker) crashes the process.
+    The CPU plugin of a core sets a signal stack. When the core is removed, the plugin restores the stack before it.
+    With two overlapping cores, the last one removed restores a stack that the other has freed. Then the next signal
+    that Python handles (Ctrl-C, the end of a loader's worker) crashes the process.
 
     Raises:
         MissingPackageError: OpenVINO is not installed.

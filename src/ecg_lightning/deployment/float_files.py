@@ -1,4 +1,4 @@
-"""The files of a float model: one ONNX file for every runtime, and its checkpoint for PyTorch."""
+"""The files of a float model: one ONNX file for every runtime, and a checkpoint for PyTorch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from ecg_lightning.models.convnet import reparameterize
 
 
 def export_float(classifier: ECGClassifier, folder: Path, accelerator: str = "cpu") -> list[Deployment]:
-    """Write `model.onnx` and `model.ckpt`; float32 in OpenVINO, or in PyTorch on a CUDA device, is the model's own.
+    """Write `model.onnx` and `model.ckpt`, and return their deployments.
+
+    The first deployment is the model's own: float32 in OpenVINO, or in PyTorch on a CUDA device.
 
     Args:
-        classifier: with a float network.
-        folder: of the files.
+        classifier: classifier with a float network.
+        folder: folder of the files.
         accelerator: `cpu` or `cuda`.
     """
     module = DeployedNetwork(classifier.frontend, reparameterize(classifier.network), classifier.loss)
@@ -28,9 +30,9 @@ def export_float(classifier: ECGClassifier, folder: Path, accelerator: str = "cp
         return [
             *(Deployment(checkpoint, "cuda-eager", precision) for precision in ("fp32", "bf16")),
             *(Deployment(checkpoint, runtime, "bf16") for runtime in ("cuda-compile", "cuda-graphs")),
-            # torchao makes other weights of the float ones, so PyTorch's own arithmetic is no reference.
+            # Torchao changes the float weights, so PyTorch's own arithmetic is not a reference.
             *(Deployment(checkpoint, "cuda-compile", kind, simulated=False) for kind in ("int8", "fp8", "2:4")),
-            # The last one on the processor: it stays a file to deploy where ONNX Runtime's build has no CUDA.
+            # The last one runs on the processor, for an ONNX Runtime that was built without CUDA.
             *(Deployment(onnx, runtime, "fp32") for runtime in ("cuda-onnxruntime", "cuda-tensorrt", "onnxruntime")),
         ]
     return [

@@ -1,4 +1,4 @@
-"""What a deployed file says about itself: classes, thresholds, calibration, input, and where it comes from."""
+"""Metadata of a deployed file: classes, thresholds, calibration, input and origin."""
 
 from __future__ import annotations
 
@@ -25,41 +25,42 @@ KEY = "ecg_lightning"
 FORMAT = 1
 LINKS = ("sigmoid", "softmax")
 _TEMPERATURES = (0.01, 100.0)
-"""`calibration.fit_temperature` gives e⁻³ to e³."""
+"""Smallest and largest temperature. `calibration.fit_temperature` gives e⁻³ to e³."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """Everything that is needed to use a deployed file, and to know what it is.
+    """All metadata that a user of a deployed file needs, and its origin.
 
     Attributes:
         classes: names of the C classes, in the order of the outputs.
-        thresholds: (C,) on calibrated probabilities, link(logits / temperature); a class is positive from there on.
-        output_thresholds: (C,) the same for the file's own output `probabilities`, which are not calibrated.
-        temperature: logits are divided by it before the link.
+        thresholds: (C,) thresholds on calibrated probabilities, link(logits / temperature). A class is positive from
+            its threshold on.
+        output_thresholds: (C,) thresholds on the file's own output `probabilities`, which are not calibrated.
+        temperature: divisor of the logits before the link.
         sampling_rate: Hz.
         n_samples: samples a lead.
-        label_rule: how the training labels were made.
-        link: from logits to probabilities, `sigmoid` or `softmax`.
-        checkpoint_sha256: of the checkpoint that it was exported from.
+        label_rule: rule that made the training labels.
+        link: function from logits to probabilities, `sigmoid` or `softmax`.
+        checkpoint_sha256: SHA-256 of the exported checkpoint.
         model: name of the architecture.
-        precision: that thresholds and temperature were chosen in: `fp32`, `bf16` or `int8`.
-        runtime: that they were chosen in: `onnxruntime` or `openvino`.
-        int8_products: whether the processor that they were chosen on sums products of int8 exactly (see `processor`);
-            None where that is not known.
-        conformal: (C, 2) on calibrated probabilities: from which on a class is plausible, and up to which its absence
-            is; empty in files of earlier versions.
+        precision: precision in which thresholds and temperature were chosen: `fp32`, `bf16` or `int8`.
+        runtime: runtime in which they were chosen: `onnxruntime` or `openvino`.
+        int8_products: whether the processor on which they were chosen sums products of int8 exactly (see `processor`);
+            None if that is not known.
+        conformal: (C, 2) bounds on calibrated probabilities. From the first on, a class is plausible; up to the second,
+            its absence is plausible. Empty in files of earlier versions.
         alpha: share of the records that each of these bounds may miss.
-        compression: names of the stages that it went through.
-        n_validation: records of the validation fold that chose thresholds, temperature, lines and bounds; None where
-            there was none, and in files of earlier versions.
-        platt: (C, 2) slope and offset of each class's logits, another calibration; empty of a softmax, and in files of
-            earlier versions.
+        compression: names of the compression stages.
+        n_validation: number of records of the validation fold that chose thresholds, temperature, lines and bounds;
+            None without such a fold, and in files of earlier versions.
+        platt: (C, 2) slope and offset for each class's logits, another calibration; empty for a softmax, and in files
+            of earlier versions.
         data_licence: licence of the training data.
-        leads: the order of the input's leads.
-        units: of the input.
+        leads: order of the input's leads.
+        units: units of the input.
         format: version of this description.
-        version: of the package that wrote it.
+        version: version of the package that wrote the file.
     """
 
     classes: tuple[str, ...]
@@ -88,7 +89,7 @@ class Metadata:
 
 
 def chosen_fields(choices: Choices) -> dict[str, Any]:
-    """Return the fields of `Metadata` that the validation fold chose; without such a fold nothing is calibrated."""
+    """Return the fields of `Metadata` that the validation fold chose. Without such a fold nothing is calibrated."""
     raw = tuple(choices.raw_thresholds.tolist())
     fields = {"classes": choices.classes, "link": choices.link, "output_thresholds": raw}
     if not choices.is_calibrated:
@@ -104,7 +105,7 @@ def chosen_fields(choices: Choices) -> dict[str, Any]:
 
 
 def write_metadata(path: Path, metadata: Metadata) -> None:
-    """Put `metadata` into an .onnx or .xml file; the weights are not touched.
+    """Write `metadata` into an .onnx or .xml file. The weights are not changed.
 
     Raises:
         ModelFileError: the file is neither, or cannot be read.
@@ -112,7 +113,7 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
     text = json.dumps(asdict(metadata))
     if path.suffix == ".onnx":
         check_structure(path)
-        model = import_extra("onnx").load(path, load_external_data=False)  # this project writes no weights outside
+        model = import_extra("onnx").load(path, load_external_data=False)  # this project writes no external weights
         kept = {entry.key: entry.value for entry in model.metadata_props}
         import_extra("onnx").helper.set_model_props(model, {**kept, KEY: text})
         _replace(path, model.SerializeToString())
@@ -122,7 +123,7 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
         info = root.find("rt_info")
         if info is None:
             info = ET.SubElement(root, "rt_info")
-        for parent in (info, *info.findall("framework")):  # there OpenVINO keeps an .onnx file's own description
+        for parent in (info, *info.findall("framework")):  # OpenVINO keeps an .onnx file's description there
             for old in parent.findall(KEY):
                 parent.remove(old)
         ET.SubElement(info, KEY, value=text)
@@ -130,10 +131,10 @@ def write_metadata(path: Path, metadata: Metadata) -> None:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """What `write_metadata` put into a file.
+    """Return the metadata that `write_metadata` wrote into a file.
 
     Raises:
-        ModelFileError: the file is not there, damaged, of another program, or of another version of this one.
+        ModelFileError: the file is not there, is damaged, or is from another program or another version of this one.
     """
     text = read_description(path, KEY)
     if text is None:
@@ -151,17 +152,17 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def parse(values: Any) -> Metadata:
-    """Check a description read from a file, which may come from a stranger.
+    """Return the checked metadata of a description from a file, which may come from a stranger.
 
     Raises:
-        ValueError, TypeError: what does not fit; see `bounds`.
+        ValueError, TypeError: a value does not fit; see `bounds`.
     """
     if not isinstance(values, dict):
         raise TypeError("it is not a table")
     if values.get("format") != FORMAT:
         raise ValueError(f"format {values.get('format')!r:.40}, this version ({__version__}) reads {FORMAT}")
     later: dict[str, Any] = {"int8_products": None, "conformal": [], "alpha": ALPHA, "n_validation": None, "platt": []}
-    values = {**later, **values}  # the first files did not have these fields
+    values = {**later, **values}  # missing in the first files
     names = [field.name for field in fields(Metadata)]
     if set(values) != set(names):
         raise ValueError(f"fields are missing or unknown: {', '.join(sorted(set(values) ^ set(names))):.200}")

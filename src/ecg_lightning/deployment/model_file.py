@@ -1,6 +1,6 @@
-"""Look into a model file without loading it: its size, its structure, and what it says about itself.
+"""Checks of a model file without loading it: its size, its structure and its description.
 
-Runtimes load a file before they look at it, so a stranger's file could take all memory. These checks read headers only.
+Runtimes load a file before they check it, so a stranger's file could take all memory. These checks read headers only.
 """
 
 from __future__ import annotations
@@ -14,51 +14,51 @@ from xml.parsers import expat
 from ecg_lightning.errors import ModelFileError
 
 MAX_BYTES = 2**31
-"""Of weights; protobuf, and so ONNX, allows no more in one file."""
+"""Most bytes of weights. Protobuf, and so ONNX, allows no more in one file."""
 _MAX_XML_BYTES = 32 * 2**20
 _MAX_TEXT_BYTES = 2**20
-"""Of a description, which takes a few kilobytes."""
+"""Most bytes of a description, which takes a few kilobytes."""
 _MAX_XML_DEPTH = 64
-"""OpenVINO's own files have 8 levels, and 5 more for the body of a loop."""
+"""Most levels of an .xml file. OpenVINO's own files have 8 levels, and 5 more for the body of a loop."""
 _MAX_FIELDS = 500_000
-"""Operations, weights and shapes of a graph; the largest ensembles have some ten thousand."""
+"""Most operations, weights and shapes of a graph. The largest ensembles have some ten thousand."""
 _MAX_OPERATIONS = 50_000
 _LOOPS = {
     *("Loop", "Scan", "If", "SequenceMap", "TensorIterator"),
-    *("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"),  # of ONNX Runtime alone
+    *("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"),  # ONNX Runtime alone has these
 }
-"""Operations with a graph inside, which may never end; no exporter makes them of our networks."""
+"""Operations with a graph inside, which may never end. No exporter makes them from this project's networks."""
 _MOST_PADDING = 2**20
 _MAX_NAME = 100
 
 _GRAPH, _METADATA = 7, 14  # field numbers of ONNX's ModelProto (onnx.proto3)
-_NODE = 1  # of its GraphProto
+_NODE = 1  # field of its GraphProto
 _MODEL_FIELDS = {1, 2, 3, 4, 5, 6, _GRAPH, 8, _METADATA, 26}  # without functions, which are graphs of their own
 _RUNTIME_MODEL_FIELDS = {*_MODEL_FIELDS, 20, 25}  # and functions, which ONNX Runtime's optimised files may hold
 _GRAPH_FIELDS = {_NODE, 2, 5, 10, 11, 12, 13, 14, 15, 16}
-_OPERATION = 4  # of its NodeProto
+_OPERATION = 4  # field of its NodeProto
 _NODE_FIELDS = {1, 2, 3, _OPERATION, 5, 6, 7, 8, 9, 10}
-_MAX_HEADER = 20  # of a field: two varints of at most ten bytes
+_MAX_HEADER = 20  # bytes of a field's header: two varints of at most ten bytes
 _VARINT, _BYTES = 0, 2  # wire types, the only ones that both messages use
 
 
 class _DamagedError(ValueError):
-    """A file that is no such model."""
+    """Error for a file that is not such a model."""
 
 
 class _LoopError(ValueError):
-    """A model whose run may take any time."""
+    """Error for a model whose run may take any time."""
 
 
 def read_description(path: Path, key: str) -> str | None:
-    """Return the text that a model file holds under `key`, None where it holds none.
+    """Return the text that a model file holds under `key`; None if there is none.
 
     Args:
         path: an .onnx file, or an OpenVINO .xml file.
-        key: of ONNX's metadata_props, or of OpenVINO's rt_info.
+        key: key in ONNX's metadata_props, or in OpenVINO's rt_info.
 
     Raises:
-        ModelFileError: the file is not there, is too large, or is no such model.
+        ModelFileError: the file is not there, is too large, or is not such a model.
     """
     return _check_onnx(path, key) if path.suffix == ".onnx" else _check_xml(path, key)
 
@@ -82,7 +82,7 @@ def read_operations(path: Path) -> Iterator[str]:
 
 
 def check_structure(path: Path) -> None:
-    """Refuse, before a runtime loads it, a file that is too large or no model.
+    """Refuse a file that is too large or not a model, before a runtime loads it.
 
     Raises:
         ModelFileError: see `read_description`.
@@ -92,10 +92,10 @@ def check_structure(path: Path) -> None:
 
 
 def check_size(path: Path, most: int = MAX_BYTES) -> int:
-    """Return the bytes of a file.
+    """Return the size of a file in bytes.
 
     Raises:
-        ModelFileError: it is not there, cannot be read, or is larger than any model that is exported here.
+        ModelFileError: the file is not there, cannot be read, or is larger than any model that is exported here.
     """
     if not path.is_file():
         raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
@@ -148,7 +148,7 @@ def _check_operation(name: str, n_operations: int = 0) -> None:
 
 
 def _fields(file: BinaryIO, start: int, end: int, known: set[int]) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of each field of a protobuf message; weights are passed over and not read."""
+    """Yield number, start and end of each field of a protobuf message. Weights are skipped and not read."""
     place = start
     for _ in range(_MAX_FIELDS):
         if place >= end:
@@ -167,7 +167,7 @@ def _fields(file: BinaryIO, start: int, end: int, known: set[int]) -> Iterator[t
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of protobuf's variable length, and the place after it."""
+    """Return a number of protobuf's variable length, and the place after it."""
     value = 0
     for shift, byte in enumerate(data[at : at + _MAX_HEADER // 2]):
         value |= (byte & 0x7F) << (7 * shift)
@@ -177,7 +177,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _texts(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, str]]:
-    """Number and value of the fields of a message that holds texts alone."""
+    """Yield number and value of the fields of a message that holds texts alone."""
     if end - start > _MAX_TEXT_BYTES:
         raise _DamagedError
     for number, begins, ends in _fields(file, start, end, {1, 2}):
@@ -211,7 +211,7 @@ def _check_xml(path: Path, key: str) -> str | None:
 
 
 class _XMLReader:
-    """Reads an OpenVINO model's structure as a stream."""
+    """A reader of an OpenVINO model's structure as a stream."""
 
     def __init__(self, key: str) -> None:
         self.key = key

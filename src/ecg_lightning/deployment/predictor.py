@@ -1,4 +1,4 @@
-"""Predictions from a model's file: calibrated probabilities and decisions. Exported files need no PyTorch."""
+"""Predictions from a model's file: calibrated probabilities and decisions. Exported files do not need PyTorch."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Predictor:
         path: the model's file.
         metadata: see `metadata.Metadata`.
         runtime: see `runtimes.Runtime`.
-        notes: what a reader of the predictions must know.
+        notes: sentences that a reader of the predictions must know.
 
     Args:
-        path: an .onnx or .xml file that this project exported; or a checkpoint (.ckpt) or the folder of a run, whose
-            `checkpoints/best.ckpt` is opened: they need PyTorch. By default the example model of this package.
-        runtime: `onnxruntime` or `openvino`; by default the one that the thresholds were chosen in, where it is
+        path: an .onnx or .xml file that this project exported, a checkpoint (.ckpt), or the folder of a run. A folder
+            means its `checkpoints/best.ckpt`. Checkpoints need PyTorch. The default is this package's example model.
+        runtime: `onnxruntime` or `openvino`; by default the runtime in which the thresholds were chosen, if it is
             installed.
-        threads: of one call; all cores by default.
+        threads: number of threads of one call; all cores by default.
 
     Raises:
         ModelFileError: the file cannot be used.
@@ -113,21 +113,21 @@ class Predictor:
             )
 
     def _precision(self, runtime: str) -> str:
-        """That of the scored figures; float32 in another runtime, or where this processor has no bfloat16."""
+        """Return the precision of the scored figures; float32 in another runtime or without bfloat16 arithmetic."""
         about = self.metadata
         if runtime != about.runtime or (about.precision == "bf16" and not processor_has_bf16()):
-            return "fp32"  # an int8 file may be float to another runtime
+            return "fp32"  # another runtime may compute an int8 file in float
         return about.precision
 
     def _open(self, path: Path, asked: str | None, threads: int) -> Runtime:
-        """In the runtime asked for; else in that of the scored figures, or any that is there and opens such files."""
+        """Return the file opened in the asked runtime, else the one of the scored figures, else any installed one."""
         names = [asked] if asked else [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
         for name in sorted(names, key=lambda name: name != self.metadata.runtime):
             try:
                 return open_runtime(path, name, self._precision(name), threads)
             except MissingPackageError as error:
                 missing = error
-            except NotInt8Error:  # on this processor, or by this version
+            except NotInt8Error:  # on this processor, or in this version
                 return open_runtime(path, name, "fp32", threads)
         raise missing
 
@@ -152,17 +152,18 @@ class Predictor:
         leads: Sequence[str] | None = None,
         units: str | None = None,
     ) -> Prediction:
-        """Return the prediction of one recording, which is checked and converted as a file is.
+        """Return the prediction of one recording, which is checked and converted like a file.
 
         Args:
             signals: (leads, T) or (T, leads), at least as long as the model's input; the first seconds are used.
             fs: sampling rate of the signals, Hz; 50 to 20,000.
             leads: names of the leads, in the order of the signals. Without them twelve leads in the order I, II, III,
-                aVR, aVL, aVF, V1 … V6 are expected. I, II and V1 to V6 are enough: the others follow from I and II.
-            units: of the signals, such as `mV` or `uV`; by default mV, which a note says.
+                aVR, aVL, aVF, V1 … V6 are expected. I, II and V1 to V6 are enough, because the others follow from I and
+                II.
+            units: units of the signals, such as `mV` or `uV`. By default mV, and the prediction gets a note.
 
         Raises:
-            DataError: the signals cannot be used, or are no ECG.
+            DataError: the signals cannot be used, or are not an ECG.
         """
         about = self.metadata
         recording = read_array(
@@ -173,12 +174,12 @@ class Predictor:
     def predict_files(
         self, paths: Iterable[str | Path], *, fs: float | None = None, units: str | None = None
     ) -> list[Prediction]:
-        """Return the predictions of recordings in files; one that cannot be used has its `error` set.
+        """Return the predictions of recordings in files. A recording that cannot be used has its `error` set.
 
         Args:
             paths: files, see `records.read_record`; folders, and patterns such as `DIR/*.hea`.
-            fs: sampling rate of .npy files, and of tables without a column of time, Hz.
-            units: of tables and .npy files, `mV` or `uV`.
+            fs: sampling rate of .npy files and of tables without a time column, Hz.
+            units: units of tables and .npy files, `mV` or `uV`.
 
         Raises:
             DataError: a folder or a pattern holds no recording.
@@ -202,12 +203,12 @@ class Predictor:
         ]
 
     def probabilities(self, millivolts_BCT: npt.ArrayLike) -> Probabilities:
-        """(B, 12, T) mV at the model's rate, leads in the standard order → (B, C) calibrated probabilities.
+        """Return (B, C) calibrated probabilities of (B, 12, T) mV at the model's rate, leads in the standard order.
 
-        Nothing is converted, and whether the signals are an ECG is not checked: see `predict`.
+        Nothing is converted, and signals that are not an ECG are not detected; see `predict`.
 
         Raises:
-            DataError: another shape, or values that are not finite.
+            DataError: the shape is another one, or some values are not finite.
         """
         signals_BCT = np.ascontiguousarray(millivolts_BCT, dtype=np.float32)
         expected = (len(LEADS), self.metadata.n_samples)
@@ -221,13 +222,13 @@ class Predictor:
         return calibrated(logits_BC, self.metadata.temperature, self.metadata.link)
 
     def decisions(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_]:
-        """(B, C): which classes reach their threshold."""
+        """Return (B, C) decisions, true for each class that reaches its threshold."""
         return probabilities_BC >= np.array(self.metadata.thresholds)
 
     def undecided(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_] | None:
-        """(B, C): which classes' conformal sets hold both presence and absence, or neither.
+        """Return (B, C), true for each class whose conformal set holds both presence and absence, or neither.
 
-        None where the file has no bounds, as files of earlier versions, and so does not know.
+        None if the file has no bounds, as in files of earlier versions.
         """
         if not self.metadata.conformal:
             return None
@@ -235,7 +236,7 @@ class Predictor:
 
 
 def load(path: str | Path) -> Predictor:
-    """Open a run's folder, a checkpoint or an exported file for prediction.
+    """Return a predictor of a run's folder, a checkpoint or an exported file.
 
     Examples:
         >>> from ecg_lightning import load
@@ -253,7 +254,7 @@ def load(path: str | Path) -> Predictor:
 
 
 def _file_of(path: Path) -> Path:
-    """Return a model's file; of a run's folder that of its scored checkpoint."""
+    """Return a model's file. For a run's folder it is the scored checkpoint."""
     if not path.is_dir():
         return path
     checkpoint = path / "checkpoints" / "best.ckpt"
@@ -269,13 +270,13 @@ class Prediction:
     """The prediction of one recording, or the reason why there is none.
 
     Attributes:
-        record: its path, as given; `array` for one that came from a program.
-        probabilities: by class; None where the record was refused.
-        positive: the classes that reach their threshold.
-        undecided: the classes whose conformal set holds both presence and absence, or neither; None where the file
-            knows no such sets.
-        notes: what was converted or assumed on reading, and what is unusual.
-        error: why it was refused.
+        record: path of the recording, as given; `array` for a recording from a program.
+        probabilities: probabilities by class; None if the record was refused.
+        positive: classes that reach their threshold.
+        undecided: classes whose conformal set holds both presence and absence, or neither; None if the file has no such
+            sets.
+        notes: conversions and assumptions on reading, and unusual findings.
+        error: reason why the record was refused.
     """
 
     record: str
@@ -293,14 +294,14 @@ def predict_records(
     units: str | None = None,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> list[Prediction]:
-    """Read and predict records in batches; one that cannot be used does not keep the others from it.
+    """Return the predictions of records, read in batches. A record that cannot be used does not stop the others.
 
     Args:
         predictor: the model.
         paths: see `records.read_record`.
-        rate: of .npy files, and of tables without a column of time, Hz.
-        units: of tables and .npy files.
-        track: yields the numbers of the batches, and may show how many are done.
+        rate: sampling rate of .npy files and of tables without a time column, Hz.
+        units: units of tables and .npy files.
+        track: function that yields the numbers of the batches, and may show the progress.
     """
     return [
         prediction
@@ -322,7 +323,7 @@ def _predict_batch(
             )
         except DataError as error:
             refused[path] = error
-        except Exception as error:  # a fault of the reader, which must not lose the other records' answers
+        except Exception as error:  # a fault of the reader, which must not lose the other predictions
             reason = " ".join(str(error).split())[:150]
             refused[path] = DataError(f"{path} cannot be read ({type(error).__name__}: {reason})")
     predictions = {path: Prediction(str(path), error=error) for path, error in refused.items()}

@@ -41,7 +41,7 @@ class Report:
         calibration: the expected calibration error, also of each class, and the Brier score, by `none`, `temperature`
             and `platt`.
         baselines: the macro F1 of deciding every class, and of deciding none, for every record.
-        conformal: the measured coverage of each class's sets, which may miss `uncertainty.ALPHA`. It is empty for the
+        conformal: the measured coverage of each class's sets, which may miss `conformal.ALPHA`. It is empty for the
             validation fold, which defines the sets.
         absent: class → share of the resamples without a positive or without a negative record of it, if there are any.
             In these the macro means run over the other classes.

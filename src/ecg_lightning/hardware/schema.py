@@ -9,7 +9,7 @@ from ecg_lightning.components.setting import setting
 
 @dataclass
 class HardwareConfig:
-    """Where and how a model runs, see `hardware.prepare`."""
+    """Where and how a model runs, see `hardware.device.prepare`."""
 
     accelerator: str = setting("cpu", "processor, or one NVIDIA GPU", choices=("cpu", "cuda"))
     devices: int = setting(1, "number of devices; this version trains on one", min=1)

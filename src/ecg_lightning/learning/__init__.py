@@ -1,1 +1,1 @@
-"""How a network learns: the module that all share, losses, mixup, distillation, optimizers and schedules."""
+"""The training of a network: the shared module, losses, mixup, distillation, optimizers and schedules."""

@@ -1,4 +1,4 @@
-"""Learning from a teacher: the losses that suit multi-label targets."""
+"""Distillation from a teacher, with losses that suit multi-label targets."""
 
 from __future__ import annotations
 
@@ -20,47 +20,50 @@ log = logging.getLogger(__name__)
 
 
 class Teacher(Protocol):
-    """A trained classifier, as far as a student needs to know it.
+    """The parts of a trained classifier that a student uses.
 
     Attributes:
-        loss: how its logits become probabilities.
-        thresholds: (C,) of its decisions.
+        loss: loss that turns its logits into probabilities.
+        thresholds: (C,) decision thresholds.
     """
 
     loss: Loss
     thresholds: Tensor
 
     def __call__(self, signals_BCT: Tensor) -> Tensor:
-        """(B, 12, T) signals → (B, C) logits."""
+        """Return the (B, C) logits of (B, 12, T) signals."""
 
     def to(self, device: torch.device) -> Teacher:
-        """Bring it to the device."""
+        """Move the teacher to the device."""
 
     def eval(self) -> Teacher:
-        """Stop dropout."""
+        """Switch to evaluation mode, without dropout."""
 
     def requires_grad_(self, requires_grad: bool) -> Teacher:
-        """Freeze it."""
+        """Freeze the teacher's weights."""
 
 
 class Distillation:
-    """A teacher, never trained further, and how much of the loss is its.
+    """A frozen teacher and its part of the loss.
 
-    total = α · labels + (1 − α) · ((1 − h) · soft + h · hard). The soft loss is the binary cross-entropy with the
-    teacher's probabilities, each superclass on its own, times T² (Hinton et al. 2015, arXiv 1503.02531); the hard one
-    that with its decisions at its thresholds (what DeiT calls hard distillation, Touvron et al. 2021, arXiv 2012.12877,
-    for several labels). DeiT's own soft loss (Kullback–Leibler of softmaxes) would make the classes compete, which
-    multi-label targets do not; a student with a softmax, whose classes compete anyway, learns from cross-entropies with
-    the softmax of the teacher's logits and with its first class. No module: the teacher is no part of the student, its
-    optimizer or its checkpoint.
+    total = α · labels + (1 − α) · ((1 − h) · soft + h · hard).
+
+    The soft loss is the binary cross-entropy with the teacher's probabilities, one superclass at a time, times T²
+    (Hinton et al. 2015, arXiv 1503.02531). The hard loss is the binary cross-entropy with the teacher's decisions at
+    its thresholds. It is DeiT's hard distillation (Touvron et al. 2021, arXiv 2012.12877) for several labels. DeiT's
+    soft loss (Kullback–Leibler of softmaxes) would make the classes compete, which multi-label targets do not. The
+    classes of a student with a softmax compete anyway. Such a student learns from two cross-entropies: with the softmax
+    of the teacher's logits, and with the teacher's most probable class.
+
+    The class is not a module, so the teacher is not in the student, its optimizer or its checkpoint.
 
     Args:
-        teacher: a trained classifier, or what others said of the training records without having seen them.
-        settings: α, T, h, and what the teacher sees; showing it each record once costs a step nothing.
+        teacher: a trained classifier, or held-out predictions of the training records.
+        settings: α, T, h, and the teacher's input. A teacher that sees each record once adds no time to a step.
 
     Attributes:
         is_prepared: whether `prepare` was called.
-        prepared_in_s: seconds that it took, once, which are no part of the fit's.
+        prepared_in_s: seconds that `prepare` took, which are not part of the fit's time.
     """
 
     def __init__(
@@ -80,13 +83,13 @@ class Distillation:
     def prepare(
         self, dataset: SignalDataset, device: torch.device, link: str = "sigmoid", batch_size: int = 64
     ) -> None:
-        """Bring the teacher to the device and, where it sees the records as they are, let it see them.
+        """Move the teacher to the device. If it sees each record once, compute its targets now.
 
         Args:
             dataset: the training split.
-            device: the student's.
-            link: the student's, from logits to probabilities.
-            batch_size: records that the teacher sees at a time.
+            device: the student's device.
+            link: the student's function from logits to probabilities.
+            batch_size: number of records that the teacher sees at a time.
         """
         begun = time.perf_counter()
         self.teacher.to(device)
@@ -103,10 +106,13 @@ class Distillation:
         self.is_prepared, self.prepared_in_s = True, time.perf_counter() - begun
 
     def of_records(self, places_B: Tensor | None) -> Tensor | None:
-        """(B, 2, C) as `of_signals`, of records by place in the training split; None of a teacher that sees signals.
+        """Return the (B, 2, C) targets of records; None if the teacher sees the augmented signals.
+
+        Args:
+            places_B: (B,) places of the records in the training split.
 
         Raises:
-            RuntimeError: it knows records, and `prepare` did not show it any, or the batch does not say which it holds.
+            RuntimeError: `prepare` was not called, or the batch has no places.
         """
         if self.teacher_sees == "augmented":
             return None
@@ -116,20 +122,20 @@ class Distillation:
 
     @torch.no_grad()
     def of_signals(self, millivolts_BCT: Tensor, link: str = "sigmoid") -> Tensor:
-        """(B, 2, C): the teacher's softened probabilities and its decisions."""
+        """Return the teacher's softened probabilities and its decisions, (B, 2, C)."""
         assert not isinstance(self.teacher, HeldOutTeacher)
         return self._targets(self.teacher(millivolts_BCT), link)
 
     def total_loss(
         self, labels_loss: Tensor, student_logits_BC: Tensor, taught_B2C: Tensor, link: str = "sigmoid"
     ) -> Tensor:
-        """α · labels + (1 − α) · the teacher's part.
+        """Return α · labels + (1 − α) · the teacher's part.
 
         Args:
             labels_loss: the loss with the labels.
-            student_logits_BC: of the head that learns from the teacher.
-            taught_B2C: what `of_records` or `of_signals` gave.
-            link: the student's.
+            student_logits_BC: logits of the head that learns from the teacher.
+            taught_B2C: targets from `of_records` or `of_signals`.
+            link: the student's function from logits to probabilities.
         """
         loss_of = F.cross_entropy if link == "softmax" else F.binary_cross_entropy_with_logits
         student_logits_BC = student_logits_BC.float()
@@ -142,12 +148,12 @@ class Distillation:
         return loss
 
     def _targets(self, logits_BC: Tensor, link: str) -> Tensor:
-        """(B, C) logits of the teacher → (B, 2, C)."""
+        """Return the (B, 2, C) targets from the teacher's (B, C) logits."""
         logits_BC = logits_BC.float()
         if link == "softmax":
             soft_BC = (logits_BC / self.temperature).softmax(dim=1)
             hard_BC = F.one_hot(logits_BC.argmax(dim=1), logits_BC.shape[1])
-        else:  # a softmax teacher's own probabilities, too
+        else:  # a softmax teacher gives its own probabilities here
             soft_BC = self.teacher.loss.probabilities(logits_BC / self.temperature)
             hard_BC = self.teacher.loss.probabilities(logits_BC) >= self.teacher.thresholds
         return torch.stack([soft_BC.float(), hard_BC.float()], dim=1)

@@ -1,4 +1,4 @@
-"""A teacher that never saw the records which it teaches: what the models of cross-validations said of them."""
+"""A teacher that never saw the records that it teaches: held-out predictions of cross-validations."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ecg_lightning.learning.losses import BinaryCrossEntropy
 
 
 class HeldOutTeacher:
-    """Predictions of held-out records, in place of a model's.
+    """Predictions of held-out records, in place of a model.
 
-    A model repeats the labels that it learnt by heart, their errors included; one that was trained without a record
-    does not (cross-fitting: Dao et al. 2021, arXiv 2104.09732). Of several cross-validations the probabilities are
+    A model repeats the labels that it learnt by heart, with their errors. A model that was trained without a record
+    does not (cross-fitting: Dao et al. 2021, arXiv 2104.09732). The probabilities of several cross-validations are
     averaged.
 
     Args:
-        cross_validations: of the same classes, each of independent ones, and the same records.
-        description: as a checkpoint's, of the folds that their models were trained on.
+        cross_validations: predictions of independent cross-validations, with the same classes and records.
+        description: description as in a checkpoint, with the folds that the models were trained on.
 
     Attributes:
-        loss: how its logits become probabilities.
-        thresholds: (C,) float64, of its decisions, chosen on the held-out records.
+        loss: loss that turns the logits into probabilities.
+        thresholds: (C,) float64 decision thresholds, chosen on the held-out records.
     """
 
     def __init__(self, cross_validations: Sequence[Predictions], description: Mapping[str, Any]) -> None:
@@ -44,14 +44,14 @@ class HeldOutTeacher:
         self.thresholds = torch.from_numpy(Choices.fit(self._first).raw_thresholds)
 
     def to(self, device: torch.device) -> None:
-        """Bring its thresholds to the device."""
+        """Move the thresholds to the device."""
         self.thresholds = self.thresholds.to(device)
 
     def logits_of(self, dataset: SignalDataset) -> Tensor:
-        """(N, C), of all records of a split.
+        """Return the (N, C) logits of all records of a split.
 
         Raises:
-            ConfigError: some were not held out, or they are of other patients.
+            ConfigError: some records were not held out, or the records are of other patients.
         """
         rows = [self._rows.get(int(ecg_id), -1) for ecg_id in dataset.ecg_ids]
         if unknown := rows.count(-1):

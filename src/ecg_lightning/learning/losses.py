@@ -1,6 +1,6 @@
-"""Losses on multi-hot targets, each with the probabilities that belong to it.
+"""Losses on multi-hot targets, each with its function from logits to probabilities.
 
-While training they may smooth, weight or focus; outside they are the plain log loss, so that `val/loss` compares
+In training they may smooth, weight or focus. Otherwise they are the plain log loss, so that `val/loss` compares
 recipes.
 """
 
@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MOST = 20.0
-"""A class of a few records must not drown the others."""
+"""Largest weight of a class, so that a class of a few records does not drown the others."""
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Each superclass on its own: the loss for multi-label targets.
+    """Binary cross-entropy of each superclass, for multi-label targets.
 
     Args:
-        label_smoothing: ε; while training, targets are moved by ε towards ½ (Szegedy et al. 2016, arXiv 1512.00567).
-        weighted_classes: C, where positives are to be weighted by `balance`; 0 for no weights.
+        label_smoothing: ε, by which targets move towards ½ in training (Szegedy et al. 2016, arXiv 1512.00567).
+        weighted_classes: C if `balance` sets weights for the positives; 0 for no weights.
     """
 
     single_label = False
@@ -34,7 +34,7 @@ class BinaryCrossEntropy(nn.Module):
         """Weight the positives of each class by its negatives per positive, from 1 / `MOST` to `MOST`.
 
         Args:
-            targets_NC: of the training split; a class without a positive record keeps weight 1.
+                targets_NC: targets of the training split. A class without a positive record keeps weight 1.
         """
         if self.positive_weights_C is not None:
             positives_C = targets_NC.sum(dim=0)
@@ -42,7 +42,7 @@ class BinaryCrossEntropy(nn.Module):
             self.positive_weights_C.copy_(torch.where(positives_C > 0, weights_C, 1.0))
 
     def forward(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
-        """Mean over records and classes; the targets may be soft."""
+        """Return the mean loss over records and classes. The targets may be soft."""
         if not self.training:
             return F.binary_cross_entropy_with_logits(logits_BC.float(), targets_BC)
         return self.training_loss(
@@ -50,26 +50,26 @@ class BinaryCrossEntropy(nn.Module):
         )
 
     def training_loss(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
-        """Mean over records and classes."""
+        """Return the mean training loss over records and classes."""
         return F.binary_cross_entropy_with_logits(logits_BC, targets_BC, pos_weight=self.positive_weights_C)
 
     def probabilities(self, logits_BC: Tensor) -> Tensor:
-        """Sigmoid in float64, where it does not saturate."""
+        """Return the sigmoid in float64, where it does not saturate."""
         return logits_BC.double().sigmoid()
 
 
 class AsymmetricLoss(BinaryCrossEntropy):
-    """Easy negatives weigh less than positives (Ridnik et al. 2021, arXiv 2009.14119, equation 7).
+    """A loss in which easy negatives weigh less than positives (Ridnik et al. 2021, arXiv 2009.14119, equation 7).
 
-    γ+ = 0, γ− = 4 and the margin 0.05 are the paper's. Its probabilities are no frequencies: thresholds and
-    calibration of the validation fold mend that.
+    γ+ = 0, γ− = 4 and the margin 0.05 are the paper's. The probabilities are not frequencies. The thresholds and the
+    calibration of the validation fold correct that.
     """
 
     negative_focus = 4.0
     margin = 0.05
 
     def training_loss(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
-        """Mean over records and classes."""
+        """Return the mean training loss over records and classes."""
         shifted_BC = (logits_BC.sigmoid() - self.margin).clamp_min(0.0)
         positive_BC = targets_BC * F.logsigmoid(logits_BC)
         if self.positive_weights_C is not None:
@@ -79,12 +79,12 @@ class AsymmetricLoss(BinaryCrossEntropy):
 
 
 class ArgmaxCrossEntropy(nn.Module):
-    """The original student project's single-label loss: the target is the argmax of the multi-hot row.
+    """The single-label loss of the original student project. The target is the argmax of the multi-hot row.
 
-    Other classes are lost.
+    The other classes of the row are lost.
 
     Args:
-        label_smoothing: ε of PyTorch's cross-entropy, while training.
+        label_smoothing: ε of PyTorch's cross-entropy in training.
     """
 
     single_label = True
@@ -94,15 +94,15 @@ class ArgmaxCrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def balance(self, targets_NC: Tensor) -> None:
-        """Nothing: a record's one label is no positive among negatives."""
+        """Do nothing, because a single-label target has no positives among negatives."""
 
     def forward(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
-        """Mean over records."""
+        """Return the mean loss over records."""
         smoothing = self.label_smoothing if self.training else 0.0
         return F.cross_entropy(logits_BC.float(), targets_BC.argmax(dim=1), label_smoothing=smoothing)
 
     def probabilities(self, logits_BC: Tensor) -> Tensor:
-        """Softmax in float64."""
+        """Return the softmax in float64."""
         return logits_BC.double().softmax(dim=1)
 
 
@@ -110,16 +110,16 @@ Loss = BinaryCrossEntropy | ArgmaxCrossEntropy
 
 
 def make_loss(name: str, n_classes: int, label_smoothing: float = 0.0, class_weights: bool = False) -> Loss:
-    """The loss of a recipe.
+    """Return the loss of a recipe.
 
     Args:
         name: `bce`, `asymmetric` or `argmax_cross_entropy`.
         n_classes: C.
-        label_smoothing: while training.
-        class_weights: weight positives by `BinaryCrossEntropy.balance`.
+        label_smoothing: ε in training.
+        class_weights: whether `BinaryCrossEntropy.balance` weights the positives.
 
     Raises:
-        ValueError: single-label targets have no positives to weight.
+        ValueError: class weights were asked for, but single-label targets have no positives to weight.
     """
     if name == "argmax_cross_entropy":
         if class_weights:

@@ -1,4 +1,4 @@
-"""Mixup: a record is blended with another one of its batch, and so are their labels."""
+"""Mixup: a record is blended with another record of its batch, and so are the labels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def mix(alpha: float, *tensors_B: Tensor) -> tuple[Tensor, ...]:
-    """λ · record + (1 − λ) · another record of the batch, λ drawn from Beta(α, α) for each record.
+    """Return λ · record + (1 − λ) · another record of the batch; each record draws its λ from Beta(α, α).
 
-    Zhang et al. 2018 (arXiv 1710.09412). The larger part always is the record's own.
+    Zhang et al. 2018 (arXiv 1710.09412). The record's own part is always the larger one.
 
     Args:
-        alpha: α; 0.2 blends few records much, 1 all of them.
-        *tensors_B: (B, …) signals and targets, blended alike.
+        alpha: α; 0.2 blends few records much, 1 blends all of them.
+        *tensors_B: (B, …) signals and targets, which are blended alike.
     """
     n_records, device = len(tensors_B[0]), tensors_B[0].device
     drawn_B = torch.distributions.Beta(alpha, alpha).sample((n_records,)).to(device)

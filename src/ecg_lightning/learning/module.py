@@ -1,4 +1,4 @@
-"""The shared LightningModule: the steps, seeds and resumption of a training, and what a run asks of it."""
+"""The shared LightningModule: the steps, seeds and resumption of a training, and the interface that a run uses."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ECGModule(L.LightningModule, ABC):
         frontend: module from loaded signals to the network's input.
         settings: settings of the network, its optimizer and its schedule.
         network: module from the front end's output to the predictions.
-        seed: of dropout and augmentation; each batch draws from (seed, epoch, batch), so a resumed run repeats them.
+            seed: seed of dropout and augmentation; each batch uses (seed, epoch, batch), so a resumed run repeats them.
 
     Attributes:
         description: description of the module for its checkpoint, as plain values.
@@ -106,7 +106,7 @@ class ECGModule(L.LightningModule, ABC):
         self.description: dict[str, Any] = {}
         self.n_scored: dict[str, int] = {}
         self._steps: dict[str, list[_Past]] = {phase: [] for phase in PHASES}
-        self._unchecked: list[tuple[int, Tensor | None]] = []  # steps whose losses nobody has looked at
+        self._unchecked: list[tuple[int, Tensor | None]] = []  # steps whose losses were not checked yet
         self._gradient_norm: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -144,7 +144,7 @@ class ECGModule(L.LightningModule, ABC):
         self.frontend.fit_normalization(dataset.mean_and_std)
 
     def match_labels(self, datamodule: ECGDataModule) -> None:
-        """Restrict the scores to the classes that an evaluation's data has labels of. Here there are no classes."""
+        """Restrict the scores to the classes that the evaluation's data has labels for. Here there are no classes."""
 
     def prepare_teacher(self, trainer: L.Trainer, dataset: SignalDataset) -> None:
         """Prepare the teacher before a fit. Here there is no teacher; a second call has no effect.
@@ -244,7 +244,10 @@ class ECGModule(L.LightningModule, ABC):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm; Lightning's own way refuses fused optimizers under mixed precision, even without a scaler."""
+        """Clip the gradient norm.
+
+        Lightning's own clipping refuses fused optimizers under mixed precision, even without a scaler.
+        """
         if gradient_clip_val:
             self._gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 

@@ -13,13 +13,13 @@ _NOT_DECAYED = (
     *("pos_embed", "cls_token", "dist_token"),
     *("log_step_H", "log_decay_HN", "frequency_HN", "direct_H"),  # a state space's poles have no neutral 0
 )
-"""Ends of the names of parameters that weight decay is kept off, whatever their shape; a traced graph keeps names."""
+"""Endings of the names of parameters without weight decay, whatever their shape. A traced graph keeps these names."""
 
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Fused optimizer; with AdamW and SGD, weight decay is kept off `_NOT_DECAYED`, biases and norms.
+    """Return a fused optimizer. With AdamW and SGD, `_NOT_DECAYED`, biases and norms have no weight decay.
 
-    With `decay_norms` biases and norms decay, too. Plain Adam decays everything, as PyTorch's does.
+    With `decay_norms`, biases and norms decay as well. Plain Adam decays all parameters, as PyTorch's Adam does.
     """
     betas = (0.9, config.beta2)
     if config.name == "adam":
@@ -33,10 +33,10 @@ def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 def make_scheduler(
     optimizer: torch.optim.Optimizer, config: SchedulerConfig, n_steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Schedule over `n_steps` optimizer steps.
+    """Return the schedule over `n_steps` optimizer steps.
 
-    `one_cycle` is Smith & Topin 2019 (arXiv 1708.07120) with fastai's figures: the rate rises from 1/25 of `lr` within
-    the warm-up and falls to 4e-6 of it, the momentum goes from 0.95 to 0.85 and back.
+    `one_cycle` is Smith & Topin 2019 (arXiv 1708.07120) with fastai's figures. The rate rises from 1/25 of `lr`
+    to `lr` in the warm-up, and falls to 4e-6 of `lr`. The momentum goes from 0.95 to 0.85 and back.
     """
     if config.name == "one_cycle":
         rates = [group["lr"] for group in optimizer.param_groups]
@@ -57,9 +57,9 @@ def learning_rates(optimizer: OptimizerConfig, scheduler: SchedulerConfig, n_ste
 
 
 def learning_rate_factor(step: int, n_steps: int, config: SchedulerConfig) -> float:
-    """Factor on the base rate: linear warm-up, then a half cosine down to `final`; or 1.
+    """Return the factor on the base rate: linear warm-up, then a half cosine down to `final`. A constant rate has 1.
 
-    With `cycles` the cosine starts anew, each time in an equal part of the steps, the first one's warm-up included
+    With `cycles` the cosine starts again in each equal part of the steps. The first part includes the warm-up
     (Loshchilov & Hutter 2017, arXiv 1608.03983).
     """
     if config.name == "constant":

@@ -30,7 +30,7 @@ class SchedulerConfig:
 
 @dataclass
 class TeachingConfig:
-    """What the teacher gives, see `models.distillation`; without a teacher these settings have no effect."""
+    """Settings of a teacher, see `learning.distillation`. They have no effect without a teacher."""
 
     alpha: float = setting(0.5, "weight of the labels beside a teacher, who has the rest", min=0.0, max=1.0)
     temperature: float = setting(

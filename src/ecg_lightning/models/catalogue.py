@@ -1,7 +1,7 @@
-"""The networks that `model=NAME` chooses, for `ecg-lightning models`; without PyTorch, so that it answers at once.
+"""The networks that `model=NAME` chooses, for `ecg-lightning models`. PyTorch is not imported, so the command is fast.
 
 Numbers are those of the default settings, five classes and 10 s at 100 Hz. `tools/model_catalogue.py` builds the
-networks and writes them.
+networks and writes the numbers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ class Network(NamedTuple):
     """A network in its default size.
 
     Attributes:
-        name: as `model=NAME` takes it.
-        parameters: trained numbers.
-        input: shape of what the network sees of one record, without the batch.
-        about: what it is, in a few words.
+        name: name for `model=NAME`.
+        parameters: number of trained parameters.
+        input: shape of the network's input for one record, without the batch.
+        about: short description.
     """
 
     name: str

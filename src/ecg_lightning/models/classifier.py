@@ -1,4 +1,4 @@
-"""The classifier: an ECGModule that learns labels, and chooses its thresholds on the validation fold."""
+"""The classifier: an ECGModule that learns labels and chooses its thresholds on the validation fold."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _NOT_CALIBRATED = (
 
 
 class Scored(NamedTuple):
-    """An epoch's predictions, in the order of the records: (N, C) each.
+    """An epoch's predictions in the order of the records, (N, C) each.
 
     Attributes:
-        logits: as scored.
-        probabilities: of them.
+        logits: the scored logits.
+        probabilities: probabilities of these logits.
         targets: labels.
-        spreads: standard deviation of the probabilities of an ensemble's members and passes; None of a single model.
+        spreads: standard deviation of the probabilities over an ensemble's members and passes; None for a single model.
     """
 
     logits: Tensor
@@ -53,16 +53,15 @@ class Scored(NamedTuple):
 class ECGClassifier(ECGModule):
     """A network behind its front end that predicts classes.
 
-    The thresholds are tuned on every validation epoch and travel in the checkpoint.
-
-    An architecture says how its network is made, and where a file of weights differs from it.
+    Each validation epoch tunes the thresholds, and the checkpoint holds them. An architecture defines how its network
+    is made, and which weights of a file may differ from it.
 
     Args:
-        frontend: from loaded signals to the network's input.
-        settings: the network's and its recipe.
-        network: from there to (B, C) logits; made from the settings by default.
+        frontend: module from loaded signals to the network's input.
+        settings: settings of the network and its recipe.
+        network: module from the front end's output to (B, C) logits; made from the settings by default.
         classes: names of the C classes.
-        seed: of dropout and augmentation; each batch draws from (seed, epoch, batch), so a resumed run repeats them.
+        seed: seed of dropout and augmentation. Each batch draws from (seed, epoch, batch), so a resumed run repeats it.
         distillation: the teacher and its part of the loss, if there is one.
 
     Raises:
@@ -72,16 +71,16 @@ class ECGClassifier(ECGModule):
 
     settings: NetworkConfig
     published: ClassVar[bool] = False
-    """Whether there are weights for `model.pretrained`."""
+    """Whether weights for `model.pretrained` are published."""
     stem: ClassVar[tuple[str, ...]] = ()
-    """Weights that see the front end's channels, of which a file of weights may have another number."""
+    """Names of the weights that see the front end's channels. A file of weights may have another number of channels."""
     head: ClassVar[tuple[str, ...]] = ("head.",)
-    """Beginnings of the names of the weights that give the classes, of which a file may have others."""
+    """Beginnings of the names of the weights that give the classes. A file of weights may have other classes."""
     make_network: ClassVar[Callable[..., nn.Module]]
-    """From the architecture's settings, an `InputSpec` and the number of classes to the network."""
+    """Function from the architecture's settings, an `InputSpec` and the number of classes to the network."""
 
     convert_weights: ClassVar[Callable[..., State]] = staticmethod(lambda state, network: state)
-    """From a file's weights and the network to weights by the network's own names and in its shapes."""
+    """Function from a file's weights and the network to weights with the network's names and shapes."""
 
     def __init__(
         self,
@@ -107,7 +106,7 @@ class ECGClassifier(ECGModule):
         self.register_buffer("thresholds", torch.full((len(classes),), 0.5, dtype=torch.float64))
         self.choices: Choices | None = None  # made in the last validation, or read from a checkpoint
         self.scored: dict[str, Scored] = {}
-        self._scored_columns: list[int] | None = None  # all
+        self._scored_columns: list[int] | None = None  # None: all columns
 
     def _parts(self) -> str:
         return f"{super()._parts()}, {', '.join(self.classes[:10])}"
@@ -126,14 +125,14 @@ class ECGClassifier(ECGModule):
 
     @property
     def link(self) -> str:
-        """How probabilities follow from the logits, see `evaluation.calibration`."""
+        """The function from logits to probabilities, see `evaluation.calibration`."""
         return "softmax" if self.loss.single_label else "sigmoid"
 
     def score_only(self, classes: Sequence[str]) -> None:
-        """Score some of the classes alone, as an external validation does whose records lack the other labels.
+        """Score only some of the classes, for an external validation whose records lack the other labels.
 
         Args:
-            classes: names, in the order of the targets' columns.
+            classes: names in the order of the targets' columns.
 
         Raises:
             UnsupportedModelError: the classes exclude each other, so that none can be left out.
@@ -152,12 +151,12 @@ class ECGClassifier(ECGModule):
             self.choices = self.choices.only(self.classes)
 
     def match_labels(self, datamodule: ECGDataModule) -> None:
-        """Score the classes that a folder's table has labels of."""
+        """Score only the classes that a folder's table has labels for."""
         if isinstance(datamodule.source, FolderSource):
             self.score_only(datamodule.source.match(self.classes))
 
     def predict_probabilities(self, signals_BCT: Tensor) -> Tensor:
-        """(B, 12, T) signals → (B, C) probabilities, float64."""
+        """Return the (B, C) float64 probabilities of (B, 12, T) signals."""
         return self.loss.probabilities(self(signals_BCT))
 
     def fit_to(self, dataset: SignalDataset) -> None:
@@ -166,7 +165,7 @@ class ECGClassifier(ECGModule):
         self.loss.balance(dataset.targets)
 
     def step(self, phase: str, batch: ECGBatch) -> Step:
-        """Return the loss of the labels, and keep logits and targets."""
+        """Return the loss of the labels, and keep the logits and targets."""
         if phase == "train":
             loss, logits = self.loss_and_logits(batch)
         else:
@@ -177,7 +176,7 @@ class ECGClassifier(ECGModule):
         return Step(loss, {"logits": logits.float(), "targets": batch.targets})
 
     def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
-        """Training loss, and the logits that are scored; what an architecture may change."""
+        """Return the training loss and the logits that are scored. An architecture may override this."""
         millivolts, targets, taught = self.augmented(batch)
         logits = self.network(self.frontend.represent(millivolts))
         loss = self.loss(logits, targets)
@@ -186,11 +185,12 @@ class ECGClassifier(ECGModule):
         return loss, logits
 
     def augmented(self, batch: ECGBatch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What a step trains on, augmented and mixed.
+        """Return a step's signals and targets, augmented and mixed.
 
         Returns:
-            (B, leads, T) mV, (B, C) targets and, with a teacher, (B, 2, C) of `Distillation`. What it said of records
-            is mixed as their labels are; one that sees what the student sees sees it mixed.
+            (B, leads, T) mV, (B, C) targets and, with a teacher, the (B, 2, C) targets of `Distillation`. Precomputed
+            teacher targets are mixed with the same weights as the labels. A teacher that sees the augmented batch
+            receives the mixed signals.
         """
         millivolts, targets = self.frontend.augment(batch.signals), batch.targets
         taught = self.distillation.of_records(batch.places) if self.distillation else None
@@ -203,10 +203,10 @@ class ECGClassifier(ECGModule):
         return millivolts, targets, taught
 
     def prepare_teacher(self, trainer: L.Trainer, dataset: SignalDataset) -> None:
-        """Bring the teacher to the device; one that sees the records once does, in the training's precision.
+        """Move the teacher to the device. If it sees each record once, compute its targets in the training's precision.
 
         Args:
-            trainer: of the fit to come, which does this itself unless it was done before.
+            trainer: trainer of the coming fit. The fit itself calls this unless the teacher is prepared.
             dataset: the training split.
         """
         if self.distillation and not self.distillation.is_prepared:
@@ -214,16 +214,16 @@ class ECGClassifier(ECGModule):
                 self.distillation.prepare(dataset, trainer.strategy.root_device, self.link)
 
     def predict_step(self, batch: ECGBatch, batch_idx: int) -> Tensor:
-        """(B, C) probabilities of one batch."""
+        """Return the (B, C) probabilities of one batch."""
         return self.predict_probabilities(batch.signals)
 
     @staticmethod
     def followed() -> dict[str, str]:
-        """Return the headline metrics that are followed."""
+        """Return the labels of the headline metrics by name."""
         return {name: f"macro {label}" for name, label in metric_table.followed().items()}
 
     def scores(self, phase: str, kept: dict[str, Tensor]) -> dict[str, float]:
-        """Score the predictions of an epoch; those of the validation split first choose the thresholds."""
+        """Return the metrics of an epoch. The validation split first chooses the thresholds."""
         logits, targets = kept["logits"], kept["targets"]
         if phase == "val":
             dataset = cast(Any, self.trainer).datamodule.datasets["val"]
@@ -239,17 +239,17 @@ class ECGClassifier(ECGModule):
     def keep_found(self, checkpoint: dict[str, Any]) -> None:
         """Write the choices of the last validation into the checkpoint that was validated.
 
-        Its own thresholds may be of other weights: of those before they were averaged, or of the last epoch that was
-        validated.
+        The thresholds in the checkpoint may belong to other weights: those before averaging, or those of the last
+        validated epoch.
         """
         assert self.choices is not None
         checkpoint["state_dict"]["thresholds"] = self.thresholds.cpu()
         checkpoint["ecg_lightning"]["chosen"] = self.choices.as_dict()
 
     def outcome(self, metrics: Mapping[str, dict[str, float]], datamodule: ECGDataModule) -> Outcome:
-        """Describe the predictions of the splits with the choices of the validation fold."""
+        """Return the evaluation of the splits' predictions with the choices of the validation fold."""
         chosen = self.choices
-        assert chosen is not None  # from its validation, or from its checkpoint
+        assert chosen is not None  # from the last validation, or from the checkpoint
         predictions = {split: self._predictions(split, datamodule.datasets[split]) for split in metrics}
         nested = {split: nested_metrics(scores) for split, scores in metrics.items()}
         for split, one in predictions.items():
@@ -265,6 +265,6 @@ class ECGClassifier(ECGModule):
         return predictions_of(self.classes, self.link, dataset, scored.logits.double().numpy(), spreads_NC)
 
     def _evaluated(self, phase: str, signals_BCT: Tensor) -> Tensor:
-        """(B, C) logits to be scored; what an architecture may keep more of."""
+        """Return the (B, C) logits to be scored. An architecture may override this to keep more."""
         logits: Tensor = self(signals_BCT)
         return logits

@@ -1,4 +1,4 @@
-"""Plain 3×3 convolution + ReLU networks: what int8 and bfloat16 kernels run fastest, and so good students."""
+"""Plain 3×3 convolution + ReLU networks. Int8 and bfloat16 kernels run them fastest, so they are good students."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ecg_lightning.models.weights import create_timm_network
 class ConvNet(ECGClassifier):
     """ResNet (He et al. 2016; D: He et al. 2019, T: timm's own) or RepVGG (Ding et al. 2021), from timm.
 
-    Deploy RepVGG through `reparameterize`.
+    Use `reparameterize` to deploy RepVGG.
     """
 
     published = True
@@ -25,7 +25,7 @@ class ConvNet(ECGClassifier):
 
     @staticmethod
     def make_network(settings: ConvNetConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for images of any size."""
+        """Return the network for images of any size."""
         n_channels, *_ = input.image
         return create_timm_network(
             settings.variant,
@@ -40,16 +40,16 @@ class ConvNet(ECGClassifier):
 
 
 def reparameterize(network: nn.Module) -> nn.Module:
-    """The network to deploy: a copy with RepVGG's branches merged into one 3×3 convolution a block, BatchNorm included.
+    """Return a copy of the network to deploy. RepVGG's branches and BatchNorm become one 3×3 convolution per block.
 
-    Equal in evaluation mode (Ding et al. 2021, arXiv 2101.03697, section 3.3); trained further it has no BatchNorm any
-    more. A network without such branches is returned as it is.
+    In evaluation mode both are equal (Ding et al. 2021, arXiv 2101.03697, section 3.3). Further training of the copy
+    has no BatchNorm. A network without such branches is returned as it is.
     """
     if not any(hasattr(module, "reparameterize") for module in network.modules()):
         return network
     merged: nn.Module = reparameterize_model(network)
     for module in merged.modules():
-        module.__dict__.pop("id_tensor", None)  # timm's scratch: as large as the weights, and pickled with them
+        module.__dict__.pop("id_tensor", None)  # timm's temporary tensor, as large as the weights; it would be pickled
     return merged
 
 

@@ -24,7 +24,7 @@ class ConvNeXt(ECGClassifier):
 
     @staticmethod
     def make_network(settings: ConvNeXtConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for images of at least 32 pixels a side."""
+        """Return the network for images of at least 32 pixels a side."""
         n_channels, height, width = input.image
         if min(height, width) < _SMALLEST:
             raise ConfigError(

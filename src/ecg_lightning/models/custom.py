@@ -1,4 +1,4 @@
-"""custom: a network of the user's own, made by a function of a package that the user trusts."""
+"""A network of the user's own. A function in a package that the user trusts makes it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ecg_lightning.models.schema import CustomConfig
 
 
 class Custom(ECGClassifier):
-    """The network that `model.network=package.module:function` makes, see `trust` for which packages may run."""
+    """The network that `model.network=package.module:function` makes. `trust` decides which packages may run."""
 
     @staticmethod
     def make_network(settings: CustomConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Call the user's function, and try its network on two records.
+        """Return the network that the user's function makes, after a trial on two records.
 
         Raises:
             UntrustedCodeError: the user does not trust the function's package.
@@ -44,24 +44,24 @@ class Custom(ECGClassifier):
 
 
 class Chain(nn.Sequential):
-    """The layers of an `nn.Sequential`, which itself would also run the modules that NNCF adds to a network."""
+    """The layers of an `nn.Sequential` in order. An `nn.Sequential` would also run the modules that NNCF adds to it."""
 
     def __init__(self, layers: nn.Sequential) -> None:
         super().__init__(OrderedDict(layers._modules))
         self.names = tuple(layers._modules)
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input of the first layer → the output of the last."""
+        """Return the output of the last layer for the input of the first."""
         for name in self.names:
             input = self.get_submodule(name)(input)
         return input
 
 
 def _check_output(network: nn.Module, input: InputSpec, n_classes: int, subject: str) -> None:
-    """Refuse a network that does not give (B, C) logits; it is tried on zeros, in evaluation mode.
+    """Refuse a network that does not return (B, C) logits. It is tried on zeros, in evaluation mode.
 
     Raises:
-        ForeignCodeError: it fails, or gives something else.
+        ForeignCodeError: the network fails, or returns something else.
     """
     was_training = network.training
     try:

@@ -22,14 +22,13 @@ HEADS = ("class_head", "distillation_head")
 class DeiT(ECGClassifier):
     """Distilled DeiT (Touvron et al. 2021, arXiv 2012.12877) for multi-label targets.
 
-    The class head learns the labels, the distillation head from the teacher, see `Distillation`. Without a teacher both
-    heads learn the labels. The prediction is the mean of both heads' logits.
-
+    The class head learns the labels. The distillation head learns from the teacher, see `Distillation`. Without a
+    teacher both heads learn the labels. The prediction is the mean of both heads' logits.
     """
 
     published = True
     stem = ("patch_embed.proj.weight",)
-    head = ("head",)  # both
+    head = ("head",)  # both heads
     convert_weights = staticmethod(checkpoint_filter_fn)
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -38,7 +37,7 @@ class DeiT(ECGClassifier):
 
     @staticmethod
     def make_network(settings: DeiTConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network; the image's sides are multiples of the patch's."""
+        """Return the network. The image's sides must be multiples of the patch's."""
         channels, height, width = input.image
         shape = {"embed_dim": settings.dim, "depth": settings.depth, "num_heads": settings.heads}
         network: Any = create_timm_network(
@@ -57,16 +56,16 @@ class DeiT(ECGClassifier):
             **{name: value for name, value in shape.items() if value is not None},
         )
         if settings.patch_drop:
-            network.patch_drop.num_prefix_tokens = network.num_prefix_tokens  # timm's knows of the class token alone
+            network.patch_drop.num_prefix_tokens = network.num_prefix_tokens  # timm counts the class token alone
         return cast(nn.Module, network)
 
     def compile_network(self) -> None:
-        """Compile the blocks alone: training reads both heads, past the network's own `forward`."""
+        """Compile the blocks alone, because training reads both heads without the network's own `forward`."""
         network: Any = self.network
         network.forward_features = torch.compile(network.forward_features)
 
     def loss_and_logits(self, batch: ECGBatch) -> tuple[Tensor, Tensor]:
-        """The distillation loss, and the mean of both heads."""
+        """Return the distillation loss, and the mean of both heads' logits."""
         millivolts, targets, taught = self.augmented(batch)
         class_logits, distilled_logits = self._both_heads(self.frontend.represent(millivolts))
         hard = self.loss(class_logits, targets)
@@ -82,7 +81,7 @@ class DeiT(ECGClassifier):
         return heads.mean(dim=0)
 
     def scores(self, phase: str, kept: dict[str, Tensor]) -> dict[str, float]:
-        """Add each head's own AUROC."""
+        """Return the metrics of an epoch, with the AUROC of each head."""
         metrics = super().scores(phase, kept)
         if heads := self._heads.pop(phase, None):
             for name, logits in zip(HEADS, torch.cat(heads, dim=1).cpu(), strict=True):

@@ -16,10 +16,13 @@ from ecg_lightning.models.weights import State, load_published
 
 
 class _FusedMBConv(FusedMBConv):  # type: ignore[misc]  # torchvision has no types
-    """Adds out of place: torchvision's own `+=` overwrites what the gradient of a ReLU, put in SiLU's place, needs."""
+    """A block that adds out of place. Torchvision's `+=` overwrites a tensor that the gradient of a ReLU needs.
+
+    Compression may replace SiLU by ReLU.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, C', H', W')."""
+        """Return the (B, C', H', W') features of a (B, C, H, W) input."""
         result: Tensor = self.block(input)
         return self.stochastic_depth(result) + input if self.use_res_connect else result
 
@@ -49,7 +52,7 @@ class EffNetV2(ECGClassifier):
 
     @staticmethod
     def make_network(settings: EffNetV2Config, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for images of any size."""
+        """Return the network for images of any size."""
         stages = [
             block(
                 expansion,

@@ -1,4 +1,4 @@
-"""ensemble: the average of trained models, as a model."""
+"""A model that averages trained models."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ecg_lightning.models.windows import Windows, logit_of_mean
 
 
 class Ensemble(ECGClassifier):
-    """Averages the probabilities of its members, each behind its own front end; nothing is trained.
+    """An average of its members' probabilities, each behind its own front end. Nothing is trained.
 
-    Seeds of one recipe, different architectures, or snapshots of one training (Lakshminarayanan et al. 2017, arXiv
-    1612.01474; Huang et al. 2017, arXiv 1704.00109). As a teacher it is one model. With `mc_dropout` each member is an
-    ensemble of its own: its dropout stays on, and is drawn anew in every pass (Gal & Ghahramani 2016, arXiv
-    1506.02142).
+    Members are seeds of one recipe, different architectures, or snapshots of one training (Lakshminarayanan et al.
+    2017, arXiv 1612.01474; Huang et al. 2017, arXiv 1704.00109). As a teacher, an ensemble is one model. With
+    `mc_dropout` each member is an ensemble itself: its dropout stays on and is drawn anew in every pass (Gal &
+    Ghahramani 2016, arXiv 1506.02142).
 
     Args:
-        frontend: that gives millivolts as they are.
-        settings: how the members are averaged.
+        frontend: front end that passes millivolts on unchanged.
+        settings: settings of the average.
         members: trained classifiers.
         classes: names of the classes.
-        seed: of the dropout.
-        distillation: none; an ensemble is not trained.
+        seed: seed of the dropout.
+        distillation: None, because an ensemble is not trained.
     """
 
     trainable: ClassVar[bool] = False
@@ -83,7 +83,7 @@ class Ensemble(ECGClassifier):
         return logit_of_mean(logits_MBC)
 
     def scores(self, phase: str, kept: dict[str, Tensor]) -> dict[str, float]:
-        """Keep how far members and passes lie apart, too."""
+        """Return the metrics of an epoch, and keep the spread of members and passes."""
         metrics = super().scores(phase, kept)
         spreads = torch.cat(self._spreads.pop(phase)).cpu()
         columns = self._scored_columns
@@ -92,7 +92,10 @@ class Ensemble(ECGClassifier):
 
 
 class EnsembleNetwork(nn.Module):
-    """(B, leads, T) float mV → (B, C) logits of the mean probability; always in evaluation mode, but for MC dropout."""
+    """A network from (B, leads, T) float mV to (B, C) logits of the mean probability.
+
+    It is always in evaluation mode, except for MC dropout.
+    """
 
     def __init__(self, members: Sequence[ECGClassifier], mc_dropout: int = 0) -> None:
         super().__init__()
@@ -102,7 +105,7 @@ class EnsembleNetwork(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Members stay in evaluation mode, without augmentation and random crops; their dropout may stay on."""
+        """Keep the members in evaluation mode, without augmentation and random crops. Their dropout may stay on."""
         super().train(False)
         for module in self.networks.modules() if self.mc_dropout else ():
             if _drops(module):
@@ -110,11 +113,11 @@ class EnsembleNetwork(nn.Module):
         return self
 
     def forward(self, millivolts_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C)."""
+        """Return the (B, C) logits of (B, leads, T) millivolts."""
         return logit_of_mean(self.passes(millivolts_BCT))
 
     def passes(self, millivolts_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (M, B, C) logits of every pass of every member."""
+        """Return the (M, B, C) logits of every pass of every member for (B, leads, T) millivolts."""
         logits: list[Any] = []
         for frontend, network in zip(self.frontends, self.networks, strict=True):
             represented = frontend.represent_as_is(millivolts_BCT)  # type: ignore[operator]
@@ -123,7 +126,7 @@ class EnsembleNetwork(nn.Module):
 
 
 def _recut(members: Sequence[ECGClassifier], stride_s: float | None, aggregate: str | None) -> None:
-    """Give the members' windows another stride and another aggregation."""
+    """Change the stride and the aggregation of the members' windows."""
     for member in members:
         windows = [module for module in member.network.modules() if isinstance(module, Windows)]
         if not windows:

@@ -1,4 +1,4 @@
-"""inception1d: InceptionTime, convolutions of three lengths side by side."""
+"""InceptionTime: parallel convolutions of three lengths."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _BLOCKS_A_SHORTCUT = 3
 
 
 class Inception1d(SignalClassifier):
-    """InceptionTime (Fawaz et al. 2020, arXiv 1909.04939), as Strodthoff et al. 2021 trained it."""
+    """InceptionTime (Fawaz et al. 2020, arXiv 1909.04939), trained as in Strodthoff et al. 2021."""
 
     @staticmethod
     def make_network(settings: Inception1dConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for any number of samples."""
+        """Return the network for any number of samples."""
         n_leads, _ = input.signal
         return Inception1dNetwork(settings, n_leads, n_classes)
 
 
 class Inception1dNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T."""
+    """A network from (B, leads, T) signals to (B, C) logits, for any T."""
 
     def __init__(self, settings: Inception1dConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Inception1dNetwork(nn.Module):
         initialize(self)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C)."""
+        """Return the (B, C) logits of (B, leads, T) signals."""
         logits: Tensor = self.head(self.groups(signals_BCT.unsqueeze(2)))
         return logits
 
@@ -76,7 +76,7 @@ class InceptionGroup(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
-        """(B, inputs, 1, T) → (B, width, 1, T)."""
+        """Return (B, width, 1, T) features of a (B, inputs, 1, T) input."""
         activated: Tensor = self.relu(self.shortcut(x_BC1T) + self.drop_path(self.blocks(x_BC1T)))
         return activated
 
@@ -93,7 +93,7 @@ class InceptionBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
-        """(B, inputs, 1, T) → (B, branches × filters, 1, T)."""
+        """Return (B, branches × filters, 1, T) features of a (B, inputs, 1, T) input."""
         narrow = self.bottleneck(x_BC1T)
         branches = [*(convolve(narrow) for convolve in self.convolutions), self.pooled(x_BC1T)]
         activated: Tensor = self.relu(self.norm(torch.cat(branches, dim=1)))

@@ -1,4 +1,4 @@
-"""lstm and lstm_bidir: the recurrent networks of the PTB-XL benchmark."""
+"""The recurrent networks `lstm` and `lstm_bidir` of the PTB-XL benchmark."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ecg_lightning.models.signal_classifier import SignalClassifier, classifier_
 
 
 class LSTM(SignalClassifier):
-    """Stacked LSTM (Hochreiter & Schmidhuber 1997) over the samples, as Strodthoff et al. 2021 trained it."""
+    """Stacked LSTM (Hochreiter & Schmidhuber 1997) over the samples, trained as in Strodthoff et al. 2021."""
 
     @staticmethod
     def make_network(settings: LSTMConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for any number of samples."""
+        """Return the network for any number of samples."""
         n_leads, _ = input.signal
         return LSTMNetwork(settings, n_leads, n_classes)
 
 
 class LSTMNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T."""
+    """A network from (B, leads, T) signals to (B, C) logits, for any T."""
 
     def __init__(self, settings: LSTMConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class LSTMNetwork(nn.Module):
         initialize(self.head)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C), from mean, maximum and the ends."""
+        """Return the (B, C) logits of (B, leads, T) signals, from the mean, the maximum and the end states."""
         states_BTH, (last_LBH, _) = self.lstm(signals_BCT.transpose(1, 2))
         directions = 2 if self.lstm.bidirectional else 1
         ends_BH = last_LBH[-directions:].transpose(0, 1).flatten(1) if self.ends == "each" else states_BTH[:, -1]

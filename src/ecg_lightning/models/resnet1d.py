@@ -1,4 +1,4 @@
-"""ResNet1d: a small residual network on the signal itself."""
+"""ResNet1d: a small residual network on the signal."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ecg_lightning.models.signal_classifier import SignalClassifier, convolution
 
 
 class ResNet1d(SignalClassifier):
-    """One-dimensional ResNet, easy to quantize: convolution, BatchNorm, ReLU and additions alone.
+    """One-dimensional ResNet of convolution, BatchNorm, ReLU and additions alone, so that it is easy to quantize.
 
-    Basic blocks as in He et al. 2016 (arXiv 1512.03385) along time, as resnet1d_wang in the PTB-XL benchmark
-    (Strodthoff et al. 2021, arXiv 2004.13701); the shape and the code are this project's own.
+    It has basic blocks as in He et al. 2016 (arXiv 1512.03385) along time, like resnet1d_wang in the PTB-XL benchmark
+    (Strodthoff et al. 2021, arXiv 2004.13701). The shape and the code are this project's own.
     """
 
     @staticmethod
     def make_network(settings: ResNet1dConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for any number of samples."""
+        """Return the network for any number of samples."""
         n_leads, _ = input.signal
         return ResNet1dNetwork(settings, n_leads, n_classes)
 
 
 class ResNet1dNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T."""
+    """A network from (B, leads, T) signals to (B, C) logits, for any T."""
 
     def __init__(self, settings: ResNet1dConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
@@ -62,10 +62,10 @@ class ResNet1dNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        # BatchNorm keeps its gamma of 1: folding one of gamma 0 into its convolution, as QAT does, divides by 0.
+        # BatchNorm keeps its gamma of 1. QAT folds it into its convolution, and with gamma 0 that divides by 0.
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C)."""
+        """Return the (B, C) logits of (B, leads, T) signals."""
         features_BC1T = self.stages(self.stem(signals_BCT.unsqueeze(2)))
         logits: Tensor = self.head(self.dropout(self.pool(features_BC1T).flatten(1)))
         return logits
@@ -87,10 +87,10 @@ class Block(nn.Module):
             if stride > 1 or inputs != outputs
             else nn.Identity()
         )
-        self.relu2 = nn.ReLU(inplace=True)  # one module a use, as eager and FX quantization want it
+        self.relu2 = nn.ReLU(inplace=True)  # eager and FX quantization need one module per use
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
-        """(B, inputs, 1, T) → (B, outputs, 1, T / stride)."""
+        """Return (B, outputs, 1, T / stride) features of a (B, inputs, 1, T) input."""
         branch = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x_BC1T)))))
         activated: Tensor = self.relu2(self.shortcut(x_BC1T) + self.drop_path(branch))
         return activated

@@ -16,17 +16,17 @@ from ecg_lightning.models.signal_classifier import (
 
 
 class ResNet1dWang(SignalClassifier):
-    """Residual blocks of equal width (Wang et al. 2017, arXiv 1611.06455), as Strodthoff et al. 2021 trained them."""
+    """Residual blocks of equal width (Wang et al. 2017, arXiv 1611.06455), trained as in Strodthoff et al. 2021."""
 
     @staticmethod
     def make_network(settings: ResNet1dWangConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for any number of samples."""
+        """Return the network for any number of samples."""
         n_leads, _ = input.signal
         return ResNet1dWangNetwork(settings, n_leads, n_classes)
 
 
 class ResNet1dWangNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T."""
+    """A network from (B, leads, T) signals to (B, C) logits, for any T."""
 
     def __init__(self, settings: ResNet1dWangConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
@@ -44,6 +44,6 @@ class ResNet1dWangNetwork(nn.Module):
         initialize(self)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C)."""
+        """Return the (B, C) logits of (B, leads, T) signals."""
         logits: Tensor = self.head(self.blocks(self.stem(signals_BCT.unsqueeze(2))))
         return logits

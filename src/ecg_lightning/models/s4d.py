@@ -1,4 +1,4 @@
-"""s4d: diagonal structured state spaces, convolutions as long as the record."""
+"""S4D: diagonal structured state spaces, which are convolutions as long as the record."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from ecg_lightning.models.schema import S4DConfig
 from ecg_lightning.models.signal_classifier import SignalClassifier
 
 _STEP_RANGE = (1e-3, 1e-1)
-"""Smallest and largest Δ at the start (Gu et al. 2022, arXiv 2111.00396)."""
+"""Smallest and largest initial Δ (Gu et al. 2022, arXiv 2111.00396)."""
 
 
 class S4D(SignalClassifier):
     """Stacked bidirectional S4D layers (Gu et al. 2022, arXiv 2206.11893), as Mehari & Strodthoff 2023 use S4 on ECGs.
 
-    Pre-norm blocks of state space, GELU, a gated mixing of the channels, dropout, shortcut; then the mean over time.
+    A pre-norm block is a state space, GELU, a gated mixing of the channels, dropout and a shortcut. The head uses the
+    mean over time.
     """
 
     @staticmethod
     def make_network(settings: S4DConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for any number of samples."""
+        """Return the network for any number of samples."""
         n_leads, _ = input.signal
         return S4DNetwork(settings, n_leads, n_classes)
 
 
 class S4DNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T."""
+    """A network from (B, leads, T) signals to (B, C) logits, for any T."""
 
     def __init__(self, settings: S4DConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
@@ -48,14 +49,14 @@ class S4DNetwork(nn.Module):
         self.head = nn.Linear(channels, n_classes)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C)."""
+        """Return the (B, C) logits of (B, leads, T) signals."""
         features_BTH = self.blocks(self.stem(signals_BCT.transpose(1, 2)))
         logits: Tensor = self.head(self.norm(features_BTH).mean(dim=1))
         return logits
 
 
 class S4DBlock(nn.Module):
-    """(B, T, H) → (B, T, H), around a shortcut."""
+    """A block from (B, T, H) to (B, T, H) features, with a shortcut."""
 
     def __init__(self, channels: int, states: int, dropout: float, drop_path: float) -> None:
         super().__init__()
@@ -67,21 +68,21 @@ class S4DBlock(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x_BTH: Tensor) -> Tensor:
-        """(B, T, H) → (B, T, H)."""
+        """Return (B, T, H) features of a (B, T, H) input."""
         filtered_BHT = self.dropout(self.activation(self.state_space(self.norm(x_BTH).transpose(1, 2))))
         mixed: Tensor = x_BTH + self.drop_path(F.glu(self.mix(filtered_BHT.transpose(1, 2))))
         return mixed
 
 
 class BidirectionalS4D(nn.Module):
-    """Each channel filtered by a diagonal state space of its own, forwards and backwards.
+    """A filter that gives each channel its own diagonal state space, forwards and backwards.
 
-    A state decays and turns with A = −exp(a) + i·ω, sampled every Δ (zero-order hold), so that a direction's impulse
-    response is K[t] = 2 Re Σₙ Cₙ (exp(ΔAₙ) − 1) / Aₙ · exp(tΔAₙ). It starts as S4D-Lin: Re A = −½, ω = πn, B = 1.
+    A state decays and rotates with A = −exp(a) + i·ω. It is sampled every Δ (zero-order hold), so the impulse response
+    of a direction is K[t] = 2 Re Σₙ Cₙ (exp(ΔAₙ) − 1) / Aₙ · exp(tΔAₙ). The start is S4D-Lin: Re A = −½, ω = πn, B = 1.
 
     Args:
         channels: H.
-        states: N, of each direction; conjugate pairs count once.
+        states: N, the number of states in each direction; conjugate pairs count once.
     """
 
     def __init__(self, channels: int, states: int) -> None:
@@ -94,7 +95,10 @@ class BidirectionalS4D(nn.Module):
         self.direct_H = nn.Parameter(torch.randn(channels, 1))
 
     def impulse_responses(self, n_samples: int) -> Tensor:
-        """(2, H, T): forwards and backwards; in real arithmetic, which every exporter knows."""
+        """Return the (2, H, T) impulse responses, forwards and backwards.
+
+        They are computed in real arithmetic, which every exporter supports.
+        """
         step_H = self.log_step_H.exp()
         decay_HN, turn_HN = -self.log_decay_HN.exp() * step_H, self.frequency_HN * step_H  # ΔA
         # C (exp(ΔA) − 1) / A = C · Δ · (exp(ΔA) − 1) / ΔA
@@ -113,7 +117,7 @@ class BidirectionalS4D(nn.Module):
         return (envelope_HNT * waves_HNT).sum(dim=2)
 
     def forward(self, x_BHT: Tensor) -> Tensor:
-        """(B, H, T) → (B, H, T); in float32, which Fourier transforms need."""
+        """Return the filtered (B, H, T) signals, in float32, which Fourier transforms need."""
         with torch.autocast(x_BHT.device.type, enabled=False):
             x_BHT = x_BHT.float()
             filter_with = _by_product if _is_exporting() else _by_spectrum
@@ -122,7 +126,7 @@ class BidirectionalS4D(nn.Module):
 
 
 def _by_spectrum(x_BHT: Tensor, forwards_HT: Tensor, backwards_HT: Tensor) -> Tensor:
-    """Both responses as one that is circular: what is before the present stands at its end."""
+    """Return the signals filtered by one circular response, whose end holds the backward response."""
     n_samples = int(x_BHT.shape[2])
     both_HS = F.pad(forwards_HT, (0, n_samples)) + F.pad(backwards_HT.flip(-1), (n_samples, 0))
     spectrum = torch.fft.rfft(x_BHT, n=2 * n_samples) * torch.fft.rfft(both_HS)
@@ -131,7 +135,10 @@ def _by_spectrum(x_BHT: Tensor, forwards_HT: Tensor, backwards_HT: Tensor) -> Te
 
 
 def _by_product(x_BHT: Tensor, forwards_HT: Tensor, backwards_HT: Tensor) -> Tensor:
-    """The same as a convolution of each channel, for files: OpenVINO refuses the Fourier transforms of ONNX."""
+    """Return the same as `_by_spectrum` by a convolution of each channel, for files.
+
+    OpenVINO refuses the Fourier transforms of ONNX.
+    """
     n_channels, n_samples = (int(size) for size in x_BHT.shape[1:])
     both_HS = torch.cat([forwards_HT.flip(-1), backwards_HT[:, :-1]], dim=-1)
     padded_BHS = F.pad(x_BHT, (n_samples - 1, n_samples - 1))

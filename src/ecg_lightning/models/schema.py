@@ -16,17 +16,17 @@ _AT_LEAST_1 = {"min": 1}
 
 @dataclass
 class ModelConfig:
-    """Any option of the group `model`."""
+    """Settings of any option of the group `model`."""
 
     takes: ClassVar[str] = "image"
-    """What its front end must give: `image`, `signal` or `any`."""
+    """Output that the model needs from its front end: `image`, `signal` or `any`."""
 
     kind: str = setting(MISSING, "name of the component")
 
 
 @dataclass
 class NetworkConfig(TeachingConfig, ModelConfig):
-    """What every network that is trained shares."""
+    """Settings that all trained networks share."""
 
     pretrained: bool = setting(False, "whether to start from published ImageNet weights")
     weights: str | None = setting(None, "FILE: a checkpoint or a file of weights to start from")
@@ -115,7 +115,7 @@ class ConvNetConfig(NetworkConfig):
 
 @dataclass
 class SignalNetworkConfig(NetworkConfig):
-    """What every one-dimensional network shares."""
+    """Settings that all one-dimensional networks share."""
 
     takes: ClassVar[str] = "signal"
 

@@ -1,4 +1,4 @@
-"""What the one-dimensional networks share: windows of the record, local weights, and the benchmark's head."""
+"""Parts that the one-dimensional networks share: windows of the record, initial weights, and the benchmark's head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ecg_lightning.models.windows import Windows, window_samples
 
 
 class SignalClassifier(ECGClassifier):
-    """A network on the signal itself, (B, leads, T) → (B, C) logits; within `windows.Windows` where a length is set."""
+    """A network from (B, leads, T) signals to (B, C) logits. `windows.Windows` wraps it if a window length is set."""
 
     def _make(self, settings: Any, input: InputSpec, n_classes: int) -> nn.Module:
         if not settings.window_s:
@@ -39,9 +39,9 @@ class ConcatPoolHead(nn.Module):
     """Mean and maximum over time, then two layers: the head of the PTB-XL benchmark's convolutional networks.
 
     Args:
-        channels: of the features.
+        channels: number of the features' channels.
         n_classes: C.
-        dropout: before the last layer; half as much before the first.
+        dropout: dropout before the last layer. The first layer has half of it.
         hidden: width of the first layer.
     """
 
@@ -50,13 +50,13 @@ class ConcatPoolHead(nn.Module):
         self.layers = classifier_layers(2 * channels, n_classes, hidden, dropout)
 
     def forward(self, features_BC1T: Tensor) -> Tensor:
-        """(B, channels, 1, T) → (B, C)."""
+        """Return the (B, C) logits of (B, channels, 1, T) features."""
         logits: Tensor = self.layers(torch.cat([features_BC1T.amax(dim=(2, 3)), features_BC1T.mean(dim=(2, 3))], dim=1))
         return logits
 
 
 def classifier_layers(features: int, n_classes: int, hidden: int, dropout: float) -> nn.Sequential:
-    """Batch normalisation, dropout and a linear layer, twice."""
+    """Return two linear layers, each behind batch normalisation and dropout."""
     return nn.Sequential(
         nn.BatchNorm1d(features),
         nn.Dropout(dropout / 2),
@@ -69,10 +69,12 @@ def classifier_layers(features: int, n_classes: int, hidden: int, dropout: float
 
 
 def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution along time; two-dimensional, since quantizers and int8 kernels know Conv2d better than Conv1d.
+    """Return a convolution along time.
+
+    It is two-dimensional, because quantizers and int8 kernels support Conv2d better than Conv1d.
 
     Raises:
-        ConfigError: the size is even, so that outputs lie between samples and do not fit to a shortcut's.
+        ConfigError: the size is even. Outputs would lie between samples and not fit the shortcut's.
     """
     if kernel_size % 2 == 0:
         raise ConfigError(
@@ -82,7 +84,7 @@ def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) ->
 
 
 def initialize(network: nn.Module) -> None:
-    """He et al. 2015 (arXiv 1502.01852) for every product, by its inputs; biases 0."""
+    """Initialize each convolution and linear layer by its inputs (He et al. 2015, arXiv 1502.01852), with biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)

@@ -1,4 +1,4 @@
-"""The structure of a classifier: taken apart, replaced, and given back to one that is built anew."""
+"""The structure of a classifier: it is taken apart, replaced, and restored in a classifier that is built again."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ class Restorable:
     """A change of a classifier's structure that a checkpoint names, such as a compression stage.
 
     Args:
-        settings: the change's own.
-        found: what it found out when it was made, and `restore` needs.
+        settings: settings of the change.
+        found: values that were found when the change was made. `restore` needs them.
     """
 
     finds: ClassVar[tuple[str, ...]] = ()
-    """Names of what it finds out."""
+    """Names of the values in `found`."""
 
     def __init__(self, settings: Any, found: Mapping[str, Any] | None = None) -> None:
         self.settings = settings
         self.found = dict(found or {})
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
-        """Give a newly built classifier the changed structure, so that `state` can be loaded into it.
+        """Return a newly built classifier with the changed structure, so that `state` can be loaded into it.
 
         Args:
-            classifier: as the changes before this one leave it.
+            classifier: the classifier after the changes before this one.
             state: the changed classifier's `state_dict`.
         """
         return classifier
 
 
 def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:
-    """The same front end, network, loss and thresholds without the architecture's own training loss.
+    """Return a classifier with the same front end, network, loss and thresholds, but a plain training loss.
 
-    A stage may replace the network by one without the architecture's inner parts, which DeiT's loss, for one, uses.
+    A stage may replace the network by one without the architecture's inner parts. DeiT's loss, for one, uses them.
     """
     plain = ECGClassifier(
         classifier.frontend,
@@ -56,15 +56,15 @@ def plain_classifier(classifier: ECGClassifier) -> ECGClassifier:
 
 
 def replace_module(network: torch.nn.Module, name: str, new: torch.nn.Module) -> None:
-    """Put a module in the place of the one called `name` (dotted)."""
+    """Replace the module of the dotted name `name`."""
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, new)
 
 
 def measure_network(network: nn.Module) -> dict[str, Any]:
-    """Count the `parameters` of a network as it is deployed, and the share of its weights that is not zero.
+    """Return the `parameters` of a network as it is deployed, and the share of its weights that is not zero.
 
-    An int8 network hides its parameters: they are counted before it is quantized.
+    The parameters of an int8 network are not visible, so they are counted before it is quantized.
     """
     merged = reparameterize(network)
     weights = _weights(merged)
@@ -76,10 +76,10 @@ def measure_network(network: nn.Module) -> dict[str, Any]:
 
 
 def _weights(network: nn.Module) -> list[Tensor]:
-    """Return the parameters of a network; of an int8 network the integers."""
+    """Return the parameters of a network. For an int8 network these are the integers."""
     kept: list[Tensor] = [parameter.detach() for parameter in network.parameters()]
     for module in network.modules():
         weight = getattr(module, "weight", None)
-        if callable(weight):  # quantized modules of torch.ao hold it packed
+        if callable(weight):  # quantized modules of torch.ao pack the weight
             kept.append(weight().int_repr())
     return kept + [buffer for buffer in network.buffers() if buffer.dtype == torch.int8]

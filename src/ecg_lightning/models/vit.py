@@ -21,7 +21,7 @@ class ViT(ECGClassifier):
 
     @staticmethod
     def make_network(settings: ViTConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network; the image's sides are multiples of the patch's."""
+        """Return the network. The image's sides must be multiples of the patch's."""
         channels, height, width = input.image
         network: nn.Module = VisionTransformer(
             img_size=(height, width),

@@ -1,4 +1,4 @@
-"""vit1d: a vision transformer whose patches hold a piece of time of all leads, or of one."""
+"""ViT1d: a vision transformer whose patches hold a piece of time of one lead or of several."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ViT1d(SignalClassifier):
 
     @staticmethod
     def make_network(settings: ViT1dConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for signals of one length."""
+        """Return the network for signals of one length."""
         n_leads, n_samples = input.signal
         stem, dim = settings.stem, settings.dim
         patch_leads, patch_samples = settings.patch_leads, settings.patch_samples
@@ -56,12 +56,12 @@ class ViT1d(SignalClassifier):
 
 
 class ViT1dNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits.
+    """A network from (B, leads, T) signals to (B, C) logits.
 
     Args:
-        length: samples that the patches cover, T or a little more.
-        stem: what leads become before the transformer.
-        transformer: takes images, of one channel and the leads' height or of the stem's channels and height 1.
+        length: number of samples that the patches cover, T or a little more.
+        stem: module between the leads and the transformer.
+        transformer: network on images. They have one channel and a row per lead, or the stem's channels and height 1.
     """
 
     def __init__(self, length: int, stem: nn.Module, transformer: VisionTransformer) -> None:
@@ -71,14 +71,14 @@ class ViT1dNetwork(nn.Module):
         self.transformer = transformer
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C)."""
+        """Return the (B, C) logits of (B, leads, T) signals."""
         padded_BCT = F.pad(signals_BCT, (0, self.length - signals_BCT.shape[2]))
         logits: Tensor = self.transformer(self.stem(padded_BCT))
         return logits
 
 
 def _make_stem(n_leads: int, widths: list[int]) -> nn.Sequential:
-    """(B, leads, T) → (B, last width, 1, T / 2^layers)."""
+    """Return a stem from (B, leads, T) signals to (B, last width, 1, T / 2^layers) features."""
     layers: list[nn.Module] = [nn.Unflatten(2, (1, -1))]
     for inputs, outputs in pairwise([n_leads, *widths]):
         layers += [convolution(inputs, outputs, 5, stride=2), nn.BatchNorm2d(outputs), nn.GELU()]

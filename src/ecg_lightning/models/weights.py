@@ -1,4 +1,4 @@
-"""Published or local weights for a network; unreachable, damaged or foreign ones are a clear error."""
+"""Published or local weights for a network. Unreachable, damaged or foreign weights raise a clear error."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ecg_lightning.models.schema import NetworkConfig
 State = dict[str, Tensor]
 _OWN = "network."
 _MAX_HEADER = 2**20
-"""Bytes of a .safetensors file's list of tensors; a thousand tensors take a tenth of that."""
+"""Largest size in bytes of a .safetensors file's list of tensors. A thousand tensors use a tenth of it."""
 
 
 def create_timm_network(name: str, settings: NetworkConfig, **arguments: Any) -> nn.Module:
-    """Create a timm network, where wanted with the weights that timm publishes; timm fits stem, positions and head.
+    """Return a timm network, with timm's published weights if asked for. Timm fits the stem, positions and head.
 
     Args:
         name: timm's name of the network.
-        settings: whose `pretrained` wants the published weights, unless `weights` names a file.
-        **arguments: the network's own.
+        settings: settings whose `pretrained` asks for the published weights, unless `weights` names a file.
+        **arguments: arguments of the network.
 
     Raises:
         CheckpointError: the weights cannot be reached.
@@ -41,7 +41,7 @@ def create_timm_network(name: str, settings: NetworkConfig, **arguments: Any) ->
 def load_published(
     network: nn.Module, fetch: Callable[[], State], *, name: str, stem: tuple[str, ...], head: tuple[str, ...]
 ) -> None:
-    """Load weights that `fetch` downloads; see `load_file` for what is fitted.
+    """Load weights that `fetch` downloads. `load_file` describes which of them are fitted.
 
     Raises:
         CheckpointError: the weights cannot be reached.
@@ -58,14 +58,14 @@ def load_file(
     head: tuple[str, ...],
     convert: Callable[[State, nn.Module], State],
 ) -> None:
-    """Load a local file of weights: the stem is fitted to the network's channels, a head of other classes is left out.
+    """Load a local file of weights. The stem is fitted to the network's channels; a head of other classes is left out.
 
     Args:
         network: the network to fill.
         weights: `.safetensors` file, PyTorch state dict, or a checkpoint of this project.
         stem: names of the weights that see the front end's channels.
         head: beginnings of the names of the weights that give the classes.
-        convert: from the published names and shapes to the network's, such as timm's `checkpoint_filter_fn`.
+        convert: function from the published names and shapes to the network's, such as timm's `checkpoint_filter_fn`.
 
     Raises:
         CheckpointError: the file is not there, is damaged, could run code, or is not of this network.
@@ -80,10 +80,11 @@ def load_file(
 
 
 def _check_container(path: Path) -> None:
-    """Refuse a file that takes far more time or memory than its bytes promise, before it is opened.
+    """Refuse a file that needs far more time or memory than its size suggests, before it is opened.
 
     Raises:
-        ValueError: it has a header of more tensors than any network has, or is compressed, which PyTorch writes none.
+        ValueError: the header lists more tensors than any network has, or the file is compressed, as PyTorch writes
+            none.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -97,7 +98,10 @@ def _check_container(path: Path) -> None:
 
 
 def _of_the_network(state: State) -> State:
-    """A checkpoint of this project holds the network beside its front end, and perhaps within windows."""
+    """Return the network's own weights.
+
+    A checkpoint of this project also holds the front end, and its network may be inside windows.
+    """
     while any(name.startswith(_OWN) for name in state):
         state = {name.removeprefix(_OWN): value for name, value in state.items() if name.startswith(_OWN)}
     return state
@@ -122,9 +126,9 @@ def _fits(own: State, name: str, value: Tensor) -> bool:
 
 @contextmanager
 def _hub_or_its_cache() -> Iterator[None]:
-    """Ask the hub once whether it is there; where it is not, look into its cache alone.
+    """Check once whether the hub can be reached. If not, use its local cache alone.
 
-    Left to itself, its client retries every file for a minute before it gives up.
+    The hub's own client would retry every file for a minute before it gives up.
     """
     offline = constants.HF_HUB_OFFLINE
     try:
@@ -139,12 +143,12 @@ def _hub_or_its_cache() -> Iterator[None]:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Say in one sentence why weights could not be loaded, whatever the library raised."""
+    """Explain in one sentence why weights could not be loaded, whatever the library raised."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # a dozen unrelated types; a panic of safetensors is no Exception
+    except BaseException as error:  # a dozen unrelated types; a panic of safetensors is not an Exception
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         way_out = (
             "Without a connection, set model.weights=FILE to a local copy, or model.pretrained=false to train from "

@@ -1,4 +1,4 @@
-"""xresnet1d: the deep residual networks of the PTB-XL benchmark."""
+"""XResNet1d: the deep residual networks of the PTB-XL benchmark."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _WIDTH = 64
 class XResNet1d(SignalClassifier):
     """ResNet with the tweaks of He et al. 2019 (arXiv 1812.01187) along time, as in Strodthoff et al. 2021.
 
-    A stem of three convolutions, strides in the middle convolution, and shortcuts that average before they project;
-    unlike the image networks every stage is equally wide.
+    The stem has three convolutions, the middle convolution has the stride, and shortcuts average before they project.
+    Unlike in the image networks, every stage is equally wide.
     """
 
     @staticmethod
     def make_network(settings: XResNet1dConfig, input: InputSpec, n_classes: int) -> nn.Module:
-        """Make the network, for any number of samples."""
+        """Return the network for any number of samples."""
         n_leads, _ = input.signal
         return XResNet1dNetwork(settings, n_leads, n_classes)
 
 
 class XResNet1dNetwork(nn.Module):
-    """(B, leads, T) → (B, C) logits, for any T."""
+    """A network from (B, leads, T) signals to (B, C) logits, for any T."""
 
     def __init__(self, settings: XResNet1dConfig, n_leads: int, n_classes: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class XResNet1dNetwork(nn.Module):
         initialize(self)
 
     def forward(self, signals_BCT: Tensor) -> Tensor:
-        """(B, leads, T) → (B, C)."""
+        """Return the (B, C) logits of (B, leads, T) signals."""
         logits: Tensor = self.head(self.blocks(self.stem(signals_BCT.unsqueeze(2))))
         return logits
 
@@ -85,7 +85,7 @@ class XBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x_BC1T: Tensor) -> Tensor:
-        """(B, inputs, 1, T) → (B, outputs, 1, T / stride)."""
+        """Return (B, outputs, 1, T / stride) features of a (B, inputs, 1, T) input."""
         activated: Tensor = self.relu(self.shortcut(x_BC1T) + self.drop_path(self.branch(x_BC1T)))
         return activated
 

@@ -1,1 +1,1 @@
-"""Reports: what is said, as sections, and one renderer each for the terminal, CSV, Markdown, LaTeX and figures."""
+"""Reports: their content as sections, and one renderer each for the terminal, CSV, Markdown, LaTeX and figures."""

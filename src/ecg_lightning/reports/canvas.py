@@ -1,4 +1,4 @@
-"""An empty figure that is drawn without a window and without pyplot, which would keep it open; and its colours."""
+"""Empty figures and their colours. They need no window and no pyplot, which would keep them open."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 DPI = 25.4 * 4
-"""Whole pixels to the millimetre keep an ECG paper's lines sharp and evenly spaced."""
+"""Dots per inch: whole pixels per millimetre keep an ECG paper's lines sharp and evenly spaced."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's, which colour-blind readers tell apart."""
+"""The colours of Okabe and Ito, which colour-blind readers can distinguish."""
 
 
 def new_figure(width_inches: float, height_inches: float, **settings: Any) -> Figure:

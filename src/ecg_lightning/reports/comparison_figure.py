@@ -16,11 +16,11 @@ _LONGEST_LABEL = 40
 
 
 def comparison_figure(rows: Sequence[Mapping[str, Any]], split: str) -> Figure:
-    """Draw macro F1 and macro AUROC of each row, and its difference to the first row, with their 95 % intervals.
+    """Return a figure of each row's macro F1 and AUROC and the differences to the first row, with 95 % intervals.
 
     Args:
-        rows: from `evaluations.compare_runs`.
-        split: whose records were compared.
+        rows: rows from `evaluations.compare_runs`.
+        split: split of the compared records.
     """
     names = [shortened(name, _LONGEST_LABEL) for name in row_names(rows)]
     left = 0.3 + 0.085 * max(map(len, names))

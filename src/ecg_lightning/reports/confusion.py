@@ -1,4 +1,4 @@
-"""Decisions against labels, class by class: a two-by-two table of each, as a figure."""
+"""Decisions against labels: a figure with a two-by-two table of each class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_ACROSS = 6
 
 
 def confusion_figure(decisions_NC: Flags, targets_NC: Flags, classes: Sequence[str]) -> Figure:
-    """Draw how many records of each class were decided rightly and wrongly.
+    """Return a figure of the right and wrong decisions of each class.
 
     A row of a class's four cells holds the records with one label; its shares add up to 100 %. The labels are not
     exclusive, so a table over all classes together does not exist.
@@ -40,7 +40,7 @@ def confusion_figure(decisions_NC: Flags, targets_NC: Flags, classes: Sequence[s
     row_height = _HEAD + 2 * _CELL + _FOOT
     height = 0.4 + n_down * row_height
     figure = new_figure(width, height)
-    # One pair of axes in inches: every further pair costs as much as all the cells.
+    # One pair of axes in inches, because every further pair costs as much as all the cells.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
@@ -76,5 +76,5 @@ def confusion_figure(decisions_NC: Flags, targets_NC: Flags, classes: Sequence[s
 
 
 def _counts(decisions_N: Flags, targets_N: Flags) -> npt.NDArray[np.int64]:
-    """Return the (2, 2) numbers of records: row absent or present by label, column by decision."""
+    """Return the (2, 2) numbers of records: rows absent or present by label, columns by decision."""
     return np.bincount(2 * targets_N.astype(np.int64) + decisions_N, minlength=4).reshape(2, 2)

@@ -1,4 +1,4 @@
-"""Tables as CSV: an interval is three columns, a mean over seeds two."""
+"""Tables as CSV: an interval has three columns, a mean over seeds has two."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ecg_lightning.reports.section import Cell, Spread, Table
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """Return one table, with the columns of all that have the first table's kind of rows: the same first column.
+    """Return one CSV table of all tables that have the first table's first column.
 
-    Numbers have all their digits. A cell that one of the tables does not have is empty.
+    Numbers have all their digits. A cell that is missing in one of the tables is empty.
     """
     key = tables[0].columns[0].name
     rows: dict[tuple[str, int], dict[str, Cell]] = {}
@@ -22,7 +22,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     for table in tables:
         if table.columns[0].name != key:
             continue
-        seen: Counter[str] = Counter()  # two rows of one table stay two
+        seen: Counter[str] = Counter()  # equal rows of one table stay separate
         for row in table.rows:
             named = str(row[0])
             known = rows.setdefault((named, seen[named]), {key: row[0]})

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MOST_CLASSES = 12
-"""A figure with more lines than these cannot be read."""
+"""Most classes of a figure. More lines cannot be read."""
 
 
 def roc_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
-    """ROC curve of each class that has both positive and negative records; the others are named.
+    """Return a figure of the ROC curve of each class that has both positive and negative records; the others are named.
 
     Args:
         probabilities_NC: (N, C) probabilities.
@@ -51,9 +51,10 @@ def roc_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str
 
 
 def pr_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]) -> Figure:
-    """Precision-recall curve of each class, with its prevalence (a random ranking's precision) as a dotted line.
+    """Return a figure of each class's precision-recall curve, with its prevalence as a dotted line.
 
-    Classes without positive or without negative records are left out and named.
+    The prevalence is the precision of a random ranking. Classes without positive or without negative records are left
+    out and named.
 
     Args:
         probabilities_NC: (N, C) probabilities.
@@ -74,9 +75,10 @@ def pr_figure(probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
 
 
 def reliability_figure(probabilities: Mapping[str, Array], targets_NC: Array, classes: Sequence[str]) -> Figure:
-    """Share of positive records against the mean probability, in bins of equally many records, for each calibration.
+    """Return a figure of the share of positive records against the mean probability, for each calibration.
 
-    There are at most ten bins, and fewer where a bin would hold less than 20 records, whose share says little.
+    Bins hold equally many records. There are at most ten bins, and fewer if a bin would hold less than 20 records,
+    whose share would be uncertain.
 
     Args:
         probabilities: (N, C) probabilities, by the name of their calibration.
@@ -105,11 +107,11 @@ def reliability_figure(probabilities: Mapping[str, Array], targets_NC: Array, cl
 
 
 def abstention_figure(abstentions: Mapping[str, Abstention], n_records: int) -> Figure:
-    """Share of the kept records with any wrong label against the share that is kept, with its interval.
+    """Return a figure of the share of kept records with any wrong label against the kept share, with its interval.
 
     Args:
-        abstentions: by the certainty that ranks the records.
-        n_records: of the split.
+        abstentions: abstention curves by the certainty that ranks the records.
+        n_records: number of records of the split.
     """
     figure = new_figure(6.2, 4.6, layout="constrained")
     axes = figure.subplots()
@@ -135,32 +137,32 @@ def _is_rankable(targets_NC: Array) -> npt.NDArray[np.bool_]:
 def rankable(
     probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
 ) -> Iterator[tuple[str, str, torch.Tensor, torch.Tensor]]:
-    """Name, colour, probabilities and labels of each class whose records can be ranked."""
+    """Yield name, colour, probabilities and labels of each class whose records can be ranked."""
     for column in np.flatnonzero(_is_rankable(targets_NC)).tolist():
         scores = torch.from_numpy(np.ascontiguousarray(probabilities_NC[:, column]))
         labels = torch.from_numpy(targets_NC[:, column].astype(np.int64))
-        # A class keeps its colour when others are left out.
+        # A class keeps its colour when other classes are left out.
         yield classes[column], COLOURS[column % len(COLOURS)], scores, labels
 
 
 def _most_frequent(
     probabilities_NC: Array, targets_NC: Array, classes: Sequence[str]
 ) -> list[tuple[str, str, torch.Tensor, torch.Tensor]]:
-    """The rankable classes that one figure has room for: those of the most positive records."""
+    """Return the rankable classes with the most positive records, as many as one figure has room for."""
     found = list(rankable(probabilities_NC, targets_NC, classes))
     chosen = {name for name, *_ in sorted(found, key=lambda one: -int(one[3].sum()))[:MOST_CLASSES]}
     return [one for one in found if one[0] in chosen]
 
 
 def named(classes: Sequence[str], chosen: Array) -> str:
-    """The names of the chosen classes, or `none`."""
+    """Return the names of the chosen classes, or `none`."""
     return ", ".join(name for name, it in zip(classes, chosen, strict=True) if it) or "none"
 
 
 def _curve_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     figure = new_figure(6.5, 7.25)
     axes = figure.add_axes((0.11, 0.195, 0.86, 0.73))
-    # A little room keeps curves that run along the frame in sight.
+    # A small margin keeps curves along the frame visible.
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x_label, ylabel=y_label)
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -177,5 +179,5 @@ def _finish_curves(axes: Axes, kind: str, targets_NC: Array, classes: Sequence[s
         title += f"\nnot drawn, because all or no records are positive: {named(classes, ~drawn)}"
     axes.set_title(title, fontsize=11)
     if axes.get_legend_handles_labels()[0]:
-        # Outside: a young model's curves may run anywhere.
+        # Outside, because the curves of a poorly trained model may run anywhere.
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, fontsize=9, frameon=False)

@@ -1,4 +1,4 @@
-"""Sections of `ecg-lightning evaluate` and `compare`, and of the tables that a run leaves."""
+"""Sections of `ecg-lightning evaluate` and `compare`, and of the tables in a run's folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SURE = {"distance": "distance to the thresholds", "agreement": "agreement of th
 
 
 def evaluation_sections(found: Mapping[str, Any]) -> list[Section]:
-    """Return the sections of `evaluations.evaluate_run`."""
+    """Return the sections of the scores from `evaluations.evaluate_run`."""
     sections = [
         *score_sections(found, f"{found['run']}, {found['split']}"),
         *([_thresholds_section(found)] if "conformal" in found["chosen"] else []),
@@ -36,11 +36,11 @@ def evaluation_sections(found: Mapping[str, Any]) -> list[Section]:
 
 
 def score_sections(found: Mapping[str, Any], title: str) -> list[Section]:
-    """Return the scores of each class, and of rules that know nothing of the signal: two tables with the same rows.
+    """Return two tables with the same rows: the scores of each class, and of baselines that ignore the signal.
 
     Args:
-        found: `evaluation.report.Report` as plain values, and what `evaluation.cohort` adds.
-        title: of the first table.
+        found: `evaluation.report.Report` as plain values, with the additions of `evaluation.cohort`.
+        title: title of the first table.
     """
     rows = {name: [interval_of(scores[metric]) for metric in report.METRICS] for name, scores in _by_class(found)}
     ranking: list[list[Cell]] = []
@@ -49,7 +49,7 @@ def score_sections(found: Mapping[str, Any], title: str) -> list[Section]:
         share = None if positive is None else positive / found["n_records"]
         ranking.append([name, positive, share, *intervals[: len(_RANKING)]])
     n_classes = len(ranking)
-    for name, f1 in found["baselines"].items():  # constants, which rank nothing
+    for name, f1 in found["baselines"].items():  # constant predictions, which rank nothing
         ranking.append([name, None, None, 0.5, None, f1])
     if floor := found.get("age_and_sex"):
         known = [interval_of(floor[metric]) if metric in floor else None for metric in _RANKING]
@@ -80,7 +80,7 @@ def score_sections(found: Mapping[str, Any], title: str) -> list[Section]:
 
 
 def calibration_section(found: Mapping[str, Any]) -> Section:
-    """Return the calibration errors before and after each way of calibration."""
+    """Return the calibration errors before and after each calibration."""
     rows: list[list[Cell]] = []
     for name, errors in found["calibration"].items():
         of_classes = {one: error for one, error in errors["ece_by_class"].items() if error is not None}
@@ -128,7 +128,7 @@ def conformal_section(found: Mapping[str, Any]) -> Section:
 
 
 def abstention_section(found: Mapping[str, Any]) -> Section:
-    """Return the share of records with a wrong class, among the records that the model is surest of."""
+    """Return the share of records with a wrong class among the surest records."""
     curves = found["abstention"]
     kept = next(iter(curves.values()))["kept"]
     rows: list[list[Cell]] = [
@@ -153,7 +153,7 @@ def abstention_section(found: Mapping[str, Any]) -> Section:
 
 
 def subgroup_section(found: Mapping[str, Any]) -> Section:
-    """Return the scores of groups of patients; groups without a class to score are counted."""
+    """Return the scores of groups of patients. Groups without a class to score are only counted."""
     groups = found["subgroups"]
     rows: list[list[Cell]] = []
     for group in groups:
@@ -187,13 +187,13 @@ def subgroup_section(found: Mapping[str, Any]) -> Section:
 
 
 def interval_of(values: Sequence[float | None]) -> Interval:
-    """Return an interval of plain values, in which a figure that does not exist may be None."""
+    """Return an interval of plain values. A figure that does not exist may be None."""
     value, low, high = (math.nan if one is None else one for one in values)
     return Interval(value, low, high)
 
 
 def comparison_sections(rows: Sequence[Mapping[str, Any]], split: str) -> list[Section]:
-    """Return the sections of `evaluations.compare_runs`."""
+    """Return the sections of the rows from `evaluations.compare_runs`."""
     sections = [_metric_section(rows, split, metric, heading) for metric, heading in (("f1", "F1"), ("auroc", "AUROC"))]
     return [*sections, Section("remarks", "", notes=_comparison_remarks(rows, split), legend=_how_to_read(rows))]
 

@@ -1,4 +1,4 @@
-"""Figures in files: PNG, SVG and PDF, each drawn once and written whole or not at all."""
+"""Figures in PNG, SVG and PDF files, each drawn once and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": "ecg_lightning"},
     "pdf": {"CreationDate": None, "Creator": "ecg_lightning"},
 }
-"""Without the time, so that equal figures are equal files."""
+"""Metadata without the time, so that equal figures are equal files."""
 
 
 def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
-    """Return the figure's (height, width, 4) pixels, RGBA; a figure that has not changed is not drawn again."""
+    """Return the figure's (height, width, 4) pixels, RGBA. An unchanged figure is not drawn again."""
     canvas: Any = figure.canvas
     if figure.stale:
         canvas.draw()
@@ -34,8 +34,8 @@ def write_figure(figure: Figure, path: Path, formats: Sequence[str] = ("png", "s
     """Write a figure in several formats.
 
     Args:
-        figure: drawn without pyplot.
-        path: of the files, without a suffix.
+        figure: a figure made without pyplot.
+        path: path of the files without a suffix.
         formats: `png`, `svg` or `pdf`.
 
     Returns:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-# The clinical 3 × 4 layout: the columns follow each other in time, as the rhythm strip below them does.
+# The clinical 3 × 4 layout: the columns follow each other in time, like the rhythm strip below them.
 _LAYOUT = (("I", "AVR", "V1", "V4"), ("II", "AVL", "V2", "V5"), ("III", "AVF", "V3", "V6"))
 _COLUMN_S = 2.5
 _MM_PER_S, _MM_PER_MV = 25.0, 10.0
@@ -50,7 +50,7 @@ def ecg_figure(
     thresholds: Array,
     title: str = "",
 ) -> Figure:
-    """One record as a cardiologist reads it, 25 mm/s and 10 mm/mV, beside what the model says about it.
+    """Return a figure of one record at 25 mm/s and 10 mm/mV, beside the model's prediction.
 
     Args:
         millivolts_CT: (12, T) signals in mV, leads as in `LEADS`; the first 10 s are shown.
@@ -58,7 +58,7 @@ def ecg_figure(
         classes: names of the C classes.
         probabilities: (C,) probabilities.
         targets: (C,) 0 or 1.
-        thresholds: (C,) decision thresholds: a class is predicted from its threshold on.
+        thresholds: (C,) decision thresholds; a class is predicted from its threshold on.
         title: text above the paper.
 
     Raises:
@@ -77,7 +77,7 @@ def ecg_figure(
     _draw_leads(paper, millivolts_CT, sampling_rate)
     decisions = _decide(probabilities, thresholds)
     panel_left = _EDGE_MM + _PAPER_MM[0]
-    # The panel's left part is room for the class names, its lower part for the legend.
+    # The panel's left part is for the class names, its lower part for the legend.
     panel = axes_at(panel_left + 22, _EDGE_MM + 34, _PANEL_MM - 24, _PAPER_MM[1] - 38)
     _draw_prediction(panel, classes, probabilities, targets.astype(bool), decisions, thresholds)
     names = f"predicted: {named(classes, decisions)} · labelled: {named(classes, targets)}"
@@ -95,19 +95,20 @@ def draw_split(
     signal_of: Callable[[int], Array] | None,
     sampling_rate: int,
 ) -> dict[str, Figure]:
-    """Draw the figures of one split, with the calibration and the thresholds of the validation fold.
+    """Return the figures of one split, with the calibration and the thresholds of the validation fold.
 
     Args:
         phase: name of the split in the titles, for example "val" or "test".
-        choices: of the model, made on its validation fold.
+        choices: the model's choices on its validation fold.
         split: predictions of the split.
-        signal_of: gives record i's (12, T) signals in mV; asked only for the records shown. None draws no ECG.
+        signal_of: function from record i to its (12, T) signals in mV. It is called only for the records shown; None
+            draws no ECG.
         sampling_rate: Hz.
 
     Returns:
-        Figures by tag: `ecg/correct` (the first record that is right and not merely normal) and `ecg/error` (the most
-        confident one) where there are such records, else `ecg/first`; `roc` and `pr`; `reliability` and `confusion`
-        where there are records.
+        Figures by tag. `ecg/correct` is the first right record that is not merely normal, and `ecg/error` the most
+        confident error; without such records there is `ecg/first`. Then `roc` and `pr`, and `reliability` and
+        `confusion` if there are records.
     """
     decided, targets_NC, classes = choices.apply(split), split.targets_NC, split.classes
     probabilities_NC = decided.probabilities_NC
@@ -136,13 +137,13 @@ def log_figures(writer: SummaryWriter, step: int, phase: str, figures: Mapping[s
     """Write the figures of one split to TensorBoard, under `PHASE/TAG`.
 
     Args:
-        writer: of the run's event file.
+        writer: writer of the run's event file.
         step: global step.
-        phase: for example "val" or "test".
+        phase: name of the split, for example "val" or "test".
         figures: see `draw_split`.
     """
     for tag, figure in figures.items():
-        # Not `add_figure`, which goes through pyplot.
+        # Not `add_figure`, because it uses pyplot.
         writer.add_image(f"{phase}/{tag}", pixels(figure)[..., :3], step, dataformats="HWC")
 
 
@@ -184,11 +185,11 @@ def _draw_trace(
     axes: Axes, millivolts_CT: Array, sampling_rate: int, lead: str, baseline: float, start: float, end: float
 ) -> None:
     millivolts = millivolts_CT[LEADS.index(lead)]
-    # One sample more than the stretch holds, so that the rhythm goes on up to the next lead.
+    # One more sample than the stretch holds, so that the rhythm continues up to the next lead.
     first, last = round(start * sampling_rate), round(end * sampling_rate) + 1
     shown = millivolts[first:last]
     x = _LEFT_MM + np.arange(first, first + len(shown)) / sampling_rate * _MM_PER_S
-    # PTB-XL keeps the electrodes' offset; an electrocardiograph prints each lead around its row's middle.
+    # PTB-XL keeps the electrodes' offset. An electrocardiograph centres each lead on its row, as this does.
     y = baseline + (shown - np.median(millivolts)) * _MM_PER_MV
     axes.plot(x, y, color=_INK, linewidth=0.9, solid_joinstyle="round")
     label = lead.replace("AV", "aV")
@@ -221,14 +222,14 @@ def _draw_prediction(
 
 
 def _decide(probabilities: Array, thresholds: Array) -> npt.NDArray[np.bool_]:
-    """As the metrics decide: in the probabilities' own precision."""
+    """Return the decisions as the metrics make them, in the probabilities' own precision."""
     return np.asarray(probabilities >= thresholds.astype(probabilities.dtype))
 
 
 def _examples(
     probabilities_NC: Array, targets_NC: Array, thresholds_C: Array, classes: Sequence[str]
 ) -> dict[str, tuple[int, str]]:
-    """Tag, record index and reason of one or two records worth a look."""
+    """Return tag, record index and reason of one or two example records."""
     if not len(targets_NC):
         return {}
     targets = targets_NC.astype(bool)
@@ -239,7 +240,7 @@ def _examples(
     if (correct := np.flatnonzero(~wrong.any(axis=1) & abnormal)).size:
         chosen["correct"] = (int(correct[0]), "first correct record that is not normal")
     if wrong.any():
-        # How far past its threshold a probability lies, as a share of what is possible on that side: thresholds
+        # Distance of a probability from its threshold, as a share of the largest possible one on that side. Thresholds
         # differ, and with a low one the plain distance would hardly ever pick a missed finding.
         reach = np.where(decisions, 1 - thresholds_C, thresholds_C)
         confidence = np.abs(probabilities_NC - thresholds_C) / np.maximum(reach, 1e-12)

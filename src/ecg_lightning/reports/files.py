@@ -1,4 +1,4 @@
-"""A report in files that a command line names."""
+"""A report in files that the command line names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_files(files: Mapping[str, Path | None]) -> None:
     """Refuse files that cannot be written, before anything is computed.
 
     Args:
-        files: by the option that names each.
+        files: paths by the option that names each.
 
     Raises:
         UserError: a file is a folder, or its folder is not there.
@@ -32,7 +32,7 @@ def check_files(files: Mapping[str, Path | None]) -> None:
 
 
 def write_report(sections: Sequence[Section], csv: Path | None, latex: Path | None, markdown: Path | None) -> None:
-    """Write the sections' tables into the files that are named.
+    """Write the sections' tables into the named files.
 
     Raises:
         UserError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""Files of a report in a run's folder: `tables/` in three formats, `figures/` in two."""
+"""A report's files in a run's folder: `tables/` in three formats, `figures/` in two."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TABLES, FIGURES = "tables", "figures"
 
 
 def write_sections(sections: Sequence[Section], name: str, folder: Path) -> dict[str, str]:
-    """Write the tables of the sections together, and each one's figure.
+    """Write the sections' tables into common files, and each section's figure into its own.
 
     Args:
-        sections: of one report.
-        name: of the files of the tables, without a suffix.
-        folder: of the run.
+        sections: sections of one report.
+        name: name of the tables' files, without a suffix.
+        folder: folder of the run.
 
     Returns:
-        Paths relative to the folder, by `tables/NAME` and `figures/NAME`: of a table the CSV file, of a figure the PNG.
+        Paths relative to the folder, by `tables/NAME` and `figures/NAME`: the CSV file of a table, the PNG of a figure.
 
     Raises:
         UserError: the disk is full.

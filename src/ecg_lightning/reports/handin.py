@@ -1,4 +1,4 @@
-"""Figures, tables and the model card that a run leaves to hand in. Nothing here can fail a run."""
+"""Figures, tables and the model card to hand in after a run. An error here does not fail the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FILE_NAMES = {"reliability": "calibration"}
-"""Names of figures whose tag in TensorBoard is another one."""
+"""File names of figures whose tag in TensorBoard differs."""
 
 
 def draw_headline(
@@ -44,13 +44,13 @@ def draw_headline(
     datamodule: ECGDataModule | None,
     folder: Path,
 ) -> dict[str, Figure]:
-    """Draw the figures of the headline split; none, with a warning, where drawing fails.
+    """Return the figures of the headline split; none, with a warning, if drawing fails.
 
     Args:
-        predictions: by split.
-        choices: of the model.
-        datamodule: whose signals are drawn; None draws no ECG.
-        folder: of the run, for the warning.
+        predictions: predictions by split.
+        choices: the model's choices.
+        datamodule: data module of the drawn signals; None draws no ECG.
+        folder: folder of the run, for the warning.
 
     Returns:
         Figures by tag, see `figures.draw_split`.
@@ -77,14 +77,14 @@ def leave(
     more: Sequence[Section] = (),
     result_file: str = RESULT_FILE,
 ) -> None:
-    """Write a finished run's figures, tables and model card, and note them in its result.
+    """Write a finished run's figures, tables and model card, and add them to its result.
 
     Args:
-        result: of the run, which is written already; is told the new files, and written again.
-        folder: of the run.
-        figures: from `draw_headline`.
-        more: sections of its training.
-        result_file: name of the result.
+        result: the run's result. It gets the new files and is written again.
+        folder: folder of the run.
+        figures: figures from `draw_headline`.
+        more: sections of the training.
+        result_file: file name of the result.
     """
     with _warned("figures, tables and model card", folder):
         evaluated = headline(result.evaluation) if result.evaluation else None
@@ -107,8 +107,8 @@ def leave_sweep(rows: Sequence[dict[str, Any]], folder: Path, best: Path | None)
     """Write a sweep's ranked table, its figure, its variants and the model card of its best run.
 
     Args:
-        rows: from `tables.collect`.
-        folder: of the sweep.
+        rows: rows from `tables.collect`.
+        folder: folder of the sweep.
         best: folder of the best run; None if no run has a score.
     """
     with _warned("tables and model card", folder):
@@ -131,15 +131,15 @@ def leave_variants(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Write the variants of all cells of a sweep.
 
     Args:
-        rows: from `variants.variant_rows`.
-        folder: of the sweep.
+        rows: rows from `variants.variant_rows`.
+        folder: folder of the sweep.
     """
     with _warned("tables", folder):
         write_sections([variants_section(rows, "Variants")], "variants", folder)
 
 
 def headline(splits: Mapping[str, Any]) -> str:
-    """Return the split that a run's scores are told of: the test folds where they were scored."""
+    """Return the split whose scores represent the run: the test folds if they were scored."""
     return "test" if "test" in splits else next(iter(splits))
 
 
@@ -160,9 +160,10 @@ def _signals_of(datamodule: ECGDataModule, phase: str) -> Callable[[int], npt.ND
 
 @contextmanager
 def _warned(what: str, folder: Path) -> Iterator[None]:
-    """Make a warning of whatever fails: the run itself has come to its end.
+    """Turn any error into a warning, because the run itself is finished.
 
-    Drawing makes many small objects, for which all of PyTorch's would be searched for garbage several times.
+    Drawing makes many small objects. Garbage collection is off, because it would search all of PyTorch's objects
+    several times.
     """
     collects = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What `ecg-lightning import` prints, in lines of at most 80 columns where paths allow."""
+"""Text that `ecg-lightning import` prints, in lines of at most 80 columns if the paths allow it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 10
 
 
 def imported_as_text(found: Imported, source: Path, out: Path, *, keep_unlabelled: bool) -> str:
-    """Return how many records have which class, what was left out, and the command that trains on the table."""
+    """Return the records of each class, the records left out, and the command that trains on the table."""
     lines = [f"{counted(len(found.rows), 'record')} of {counted(found.n_headers, 'header')} are in {out}"]
     lines += [f"  {name:<20}{sum(int(row[name]) for row in found.rows):>8,}" for name in found.classes]
     if found.absent:

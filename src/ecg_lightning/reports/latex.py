@@ -40,7 +40,7 @@ def to_latex(sections: Sequence[Section]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX prints as it is."""
+    """Return text that LaTeX prints unchanged."""
     return text.translate(_ESCAPES)
 
 

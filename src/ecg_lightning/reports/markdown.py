@@ -9,7 +9,7 @@ from ecg_lightning.reports.section import Section, Table, write_cell
 
 
 def to_markdown(sections: Sequence[Section], level: int = 2) -> str:
-    """Return the sections with headings of a level; a line of text has at most 100 characters."""
+    """Return the sections as Markdown with headings of a level, in lines of at most 100 characters."""
     return "\n\n".join(_section(section, level) for section in sections) + "\n"
 
 

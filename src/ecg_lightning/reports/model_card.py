@@ -1,4 +1,4 @@
-"""The model card of a run: what its `result.json` and `config.yaml` know, on one page of Markdown."""
+"""The model card of a run: one page of Markdown from its `result.json` and `config.yaml`."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def model_card(result: Mapping[str, Any], config: Mapping[str, Any], first: Sequ
     """Return the model card of a run as Markdown.
 
     Args:
-        result: as `result.json` holds it.
-        config: as `config.yaml` holds it.
+        result: content of `result.json`.
+        config: content of `config.yaml`.
         first: sentences below the title.
     """
     choices = result["choices"]
@@ -78,7 +78,7 @@ def _headline_sentence(result: Mapping[str, Any]) -> str:
 
 
 def _scores_sentence(result: Mapping[str, Any]) -> str:
-    """Return the scores of a model that predicts no classes, and has no intervals."""
+    """Return a sentence with the scores of a model that predicts no classes and has no intervals."""
     split = next((name for name in ("test", "val") if isinstance(result["metrics"].get(name), Mapping)), None)
     if split is None or "probabilities" in result["metrics"][split]:
         return "This run scored no records."
@@ -93,7 +93,7 @@ def _facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     folds = {split: settings.get(f"{split}_folds") for split in ("train", "val", "test")}
     of_folds = "; ".join(f"{split} {', '.join(map(str, numbers))}" for split, numbers in folds.items() if numbers)
     classes = list(next(iter(result["evaluation"].values()))["positives"]) if result["evaluation"] else []
-    is_trained = bool(result["timing"].get("fit_s"))  # a compression without fine-tuning is not
+    is_trained = bool(result["timing"].get("fit_s"))  # a compression without fine-tuning trains nothing
     rows: list[list[Cell]] = [
         ["data", _data_name(data)],
         ["records", counts or None],
@@ -206,7 +206,7 @@ def _input(settings: Mapping[str, Any], result: Mapping[str, Any]) -> str | None
 
 
 def _seconds(settings: Mapping[str, Any]) -> float:
-    """Return the length of a record that a run's `data` settings give."""
+    """Return the length of a record in seconds, from a run's `data` settings."""
     seconds = settings.get("duration_s")
     return seconds if isinstance(seconds, int | float) else DURATION_S
 

@@ -1,4 +1,4 @@
-"""The next commands after a run, a sweep or a compression; each one works when it is pasted."""
+"""The next commands after a run, a sweep or a compression. Each one works when it is pasted."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ecg_lightning.results.results import read_config, read_result
 from ecg_lightning.text import override
 
 _MOST_COMPARED = 12
-"""Runs in a line to paste; `compare` itself takes any number."""
+"""Most runs in a line to paste. `compare` itself has no limit."""
 
 
 def print_next(console: Console, folder: Path, best: Path | None, ranked: Sequence[Path] = ()) -> None:
-    """Print where the files are, and what to do next.
+    """Print where the files are, and the next commands.
 
     Args:
-        console: to print on.
-        folder: of the run or the sweep.
-        best: the run itself, or a sweep's best one; None if there is none.
+        console: terminal to print on.
+        folder: folder of the run or the sweep.
+        best: the run itself, or a sweep's best run; None if there is none.
         ranked: runs of a sweep that can be compared, best first.
     """
     lines = []
@@ -58,17 +58,17 @@ def print_next(console: Console, folder: Path, best: Path | None, ranked: Sequen
 
 
 def alike(row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
-    """Return whether two rows of a sweep are of the same records and labels, so that they can be compared."""
+    """Return whether two rows of a sweep have the same records and labels, so that they can be compared."""
     return all(row[name] == best[name] for name in ("data", "task", "label_rule", "n_val", "n_test"))
 
 
 def key_of(setting: str) -> str:
-    """Return the key of an override of Hydra's command line, whatever it does to it: `+key=…`, `~key`."""
+    """Return the key of an override on Hydra's command line, such as `+key=…` or `~key`."""
     return setting.lstrip("+~").partition("=")[0]
 
 
 def executable(name: str) -> str:
-    """Return how a program of this environment is typed here: by its path if the environment is not active."""
+    """Return the text that starts a program of this environment: its path if the environment is not active."""
     own = Path(sys.executable).with_name(name)
     if shutil.which(name) == str(own) or not own.exists():
         return name
@@ -76,13 +76,16 @@ def executable(name: str) -> str:
 
 
 def _all_folds(best: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
-    """Return the training of a cross-validation's recipe on all training folds, as a search trained its trials."""
+    """Return the command that trains a cross-validation's recipe on all training folds.
+
+    It trains as the trials of a search did.
+    """
     if not config.get("cross_validation"):
         return []
     ways = [f"{name}={config[name]}" for name in ("monitor", "scored_epoch")]
     if (config.get("callbacks") or {}).get("early_stopping") is None:
         ways.append("callbacks.early_stopping=null")
-    # Fold 10 is scored where the command line says so, or by a training after it.
+    # Fold 10 is scored if the command line asks for it, or by a later training.
     settings = {key_of(part): part for part in (*ways, "test=false", f"n_tried={n_tried(best)}", *result["overrides"])}
     for name in ("hparams_search", "ckpt_path", "paths.output_dir"):
         settings.pop(name, None)
@@ -91,7 +94,7 @@ def _all_folds(best: Path, config: Mapping[str, Any], result: Mapping[str, Any])
 
 
 def _with_predictions(best: Path, result: Mapping[str, Any], ranked: Sequence[Path]) -> list[str]:
-    """Return the comparison of a sweep's runs, or the scores of the one run."""
+    """Return the command that compares a sweep's runs, or that evaluates the one run."""
     if comparison := _comparison(ranked):
         return comparison
     if not (best / PREDICTIONS_FILE).is_file():
@@ -105,7 +108,7 @@ def _comparison(ranked: Sequence[Path]) -> list[str]:
     if len(known) < 2:
         return []
     metrics = [read_result(run)["metrics"] for run in known]
-    if not all("val" in one for one in metrics):  # thresholds and calibration come from it
+    if not all("val" in one for one in metrics):  # thresholds and calibration come from val
         return []
     split = [] if all("test" in one for one in metrics) else ["--split", "val"]
     return [_typed("compare", *known, *split)]
@@ -121,7 +124,7 @@ def _compression(best: Path, result: Mapping[str, Any]) -> list[str]:
 
 
 def _deployment(best: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
-    """Return which variant to deploy and why, a prediction with it, and its measurement beside the original."""
+    """Return lines that recommend a variant with the reason, predict with it, and benchmark it beside the original."""
     rows = variant_rows(result)
     row = recommended(rows)
     original = _file_of(best, result, rows[0])
@@ -150,7 +153,7 @@ def _deployment(best: Path, config: Mapping[str, Any], result: Mapping[str, Any]
 
 
 def _file_of(best: Path, result: Mapping[str, Any], row: Mapping[str, Any]) -> Path | None:
-    """Return the deployed file of a variant that `predict` opens."""
+    """Return the deployed file of a variant that `predict` can open."""
     variant = next(one for one in result["variants"] if one["name"] == row["variant"])
     names = [
         measured["file"]
@@ -164,7 +167,7 @@ def _file_of(best: Path, result: Mapping[str, Any], row: Mapping[str, Any]) -> P
 
 
 def _record(config: Mapping[str, Any]) -> Path | None:
-    """Return a record of the data that the run used, for the example; None if the folder is not there any more."""
+    """Return a record of the run's data, for the example; None if the folder is no longer there."""
     data = config.get("data") or {}
     root, rate = data.get("root"), data.get("sampling_rate")
     if not isinstance(root, str) or not isinstance(rate, int):
@@ -181,7 +184,7 @@ def _typed(command: str, *arguments: Path | str) -> str:
 
 
 def _program(main: str) -> str:
-    """Return how a main is started as this program was, so that the printed command works."""
+    """Return the start of a command in the same form in which this program was started, so that the command works."""
     if not sys.argv[0].endswith(".py"):
         return f"{executable('ecg-lightning')} {main}"
     return f"{executable('python')} {shlex.quote(str(Path(sys.argv[0]).with_name(f'{main}.py')))}"

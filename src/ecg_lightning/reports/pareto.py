@@ -29,14 +29,14 @@ _STEPS = ((1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 1.2, 1.5, 1.8, 
 
 
 def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the variants in two panels: a colour for each model and hardware, a marker for each compression.
+    """Return a figure of the variants in two panels: a colour per model and hardware, a marker per compression.
 
     Equal checkpoints are one point. A bar is the 95 % interval of the difference to the uncompressed model, around the
-    variant's macro F1. An open marker is a model that runs in bfloat16: the same file, so the panel of sizes leaves it
-    out.
+    variant's macro F1. An open marker is a model that runs in bfloat16. Its file is the same, so the panel of sizes
+    leaves it out.
 
     Args:
-        rows: from `variants.variant_rows`.
+        rows: rows from `variants.variant_rows`.
     """
     rows = without_repeats(_at_one_speed(rows))
     models = sorted({(row["model"], row["hardware"]) for row in rows})
@@ -73,7 +73,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         for line, one in zip(_LINES, hardware, strict=False):
             front = pareto_front([(row[name], row["f1"]) for row in shown if row["hardware"] == one])
             if front:
-                edge = (axes.get_xlim()[1], front[-1][1])  # what costs more without scoring more is below the front
+                edge = (axes.get_xlim()[1], front[-1][1])  # higher cost without a higher score is below the front
                 axes.step(*zip(*front, edge, strict=True), where="post", color="0.45", lw=1.4, ls=line, zorder=2)
         axes.set_xlabel(label)
         axes.grid(color="0.9", linewidth=0.8)
@@ -94,7 +94,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def _keys(
     colour_of: Mapping[tuple[str, str], str], marker_of: Mapping[str, str], hardware: Sequence[str], any_bf16: bool
 ) -> list[Line2D]:
-    """Return the legend: what colours, markers and lines stand for."""
+    """Return the legend of colours, markers and lines."""
 
     def dot(label: str, **style: Any) -> Line2D:
         return Line2D([], [], linestyle="none", markersize=7, label=label, **style)
@@ -114,12 +114,12 @@ def _keys(
 
 
 def _in_bf16(row: Mapping[str, Any]) -> bool:
-    """Return whether a row is another one's file, run in bfloat16."""
+    """Return whether a row is the file of another row, run in bfloat16."""
     return bool(row["precision"] == "bf16")
 
 
 def _bar(row: Mapping[str, Any]) -> list[list[float]] | None:
-    """Return how far the interval of the difference reaches below and above, as errorbar wants it."""
+    """Return the lengths of the difference's interval below and above its value, in the form of `errorbar`."""
     change, low, high = row["f1_change"], row["f1_low"], row["f1_high"]
     if change is None or low is None or high is None:
         return None
@@ -145,10 +145,10 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _at_one_speed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Milliseconds of different cells, made comparable.
+    """Return the rows with milliseconds that can be compared between cells.
 
-    Within a cell all variants took turns, cells followed each other on a machine that may have become slower: each
-    time is its ratio to the cell's own uncompressed model, times the median of that model's times.
+    Within a cell all variants took turns. Cells followed each other on a machine that may have become slower. Each time
+    is therefore its ratio to the cell's own uncompressed model, times the median of that model's times.
     """
     uncompressed = defaultdict(list)
     for row in rows:
@@ -163,7 +163,7 @@ def _at_one_speed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points that no other one beats in both, less cost and more F1, by rising cost."""
+    """Return the points that no other point beats in both, less cost and more F1, by rising cost."""
     front: list[tuple[float, float]] = []
     for cost, f1 in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or f1 > front[-1][1]:

@@ -16,12 +16,12 @@ from ecg_lightning.deployment.runtimes.runtime import by_precision
 from ecg_lightning.text import printable
 
 DISCLAIMER = "Research use only: not a medical device, not for diagnosis."
-_MOST_COLUMNS = 8  # classes of a table that fits a terminal
-_MOST_NAMES = 5  # records in one line
+_MOST_COLUMNS = 8  # most classes of a table that fits a terminal
+_MOST_NAMES = 5  # most records in one line
 
 
 def predictions_as_json(model: Path, predictor: Predictor, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Plain values: the model, its thresholds, and each record's probabilities or the reason why it has none."""
+    """Return plain values: the model, its thresholds, and each record's probabilities or its error."""
     records = []
     for prediction in predictions:
         if prediction.error:
@@ -36,7 +36,7 @@ def predictions_as_json(model: Path, predictor: Predictor, predictions: Sequence
 
 
 def predictions_as_csv(predictor: Predictor, predictions: Sequence[Prediction]) -> str:
-    """Return a row for each record: probabilities, what is positive and undecided, notes, or why it has none."""
+    """Return a row for each record: probabilities, positive and undecided classes, notes, and its error."""
     text = io.StringIO()
     classes = predictor.metadata.classes
     table = csv.writer(text, lineterminator="\n")
@@ -53,11 +53,11 @@ def predictions_as_csv(predictor: Predictor, predictions: Sequence[Prediction]) 
             ]
         )
     content = text.getvalue()
-    return content if content.isascii() else f"\ufeff{content}"  # by which Excel recognises UTF-8
+    return content if content.isascii() else f"\ufeff{content}"  # Excel recognises UTF-8 by this mark
 
 
 def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction]) -> str:
-    """Return a row for each record that could be predicted, the legend of its marks, and the notes."""
+    """Return a row for each predicted record, the legend of the marks, and the notes."""
     usable = [prediction for prediction in predictions if prediction.probabilities]
     if not usable:
         return DISCLAIMER
@@ -79,11 +79,11 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
         lines.insert(0, f"records in {folder}:")
     lines += _legend(metadata, usable)
     said = [f"{name}: {note}" for name, prediction in zip(names, usable, strict=True) for note in prediction.notes]
-    return printable("\n".join([*lines, *said, *predictor.notes, DISCLAIMER]))  # names of records may be a stranger's
+    return printable("\n".join([*lines, *said, *predictor.notes, DISCLAIMER]))  # records may have a stranger's names
 
 
 def refusals_as_lines(predictions: Sequence[Prediction]) -> list[str]:
-    """Return why records could not be read, each reason once with the names of the records that share it."""
+    """Return the reasons why records could not be read. Each reason comes once with the names of its records."""
     sharing: dict[str, list[Prediction]] = {}
     for prediction in predictions:
         if prediction.error:
@@ -100,7 +100,7 @@ def refusals_as_lines(predictions: Sequence[Prediction]) -> list[str]:
 
 
 def _common_folder(paths: Sequence[Path]) -> Path | None:
-    """Return the folder that all files are in; None where some are named from the root and others are not."""
+    """Return the folder that holds all files; None if only some paths are absolute."""
     try:
         return Path(os.path.commonpath([path.parent for path in paths]))
     except ValueError:
@@ -131,7 +131,7 @@ def _legend(metadata: Metadata, predictions: Sequence[Prediction]) -> list[str]:
 
 
 def benchmark_as_text(result: dict[str, Any]) -> str:
-    """A row for each case, fastest first within a batch size, and the machine that it was measured on."""
+    """Return a row for each case, fastest first within a batch size, and the machine of the measurement."""
     rows = sorted(result["rows"], key=lambda row: (row["batch"], row["p50_ms"] / row["batch"]))
     width = max([len("file"), *(len(row["file"]) for row in rows)])
     lines = [
@@ -154,6 +154,6 @@ def benchmark_as_text(result: dict[str, Any]) -> str:
 
 
 def _by_precision(kernels: Sequence[dict[str, Any]]) -> str:
-    """How many convolutions and products ran in each precision: `27 int8 + 3 fp32`."""
+    """Return the number of convolutions and products that ran in each precision, such as `27 int8 + 3 fp32`."""
     counts = by_precision(kernels)
     return " + ".join(f"{count} {precision}" for precision, count in sorted(counts.items(), key=lambda item: -item[1]))

@@ -1,4 +1,4 @@
-"""The scores of a sweep as a figure: a row for each configuration, a dot for each seed."""
+"""The scores of a sweep as a figure, with a row for each configuration and a dot for each seed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LONGEST_LABEL = 40
 
 
 def ranking_figure(labels: Sequence[str], ranked: Sequence[Sequence[Mapping[str, Any]]]) -> Figure | None:
-    """Draw the followed metrics of each configuration, with mean and standard deviation over its seeds.
+    """Return a figure of each configuration's headline metrics, with mean and standard deviation over its seeds.
 
     Args:
-        labels: of the configurations, best first.
-        ranked: rows of each one's seeds, see `tables.collect`.
+        labels: labels of the configurations, best first.
+        ranked: rows of each configuration's seeds, see `tables.collect`.
 
     Returns:
-        The figure: of the test fold where every scored run has it, else of the validation fold. None without a score.
+        The figure of the test fold if every scored run has it, else of the validation fold. None without a score.
     """
     both = zip(labels, ranked, strict=True)
     scored = [(label, rows) for label, rows in both if any(row["val_f1_macro"] is not None for row in rows)]

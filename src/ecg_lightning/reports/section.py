@@ -31,9 +31,9 @@ class Column:
     Attributes:
         heading: text above the column.
         name: name of the column in a CSV file.
-        form: format of its numbers, such as `.3f` or `+.1%`; empty for a column of text, which is aligned to the left
-            and may be wrapped.
-        optional: 0 if the column is always printed; a narrow terminal drops the columns of the largest number first.
+        form: format of its numbers, such as `.3f` or `+.1%`. It is empty for a column of text, which is aligned to the
+            left and may be wrapped.
+        optional: 0 if the column is always printed. A narrow terminal drops the columns with the largest number first.
     """
 
     heading: str
@@ -44,12 +44,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, as many as there are columns.
+    """Rows of cells, with one cell for each column.
 
     Attributes:
-        columns: of the table; the first ones tell the rows apart.
+        columns: columns of the table; the first ones distinguish the rows.
         rows: cells of each row.
-        rules: numbers of the rows that a line stands above.
+        rules: numbers of the rows that have a line above.
     """
 
     columns: Sequence[Column]
@@ -86,12 +86,12 @@ class Written(NamedTuple):
 
     @property
     def line(self) -> str:
-        """Value and interval in one line."""
+        """The value and its interval in one line."""
         return f"{self.value} {self.range}".rstrip()
 
 
 def write_cell(cell: Cell, form: str) -> Written:
-    """Return the text of a cell; a number that does not exist is a dash."""
+    """Return the text of a cell. A number that does not exist is a dash."""
     if isinstance(cell, Interval):
         if cell.value != cell.value:
             return Written(MISSING)

@@ -35,17 +35,17 @@ log = logging.getLogger(__name__)
 
 
 class _Cell(Protocol):
-    """A cell of a sweep: the name of its folder, and what is known of its result."""
+    """A cell of a sweep: the name of its folder, and its result so far."""
 
     run: str
     result: RunResult
 
 
 class SweepTable:
-    """`results.csv` of a sweep, kept current, and the ranked table at its end.
+    """`results.csv` of a sweep, which is kept current, and the ranked table at its end.
 
     Attributes:
-        unwritten: results by their folder that the sweep's process has still to write, such as a killed cell's.
+        unwritten: results by their folder that the sweep's process must still write, such as a killed cell's result.
     """
 
     def __init__(self) -> None:
@@ -54,18 +54,18 @@ class SweepTable:
         self._cells: Sequence[_Cell] = ()
 
     def begin(self, folder: Path, cells: Sequence[_Cell]) -> None:
-        """Take over the cells of a sweep, whose results it will go on changing, and write the first table."""
+        """Start the table of a sweep's cells, whose results go on changing, and write it for the first time."""
         self._folder, self._cells = folder, cells
-        for left in folder.glob(".*.tmp"):  # by a sweep that was killed
+        for left in folder.glob(".*.tmp"):  # a killed sweep left them
             left.unlink(missing_ok=True)
         self.write()
 
     def write(self) -> bool:
-        """Write `results.csv` and what is still unwritten; False, for the next time, if one of them cannot be."""
+        """Write `results.csv` and the unwritten results. Return False if one of them cannot be written now."""
         parts: list[Callable[[], None]] = [partial(self._write_result, folder) for folder in self.unwritten]
         if self._cells:
             parts.append(self._write_table)
-        written = [self._is_written(part) for part in parts]  # each is tried
+        written = [self._is_written(part) for part in parts]  # try each of them
         return all(written)
 
     def _is_written(self, write: Callable[[], None]) -> bool:
@@ -86,7 +86,7 @@ class SweepTable:
         write_csv(self._rows(), self._folder / SWEEP_TABLE)
 
     def print_table(self) -> list[dict[str, Any]]:
-        """Write what is unwritten, print the ranked table and what to do next, and return the table's rows."""
+        """Write the unwritten results, print the ranked table and the next commands, and return the table's rows."""
         assert self._folder is not None
         self.write()
         rows = self._rows()
@@ -106,7 +106,7 @@ def explain(error: OSError | UserError, path: Path) -> str:
 
 
 def report_sweep(folder: Path) -> list[dict[str, Any]]:
-    """Write `results.csv` and print the ranked table and what to do next; gives the table's rows."""
+    """Write `results.csv`, print the ranked table and the next commands, and return the table's rows."""
     rows = collect(folder)
     if rows:
         write_csv(rows, folder / SWEEP_TABLE)
@@ -115,7 +115,7 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
 
 
 def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Print the ranked table of a sweep and what to do next, and write what its compressions measured."""
+    """Print the ranked table of a sweep and the next commands, and write the measurements of its compressions."""
     console = make_console()
     print_section(ranking_section(rows, f"{folder}/{SWEEP_TABLE}"), console)
     figure = report_variants(folder, console)
@@ -131,7 +131,7 @@ def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def report_run(folder: Path) -> None:
-    """Print one run's scores and what to do next."""
+    """Print one run's scores and the next commands."""
     console = make_console()
     if report_variants(folder, console) is None:
         print_section(ranking_section([run_row(folder, folder.parent)], str(folder)), console)
@@ -139,9 +139,9 @@ def report_run(folder: Path) -> None:
 
 
 def report_variants(folder: Path, console: Console) -> Figure | None:
-    """Write what was measured in and below a folder, and print the table.
+    """Write the measurements in and below a folder, and print their table.
 
-    `variants.csv` has each variant as it is deployed, `runtimes.csv` everything that was timed, `pareto.png` the front.
+    `variants.csv` has each variant as it is deployed, `runtimes.csv` all timed cases, and `pareto.png` the front.
 
     Returns:
         The Pareto plot; None if nothing was measured.
@@ -162,7 +162,7 @@ def report_variants(folder: Path, console: Console) -> Figure | None:
     write_csv(timed, folder / "runtimes.csv", RUNTIME_COLUMNS)
     figure = pareto_figure(rows)
     save_pareto(figure, folder)
-    if "." not in runs:  # a sweep: a run has written its own
+    if "." not in runs:  # a sweep, because a run has written its own
         handin.leave_variants(without_repeats(rows), folder)
     print_section(variants_section(without_repeats(rows), f"{folder}/variants.csv"), console)
     return figure

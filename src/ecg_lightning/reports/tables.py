@@ -45,12 +45,12 @@ _OWN_COLUMN = ("seed=", *(f"{name}=" for name in _CHOICES))
 
 
 def collect(sweep_dir: Path, known: Mapping[str, RunResult] | None = None) -> list[dict[str, Any]]:
-    """Return one flat row for each run of a sweep, best score first, runs without one last.
+    """Return one flat row for each run of a sweep, best score first, runs without a score last.
 
     Args:
-        sweep_dir: the sweep's folder; each `result.json` below it is a run's.
-        known: the cells of a sweep that goes on by their folder: rows of those that have no `result.json` yet, and
-            the overrides of all, which an earlier command may have set in other words.
+        sweep_dir: the sweep's folder. Each `result.json` below it belongs to a run.
+        known: results by folder of the cells of a continued sweep. They give the rows of cells without a `result.json`,
+            and the overrides of all, which an earlier command may have written differently.
     """
     known = known or {}
     rows = {row["run"]: row for row in (run_row(one.parent, sweep_dir) for one in sorted(sweep_dir.rglob(RESULT_FILE)))}
@@ -63,7 +63,7 @@ def collect(sweep_dir: Path, known: Mapping[str, RunResult] | None = None) -> li
 
 
 def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str] = COLUMNS) -> None:
-    """Write the rows, whole or not at all."""
+    """Write the rows to a CSV file, whole or not at all."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns)
     writer.writeheader()
@@ -72,11 +72,11 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]
 
 
 def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: bool = False) -> Section:
-    """Return the ranked table with a remark for each row; runs that differ in their seed alone become a mean ± sd.
+    """Return the ranked table with a remark for each row. Runs that differ only in their seed become a mean ± sd.
 
     Args:
-        rows: from `collect`.
-        title: of the table.
+        rows: rows from `collect`.
+        title: title of the table.
         with_figure: whether to draw the scores.
     """
     shown = [name for name in _CHOICES[1:] if len({row[name] for row in rows}) > 1]
@@ -105,7 +105,7 @@ def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: 
         for rank, members in enumerate(ranked, start=1)
         if (remark := _remark(members, named=len(rows) > 1))
     ]
-    n_tried = len({key[:-1] for key in groups if key[-1] not in ("planned", "running")})  # whatever became of them
+    n_tried = len({key[:-1] for key in groups if key[-1] not in ("planned", "running")})  # also failed ones
     tried = f" {n_tried} configurations were tried." if n_tried > 1 else ""
     table = Table([*columns, *_SCORES, Column("fit", "fit_time", "s", optional=2)], cells)
     figure = None
@@ -121,7 +121,7 @@ def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: 
 
 
 def run_row(folder: Path, sweep_dir: Path) -> dict[str, Any]:
-    """A run's result as one flat row of `COLUMNS`."""
+    """Return a run's result as one flat row of `COLUMNS`."""
     return _row(str(folder.relative_to(sweep_dir)), read_result(folder))
 
 
@@ -149,7 +149,7 @@ def _row(run: str, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(values: Any) -> dict[str, Any]:
-    """Return the numbers of a table; a stranger's result may hold anything."""
+    """Return the numbers of a table. A stranger's result may hold anything."""
     return {name: value for name, value in values.items() if is_figure(value)} if isinstance(values, dict) else {}
 
 
@@ -194,7 +194,7 @@ def _duration(seconds: Sequence[float | None]) -> str | None:
 
 
 def _remark(members: Sequence[dict[str, Any]], *, named: bool) -> str:
-    """Return the seeds, and what went wrong in any of them: by the folder of the run, as the log names it."""
+    """Return the number of seeds, and each run's failure and notes under the folder name that the log uses."""
     parts = [f"{len(members)} seeds"] if len(members) > 1 else []
     for row in members:
         run = f"{row['run']} " if named else ""
@@ -210,4 +210,4 @@ _SCORES = (
     *(Column(heading, name, ".3f", optional=rank) for heading, name, rank in ranked_columns()),
     Column("epochs", "epochs", ".0f", optional=3),
 )
-"""Scores of the ranked table; a narrow terminal drops those of the largest number first."""
+"""Scores of the ranked table. A narrow terminal drops the columns with the largest number first."""

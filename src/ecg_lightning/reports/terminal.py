@@ -1,4 +1,4 @@
-"""Sections on the terminal, at any width: no heading or number is broken, and no interval is left out."""
+"""Sections on a terminal of any width: no heading or number is broken, and no interval is left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from ecg_lightning.reports.section import Column, Section, Table, Written, write_cell
 
 _LEAST_TEXT = 12
-"""Characters that a column of text keeps where it is wrapped."""
+"""Fewest characters of a wrapped column of text."""
 
 
 def print_sections(sections: Sequence[Section], console: Console) -> None:
@@ -36,10 +36,10 @@ def print_section(section: Section, console: Console) -> None:
 
 
 def _fitted(table: Table, room: int) -> Iterator[rich_table.Table]:
-    """Give the table as one that fits, or in parts beside each other that repeat its first column.
+    """Yield the table in one part that fits, or in parts that repeat its first column.
 
-    Intervals move below their numbers before an optional column is dropped, and optional columns are dropped before
-    the table is cut.
+    Intervals move below their numbers before an optional column is dropped. Optional columns are dropped before the
+    table is cut.
     """
     whole = [
         _Laid(column, [write_cell(row[place], column.form) for row in table.rows])
@@ -64,7 +64,7 @@ def _fitted(table: Table, room: int) -> Iterator[rich_table.Table]:
 
 
 class _Laid:
-    """A column with its cells' texts, and how wide it must be."""
+    """A column with its cells' texts and its width."""
 
     def __init__(self, column: Column, cells: Sequence[Written]) -> None:
         self.column = column
@@ -87,7 +87,10 @@ class _Laid:
 
 
 def _total(columns: Sequence[_Laid], below: bool, wrapped: bool) -> int:
-    """Characters of a line: each column with a space on both sides and a rule before it, and the last rule."""
+    """Return the characters of a line.
+
+    Each column has a space on both sides and a rule before it, and the line ends with a rule.
+    """
     return sum(one.width(below, wrapped) + 3 for one in columns) + 1
 
 

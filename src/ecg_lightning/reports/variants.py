@@ -1,4 +1,4 @@
-"""The table of variants: original, pruned, quantized …, with what each one really gives."""
+"""The table of variants: original, pruned, quantized and others, with the measurements of each."""
 
 from __future__ import annotations
 
@@ -96,7 +96,10 @@ def _variant_rows(result: Mapping[str, Any], run: str) -> list[dict[str, Any]]:
 
 
 def without_repeats(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A sweep's cells of one training all begin with the same uncompressed model: its first row is enough."""
+    """Return the rows without repeats of an uncompressed model.
+
+    All cells of a sweep that compress the same training begin with the same uncompressed model.
+    """
     seen: set[tuple[Any, ...]] = set()
     kept = []
     for row in rows:
@@ -111,8 +114,8 @@ def variants_section(rows: Sequence[Mapping[str, Any]], title: str) -> Section:
     """Return the table of the variants, and the remarks that its figures need.
 
     Args:
-        rows: from `variant_rows`.
-        title: of the table.
+        rows: rows from `variant_rows`.
+        title: title of the table.
     """
     distinct = Counter(model for model, _ in {(row["model"], row["checkpoint"]) for row in rows})
     cells: list[list[Cell]] = []
@@ -143,13 +146,13 @@ def variants_section(rows: Sequence[Mapping[str, Any]], title: str) -> Section:
 
 
 def recommended(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the row of the variant to deploy, or None where the uncompressed model is the better choice.
+    """Return the row of the variant to deploy, or None if the uncompressed model is the better choice.
 
-    It is the fastest non-inferior variant that is not slower than the uncompressed model; where all are slower, it is
-    the smallest one that is smaller than the uncompressed model.
+    It is the fastest non-inferior variant that is not slower than the uncompressed model. If all are slower, it is the
+    smallest variant that is smaller than the uncompressed model.
 
     Args:
-        rows: from `variant_rows`, of one result.
+        rows: rows of one result, from `variant_rows`.
     """
     own: dict[str, Mapping[str, Any]] = {}
     for row in rows:
@@ -164,7 +167,7 @@ def recommended(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 
 def variant_name(row: Mapping[str, Any]) -> str:
-    """`uncompressed`, or the compression with the stage that it has come to."""
+    """Return `uncompressed`, or the compression with the name of its last stage."""
     if row["variant"] == "baseline":
         return "uncompressed"
     whole, stage = row["compression"], row["variant"]
@@ -179,7 +182,7 @@ def _row(
     fp32: Mapping[str, Any] | None,
     bf16: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Of a variant in one of its deployments; `fp32` and `bf16` are the uncompressed model's fastest."""
+    """Return the row of a variant in one deployment. `fp32` and `bf16` are the uncompressed model's fastest runs."""
     size, delta, milliseconds = variant["size"], deployed["delta"], deployed["p50_ms"]
     own = deployed["precision"] == variant["precision"]
     return {
@@ -208,12 +211,12 @@ def _row(
 
 def _chosen(result: Mapping[str, Any], run: str, variant: Mapping[str, Any]) -> dict[str, Any]:
     choices = {name: result["choices"].get(name, "") for name in ("model", "compression", "hardware")}
-    checkpoint = variant.get("checkpoint", "")  # the first results did not say
+    checkpoint = variant.get("checkpoint", "")  # missing in the first results
     return {"run": run, **choices, "checkpoint": checkpoint, "seed": result["seed"], "variant": variant["name"]}
 
 
 def _timed(variant: Mapping[str, Any], precision: str, runtime: str | None = None) -> Mapping[str, Any] | None:
-    """The row of batch 1 on one thread in this precision; of the fastest runtime where none is named."""
+    """Return the row of batch 1 on one thread in this precision, of the fastest runtime if none is named."""
     rows = [
         row
         for row in variant["runtimes"]
@@ -225,7 +228,7 @@ def _timed(variant: Mapping[str, Any], precision: str, runtime: str | None = Non
 
 
 def _int8_share(deployed: Mapping[str, Any]) -> str:
-    """How many of the products really ran in int8, as `int8/all`."""
+    """Return how many of the products really ran in int8, as `int8/all`."""
     counts = by_precision(deployed["kernels"])
     return f"{counts.get('int8', 0)}/{sum(counts.values())}"
 

@@ -13,11 +13,11 @@ from ecg_lightning.data.identity import N_PTBXL, PTBXL
 from ecg_lightning.data.verify import Check, Report
 from ecg_lightning.text import printable
 
-_SHOWN = 5  # names of a problem
+_SHOWN = 5  # most names of a problem
 
 
 def track(items: Iterable[Any], what: str) -> Iterator[Any]:
-    """Yield the items; show a bar on a terminal, else print one line, both on standard error."""
+    """Yield the items. Show a bar on a terminal, or else print one line, both on standard error."""
     console = Console(stderr=True)
     listed = items if isinstance(items, Sized) else list(items)
     if console.is_terminal:
@@ -28,7 +28,7 @@ def track(items: Iterable[Any], what: str) -> Iterator[Any]:
 
 
 def print_report(report: Report) -> None:
-    """Print what was checked, what is wrong by name, and the verdict."""
+    """Print the checks, the problems by name, and the verdict."""
     typer.echo(printable(f"{_title(report)} in {report.root}\n"))
     for check in report.checks:
         _print_check(check)

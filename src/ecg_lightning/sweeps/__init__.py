@@ -1,1 +1,1 @@
-"""Sweeps: each cell runs in a process of its own, and the same command again runs what is left."""
+"""Sweeps: each cell runs in its own process, and the same command again runs the cells that are left."""

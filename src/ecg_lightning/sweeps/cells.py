@@ -1,4 +1,4 @@
-"""The cells of a sweep: what each one is configured as, and in which folder it runs."""
+"""The cells of a sweep: the configuration and the folder of each."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FINISHED = ("ok", "skipped")
 
 @dataclass
 class Cell:
-    """One cell of a sweep.
+    """A cell of a sweep.
 
     Attributes:
-        number: its place in the sweep, from 0.
-        overrides: what Hydra's sweeper set for it.
-        config: what Hydra composed, `hydra` included.
-        settings: the part of it that decides weights and scores.
-        run: its folder, relative to the sweep's.
-        result: what became of it; `planned` or `running` until it ends.
+        number: place in the sweep, from 0.
+        overrides: overrides from Hydra's sweeper.
+        config: configuration that Hydra composed, with `hydra`.
+        settings: part of the configuration that decides weights and scores.
+        run: folder of the cell, relative to the sweep's.
+        result: result of the cell; its status is `planned` or `running` until the cell ends.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether it need not run again."""
+        """Return whether the cell need not run again."""
         return self.result.status in FINISHED
 
 
@@ -68,13 +68,13 @@ def compose_cell(loader: ConfigLoader, config: DictConfig, overrides: Sequence[s
 
 
 def task_overrides(composed: DictConfig) -> list[str]:
-    """Return what the command line, or a sweeper, set: as it was typed, with its interpolations."""
+    """Return the overrides of the command line or a sweeper as they were typed, with their interpolations."""
     parts: Any = OmegaConf.to_container(composed.hydra.overrides.task, resolve=False)
     return list(parts)
 
 
 def subdir_of(composed: DictConfig, number: int) -> str:
-    """Give a cell's job its number, and return the folder that this gives it, relative to the sweep's."""
+    """Set a cell's job number, and return its folder, relative to the sweep's."""
     with read_write(composed.hydra), open_dict(composed.hydra):
         composed.hydra.job.id = composed.hydra.job.num = number
     with as_hydras(composed):
@@ -82,10 +82,10 @@ def subdir_of(composed: DictConfig, number: int) -> str:
 
 
 def settings_in(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the settings of each cell that a sweep's folder holds, by the cell's folder relative to it.
+    """Return the settings of each cell in a sweep's folder, by the cell's folder relative to it.
 
-    Cells of earlier versions have no `cell.json`: Hydra's files describe them. Hydra writes the overrides last, so a
-    cell without them has not begun.
+    Cells of earlier versions have no `cell.json`, but Hydra's files describe them. Hydra writes the overrides last, so
+    a cell without overrides has not begun.
     """
     hydras = [path.parent for path in sorted(folder.glob("**/.hydra/overrides.yaml"))]
     found = {str(one.parent.relative_to(folder)): one / "config.yaml" for one in hydras}
@@ -97,21 +97,21 @@ def settings_in(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_cell(cell: Cell, folder: Path, seconds: float | None) -> None:
-    """Write down what a cell is, and how long it has run.
+    """Write a cell's settings and running time into its folder.
 
     Args:
-        cell: its settings are written.
-        folder: of the sweep.
-        seconds: of all its tries together; None where a try was killed, or still runs.
+        cell: cell whose settings are written.
+        folder: folder of the sweep.
+        seconds: time of all its tries together; None if a try was killed, or still runs.
 
     Raises:
-        DiskFullError: it does not fit.
+        DiskFullError: the file does not fit on the disk.
     """
     write_whole(folder / cell.run / CELL_FILE, json.dumps({"settings": cell.settings, "seconds": seconds}) + "\n")
 
 
 def seconds_of(run: Path) -> float | None:
-    """Return how long a cell has run; None where nobody measured it."""
+    """Return the running time of a cell in seconds; None if it was not measured."""
     if not (run / CELL_FILE).is_file():
         return None
     seconds = _read_cell(run / CELL_FILE).get("seconds")
@@ -119,12 +119,12 @@ def seconds_of(run: Path) -> float | None:
 
 
 def place(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Give each cell its folder: that of an equal cell of an earlier command, else one that nothing else uses.
+    """Set each cell's folder: that of an equal cell of an earlier command, else an unused folder.
 
     Args:
-        cells: of this command.
-        there: settings of the cells that the folder holds, see `settings_in`.
-        folder: of the sweep.
+        cells: cells of this command.
+        there: settings of the cells in the folder, see `settings_in`.
+        folder: folder of the sweep.
 
     Raises:
         ConfigError: two cells would have one folder.
@@ -133,7 +133,7 @@ def place(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]], folder:
     placed: set[int] = set()
     for cell in cells:
         cell.run = subdir_of(cell.config, cell.number)
-    for by_name in (True, False):  # a folder of the same name first: cells may differ in their threads alone
+    for by_name in (True, False):  # a folder of the same name first, because cells may differ in their threads alone
         for cell in cells:
             candidates = [cell.run] if by_name else free
             equal = next((run for run in candidates if run in free and not differing(free[run], cell.settings)), None)
@@ -158,7 +158,7 @@ def place(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]], folder:
 
 
 def nearest_difference(cells: Sequence[Cell], there: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return how a cell of this command differs from the cell of the folder that is most like it."""
+    """Return the difference between a cell of this command and the most similar cell in the folder."""
     pairs = [(settings, cell.settings) for settings in there.values() for cell in cells]
     own, asked = min(pairs, key=lambda pair: len(differing(*pair)))
     flat_own, flat_asked = flat(own), flat(asked)
@@ -172,7 +172,7 @@ def result_of(run: Path) -> RunResult | None:
     """Return a run's result, of any version; None if there is none.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the result cannot be read.
     """
     if not (run / RESULT_FILE).is_file():
         return None
@@ -181,7 +181,7 @@ def result_of(run: Path) -> RunResult | None:
 
 
 def _recall(cell: Cell, folder: Path) -> None:
-    """Take over the result of an earlier command if it needs no other run."""
+    """Use the result of an earlier command if the cell need not run again."""
     there = result_of(folder / cell.run)
     if there is not None and there.status in FINISHED:
         cell.result = replace(there, overrides=cell.result.overrides)

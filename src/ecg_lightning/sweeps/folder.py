@@ -1,4 +1,4 @@
-"""The folder of a sweep: found, locked against other sweeps, and checked for what it holds."""
+"""The folder of a sweep: it is found, locked against other sweeps, and its content is checked."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ log = logging.getLogger(__name__)
 _LOCK = ".lock"
 _CELLS_LOCK = ".cells.lock"
 STOP_S = 30.0
-"""Seconds in which a cell that was told to stop must have saved its checkpoint; then it is killed."""
+"""Seconds that a stopped cell has to save its checkpoint before it is killed."""
 
 
 def lock(folder: Path) -> filelock.BaseFileLock:
-    """Make the folder, and lock it until the lock is released or this process ends.
+    """Create the folder, and lock it until the lock is released or this process ends.
 
     Raises:
-        ConfigError: another sweep is running there.
+        ConfigError: another sweep is running in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     held = filelock.FileLock(folder / _LOCK)
@@ -51,19 +51,19 @@ def lock(folder: Path) -> filelock.BaseFileLock:
 
 
 def hold_for_cell(folder: Path) -> int:
-    """Let the next sweep in this folder wait until this process has ended; returns an open file descriptor."""
+    """Return an open file descriptor whose lock makes the next sweep in this folder wait until this process ends."""
     descriptor = os.open(folder / _CELLS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
 
 
 def wait_for_cells(folder: Path) -> None:
-    """Wait for cells of a sweep that was killed: they stop by themselves, and save a checkpoint first.
+    """Wait for cells of a killed sweep. They stop by themselves, and save a checkpoint first.
 
     Raises:
         ConfigError: one of them does not stop.
     """
-    if sys.platform == "win32":  # there no cell has a process of its own
+    if sys.platform == "win32":  # cells have no own process on Windows
         return
     descriptor = os.open(folder / _CELLS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     deadline, said = time.monotonic() + STOP_S + 10, False
@@ -86,9 +86,9 @@ def wait_for_cells(folder: Path) -> None:
 
 
 def find_unfinished(config: DictConfig) -> list[Path]:
-    """Return the folders of unfinished sweeps beside the new one that ran the same command, the newest first.
+    """Return the folders of unfinished sweeps of the same command beside the new one, the newest first.
 
-    Empty where the command line names a folder, or the folder is there.
+    The list is empty if the command line names a folder, or the new folder exists.
     """
     folder = Path(config.hydra.sweep.dir)
     hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
@@ -102,10 +102,12 @@ def find_unfinished(config: DictConfig) -> list[Path]:
 
 
 def write_command(config: DictConfig) -> None:
-    """Write down what the sweep was asked for, by which the same command finds it; Hydra's own file may be cut short.
+    """Write the sweep's command into its folder, so that the same command finds it.
+
+    Hydra's own file may be cut short.
 
     Raises:
-        DiskFullError: it does not fit.
+        DiskFullError: the file does not fit on the disk.
     """
     folder = Path(config.hydra.sweep.dir)
     command = _command(OmegaConf.to_container(config.hydra, resolve=False))
@@ -113,10 +115,10 @@ def write_command(config: DictConfig) -> None:
 
 
 def check_holds_no_other(folder: Path, known: set[str]) -> None:
-    """Refuse a folder with results that are no cells of a sweep, which would be mixed with its own.
+    """Refuse a folder with results that are not cells of the sweep, because they would be mixed with the cells.
 
     Raises:
-        ConfigError: there are some.
+        ConfigError: the folder has such results.
     """
     for path in folder.rglob(RESULT_FILE):
         run = path.parent
@@ -127,16 +129,16 @@ def check_holds_no_other(folder: Path, known: set[str]) -> None:
 
 
 def _is_unfinished(table: Path) -> bool:
-    if not table.is_file():  # there was no room for it
+    if not table.is_file():  # the disk had no room for it
         return True
     with table.open(newline="", encoding="utf-8") as file:
         return any(row.get("status") not in FINISHED for row in csv.DictReader(file))
 
 
 def _command_of(folder: Path) -> dict[str, Any] | None:
-    """Return what a sweep was asked for; None if it cannot be read.
+    """Return the command of a sweep; None if it cannot be read.
 
-    Sweeps of earlier versions have Hydra's own file alone.
+    Sweeps of earlier versions have only Hydra's own file.
     """
     try:
         if (folder / SWEEP_FILE).is_file():

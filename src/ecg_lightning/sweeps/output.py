@@ -1,4 +1,4 @@
-"""What a cell prints while other cells run: it goes into a file of the cell's folder."""
+"""The output of a cell while other cells run. It is written to a file in the cell's folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _STAMP = re.compile(r"^\d\d:\d\d:\d\d [A-Z]+ ")
 
 
 def last_message(path: Path) -> str:
-    """Return the last line of a cell's output without its time and level; empty where there is none.
+    """Return the last line of a cell's output without its time and level; empty if there is none.
 
     Args:
-        path: of the cell's output, which grows.
+        path: file of the cell's output, which grows.
     """
     try:
         with path.open("rb") as file:

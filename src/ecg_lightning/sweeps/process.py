@@ -1,4 +1,4 @@
-"""The process of one cell: forked from a server that has imported the libraries, and told apart by how it ends."""
+"""The process of a cell. It is forked from a server that has imported the libraries, and its end gives the status."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from ecg_lightning.text import explain_error, shortened
 
 @dataclass
 class Job:
-    """What a cell's process is told.
+    """The data that a cell's process receives.
 
     Attributes:
-        task_function: the job.
-        task_name: Hydra's name of it.
-        config: what Hydra composed, `hydra` included.
-        folder: of the sweep.
-        output: a file that takes what the cell prints; None: as the sweep itself.
-        jobs: cells that share the cores.
+        task_function: function of the job.
+        task_name: Hydra's name of the job.
+        config: configuration that Hydra composed, with `hydra`.
+        folder: folder of the sweep.
+        output: file for the cell's output; None for the sweep's own output.
+        jobs: number of cells that share the cores.
     """
 
     task_function: TaskFunction
@@ -54,7 +54,7 @@ class Job:
 
 
 class CellProcess:
-    """A cell's process, seen from the sweep's."""
+    """The handle of the sweep's process on a cell's process."""
 
     def __init__(self, job: Job) -> None:
         self._context = _context()
@@ -62,7 +62,7 @@ class CellProcess:
         self._process: ForkServerProcess = self._context.Process(target=_run, args=(job, theirs))
         sys.stdout.flush()
         sys.stderr.flush()
-        start_server()  # the last one may have been killed
+        start_server()  # the previous server may have been killed
         self._process.start()
         theirs.close()
         self.started = time.monotonic()
@@ -73,22 +73,22 @@ class CellProcess:
         return self._process.sentinel
 
     def has_answered(self) -> bool:
-        """Return whether the job has returned, so that its process has nothing left to do but to end."""
+        """Return whether the job has returned, so that its process only has to end."""
         return self._answer.poll()
 
     def send(self, number: int) -> None:
-        """Pass a signal on to the cell."""
+        """Send a signal to the cell."""
         assert self._process.pid is not None
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, number)
 
     def kill(self) -> None:
-        """End the cell at once, with all that it has started."""
+        """Kill the cell at once, with all processes that it has started."""
         self._kill_group()
         self._process.kill()
 
     def end(self) -> tuple[Any, str | None]:
-        """Return what the job returned, and None; or None, and what ended the process before it could return."""
+        """Return the job's return value and None, or None and the reason why the process ended without one."""
         self._process.join()
         code = self._process.exitcode
         assert code is not None
@@ -96,7 +96,7 @@ class CellProcess:
             with contextlib.suppress(EOFError, OSError):  # it died while it answered
                 value, reason = self._answer.recv()
                 return value, reason
-        self._kill_group()  # what it has left running
+        self._kill_group()  # processes that it has left
         if code >= 0:
             return None, f"ended with exit code {code} without a result"
         perhaps = " (out of memory?)" if -code == signal.SIGKILL else f" ({signal.Signals(-code).name})"
@@ -109,10 +109,10 @@ class CellProcess:
 
 
 def start_server(modules: Sequence[str] = ()) -> None:
-    """Start the server if none is running; it begins to import the libraries in the background.
+    """Start the server if none is running. It begins to import the libraries in the background.
 
     Args:
-        modules: what it imports; empty: as before.
+        modules: modules that it imports; empty for the same modules as before.
 
     Raises:
         ConfigError: this system cannot fork.
@@ -125,10 +125,10 @@ def start_server(modules: Sequence[str] = ()) -> None:
 
     if modules and sys.platform == "linux":  # macOS's own libraries do not survive a fork
         _context().set_forkserver_preload(list(modules))
-    resource_tracker.ensure_running()  # which unblocks signals
+    resource_tracker.ensure_running()  # it unblocks signals
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        ensure_running()  # the server inherits the mask: a signal to the whole process group must not end it
+        ensure_running()  # the server inherits the mask, so a signal to the process group does not end it
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
@@ -138,9 +138,9 @@ def _context() -> ForkServerContext:
 
 
 def _run(job: Job, answer: connection.Connection) -> None:
-    """Run one cell; the main function of its process."""
-    os.setsid()  # Ctrl-C reaches the sweep's process alone, which passes it on once
-    stopping.install()  # before a signal that waited can arrive
+    """Run one cell. This is the main function of its process."""
+    os.setsid()  # Ctrl-C then reaches only the sweep's process, which sends it once
+    stopping.install()  # before a waiting signal can arrive
     threading.Thread(target=_stop_with_the_sweep, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     hold_for_cell(job.folder)
@@ -159,7 +159,7 @@ def _run(job: Job, answer: connection.Connection) -> None:
             job_subdir_key="hydra.sweep.subdir",
         )
         if returned.status == JobStatus.FAILED:
-            raise returned._return_value  # `return_value` would print it in Hydra's words
+            raise returned._return_value  # `return_value` would print Hydra's message
         answer.send((returned.return_value, None))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -171,7 +171,7 @@ def _run(job: Job, answer: connection.Connection) -> None:
 
 def _explain(error: Exception, folder: Path) -> str:
     if isinstance(error, UserError):
-        return shortened(str(error))  # an answer that a pipe does not hold would wait for its reader
+        return shortened(str(error))  # a pipe that is too small would block until it is read
     if is_full(error):
         return explain_full(folder)
     traceback.print_exception(error)
@@ -179,7 +179,7 @@ def _explain(error: Exception, folder: Path) -> str:
 
 
 def _stop_with_the_sweep() -> None:
-    """Stop this cell, as SIGTERM does, when the sweep's process is gone: nobody waits for it any more."""
+    """Stop this cell like SIGTERM when the sweep's process is gone, because nothing waits for the cell any more."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])

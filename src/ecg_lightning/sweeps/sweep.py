@@ -1,4 +1,4 @@
-"""A sweep: what its command asks for and what is left of it to run, each cell in a process of its own."""
+"""A sweep: the cells that its command asks for and those that are left, each run in its own process."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class _Running:
     """A cell that runs.
 
     Attributes:
-        before: seconds of its earlier tries, which it goes on with; None where nobody measured them.
-        why_stopped: reason of a cell that was told to stop for it alone, since it took too long.
-        kill_at: moment at which it is killed if it has not stopped by then.
+        before: seconds of its earlier tries that it resumes; None if they were not measured.
+        why_stopped: reason why only this cell was stopped, such as a timeout.
+        kill_at: time at which it is killed if it has not stopped.
     """
 
     cell: Cell
@@ -80,17 +80,17 @@ class _Running:
 
 
 class Sweep:
-    """Run the cells of a sweep.
+    """A sweep that runs its cells.
 
     Args:
-        hydra_context: Hydra's loader of configurations, and its callbacks.
-        task_function: the job.
-        config: the sweep's configuration; its `hydra.sweep.dir` becomes the folder of the sweep that goes on.
-        jobs: cells at a time.
-        cell_timeout: seconds after which a cell is stopped; None: never.
+        hydra_context: Hydra's loader of configurations and its callbacks.
+        task_function: function of the job.
+        config: the sweep's configuration. Its `hydra.sweep.dir` becomes the folder of a resumed sweep.
+        jobs: number of cells that run at a time.
+        cell_timeout: seconds after which a cell is stopped; None for no limit.
 
     Raises:
-        ConfigError: the folder holds another sweep, or one is running there.
+        ConfigError: the folder holds another sweep, or a sweep is running in it.
     """
 
     def __init__(
@@ -128,14 +128,14 @@ class Sweep:
         return Path(self._config.hydra.sweep.dir)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run those of the cells that are not finished.
+        """Run the unfinished cells of a batch.
 
         Returns:
-            What each cell gave; None for one that gave nothing, which a search takes for a failed trial.
+            The return of each cell. It holds None for a failed cell, which a search counts as a failed trial.
         """
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         end = initial_job_idx + len(job_overrides)
-        for number in range(len(self._cells), end):  # of a search, which plans one batch at a time
+        for number in range(len(self._cells), end):  # a search plans one batch at a time
             overrides = job_overrides[number - initial_job_idx]
             self._cells.append(compose_cell(self._context.config_loader, self._config, overrides, number))
         cells = self._cells[initial_job_idx:end]
@@ -162,9 +162,11 @@ class Sweep:
         return [_returned(cell) for cell in cells]
 
     def _planned(self) -> list[Cell] | None:
-        """Compose all cells of a sweep before anything is written; None for a search, which asks for them one by one.
+        """Return all cells of a sweep, composed before anything is written; None for a search.
 
-        As `BasicSweeper.sweep` does, whose batches `launch` is given later.
+        A search plans one batch of cells at a time.
+
+        The function does the same as `BasicSweeper.sweep`, whose batches `launch` receives later.
         """
         sweeper = self._config.hydra.sweeper
         if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
@@ -177,12 +179,12 @@ class Sweep:
         return [compose_cell(loader, self._config, one, number) for number, one in enumerate(batches[0])]
 
     def _open(self, planned: list[Cell] | None) -> filelock.BaseFileLock:
-        """Choose and lock the folder, and give the planned cells theirs in it."""
+        """Choose and lock the folder, and set the planned cells' folders in it."""
         if planned is not None:
             for folder in find_unfinished(self._config):
                 try:
                     held = self._open_at(folder, planned, wholly=True)
-                except ConfigError as error:  # it is running, or the configuration's files were changed since
+                except ConfigError as error:  # it is running, or the configuration's files have changed
                     log.warning("the unfinished sweep in %s is not resumed: %s", folder, error)
                     continue
                 log.info("resuming the sweep in %s; for a new sweep, name a folder with hydra.sweep.dir=DIR", folder)
@@ -192,7 +194,7 @@ class Sweep:
         return self._open_at(self.folder, planned or [])
 
     def _open_at(self, folder: Path, planned: list[Cell], *, wholly: bool = False) -> filelock.BaseFileLock:
-        """Lock a folder and place the cells, if one that it holds is asked for; with `wholly` if all of them are."""
+        """Lock a folder and place the cells, if one of its cells is planned, or all of them with `wholly`."""
         held = lock(folder)
         try:
             wait_for_cells(folder)
@@ -232,7 +234,7 @@ class Sweep:
                 self._tell_progress()
 
     def _tell_progress(self) -> None:
-        """Print what each running cell said last, because cells that share the cores print into files."""
+        """Log each running cell's last line, because cells that share the cores print into files."""
         for one in self._running:
             if message := last_message(self.folder / one.cell.run / OUTPUT_FILE):
                 log.info("cell %d: %s", one.cell.number + 1, message)
@@ -242,7 +244,7 @@ class Sweep:
         return self._config.hydra.sweeper.get("n_trials") or len(self._cells)
 
     def _left(self) -> str:
-        """Return what the cells that are left will take, by those that are finished; empty before there are any."""
+        """Return the estimated time of the remaining cells, from the finished cells; empty before there are any."""
         measured = [self._seconds(cell) for cell in self._cells if cell.result.status == "ok"]
         known = [seconds for seconds in measured if seconds is not None]
         if not known:
@@ -254,7 +256,7 @@ class Sweep:
         return f", about {_duration(left / self._jobs)} left"
 
     def _seconds(self, cell: Cell) -> float | None:
-        """Return what a finished cell took in all; of a cell of an earlier version its training."""
+        """Return the whole time of a finished cell. For a cell of an earlier version it is the training's time."""
         seconds = seconds_of(self.folder / cell.run)
         return cell.result.timing.get("fit_s") if seconds is None else seconds
 
@@ -277,7 +279,7 @@ class Sweep:
             self._jobs,
         )
         try:
-            (run / RESULT_FILE).unlink(missing_ok=True)  # of an earlier try
+            (run / RESULT_FILE).unlink(missing_ok=True)  # result of an earlier try
             write_cell(cell, self.folder, None)
             with self._loading():
                 started = _Running(cell, CellProcess(job), before)
@@ -288,16 +290,16 @@ class Sweep:
             self._fail(cell, f"its process could not be started ({type(error).__name__}: {error})", cell.result)
             return
         self._running.append(started)
-        if self._stopped_by is not None:  # while the process was made
+        if self._stopped_by is not None:  # a signal came while the process was made
             self._signal(started, self._stopped_by)
 
     def _loading(self) -> contextlib.AbstractContextManager[None]:
-        """Return what tells of the libraries that the first cell waits for, as long as it does."""
+        """Return a context that logs the loading of the libraries while the first cell waits for it."""
         is_first, self._is_loaded = not self._is_loaded, True
         return long_step(log, "loading the libraries once for all cells") if is_first else contextlib.nullcontext()
 
     def _end(self, one: _Running) -> None:
-        """Write down what became of a cell, whatever became of it."""
+        """Store the outcome of a cell, whatever it is."""
         cell, folder = one.cell, self.folder / one.cell.run
         seconds = time.monotonic() - one.process.started
         _, reason = one.process.end()
@@ -315,26 +317,26 @@ class Sweep:
         else:
             cell.result = there
         if one.before is not None:
-            with contextlib.suppress(UserError):  # a full disk: the time is not known then
+            with contextlib.suppress(UserError):  # on a full disk the time stays unknown
                 write_cell(cell, self.folder, one.before + seconds)
         self._report.write()
-        said = self._jobs == 1 and cell.result is there and self._stopped_by is None  # by the cell, on this terminal
+        said = self._jobs == 1 and cell.result is there and self._stopped_by is None  # by the cell on this terminal
         if not said:
             why = f": {cell.result.reason}" if cell.result.status not in ("ok", "interrupted") else ""
             log.info("cell %s: %s after %s%s", cell.run, cell.result.status, _duration(seconds), why)
 
     def _fail(self, cell: Cell, reason: str, known: RunResult, status: str = "failed") -> None:
-        """Say in the table and in the cell's `result.json` why a cell gave nothing."""
+        """Write the reason of a failure into the table and the cell's `result.json`."""
         cell.result = dataclasses.replace(known, status=status, reason=reason)
         self._report.unwritten[self.folder / cell.run] = cell.result
         self._report.write()
 
     def _limit(self, one: _Running) -> None:
-        """Stop a cell that takes too long, and kill one that does not stop."""
+        """Stop a cell that takes too long, and kill a cell that does not stop."""
         now = time.monotonic()
         if now >= one.kill_at:
             one.process.kill()
-        elif one.process.has_answered():  # what it has left running, such as a thread, is not waited for long
+        elif one.process.has_answered():  # a thread that it has left, for example, gets little time
             one.kill_at = min(one.kill_at, now + STOP_S)
         elif self._timeout is not None and not one.signalled and now - one.process.started > self._timeout:
             one.why_stopped = f"took longer than hydra.launcher.cell_timeout={self._timeout:g}"
@@ -347,7 +349,7 @@ class Sweep:
 
     @contextlib.contextmanager
     def _stopping_on_signals(self) -> Iterator[None]:
-        """Pass a signal on to the cells that run, and start no others."""
+        """Send a signal to the running cells, and start no others, within the context."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             self._stopped_by = self._stopped_by or number
@@ -366,7 +368,7 @@ class Sweep:
 
 
 def _warn_of_refused(cells: Sequence[Cell]) -> None:
-    """Say which cells will be refused for their settings, before hours of others."""
+    """Warn of cells whose settings will be refused, before other cells run for hours."""
     reasons = {cell.run: reason for cell in cells if (reason := _refusal(cell))}
     for reason in dict.fromkeys(reasons.values()):
         runs = [run for run, why in reasons.items() if why == reason]
@@ -378,7 +380,7 @@ def _refusal(cell: Cell) -> str | None:
     """Return why a cell's settings are refused; None if they are not."""
     checks = {"train": validation.validate, "compress": validation.validate_compression}
     check = checks.get(cell.config.hydra.job.config_name)
-    if check is None:  # another program's
+    if check is None:  # another program's configuration
         return None
     config = OmegaConf.masked_copy(cell.config, [str(key) for key in cell.config if key != "hydra"])
     try:
@@ -389,13 +391,13 @@ def _refusal(cell: Cell) -> str | None:
         check_named_files(config)
     except UserError as error:
         return str(error)
-    except OmegaConfBaseException:  # the cell explains it
+    except OmegaConfBaseException:  # the cell explains this error
         return None
     return None
 
 
 def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the modules that the server imports: what every training needs, and the cells' models and stages."""
+    """Return the modules that the server imports: those of every training, and the cells' models and stages."""
     named = [(key.rpartition(".")[2], str(value)) for one in settings for key, value in flat(one).items()]
     targets = targets_of({value for key, value in named if key == "kind"})
     targets |= {value for key, value in named if key == "_target_"}
@@ -410,7 +412,7 @@ def _compresses(settings: Mapping[str, Any]) -> bool:
 
 
 def _configured(cell: Cell, folder: Path) -> DictConfig:
-    """Return the configuration that a cell's process is given: in its folder, from its checkpoint."""
+    """Return the configuration for a cell's process, with its folder and its checkpoint."""
     config = cell.config
     with read_write(config), open_dict(config):
         with read_write(config.hydra), open_dict(config.hydra):
@@ -433,7 +435,7 @@ def _returned(cell: Cell) -> JobReturn:
 
 
 def _duration(seconds: float) -> str:
-    """Return seconds in words: `40 s`, `9 min` or `2 h 10 min`."""
+    """Return a time in words: `40 s`, `9 min` or `2 h 10 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

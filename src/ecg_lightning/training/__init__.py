@@ -1,1 +1,1 @@
-"""One training run: prepare, fit, score, describe."""
+"""A training run: prepare, fit, score and describe."""

@@ -1,4 +1,4 @@
-"""What a run says before it trains: the data, the model, and how long it will take at most."""
+"""The log before a training: the data, the model, and an upper bound of the time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ecg_lightning.training.step_time import measure_step
 
 log = logging.getLogger(__name__)
 
-_LONG_S = 600.0  # from which advice is worth its line
+_LONG_S = 600.0  # from here on a line of advice is worth it
 
 
 def announce(
@@ -34,11 +34,11 @@ def announce(
 
     Args:
         settings: the run's configuration.
-        module: to be trained, its teacher prepared.
-        datamodule: with its splits loaded.
-        precision: of the training.
-        first_epoch: where the training goes on, from 0.
-        seconds_per_record: of a step, where it was measured already.
+        module: module to be trained, its teacher prepared.
+        datamodule: data module with its splits loaded.
+        precision: precision of the training.
+        first_epoch: first epoch of this training, from 0.
+        seconds_per_record: time of a step, if it was measured before.
     """
     announce_synthetic(datamodule)
     counts = " · ".join(f"{split} {len(dataset):,}" for split, dataset in datamodule.datasets.items())
@@ -85,14 +85,14 @@ def records_of_an_epoch(trainer: TrainerConfig, datamodule: ECGDataModule) -> fl
 
 
 def _limited(n_batches: int, limit: float | None) -> float:
-    """Return the batches that Lightning leaves of an epoch: a whole number is theirs, a share is of them."""
+    """Return the batches that Lightning leaves of an epoch. An int is a number of batches, a float a share of them."""
     if limit is None:
         return n_batches
     return min(n_batches, limit) if isinstance(limit, int) else limit * n_batches
 
 
 def _advice(settings: TrainingSettings, module: ECGModule, seconds: float) -> str:
-    """Return what would shorten a long training, and is not set yet."""
+    """Return the settings that would shorten a long training and are not set yet."""
     if seconds < _LONG_S:
         return ""
     ways = [
@@ -115,7 +115,7 @@ def data_name(datamodule: ECGDataModule) -> str:
 
 
 def announce_synthetic(datamodule: ECGDataModule) -> None:
-    """Say so where the data has no medical meaning."""
+    """Warn if the data is synthetic and has no medical meaning."""
     if isinstance(datamodule.source, SyntheticSource):
         log.warning(
             "the data is SYNTHETIC (%s), for trying and testing, and has no medical meaning. For PTB-XL, add "

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class CollapseGuard(Callback):
-    """Says when a model predicts (nearly) a constant, see `evaluation.metrics.is_collapsed`.
+    """A guard that logs when a model predicts (nearly) a constant, see `evaluation.metrics.is_collapsed`.
 
     Attributes:
         collapsed_epochs: epochs, from 1, whose validation was collapsed.
@@ -26,18 +26,18 @@ class CollapseGuard(Callback):
         self.collapsed_epochs: list[int] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Lets a resumed run know what came before."""
+        """Return the collapsed epochs, so that a resumed run has them."""
         return {"collapsed_epochs": self.collapsed_epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from `state_dict`."""
+        """Continue from the epochs in `state_dict`."""
         self.collapsed_epochs = list(state_dict["collapsed_epochs"])
 
     def notes(self, scored_epoch: float | None) -> list[str]:
-        """What a reader of the run's figures must know: nothing where a young model collapsed and recovered.
+        """Return notes for readers of the run's scores; none if a young model collapsed and recovered.
 
         Args:
-            scored_epoch: whose checkpoint is scored, from 1.
+            scored_epoch: epoch of the scored checkpoint, from 1.
         """
         if scored_epoch not in self.collapsed_epochs:
             return []
@@ -45,7 +45,7 @@ class CollapseGuard(Callback):
         return [f"COLLAPSED to a constant in {count} (first: {first}), including the scored epoch"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the epoch's predictions."""
+        """Check the epoch's predictions."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         metrics = {
@@ -65,14 +65,16 @@ class CollapseGuard(Callback):
 
 
 class StochasticWeightAverage(WeightAveraging):
-    """What is validated, kept and scored is the mean of the weights after each of the last steps (SWA).
+    """A callback that averages the weights after each of the last steps (SWA).
 
-    Izmailov et al. 2018, arXiv 1803.05407, average once an epoch; here every step counts, the buffers of normalisations
-    included, and the recipe's own schedule goes on. An epoch before the first step that counts has its own weights.
-    Lightning's `StochasticWeightAveraging` writes its average into no checkpoint.
+    The average is validated, kept and scored.
+
+    Izmailov et al. 2018, arXiv 1803.05407, average once an epoch. Here every step counts, with the buffers of
+    normalisations, and the recipe's own schedule continues. An epoch before the first counted step has its own weights.
+    Lightning's `StochasticWeightAveraging` does not write its average into a checkpoint.
 
     Args:
-        start: share of the training's steps before the first that counts.
+        start: share of the training's steps before the first counted step.
     """
 
     def __init__(self, start: float = 0.75) -> None:
@@ -84,9 +86,9 @@ class StochasticWeightAverage(WeightAveraging):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Up to the first step that counts, the average is the step's own weights."""
+        """Use the step's own weights as the average up to the first counted step."""
         n_not_counted = self.start * trainer.estimated_stepping_batches
-        is_step = trainer.global_step > self._latest_update_step  # and no batch of several whose gradients add up
+        is_step = trainer.global_step > self._latest_update_step  # not a batch whose gradients are only added up
         if self._average_model is not None and is_step and trainer.global_step <= n_not_counted + 1:
             self._average_model.n_averaged.zero_()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

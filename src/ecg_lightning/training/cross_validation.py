@@ -1,4 +1,4 @@
-"""Cross-validation inside the training folds: what a recipe is worth, without a look at the validation fold."""
+"""Cross-validation inside the training folds. It scores a recipe without the validation fold."""
 
 from __future__ import annotations
 
@@ -27,25 +27,27 @@ from ecg_lightning.training.schema import TrainingSettings
 log = logging.getLogger(__name__)
 
 FOLD_FILE = "fold.json"
-"""The result of one of its trainings, which is no run of its own to a sweep."""
+"""Result of one of the trainings. A sweep does not count it as a run."""
 
 
 def run(
     settings: TrainingSettings, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
 ) -> RunResult:
-    """Train once for each fold, or group of folds, of `cross_validation`, on the other training folds; score it there.
+    """Train once for each fold or group of folds of `cross_validation`, and return the result.
+
+    Each training uses the other training folds, and is scored on the folds that it holds out.
 
     Args:
-        settings: checked settings, see `config.TrainConfig`; `ckpt_path=last` or `auto` goes on with it.
+        settings: checked settings, see `config.schema.TrainConfig`. `ckpt_path=last` or `auto` resumes the cross-validation.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
 
     Returns:
-        The result, also written to `paths.output_dir`; its score, validation metrics and number of training records
-        are means over the trainings, its evaluation and the predictions beside it are of all held-out records together.
+        The result, also written to `paths.output_dir`. Its score, validation metrics and number of training records are
+        means over the trainings. Its evaluation and predictions are those of all held-out records together.
 
     Raises:
-        UserError: something that the user can mend.
+        UserError: an error that the user can correct.
     """
     output_dir = Path(settings.paths.output_dir)
     assert settings.cross_validation is not None
@@ -80,7 +82,7 @@ def run(
     try:
         table = build_datamodule(settings.data, settings.seed).source.cohort()
         evaluated |= cohort.describe(chosen, held_out, table, settings.data.train_folds, held_out=groups)
-    except DataError as error:  # a table without ages, say: no reason to lose the trainings
+    except DataError as error:  # for example a table without ages, which must not lose the trainings
         left_out.append(f"subgroups are left out: {error}")
     result.chosen, result.evaluation = chosen.as_dict(), {"val": evaluated}
     best = settings.scored_epoch == "best"
@@ -99,7 +101,7 @@ def run(
 
 
 def _check_same(settings: TrainingSettings, output_dir: Path) -> None:
-    """Trainings of other settings must not be pooled."""
+    """Refuse to resume with other settings, because the trainings could not be pooled."""
     there = read_config(output_dir)
     if not there.get("cross_validation"):
         raise CheckpointError(
@@ -114,18 +116,18 @@ def _check_same(settings: TrainingSettings, output_dir: Path) -> None:
 
 
 def _without(settings: TrainingSettings, folds: Sequence[int], folder: Path, goes_on: bool) -> TrainingSettings:
-    """The configuration that trains without some folds and validates on them; the test folds stay untouched."""
+    """Return the configuration that trains without some folds and validates on them. The test folds stay untouched."""
     own = copy.deepcopy(settings)
     own.cross_validation, own.test, own.ckpt_path = None, False, "auto" if goes_on else None
     own.data.train_folds = [other for other in settings.data.train_folds if other not in folds]
     own.data.val_folds = list(folds)
     own.paths.output_dir = str(folder)
-    own.callbacks.figures = False  # those of all held-out records together are drawn
+    own.callbacks.figures = False  # only the figures of all held-out records together are drawn
     return own
 
 
 def _means(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means of nested numbers; what is no number, or not in all of them, is left out."""
+    """Return the means of nested numbers. Values that are not numbers, or missing in some, are left out."""
     shared = set.intersection(*(set(one) for one in values))
     means: dict[str, Any] = {}
     for name in (name for name in values[0] if name in shared):

@@ -1,4 +1,4 @@
-"""What a run leaves at its end: predictions, figures, tables, TensorBoard's last points and `result.json`."""
+"""The output at the end of a run: predictions, figures, tables, TensorBoard's last points and `result.json`."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def describe(
     result: RunResult,
     result_file: str,
 ) -> None:
-    """Write the result, and what is handed in with it.
+    """Write the result, with the figures, tables and model card to hand in.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         prepared: device, model and data.
-        outcome: of the scored splits.
+        outcome: report of the scored splits.
         fitted: steps and epochs of the training; an evaluation has none.
-        loggers: of the curves.
-        result: is told its files.
-        result_file: its name.
+        loggers: loggers of the curves.
+        result: the run's result, which gets its files.
+        result_file: file name of the result.
 
     Raises:
-        DiskFullError: it does not fit.
+        DiskFullError: the files do not fit on the disk.
     """
     output_dir, module = Path(settings.paths.output_dir), prepared.module
     predictions, followed, figures = outcome.predictions, module.followed(), {}

@@ -1,4 +1,4 @@
-"""The fit: started or resumed, with the faster number of threads, and back to the epoch that is scored."""
+"""The fit: start or resume it, choose the faster number of threads, and return to the scored epoch."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from ecg_lightning.training.trainer import callbacks_of, make_trainer
 
 @dataclass
 class Fitted:
-    """What a fit leaves besides the weights.
+    """Values that a fit leaves besides the weights.
 
     Attributes:
-        n_steps: optimizer steps.
+        n_steps: number of optimizer steps.
         epochs: losses and scores of the epochs, see `LearningCurves`.
     """
 
@@ -42,16 +42,16 @@ class Fitted:
 
 
 def fit(settings: TrainingSettings, prepared: Prepared, loggers: list[Logger], result: RunResult) -> Fitted:
-    """Train, and go back to the epoch that is scored.
+    """Train, return to the scored epoch, and return the fit's steps and epochs.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         prepared: device, model and data.
-        loggers: of the curves.
-        result: is told times and notes.
+        loggers: loggers of the curves.
+        result: the run's result, which gets times and notes.
 
     Raises:
-        CheckpointError: the training cannot be gone on with.
+        CheckpointError: the training cannot be resumed.
         ConfigError: the training ended before an epoch was finished.
     """
     device, resume = prepared.device, prepared.resume
@@ -79,7 +79,7 @@ def fit(settings: TrainingSettings, prepared: Prepared, loggers: list[Logger], r
     result.timing = _timing(trainer, datamodule.batch_size)
     if module.distillation:
         result.timing["teacher_s"] = module.distillation.prepared_in_s
-    if not settings.trainer.fast_dev_run:  # which writes no checkpoint
+    if not settings.trainer.fast_dev_run:  # fast_dev_run writes no checkpoint
         _back_to_best(module, Path(settings.paths.output_dir), result)
     best_epoch = result.timing.get("best_epoch")
     result.notes += [note for guard in callbacks_of(trainer, CollapseGuard) for note in guard.notes(best_epoch)]
@@ -89,7 +89,7 @@ def fit(settings: TrainingSettings, prepared: Prepared, loggers: list[Logger], r
 def _train(
     trainer: L.Trainer, module: ECGModule, datamodule: ECGDataModule, resume: Resume | None, guard: StopGuard
 ) -> None:
-    """Start the training, or go on with it."""
+    """Start or resume the training."""
     datamodule.start_at(*(resume.place if resume else Place()))
     with stopping.held():  # the guard stops it where nothing is lost
         try:
@@ -105,13 +105,13 @@ def _train(
 def _choose_threads(
     settings: TrainingSettings, module: ECGModule, datamodule: ECGDataModule, precision: str, result: RunResult
 ) -> float | None:
-    """Use the faster number of threads, and keep it in the result and the checkpoints, unless the user set one.
+    """Use the faster number of threads, and store it in the result and the checkpoints, unless the user set a number.
 
     Returns:
-        Seconds that a step takes for one record, without a teacher; None where nothing was measured.
+        Seconds of a step for one record, without a teacher; None if nothing was measured.
     """
     is_free = may_choose(settings.hardware, settings.trainer)
-    # A compiled network is compiled for each number of threads anew, which takes longer than it gains.
+    # A compiled network is compiled again for each number of threads, which takes longer than it gains.
     if not is_free or settings.hardware.compile or not module.trainable:
         return None
     n_records = records_of_an_epoch(settings.trainer, datamodule) * settings.trainer.max_epochs
@@ -121,7 +121,7 @@ def _choose_threads(
 
 
 def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
-    """Return the times of the whole fit, the parts before a resumption included."""
+    """Return the times of the whole fit, with the parts before a resumption."""
     timer = callbacks_of(trainer, Timer)[0]
     timing = {"fit_s": timer.time_elapsed(), "epochs": trainer.current_epoch}
     if timing["fit_s"]:
@@ -131,7 +131,7 @@ def _timing(trainer: L.Trainer, batch_size: int) -> dict[str, float]:
 
 
 def _back_to_best(module: ECGModule, output_dir: Path, result: RunResult) -> None:
-    """Fill the module from the best checkpoint: the one that is evaluated, compressed and scored."""
+    """Load the best checkpoint into the module, because it is evaluated, compressed and scored."""
     path = output_dir / "checkpoints" / "best.ckpt"
     if not path.is_file():
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""A model may not be judged by what it, its teacher or its weights have seen.
+"""Checks that a model is not scored on data that the model, its teacher or its first weights have seen.
 
-Folds are compared within one data set: fold 9 of another one holds other patients.
+Folds are compared within one data set, because fold 9 of another data set holds other patients.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ecg_lightning.errors import ConfigError, DataError
 log = logging.getLogger(__name__)
 
 _TABLE = ", table "
-"""What stands between a folder's name and the hash of its table, see `folder.FolderSource.name`."""
+"""Text between a folder's name and the hash of its table, see `folder.FolderSource.name`."""
 
 Seen = dict[str, Any]
-"""Folds of each split (`train`, `val`, `test`), and the name of their `dataset`, None where it is not known."""
+"""Folds of each split (`train`, `val`, `test`), and the name of their `dataset`, None if it is not known."""
 
 
 def learned_from(sources: Iterable[Mapping[str, Any]], begun: Iterable[Seen] = ()) -> list[Seen]:
-    """List what a model learns from: the folds of teachers, first weights and members, and of what these learned from.
+    """Return the folds that a model learns from: those of teachers, first weights and members, and of their sources.
 
     Args:
-        sources: the descriptions of their checkpoints.
-        begun: what the model had learned from before it went on.
+        sources: descriptions of the teachers', weights' and members' checkpoints.
+        begun: folds that the model had learned from before it was resumed.
     """
     found = list(begun)
     for seen in (seen for described in sources for seen in _seen(described)):
@@ -40,9 +40,9 @@ def learned_from(sources: Iterable[Mapping[str, Any]], begun: Iterable[Seen] = (
 
 
 def dataset_of(described: Mapping[str, Any]) -> str | None:
-    """Return the name of the data set that a checkpoint was trained on, None where it cannot be known.
+    """Return the name of the data set that a checkpoint was trained on; None if it cannot be known.
 
-    A checkpoint of version 0.1 or earlier holds no name: it follows from the checkpoint's `data` settings.
+    A checkpoint of version 0.1 or earlier holds no name, so the name follows from the checkpoint's `data` settings.
     """
     if "dataset" in described:
         name: str | None = described["dataset"]
@@ -64,12 +64,12 @@ def _name_of_folder(root: str) -> str | None:
 
 
 def is_other_data(described: Mapping[str, Any], datamodule: ECGDataModule) -> bool:
-    """Return whether a checkpoint is known to be of another data set than this run's."""
+    """Return whether a checkpoint is known to be trained on another data set than this run's."""
     return _is_other(dataset_of(described), datamodule)
 
 
 def check_taught(what: str, taught: Mapping[str, Any], datamodule: ECGDataModule) -> None:
-    """Refuse a teacher or member of another label task, or one that has seen folds which this run holds out."""
+    """Refuse a teacher or member that was trained on another label task, or on folds that this run holds out."""
     for name in TASK_KEYS:
         if taught[name] != (own := getattr(datamodule, name)):
             raise ConfigError(
@@ -90,7 +90,7 @@ def check_taught(what: str, taught: Mapping[str, Any], datamodule: ECGDataModule
 
 
 def check_unseen(what: str, taught: Mapping[str, Any], datamodule: ECGDataModule) -> None:
-    """Refuse a checkpoint that saw folds which this run holds out, or was chosen by those that it tests on."""
+    """Refuse a checkpoint that was trained on folds that this run holds out, or chosen by its test folds."""
     check_held_out(taught, datamodule, what)
     tested = {*datamodule.folds["test"]}
     for seen in _seen_here(taught, datamodule):
@@ -102,11 +102,11 @@ def check_unseen(what: str, taught: Mapping[str, Any], datamodule: ECGDataModule
 
 
 def check_held_out(described: Mapping[str, Any], datamodule: ECGDataModule, what: str) -> None:
-    """Refuse a checkpoint that was trained on folds which this run chooses and scores by.
+    """Refuse a checkpoint that was trained on folds that this run chooses and scores by.
 
     Args:
         described: the checkpoint's description.
-        datamodule: this run's.
+        datamodule: this run's data module.
         what: key and value that name the checkpoint.
     """
     held_out = {*datamodule.folds["val"], *datamodule.folds["test"]}
@@ -126,7 +126,7 @@ def check_held_out(described: Mapping[str, Any], datamodule: ECGDataModule, what
 
 
 def fold_notes(described: Mapping[str, Any], datamodule: ECGDataModule) -> list[str]:
-    """Return what an evaluation on folds that the checkpoint has seen must say."""
+    """Return notes for an evaluation on folds that the checkpoint has seen."""
     tested = {*datamodule.folds["test"]}
     seen = {
         split: sorted(tested & {fold for seen in _seen_here(described, datamodule) for fold in seen[split]})
@@ -150,7 +150,7 @@ def _seen(described: Mapping[str, Any]) -> list[Seen]:
 
 
 def _seen_here(described: Mapping[str, Any], datamodule: ECGDataModule) -> Iterator[Seen]:
-    """What a checkpoint has seen of this run's data set, or of one that cannot be told from it."""
+    """Return the folds that a checkpoint has seen of this run's data set, or of a data set that may be the same."""
     return (seen for seen in _seen(described) if not _is_other(seen.get("dataset"), datamodule))
 
 

@@ -1,4 +1,4 @@
-"""Learning curves: each epoch's figures, kept while a model trains, and drawn at its end."""
+"""Learning curves: each epoch's losses and scores, kept during the training and drawn at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LearningCurves(Callback):
-    """Keeps the losses and the validation scores of each epoch, also over a resumption.
+    """A record of the losses and validation scores of each epoch, which survives a resumption.
 
     Attributes:
         epochs: by epoch, from 1: `train_loss`, `val_loss`, and `val_` with each score that the module follows.
@@ -30,11 +30,11 @@ class LearningCurves(Callback):
         self._n_records = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training goes on from; it may have stopped within an epoch."""
+        """Return the state that a resumed training needs. The training may have stopped within an epoch."""
         return {"epochs": dict(self.epochs), "loss": float(self._loss), "n_records": self._n_records}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Continue from `state_dict`."""
         self.epochs = dict(state_dict["epochs"])
         self._loss = torch.tensor(state_dict["loss"], dtype=torch.float64)
         self._n_records = state_dict["n_records"]
@@ -76,9 +76,9 @@ def learning_section(
 
     Args:
         epochs: see `LearningCurves`.
-        best_epoch: from 1, the epoch whose checkpoint is scored; None if there is none.
+        best_epoch: epoch of the scored checkpoint, from 1; None if there is none.
         followed: labels of the scores that the module follows, by name.
-        with_figure: whether to draw them.
+        with_figure: whether to draw the curves.
     """
     columns = [
         Column("epoch", "epoch", "d"),

@@ -1,4 +1,4 @@
-"""A training that is made longer: its learning rate follows the longer schedule from the first step on, and is told."""
+"""A training that is extended. Its learning rate follows the longer schedule from the first step on."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from ecg_lightning.learning.optimization import learning_rates
 log = logging.getLogger(__name__)
 
 _OF_ITS_LENGTH = ("total_steps", "_schedule_phases")
-"""What `OneCycleLR` keeps in a checkpoint, and would bring back from the shorter training."""
+"""Values that `OneCycleLR` stores in a checkpoint, and that would restore the shorter training's length."""
 
 
 class LongerSchedule(Callback):
-    """Puts the restored schedule to its place in the longer training, and logs how it continues.
+    """A callback that moves the restored schedule to its place in the longer training, and logs how it continues.
 
     Args:
-        n_epochs_before: of the shorter training; None where its checkpoint does not know, so that nothing is logged.
+        n_epochs_before: length of the shorter training; None if its checkpoint does not hold it, so that nothing is
+            logged.
     """
 
     def __init__(self, n_epochs_before: int | None) -> None:
         self.n_epochs_before = n_epochs_before
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Leave the shorter schedule's length out of what is restored."""
+        """Remove the shorter schedule's length from the restored state."""
         for state in checkpoint["lr_schedulers"]:
             for name in _OF_ITS_LENGTH:
                 state.pop(name, None)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set the rate of the next step by the longer schedule; restored was the shorter one's."""
+        """Set the rate of the next step by the longer schedule, in place of the restored rate."""
         assert isinstance(pl_module, ECGModule)
         for config in trainer.lr_scheduler_configs:
             scheduler: Any = config.scheduler
@@ -54,10 +55,10 @@ def describe_continuation(name: str, before: float, rates: list[float], n_epochs
     """Return the sentence about the rest of a schedule.
 
     Args:
-        name: of the schedule.
-        before: learning rate that the shorter schedule had come to.
-        rates: of the steps to come.
-        n_epochs: of the longer training.
+        name: name of the schedule.
+        before: learning rate that the shorter schedule had reached.
+        rates: learning rates of the remaining steps.
+        n_epochs: length of the longer training.
     """
     begins = f"the training is extended to {n_epochs} epochs, where the {name.replace('_', '-')} schedule now ends"
     if max(rates) > before * (1 + 1e-6):

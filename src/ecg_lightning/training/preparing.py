@@ -1,4 +1,4 @@
-"""Before a training or an evaluation: the data read, the model built, and refused what can be refused."""
+"""Preparation of a training or an evaluation: read the data, build the model, and refuse wrong settings."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Prepared:
-    """What a run works on.
+    """The parts that a run works with.
 
     Attributes:
-        device: arguments of Lightning's Trainer, see `hardware.prepare`.
-        module: to be trained or scored.
-        datamodule: with its splits loaded.
-        resume: where the training goes on; None where it starts anew, and in an evaluation.
+        device: arguments of Lightning's Trainer, see `hardware.device.prepare`.
+        module: module to be trained or scored.
+        datamodule: data module with its splits loaded.
+        resume: checkpoint to resume from; None for a new training and for an evaluation.
     """
 
     device: dict[str, Any]
@@ -49,12 +49,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Sources:
-    """What a model learns from besides the data.
+    """The models that a model learns from besides the data.
 
     Attributes:
-        teacher: if there is one.
-        members: of an ensemble.
-        weights: description of the checkpoint whose weights it starts from; None if there is none.
+        teacher: the teacher, if there is one.
+        members: members of an ensemble.
+        weights: description of the checkpoint of its first weights; None if there is none.
     """
 
     teacher: ECGClassifier | HeldOutTeacher | None
@@ -62,21 +62,21 @@ class _Sources:
     weights: dict[str, Any] | None
 
     def descriptions(self) -> list[Mapping[str, Any]]:
-        """Return the descriptions of all of them."""
+        """Return the descriptions of all these models."""
         models = [*self.members, *([self.teacher] if self.teacher else [])]
         return [*(model.description for model in models), *([self.weights] if self.weights else [])]
 
 
 def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResult) -> Prepared:
-    """Read the data, build the model, and write the configuration once it is known to fit the run's folder.
+    """Read the data and build the model, and write the configuration once it is known to fit the run's folder.
 
     Args:
-        settings: of the run.
-        device: see `hardware.prepare`.
-        result: is told the data, and what a reader must know of the settings.
+        settings: settings of the run.
+        device: see `hardware.device.prepare`.
+        result: the run's result, which gets the data and notes about the settings.
 
     Raises:
-        UserError: something that the user can mend.
+        UserError: an error that the user can correct.
     """
     output_dir, max_epochs = Path(settings.paths.output_dir), settings.trainer.max_epochs
     resume = find_resume(settings.ckpt_path, output_dir) if settings.train else None
@@ -100,7 +100,7 @@ def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResul
 
 
 def _use_threads(settings: TrainingSettings, resume: Resume, result: RunResult) -> None:
-    """Go on with as many threads as the training had begun with: sums are rounded by their order."""
+    """Resume with the training's first number of threads, because the order of sums changes their rounding."""
     there = resume.threads
     if there is None or there == torch.get_num_threads():
         return
@@ -118,7 +118,7 @@ def _use_threads(settings: TrainingSettings, resume: Resume, result: RunResult) 
 
 
 def _note_lengths(earlier: list[int], max_epochs: int, module: ECGModule, result: RunResult) -> None:
-    """Write down that a training was made longer, where it was: in its checkpoints and its result."""
+    """Store an extension of the training in its checkpoints and its result."""
     module.description["training"]["earlier_lengths"] = result.earlier_lengths = earlier
     if earlier:
         lengths = ", then ".join(str(length) for length in (*earlier, max_epochs))
@@ -129,7 +129,7 @@ def _note_lengths(earlier: list[int], max_epochs: int, module: ECGModule, result
 
 
 def _take_over(module: ECGModule, datamodule: ECGDataModule, result: RunResult) -> None:
-    """Make the checkpoint's choices and seed the result's: it is evaluated, whatever the command line says."""
+    """Set the result's choices and seed to the checkpoint's, because the checkpoint is what is evaluated."""
     result.choices |= module.description["choices"]
     result.seed = module.description["seed"]
     result.notes = fold_notes(module.description, datamodule)
@@ -140,7 +140,7 @@ def _take_over(module: ECGModule, datamodule: ECGDataModule, result: RunResult) 
 def _prepare_training(
     settings: TrainingSettings, precision: str, choices: Mapping[str, str], resume: Resume | None
 ) -> tuple[ECGModule, ECGDataModule]:
-    """Build the model, check and read the data, and fit the normalisation, before anything is trained."""
+    """Return the model and its data, checked and with the normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(settings.data, settings.seed)
     sources = _load_sources(settings.model, datamodule)
     module = build_module(
@@ -155,9 +155,9 @@ def _prepare_training(
     )
     described = describe(settings.model, settings.frontend, settings.data, datamodule, choices, settings.seed)
     module.description = described | {"training": training_settings(settings, precision)}
-    if sources.members:  # whose files a checkpoint must not need
+    if sources.members:  # so that a checkpoint does not need the members' files
         module.description["members"] = [member.description for member in sources.members]
-    begun = resume.description.get("learned_from", []) if resume else []  # from weights that are named no more
+    begun = resume.description.get("learned_from", []) if resume else []  # from earlier weights
     module.description["learned_from"] = learned_from(sources.descriptions(), begun)
     if resume:
         resume.check_fits(module.description)
@@ -172,7 +172,7 @@ def _prepare_training(
 
 
 def _load_sources(model: ModelConfig, datamodule: ECGDataModule) -> _Sources:
-    """Load what a model learns from besides the data, unless it has seen what this run holds out."""
+    """Return the models that a model learns from, unless they have seen folds that this run holds out."""
     network = model if isinstance(model, NetworkConfig) else NetworkConfig()
     teacher = load_teacher(network, datamodule) if network.teacher else None
     weights = described_in(network.weights) if network.weights else None
@@ -189,7 +189,7 @@ def _load_sources(model: ModelConfig, datamodule: ECGDataModule) -> _Sources:
 
 
 def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGModule, ECGDataModule]:
-    """Return a checkpoint's model, and the test split at its own sampling rate and label rule."""
+    """Return a checkpoint's model, and the test split at the checkpoint's sampling rate and label rule."""
     assert settings.ckpt_path is not None
     module = load_module(settings.ckpt_path)
     datamodule = build_datamodule(of_its_task(asdict(settings.data), module.description), settings.seed)

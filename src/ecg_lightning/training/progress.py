@@ -1,4 +1,4 @@
-"""Progress of a training or an evaluation: one line on a terminal that is rewritten, and log lines in a file."""
+"""Progress of a training or an evaluation: one line that is rewritten on a terminal, and log lines in a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _REFRESH_S = 0.2
 _VALIDATION = 1 / 3
-"""Time of a validation batch in training batches: it has no backward pass."""
+"""Time of a validation batch in training batches. It has no backward pass."""
 
 _METRICS = {
     "train/loss": "loss",
@@ -32,10 +32,10 @@ _METRICS = {
 
 
 class ProgressLine(ProgressBar):
-    """Show one line: epoch, batch, records a second, loss, macro F1 of the last validation, and the time left.
+    """A line with epoch, batch, records a second, loss, macro F1 of the last validation, and the time left.
 
     Args:
-        interval_s: least seconds between two lines of a batch in a log file.
+        interval_s: fewest seconds between two lines of a batch in a log file.
     """
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
@@ -44,8 +44,8 @@ class ProgressLine(ProgressBar):
         self._is_enabled = True
         self._terminal = _TerminalLine()
         self._started = self._epoch_started = self._last = 0.0
-        self._work = 0.0  # done in this process, in training batches
-        self._n_validated = 0  # batches of the validation that runs, or ran last
+        self._work = 0.0  # work of this process, in training batches
+        self._n_validated = 0  # batches of the current or last validation
         self._first_batch = self._finished = 0
 
     def enable(self) -> None:
@@ -53,16 +53,16 @@ class ProgressLine(ProgressBar):
         self._is_enabled = True
 
     def disable(self) -> None:
-        """Show nothing."""
+        """Hide the line."""
         self._is_enabled = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock; a resumed training counts from where it goes on."""
+        """Start the clock. A resumed training counts from its first new batch."""
         self._start()
-        self._first_batch = trainer.fit_loop.batch_idx + 1  # of an epoch that goes on, whose start is not announced
+        self._first_batch = trainer.fit_loop.batch_idx + 1  # of a resumed epoch, whose start is not announced
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log how the epoch before ended, and start this one's clock."""
+        """Log the previous epoch's result, and start this epoch's clock."""
         self._epoch_line(trainer)
         self._epoch_started = time.monotonic()
         self._first_batch = self._n_validated = 0
@@ -86,7 +86,7 @@ class ProgressLine(ProgressBar):
         )
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock of an evaluation of its own."""
+        """Start the clock of an evaluation outside of a training."""
         if trainer.state.fn != TrainerFn.FITTING:
             self._start()
 
@@ -129,11 +129,11 @@ class ProgressLine(ProgressBar):
         self._evaluated("test", batch, batch_idx + 1, sum(trainer.num_test_batches))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember the epoch; its training metrics come after the callbacks."""
+        """Remember the epoch, because its training metrics come after the callbacks."""
         self._finished = trainer.current_epoch + 1
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the last epoch, and why it is the last one where that was not planned."""
+        """Log the last epoch, and the reason if the training ended early."""
         self._epoch_line(trainer)
         if reason := why_stopped(trainer):
             log.info("%s", reason)
@@ -164,14 +164,14 @@ class ProgressLine(ProgressBar):
             )
 
     def _left(self, trainer: L.Trainer, n_trained: int) -> float:
-        """Return the seconds that the training takes from here on if nothing ends it early."""
+        """Return the remaining seconds of the training if nothing ends it early."""
         an_epoch = float(self.total_train_batches) + _VALIDATION * float(self.total_val_batches)
         n_epochs = (trainer.max_epochs or 0) - trainer.current_epoch
         left = n_epochs * an_epoch - n_trained - _VALIDATION * self._n_validated
         return (time.monotonic() - self._started) / max(self._work, 1) * left
 
     def _is_due(self) -> bool:
-        """Return whether a line is worth its making: reading a loss waits for a GPU."""
+        """Return whether a line is due. A line is expensive, because reading a loss waits for a GPU."""
         return self._terminal.is_due() or time.monotonic() - self._last >= self._interval_s
 
     def _show(self, *parts: str) -> None:
@@ -182,7 +182,7 @@ class ProgressLine(ProgressBar):
             _to_log(line, self._terminal.handlers)
 
     def _epoch_line(self, trainer: L.Trainer) -> None:
-        """Log the epoch that is over."""
+        """Log the finished epoch."""
         if not self._finished:
             return
         metrics = trainer.callback_metrics
@@ -197,7 +197,7 @@ class ProgressLine(ProgressBar):
 
 
 def why_stopped(trainer: L.Trainer) -> str | None:
-    """Return the sentence that a training ended before its last epoch, and why; None where it did not."""
+    """Return the sentence why a training ended before its last epoch; None if it did not."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
@@ -219,9 +219,9 @@ def why_stopped(trainer: L.Trainer) -> str | None:
 
 
 class _TerminalLine:
-    """The line on a terminal; nothing where standard output is a file.
+    """The line on a terminal; nothing if standard output is a file.
 
-    Log lines are printed above it: its handlers write to rich's stand-in for standard output as long as it is there.
+    Log lines are printed above it. Its handlers write to rich's replacement of standard output while the line is shown.
     """
 
     def __init__(self) -> None:
@@ -231,12 +231,12 @@ class _TerminalLine:
 
     @property
     def is_shown(self) -> bool:
-        """Whether there is a terminal that shows it."""
+        """Return whether a terminal shows the line."""
         return self._live is not None
 
     @property
     def handlers(self) -> list[logging.Handler]:
-        """The log's handlers that write to the terminal which shows it."""
+        """The log's handlers that write to the line's terminal."""
         return [handler for handler, _ in self._streams]
 
     def start(self, is_wanted: bool) -> None:
@@ -260,7 +260,7 @@ class _TerminalLine:
         self._live, self._streams = None, []
 
     def is_due(self) -> bool:
-        """Return whether it was written long enough ago."""
+        """Return whether the last update is long enough ago."""
         return self.is_shown and time.monotonic() - self._shown_at >= _REFRESH_S
 
     def show(self, line: str) -> None:

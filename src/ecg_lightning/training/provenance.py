@@ -1,4 +1,4 @@
-"""What a result says before anything is trained: where it comes from, which data and settings it has."""
+"""The first part of a result, before anything is trained: its origin, data and settings."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ecg_lightning.training.schema import TrainingSettings
 def begin(
     hardware_settings: HardwareConfig, seed: int, choices: Mapping[str, str] | None, overrides: Sequence[str]
 ) -> tuple[dict[str, Any], RunResult]:
-    """Return the prepared device, see `hardware.prepare`, and a result that knows where and from what it comes.
+    """Return the prepared device, see `hardware.device.prepare`, and a result with its host, code and settings.
 
     Args:
-        hardware_settings: where and how the model runs.
-        seed: of the run.
+        hardware_settings: settings of the device.
+        seed: seed of the run.
         choices: option chosen in each config group.
         overrides: the command line's settings.
     """
@@ -46,7 +46,7 @@ def begin(
 
 
 def describe_run_host(device: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the machine, and what a run takes of it, as `result.json` holds it."""
+    """Return the host for `result.json`: processor, memory, threads and precision."""
     return hardware.describe_host() | {"threads": torch.get_num_threads(), "precision": device["precision"]}
 
 
@@ -58,7 +58,7 @@ def write_config(values: dict[str, Any], output_dir: Path, result: RunResult) ->
 
 
 def limits(settings: TrainingSettings) -> list[str]:
-    """Return a note for each setting that leaves a part of the records out, so that no table hides it."""
+    """Return a note for each setting that leaves some records out, so that readers of the scores see it."""
     if settings.trainer.fast_dev_run:
         return ["trainer.fast_dev_run: the program was tested on a few batches, so the scores mean nothing"]
     names = ("overfit_batches", *(f"limit_{phase}_batches" for phase in ("train", "val", "test")))
@@ -76,7 +76,7 @@ def resolved(settings: TrainingSettings, module: ECGModule) -> dict[str, Any]:
 
 
 def describe_data(datamodule: ECGDataModule) -> dict[str, Any]:
-    """Return which records a run had, as `result.json` holds it."""
+    """Return the records and data set of a run, for `result.json`."""
     counts = {f"n_{split}": len(dataset) for split, dataset in datamodule.datasets.items()}
     names = ("dataset", "root_hash", "version", "task", "label_rule", "n_left_out")
     return {name: getattr(datamodule, name) for name in names} | counts

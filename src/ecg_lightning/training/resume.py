@@ -1,4 +1,4 @@
-"""Going on with a training: from which checkpoint, with which settings, and how its schedule continues."""
+"""Resumption of a training: its checkpoint, the check of its settings, and the place where it continues."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _COMPARED = (
     *("callbacks.early_stopping", "callbacks.extra"),
     *("hardware.accelerator", "hardware.devices", "hardware.precision", "hardware.channels_last", "hardware.compile"),
 )
-"""Settings besides the model's that change the steps, their number, or the epoch that is scored."""
+"""Settings besides the model's that change the steps, their number, or the scored epoch."""
 
 
 class Place(NamedTuple):
-    """Where a training stands.
+    """The place where a training stands.
 
     Attributes:
-        epoch: the epoch that comes next, or goes on, from 0.
-        batch: batches of it that were seen.
+        epoch: next or unfinished epoch, from 0.
+        batch: number of batches of this epoch that were seen.
     """
 
     epoch: int = 0
@@ -48,12 +48,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Resume:
-    """A checkpoint to go on from.
+    """A checkpoint to resume from.
 
     Attributes:
         path: the file.
-        description: what `describe` gave for the run that wrote it.
-        place: where the training stood.
+        description: description from `describe` in the run that wrote the file.
+        place: place where the training stood.
         training: the training's settings by their dotted keys.
     """
 
@@ -64,12 +64,12 @@ class Resume:
 
     @property
     def threads(self) -> int | None:
-        """Threads that it was trained with; None where nobody wrote them down."""
+        """The number of threads of the training; None if the checkpoint does not hold it."""
         threads = self.training.get("threads")
         return threads if isinstance(threads, int) and 1 <= threads <= 4096 else None
 
     def check_fits(self, description: Mapping[str, Any]) -> None:
-        """Refuse to go on with another model, recipe, front end, seed or training data, or a shorter training.
+        """Refuse to resume with another model, recipe, front end, seed or training data, or a shorter training.
 
         Raises:
             CheckpointError: names the first setting that differs.
@@ -86,7 +86,7 @@ class Resume:
         for split in ("train", "val"):
             self._compare(f"data.{split}_folds", self.description["folds"][split], description["folds"][split])
         for part in ("model", "frontend"):
-            # It may be of a version that did not have all settings.
+            # An earlier version may have had fewer settings.
             there = _with_defaults(
                 self.description[part], dataclasses.asdict(schema_of(part, description[part], part)())
             )
@@ -107,13 +107,13 @@ class Resume:
                 )
 
     def check_records(self, described: Mapping[str, Any]) -> None:
-        """Refuse to go on with other records: their order would be another one.
+        """Refuse to resume with other records, because their order would differ.
 
         Args:
             described: `root_hash` and `n_train` of this run's data.
 
         Raises:
-            CheckpointError: they differ.
+            CheckpointError: the records differ.
         """
         own = self.training
         for name, what in (("n_train", "training records"), ("root_hash", "content (root_hash)")):
@@ -124,7 +124,7 @@ class Resume:
                 )
 
     def announce(self, max_epochs: int) -> None:
-        """Log where the training goes on, once it is clear that it does."""
+        """Log where the training resumes, after all checks have passed."""
         if self.place.epoch >= max_epochs and not self.place.batch:
             log.info(
                 "the training of %s has finished its %d epochs; only the evaluation is left", self.path, max_epochs
@@ -135,15 +135,15 @@ class Resume:
 
     @property
     def max_epochs(self) -> int | None:
-        """Epochs that its training was to have; None where nobody wrote them down."""
+        """The planned number of epochs of its training; None if the checkpoint does not hold it."""
         there = self.training.get(_MAX_EPOCHS)
         return there if isinstance(there, int) else None
 
     def earlier_lengths(self, max_epochs: int) -> list[int]:
-        """Return the epochs that the training was to have before it was made longer, each time; the first one first.
+        """Return the planned numbers of epochs before each extension of the training, the first one first.
 
         Args:
-            max_epochs: what it is to have now.
+            max_epochs: planned number of epochs now.
         """
         known, last = self.training.get("earlier_lengths", []), self.max_epochs
         return [*known, last] if last is not None and last < max_epochs else known
@@ -157,12 +157,12 @@ class Resume:
 
 
 def find_resume(ckpt_path: str | None, output_dir: Path) -> Resume | None:
-    """Return the checkpoint to go on from; None where the training starts anew.
+    """Return the checkpoint to resume from; None for a new training.
 
-    `last` names the checkpoint of the run's own folder, and `auto` names it where it is there.
+    `last` names the checkpoint of the run's own folder. `auto` names it if the file exists.
 
     Raises:
-        CheckpointError: there is no such file, or it is none of this project.
+        CheckpointError: there is no such file, or it is not from this project.
     """
     if ckpt_path is None:
         return None
@@ -192,7 +192,7 @@ def _training_beside(path: Path) -> dict[str, Any]:
     """Return a training's settings from its run's `config.yaml`, for checkpoints of versions without them."""
     config = read_config(path.absolute().parents[1])
     found = {key: value for key in _COMPARED if (value := value_at(config, key)) is not None}
-    if found.get("hardware.precision") == "auto":  # which says little of what it was there
+    if found.get("hardware.precision") == "auto":  # "auto" does not name the precision that was used
         del found["hardware.precision"]
     return found
 
@@ -206,11 +206,11 @@ def _place(loops: Mapping[str, Any]) -> Place:
 
 
 def training_settings(settings: TrainingSettings, precision: str) -> dict[str, Any]:
-    """Return what a checkpoint must know of its training to be gone on with, by dotted keys.
+    """Return the training's settings that a checkpoint must hold so that it can be resumed, by dotted keys.
 
     Args:
         settings: the run's configuration.
-        precision: the one that `auto` stands for here.
+        precision: precision that `auto` stands for here.
     """
     values = asdict(settings)
     found = {key: value_at(values, key) for key in _COMPARED}

@@ -1,4 +1,4 @@
-"""One training run: prepare, fit, score, describe."""
+"""A training run: prepare, fit, score and describe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ecg_lightning.training.scoring import score
 
 @contextmanager
 def _refusals_explained() -> Iterator[None]:
-    """What Lightning refuses is a setting that the user can mend."""
+    """Explain settings that Lightning refuses, because the user can correct them."""
     try:
         yield
     except MisconfigurationException as error:
@@ -43,19 +43,19 @@ def run(
     overrides: Sequence[str] = (),
     result_file: str = RESULT_FILE,
 ) -> RunResult:
-    """Train and test, or only test, what a checked configuration describes.
+    """Train and test, or only test, as a checked configuration describes, and return the result.
 
     Args:
-        settings: checked settings, see `config.TrainConfig`.
+        settings: checked settings, see `config.schema.TrainConfig`.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
-        result_file: its name.
+        result_file: file name of the result.
 
     Returns:
-        The result, also written to `paths.output_dir`; its score is the monitored value of the epoch that is scored.
+        The result, also written to `paths.output_dir`. Its score is the monitored metric of the scored epoch.
 
     Raises:
-        UserError: something that the user can mend; before anything is trained where possible.
+        UserError: an error that the user can correct. It is raised before the training if possible.
     """
     output_dir = Path(settings.paths.output_dir)
     remove_half_written(output_dir)

@@ -80,7 +80,7 @@ class FitSettings(Protocol):
 
 
 class TrainingSettings(FitSettings, Protocol):
-    """Settings of a training and its evaluation: those of `config.TrainConfig`."""
+    """Settings of a training and its evaluation: those of `config.schema.TrainConfig`."""
 
     train: bool
     test: bool

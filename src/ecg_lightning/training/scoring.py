@@ -1,4 +1,4 @@
-"""Scores of the validation and the test folds, with the checkpoint that was chosen."""
+"""Scores of the validation and the test folds with the chosen checkpoint."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 
 def score(settings: TrainingSettings, prepared: Prepared, result: RunResult) -> Outcome:
-    """Score the chosen epoch, and ask the module what its scores show.
+    """Score the chosen epoch, and return the module's report of the scores.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         prepared: device, model and data.
-        result: is told the scores.
+        result: the run's result, which gets the scores.
     """
     module, datamodule = prepared.module, prepared.datamodule
     evaluator = make_evaluator(settings, prepared.device)
@@ -37,7 +37,7 @@ def score(settings: TrainingSettings, prepared: Prepared, result: RunResult) -> 
     if settings.test:
         is_new = settings.train and prepared.resume is None
         metrics["test"] = _test(settings, evaluator, module, datamodule, is_new=is_new)
-    # What was evaluated, where trainer.limit_* leaves records out.
+    # The number of evaluated records, because trainer.limit_* may leave records out.
     result.data |= {f"n_{split}": module.n_scored[split] for split in metrics}
     outcome = module.outcome(metrics, datamodule)
     result.metrics, result.evaluation = outcome.metrics, outcome.evaluation
@@ -49,7 +49,7 @@ def score(settings: TrainingSettings, prepared: Prepared, result: RunResult) -> 
 def _validate(
     settings: TrainingSettings, evaluator: L.Trainer, module: ECGModule, datamodule: ECGDataModule
 ) -> dict[str, float]:
-    """Score the validation folds, and keep what they show in the checkpoint."""
+    """Return the scores of the validation folds, and store their choices in the checkpoint."""
     evaluator.validate(module, datamodule=datamodule, verbose=False)
     path = Path(settings.paths.output_dir) / "checkpoints" / "best.ckpt"
     if not module.trainable:
@@ -66,7 +66,7 @@ def _validate(
 def _test(
     settings: TrainingSettings, evaluator: L.Trainer, module: ECGModule, datamodule: ECGDataModule, *, is_new: bool
 ) -> dict[str, float]:
-    """Score the test folds, once, and write down that it was done: with this checkpoint, and an ensemble's members."""
+    """Return the scores of the test folds, and record the scoring for this checkpoint and an ensemble's members."""
     folds = datamodule.folds["test"]
     log.info("scoring the test folds %s with the chosen checkpoint", list(folds))
     evaluator.test(module, datamodule=datamodule, verbose=False)

@@ -1,4 +1,4 @@
-"""Trainings that cells of a sweep share: gone on with where they stopped, and not tried again in vain."""
+"""Trainings that cells of a sweep share. A cell resumes one that stopped, and does not retry a refused one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _CLASSES = {
 
 
 def start_or_go_on(run: Path) -> str | None:
-    """Return the `ckpt_path` with which a training starts anew, or goes on with what is in its folder."""
+    """Return the `ckpt_path` that starts a new training, or resumes the one in its folder."""
     return "auto" if has_checkpoints(run) else None
 
 
 def keep_refused(folder: Path, error: errors.UserError) -> None:
-    """Write down why a training cannot be, for the other cells of this sweep; a full disk may have room for them."""
+    """Write down why a training was refused, for the other cells of this sweep.
+
+    A full disk is not written down, because it may have room for the next cell.
+    """
     if is_full(error):
         return
     content = {"error": type(error).__name__, "reason": str(error)}
@@ -29,10 +32,10 @@ def keep_refused(folder: Path, error: errors.UserError) -> None:
 
 
 def raise_refused(folder: Path) -> None:
-    """Refuse a training as it was refused to the first cell that asked for it.
+    """Refuse a training for the same reason as for the first cell that asked for it.
 
     Raises:
-        UserError: the same as there.
+        UserError: the error of the first cell.
     """
     if (folder / _REFUSED_FILE).is_file():
         content = json.loads((folder / _REFUSED_FILE).read_text(encoding="utf-8"))
@@ -40,6 +43,6 @@ def raise_refused(folder: Path) -> None:
 
 
 def forget_refused(sweep: Path) -> None:
-    """Let the next cells try again what was refused to an earlier command."""
+    """Remove the refusals of an earlier command, so that the next cells try again."""
     for path in sweep.glob(f"trainings/*/{_REFUSED_FILE}"):
         path.unlink(missing_ok=True)

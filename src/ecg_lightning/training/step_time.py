@@ -1,4 +1,4 @@
-"""Time of a training step, measured on a copy of the model: for the estimate of an epoch, and the threads to use."""
+"""The time of a training step, measured on a copy of the model, to estimate an epoch and to choose the threads."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ log = logging.getLogger(__name__)
 _FIRST_RECORDS = 8
 _BUDGET_S = 0.5
 _SHARE_OF_TRAINING = 0.02
-"""A short training is not held up by a long measurement."""
+"""Largest share of the training's time for the measurement, so that it does not delay a short training."""
 _MAX_ROUNDS = 8
 _CLEARLY = 2.0
 _WORTH_IT = 0.9
-"""More threads are used where a step takes at most this share of its time on one: they cost the machine more."""
+"""Largest share of the time on one thread at which more threads are used, because they cost the machine more."""
 
 
 def may_choose(hardware: HardwareConfig, trainer: TrainerConfig) -> bool:
-    """Return whether the number of threads of a fit is left to be chosen."""
+    """Return whether the program may choose the number of threads of a fit."""
     return not (hardware.threads or hardware.accelerator != "cpu" or trainer.fast_dev_run)
 
 
 def choose_threads(
     module: ECGModule, datamodule: ECGDataModule, precision: str, n_records: float
 ) -> tuple[int, float | None]:
-    """Set the faster number of threads for this training: one, or as many as are set now.
+    """Set the faster number of threads for this training, one or the number that is set, and return it.
 
-    On a processor that other programs use, threads wait for each other, and one alone may be several times faster. The
-    model, its randomness and its teacher stay as they are.
+    On a processor that other programs use, threads wait for each other, and a single one may be several times faster.
+    The model, its randomness and its teacher stay unchanged.
 
     Args:
-        module: to be trained on the CPU.
-        datamodule: with its training split loaded.
-        precision: of the training.
-        n_records: that the whole training takes.
+        module: module to be trained on the CPU.
+        datamodule: data module with its training split loaded.
+        precision: precision of the training.
+        n_records: number of records that the whole training sees.
 
     Returns:
-        The number, and the mean seconds that a step without a teacher takes for one record; None where there was no
+        The number of threads, and the mean seconds of a step for one record without a teacher; None if there was no
         choice.
     """
     most = torch.get_num_threads()
@@ -82,12 +82,12 @@ def measure_step(
     """Return the mean seconds that a step takes for one record, with each number of threads in turn.
 
     Args:
-        module: a copy of it takes the steps.
-        datamodule: with its training split loaded.
-        precision: of the training.
-        n_records: that the whole training takes; the fewer, the shorter the measurement.
-        threads: numbers of threads, whose steps alternate; empty: the number that is set.
-        taught: whether the steps have the teacher's part, which must be prepared then.
+        module: module whose copy takes the steps.
+        datamodule: data module with its training split loaded.
+        precision: precision of the training.
+        n_records: number of records that the whole training sees; the fewer, the shorter the measurement.
+        threads: numbers of threads, whose steps alternate; empty for the number that is set.
+        taught: whether the steps include the teacher, which must then be prepared.
     """
     before = torch.get_num_threads()
     counts = [*threads] or [before]
@@ -102,7 +102,7 @@ def measure_step(
         n_timed = len(batches[0].targets)
         budget_s = min(_BUDGET_S, _SHARE_OF_TRAINING * first_s / n_timed * n_records)
         seconds = _mean_steps(probe, batches[0], precision, counts, budget_s)
-        # Differences that are clear need no second look, and long steps say enough.
+        # A clear difference needs no second measurement, and long steps are precise enough.
         is_clear = len(counts) > 1 and max(seconds) > _CLEARLY * min(seconds)
         if not is_clear and sum(seconds) / n_timed * len(batches[1].targets) < budget_s:
             n_timed = len(batches[1].targets)
@@ -114,9 +114,9 @@ def measure_step(
 def _mean_steps(
     module: ECGModule, batch: ECGBatch, precision: str, threads: Sequence[int], budget_s: float
 ) -> list[float]:
-    """Return the mean seconds of a step with each number of threads: at least one, more within the budget.
+    """Return the mean seconds of a step with each number of threads: at least one step, more within the budget.
 
-    A mean, since single steps are quick on a busy processor, too, where its other programs happen to pause.
+    A mean is used, because single steps are fast even on a busy processor when its other programs pause.
     """
     spent = [0.0 for _ in threads]
     n_rounds = 0
@@ -139,7 +139,7 @@ def _timed_step(module: ECGModule, batch: ECGBatch, precision: str) -> float:
 
 @contextmanager
 def _state_kept() -> Iterator[None]:
-    """Give every generator of random numbers its state back."""
+    """Restore the state of every random number generator at the end."""
     of_python, of_numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         yield

@@ -1,4 +1,4 @@
-"""A stop inside a fit: a checkpoint with the place in the epoch, from which the training goes on bit for bit."""
+"""A stop inside a fit: a checkpoint with the place in the epoch, from which the training resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ log = logging.getLogger(__name__)
 
 
 class StopGuard(Checkpoint):
-    """Saves `last.ckpt` before the next optimizer step once a signal asked to stop, and leaves the fit.
+    """A callback that saves `last.ckpt` before the next optimizer step and leaves the fit, once a signal asks to stop.
 
-    The last of the checkpoint callbacks, so that what it saves has been through all the others. A stop during
-    validation is saved as the end of the training batches before it; the resumed run validates anew.
+    It is the last of the checkpoint callbacks, so that all others have seen what it saves. A stop during validation is
+    saved as the end of the training batches before it. The resumed run validates again.
 
     Args:
-        path: the checkpoint.
+        path: path of the checkpoint.
 
     Attributes:
-        has_started: whether the checkpoint to go on from, if there was one, was loaded.
+        has_started: whether the training has begun, after any checkpoint was loaded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class StopGuard(Checkpoint):
         self._saved_before: str | None = None  # `step` or `validation` while it saves
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Train no further where early stopping had ended the training, which Lightning does not remember."""
+        """Stop at once if early stopping had ended the training, because Lightning does not remember that."""
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
             if isinstance(callback, EarlyStopping) and callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
@@ -43,14 +43,14 @@ class StopGuard(Checkpoint):
                 trainer.should_stop = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals back from Lightning, whose handlers would end the fit elsewhere."""
+        """Install the signal handlers again, because Lightning's handlers would end the fit elsewhere."""
         self.has_started = True
         if stopping.is_installed():
             stopping.install()
         stopping.check()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave between two epochs: the checkpoint of the one before is this very state."""
+        """Leave between two epochs. The previous epoch's checkpoint holds the same state."""
         stopping.check()
 
     def on_train_batch_start(
@@ -71,7 +71,7 @@ class StopGuard(Checkpoint):
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Leave within a validation, with the training's own weights where it validates their average."""
+        """Save and leave within a validation, with the training's own weights if their average is validated."""
         if stopping.asked() and _is_fitting(trainer):
             callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
             for callback in callbacks:
@@ -81,9 +81,9 @@ class StopGuard(Checkpoint):
             stopping.check()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write the place into the checkpoint, in the way that Lightning's loops go on from.
+        """Write the place into the checkpoint, in the form from which Lightning's loops resume.
 
-        All batches before the place are completed. A validation that is to be run looks as if it had begun.
+        All batches before the place are completed. A validation that must still run looks as if it had begun.
         """
         if self._saved_before is None:
             return
@@ -96,7 +96,7 @@ class StopGuard(Checkpoint):
         validation["total"] |= {"ready": begun, "started": begun, "processed": 0, "completed": 0}
 
     def _save(self, trainer: L.Trainer, before: str) -> None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # which writes no checkpoint
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # fast_dev_run writes no checkpoint
             return
         self._saved_before = before
         try:

@@ -1,4 +1,4 @@
-"""From `model.teacher` to a teacher: a checkpoint, or what cross-validations said of the records they held out."""
+"""Teachers that `model.teacher` names: a checkpoint, or the held-out predictions of cross-validations."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def load_teacher(model: NetworkConfig, datamodule: ECGDataModule) -> ECGClassifi
     """Return the teacher that a model's settings name.
 
     Args:
-        model: its `teacher` is a checkpoint, or a folder of a cross-validation, or a list of such folders.
-        datamodule: this run's, whose validation and test folds a teacher must not have seen.
+        model: node whose `teacher` is a checkpoint, a folder of a cross-validation, or a list of such folders.
+        datamodule: this run's data module. A teacher must not have seen its validation and test folds.
 
     Raises:
-        ConfigError: it is neither, knows other labels, or has seen folds that this run holds out.
+        ConfigError: the teacher is neither, has other labels, or has seen folds that this run holds out.
     """
     named = model.teacher
     paths = [Path(path).expanduser() for path in ([named] if isinstance(named, str) else named)]
@@ -53,7 +53,7 @@ def load_teacher(model: NetworkConfig, datamodule: ECGDataModule) -> ECGClassifi
 
 
 def _held_out(folder: Path, datamodule: ECGDataModule) -> tuple[Predictions, dict[str, Any]]:
-    """What the models of a cross-validation said of the folds that they were trained without; and what they saw."""
+    """Return the held-out predictions of a cross-validation, and the description of the data that its models saw."""
     what = f"model.teacher={folder}"
     config = read_config(folder)
     data = config.get("data") or {}
@@ -72,7 +72,7 @@ def _held_out(folder: Path, datamodule: ECGDataModule) -> tuple[Predictions, dic
     described = {
         **data,
         "folds": {"train": data["train_folds"], "val": []},
-        "sampling_rate": datamodule.sampling_rate,  # what was predicted at another one serves as well
+        "sampling_rate": datamodule.sampling_rate,  # predictions at another rate are as good
     }
     trainings = [folder / folder_name(folds) for folds in fold_groups(config["cross_validation"])]
     models = [read_checkpoint(one / "checkpoints" / "best.ckpt")["ecg_lightning"] for one in trainings]

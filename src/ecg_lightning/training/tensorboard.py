@@ -1,4 +1,4 @@
-"""What TensorBoard gets beyond the curves: hyper-parameters with the final score, and figures."""
+"""Values for TensorBoard besides the curves: hyper-parameters with the final score, and figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def log_hyperparameters(
     host: Mapping[str, Any],
     followed: Iterable[str],
 ) -> None:
-    """Open the HParams row of this run: a few settings, and scores that are filled in at the end."""
+    """Open the HParams row of this run with a few settings. The scores are filled in at the end."""
     phases = ["val", *(["test"] if settings.test else [])]
     unknown = {f"final/{phase}_{name}": float("nan") for phase in phases for name in followed}
     optimizer = getattr(settings.model, "optimizer", None)  # an ensemble has none
@@ -52,10 +52,10 @@ def log_final(
     predictions: Mapping[str, Predictions],
     figures: Mapping[str, Mapping[str, Figure]],
 ) -> None:
-    """Log the scored checkpoint's scores and, where they were drawn, the figures of each split that was evaluated."""
+    """Log the scored checkpoint's scores and the figures that were drawn of each evaluated split."""
     for logger in _tensorboards(loggers):
         for phase, metrics in result.metrics.items():
-            # HParams metrics, which TensorBoard takes from scalars: each is also a chart of one point.
+            # HParams metrics. TensorBoard reads them from scalars, so each is also a chart of one point.
             logger.log_metrics({f"final/{phase}_{name}": metrics[name] for name in followed if name in metrics}, step)
             if phase in figures:
                 from ecg_lightning.reports.figures import log_figures, log_pr_curves  # matplotlib

@@ -1,4 +1,4 @@
-"""Lightning's trainers: the one that fits, with its checkpoints and callbacks, and the one that evaluates."""
+"""Lightning's trainers: one that fits, with its checkpoints and callbacks, and one that evaluates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ecg_lightning.training.schema import FitSettings, TrainerConfig
 T = TypeVar("T")
 
 _PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
-_BUILT = ("extra", "max_time", "profiler")  # settings of the Trainer that are not passed on as they are
+_BUILT = ("extra", "max_time", "profiler")  # settings that are not passed on to the Trainer unchanged
 
 _OWN_TRAINER_ARGUMENTS = {
     *(entry.name for entry in fields(TrainerConfig)),
@@ -51,7 +51,7 @@ _OWN_TRAINER_ARGUMENTS = {
 }
 """Arguments of Lightning's Trainer that this package sets itself."""
 
-# Lightning's notices repeat in every run and advertise; its warnings stay.
+# Lightning's notices repeat in every run and advertise. Its warnings stay.
 for _name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -59,13 +59,13 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 def make_trainer(
     settings: FitSettings, device: Mapping[str, Any], loggers: list[Logger], callbacks: Sequence[Callback] = ()
 ) -> L.Trainer:
-    """The trainer that fits: checkpoints, early stopping, progress, and what the user added.
+    """Return the trainer that fits, with checkpoints, early stopping, progress, and the user's callbacks.
 
     Args:
         settings: the run's configuration.
-        device: what `hardware.prepare` gave.
-        loggers: what `building.build_loggers` gave.
-        callbacks: more of them.
+        device: arguments from `hardware.device.prepare`.
+        loggers: loggers from `building.build_loggers`.
+        callbacks: further callbacks.
     """
     output_dir = Path(settings.paths.output_dir)
     return L.Trainer(
@@ -75,20 +75,20 @@ def make_trainer(
         callbacks=[*_callbacks(settings, output_dir, logged=bool(loggers)), *callbacks],
         logger=loggers,
         profiler=_PROFILERS[settings.trainer.profiler](output_dir, "profile") if settings.trainer.profiler else None,
-        # In SLURM's own environment Lightning would answer signals itself, and requeue the job.
+        # In SLURM's own environment Lightning would handle signals itself, and requeue the job.
         plugins=[AtomicCheckpointIO(), LightningEnvironment()],
         default_root_dir=output_dir,
-        enable_model_summary=False,  # `announce` says what it is
+        enable_model_summary=False,  # `announce` logs it
         num_sanity_val_steps=0,
     )
 
 
 def make_evaluator(settings: FitSettings, device: Mapping[str, Any]) -> L.Trainer:
-    """A trainer without loggers, so that the best checkpoint's scores do not become points of the training curves.
+    """Return a trainer without loggers, so that the best checkpoint's scores are not points of the training curves.
 
     Args:
         settings: the run's configuration.
-        device: what `hardware.prepare` gave.
+        device: arguments from `hardware.device.prepare`.
     """
     limits = {
         name: getattr(settings.trainer, name) for name in ("limit_val_batches", "limit_test_batches", "fast_dev_run")
@@ -104,7 +104,7 @@ def make_evaluator(settings: FitSettings, device: Mapping[str, Any]) -> L.Traine
 
 
 def callbacks_of(trainer: L.Trainer, kind: type[T]) -> list[T]:
-    """A trainer's callbacks of one class."""
+    """Return a trainer's callbacks of one class."""
     callbacks: list[Any] = cast(Any, trainer).callbacks
     return [callback for callback in callbacks if isinstance(callback, kind)]
 
@@ -113,7 +113,7 @@ def _extra_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `trainer.extra`, if Lightning's Trainer has them.
 
     Raises:
-        ConfigError: it has no such argument.
+        ConfigError: Lightning's Trainer has no such argument, or this package sets it.
     """
     known = list(inspect.signature(L.Trainer).parameters)
     for name in extra:
@@ -127,7 +127,7 @@ def _extra_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _callbacks(settings: FitSettings, output_dir: Path, logged: bool) -> list[Callback]:
-    """Best and last checkpoint, early stopping, guard, progress, and what the user added."""
+    """Return the callbacks: best and last checkpoint, early stopping, guard, progress, and those of the user."""
     common: dict[str, Any] = {
         "dirpath": output_dir / "checkpoints",
         "auto_insert_metric_name": False,
@@ -136,13 +136,13 @@ def _callbacks(settings: FitSettings, output_dir: Path, logged: bool) -> list[Ca
     every_epoch = {"every_n_epochs": 1, "save_on_train_epoch_end": True, **common}  # validated or not
     scored = {"monitor": settings.monitor, **common} if settings.scored_epoch == "best" else every_epoch
     callbacks: list[Callback] = [
-        ModelCheckpoint(filename="best", mode="max", **scored),  # by its mode Lightning tells it from the other one
-        # A second one: `save_last` of the first lags behind until the metric improves.
+        ModelCheckpoint(filename="best", mode="max", **scored),  # Lightning tells the two apart by the mode
+        # A second callback, because `save_last` of the first is late until the metric improves.
         ModelCheckpoint(filename="last", **every_epoch),
         *_snapshots(settings, every_epoch),
         ProgressLine(),
         LearningCurves(),
-        Timer(settings.trainer.max_time),  # its clock travels in the checkpoints
+        Timer(settings.trainer.max_time),  # the checkpoints hold its time
     ]
     if settings.callbacks.early_stopping is not None:
         callbacks.append(EarlyStopping(**asdict(settings.callbacks.early_stopping)))
@@ -154,7 +154,10 @@ def _callbacks(settings: FitSettings, output_dir: Path, logged: bool) -> list[Ca
 
 
 def _snapshots(settings: FitSettings, every_epoch: Mapping[str, Any]) -> list[Callback]:
-    """Members of a snapshot ensemble, named by their step (Huang et al. 2017, arXiv 1704.00109)."""
+    """Return the callback that saves a snapshot ensemble's members (Huang et al. 2017, arXiv 1704.00109).
+
+    The step is in each file's name.
+    """
     if not settings.callbacks.snapshots:
         return []
     every = {"every_n_epochs": settings.trainer.max_epochs // settings.callbacks.snapshots, "save_top_k": -1}

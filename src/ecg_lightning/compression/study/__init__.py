@@ -1,1 +1,1 @@
-"""What is measured of each variant: its files, scores, sizes, times, and how far it is from the model before."""
+"""Measurements of each variant: its files, scores, sizes and times, and its distance from the previous model."""

@@ -1,1 +1,1 @@
-"""What several stages use: quantizers, heads, masks, shapes and schedules."""
+"""Tools that several stages use: quantizers, heads, masks, shapes and schedules."""

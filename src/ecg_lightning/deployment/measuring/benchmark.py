@@ -1,4 +1,4 @@
-"""Exported files, compared: time, throughput, kernels and bytes of each, in every runtime that opens it."""
+"""Comparison of exported files: time, throughput, kernels and bytes of each, in every runtime that opens it."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def benchmark(
     warmup: int = 3,
     min_round_s: float = 0.05,
 ) -> dict[str, Any]:
-    """Measure files on the processor, in interleaved rounds, all in one process.
+    """Return measurements of files on the processor, in interleaved rounds in one process.
 
-    Each file is opened by every runtime that reads it and is installed: in fp32, in bf16 where the processor has it,
-    and, where it is quantized and the runtime computes it so, in int8 alone.
+    Each file is opened by every installed runtime that reads it: in fp32, and in bf16 if the processor has it. A
+    quantized file is opened in int8 alone if the runtime computes it in int8.
 
     Args:
         paths: .onnx, .xml or .ckpt files.
-        batches: records of a call.
-        threads: of a call; all cores by default.
+        batches: numbers of records in a call.
+        threads: number of threads of a call; all cores by default.
         rounds: see `latency.measure`.
         warmup: see `latency.measure`.
         min_round_s: see `latency.measure`.
 
     Returns:
         `host`, `threads`, `rounds`, `skipped` (texts), and `rows`: file, runtime, precision, batch, threads, bytes,
-        compressed_bytes (by zlib), peak_memory_mib (see `latency.peak_memory_mib`; None where that failed), p50_ms,
-        p95_ms, n, samples_per_s and kernels of each case.
+        compressed_bytes (by zlib), peak_memory_mib (see `latency.peak_memory_mib`; None if it failed), p50_ms, p95_ms,
+        n, samples_per_s and kernels of each case.
 
     Raises:
         ModelFileError: a file is not there, or no runtime opens it.
-        MissingPackageError: nothing that opens it is installed.
+        MissingPackageError: no runtime that opens a file is installed.
     """
     for path in paths:
         _check_is_file(path)
@@ -99,7 +99,7 @@ def _check_is_file(path: Path) -> None:
     """Refuse a folder, and name the files in it that can be measured.
 
     Raises:
-        ModelFileError: it is a folder.
+        ModelFileError: the path is a folder.
     """
     if path.is_dir():
         exported = sorted(one for suffix in ("onnx", "xml") for one in path.rglob(f"*.{suffix}"))
@@ -114,7 +114,7 @@ def _check_is_file(path: Path) -> None:
 
 
 def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Each file by as many of its folders as it takes to tell them apart."""
+    """Return a name of each file with as many of its folders as the names need to differ."""
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
         names = {path: "/".join(path.parts[-depth:]) for path in paths}
         if len({*names.values()}) == len(names):
@@ -129,7 +129,7 @@ def _call(opened: Runtime, signals: Any) -> Callable[[], object]:
 def _peak_memory_mib(path: Path, way: tuple[str, str], skipped: list[str]) -> float | None:
     try:
         return peak_memory_mib(path, *way)
-    except ModelFileError as error:  # a figure less, which no other depends on
+    except ModelFileError as error:  # one figure is missing, and no other depends on it
         skipped.append(str(error))
         return None
 
@@ -137,7 +137,7 @@ def _peak_memory_mib(path: Path, way: tuple[str, str], skipped: list[str]) -> fl
 def _open_all(path: Path, threads: int, batch: int, skipped: list[str]) -> Iterator[Runtime]:
     runtimes = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
     if not runtimes:
-        open_runtime(path, "openvino")  # says why not
+        open_runtime(path, "openvino")  # raises the reason
     refused: list[MissingPackageError | ModelFileError] = []
     n_opened = 0
     for runtime in runtimes:
@@ -153,10 +153,10 @@ def _open_all(path: Path, threads: int, batch: int, skipped: list[str]) -> Itera
 
 
 def _open_in(runtime: str, path: Path, threads: int, batch: int, skipped: list[str]) -> Iterator[Runtime]:
-    """In int8 alone where it works, since the same file in another precision would run the same kernels."""
+    """Yield the opened file in int8 alone if that works, since another precision would run the same kernels."""
     for precision in ("int8", "bf16", "fp32"):
         if (runtime, precision) == ("onnxruntime", "bf16"):
-            continue  # it has none
+            continue  # ONNX Runtime has no bf16 here
         try:
             opened = open_runtime(path, runtime, precision, threads, batch)
         except (ConfigError, HardwareUnavailableError) as error:
@@ -164,7 +164,7 @@ def _open_in(runtime: str, path: Path, threads: int, batch: int, skipped: list[s
             continue
         except ModelFileError:
             if precision == "int8":
-                continue  # not quantized, or not to be opened: then the next precision says so
+                continue  # not quantized or not readable: the next precision reports why
             raise
         if precision == "int8" and (reason := barely_int8(opened)):
             skipped.append(f"{path}: {reason}")

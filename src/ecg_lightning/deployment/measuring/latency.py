@@ -30,8 +30,8 @@ class Latency:
 
     Attributes:
         p50_ms: median time of a call: the median of the turns' medians.
-        p95_ms: 95 of 100 calls are not slower, every turn counting alike.
-        n: how many calls were timed.
+        p95_ms: time that 95 of 100 calls do not exceed; every turn counts alike.
+        n: number of timed calls.
     """
 
     p50_ms: float
@@ -39,25 +39,25 @@ class Latency:
     n: int
 
     def samples_per_s(self, batch: int) -> float:
-        """Records a second at the median time, for calls with `batch` records."""
+        """Return the records a second at the median time, for calls with `batch` records."""
         return 1000 * batch / self.p50_ms
 
 
 def measure(
     cases: Mapping[str, Callable[[], object]], rounds: int = 20, warmup: int = 3, min_round_s: float = 0.05
 ) -> dict[str, Latency]:
-    """Time every case in turn, round by round.
+    """Time all cases in turn, round by round, and return their latencies by name.
 
-    Whatever slows the machine for a while then slows all cases. The order is drawn anew for every round, and the first
-    call of a turn is not timed: else a case would pay for the caches and threads that the one before it leaves behind.
-    Turns count alike, however many calls fit into one: else fast cases would be judged by the machine's quiet moments,
-    in which most of their calls are made, and slow ones by all.
+    A slow moment of the machine then slows all cases. The order is drawn anew for every round. The first call of a turn
+    is not timed, because it pays for the caches and threads that the case before it leaves behind. Turns count alike,
+    however many calls fit into one. Otherwise fast cases would be judged by the machine's quiet moments, in which most
+    of their calls are made, and slow cases by all moments.
 
     Args:
-        cases: what to call, by name.
-        rounds: how often each case has its turn.
-        warmup: calls of each case before the first round, not timed.
-        min_round_s: a turn goes on for this long, and for one call at least.
+        cases: functions to call, by name.
+        rounds: number of turns of each case.
+        warmup: untimed calls of each case before the first round.
+        min_round_s: shortest duration of a turn, which has at least one call.
     """
     for call in cases.values():
         for _ in range(warmup):
@@ -80,22 +80,22 @@ def measure(
 
 
 def summarise(turns: Sequence[Sequence[float]]) -> Latency:
-    """Median and 95th percentile (nearest rank) of the seconds that calls took, turn by turn."""
+    """Return the median and 95th percentile (nearest rank) of the calls' seconds, turn by turn."""
     p50 = statistics.median(statistics.median(seconds) for seconds in turns)
     ranked = sorted((second, 1 / len(seconds)) for seconds in turns for second in seconds)
     reached = itertools.accumulate(share for _, share in ranked)
-    enough = 0.95 * len(turns) * (1 - 1e-9)  # sums of fractions
+    enough = 0.95 * len(turns) * (1 - 1e-9)  # tolerance for sums of fractions
     slow = next(second for (second, _), share in zip(ranked, reached, strict=True) if share >= enough)
     return Latency(p50_ms=1000 * p50, p95_ms=1000 * slow, n=len(ranked))
 
 
 def peak_memory_mib(path: Path, runtime: str, precision: str = "fp32") -> float:
-    """Largest resident memory, in MiB, of a fresh process that opens a file and runs single records on one thread.
+    """Return the largest resident memory, in MiB, of a fresh process that opens a file and runs single records.
 
-    Of PyTorch on a CUDA device, what was allocated there.
+    The process uses one thread. For PyTorch on a CUDA device, it is the memory that was allocated there.
 
-    It is the whole process: the interpreter, NumPy, the runtime's own library and, for `torch`, PyTorch and Lightning.
-    Differences between files in one runtime are the models'.
+    The figure is that of the whole process: the interpreter, NumPy, the runtime's own library and, for `torch`, PyTorch
+    and Lightning. Differences between files in one runtime come from the models.
 
     Raises:
         ModelFileError: the process failed; the message is its own.
@@ -131,10 +131,10 @@ def _one_turn(call: Callable[[], object], min_round_s: float) -> list[float]:
 
 
 def _peak_mib() -> float:
-    """Return the most memory that this process had, MiB; NaN on Windows, which does not say it."""
+    """Return the largest memory of this process in MiB; NaN on Windows, which does not report it."""
     try:
         status = Path("/proc/self/status").read_text()
-        # Not getrusage: its maximum outlives exec, so it would start with the parent's.
+        # Not getrusage: its maximum outlives exec, so it would start with the parent's maximum.
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
         try:

@@ -1,1 +1,1 @@
-"""Runtimes that open a deployed file: one file each behind one interface."""
+"""Runtimes that open a deployed file, in one file each behind one interface."""

@@ -19,7 +19,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 
 _MODES = {"cuda-eager": None, "cuda-compile": "max-autotune-no-cudagraphs", "cuda-graphs": "reduce-overhead"}
 _FP8_CAPABILITY = (8, 9)  # Ada and Hopper
-_LEAST_FEATURES = 64  # narrower products gain nothing and their shapes do not fit the kernels
+_LEAST_FEATURES = 64  # narrower products gain nothing, and their shapes do not fit the kernels
 _KERNELS = ("nvjet", "gemm", "conv", "cutlass", "cudnn", "xmma", "sm80", "sm90", "attention", "flash", "triton_tem")
 _PRECISIONS = {
     "int8": ("s8", "i8", "imma", "int8"),
@@ -30,13 +30,16 @@ _PRECISIONS = {
 
 
 class CudaRuntime:
-    """Images in float32, the network in `precision`; see `runtimes.Runtime`. Times include both copies.
+    """A network in `precision` on a CUDA device, with its images in float32; see `runtimes.Runtime`.
+
+    Times include both copies between the host and the device.
 
     Args:
-        classifier: a float one.
+        classifier: a float classifier.
         name: `cuda-eager`, `cuda-compile` or `cuda-graphs`.
-        precision: `fp32`, `bf16`; `int8` or `fp8` products of the linear layers; `2:4`: half of their weights zero.
-        device: a CUDA device; a CPU runs the same code for tests.
+        precision: `fp32` or `bf16`; `int8` or `fp8` for products of the linear layers; `2:4` for half of their weights
+            zero.
+        device: a CUDA device; tests run the same code on a CPU.
     """
 
     def __init__(self, classifier: ECGClassifier, name: str, precision: str, device: str = "cuda") -> None:
@@ -54,11 +57,12 @@ class CudaRuntime:
 
     @classmethod
     def load(cls, path: Path, name: str, precision: str) -> CudaRuntime:
-        """Open a checkpoint of this project.
+        """Return the opened checkpoint of this project.
 
         Raises:
-            HardwareUnavailableError: there is no CUDA device, it has no such products, or the network no such layers.
-            CheckpointError: see `checkpoints.load_classifier`.
+            HardwareUnavailableError: there is no CUDA device, it has no such products, or the network has no such
+                layers.
+            CheckpointError: see `checkpoints.loading.load_classifier`.
         """
         from ecg_lightning.checkpoints.loading import load_classifier
 
@@ -71,7 +75,7 @@ class CudaRuntime:
         return cls(load_classifier(path), name, precision)
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
-        """(B, 12, T) float32 in mV → (B, C) float32; NaN for each record with missing samples."""
+        """Return (B, C) float32 logits of (B, 12, T) float32 mV; NaN for each record with missing samples."""
         with torch.inference_mode():
             filled, complete = fill_missing(torch.from_numpy(millivolts_BCT).to(self._device))
             image = self._frontend.represent_as_is(filled)
@@ -79,7 +83,7 @@ class CudaRuntime:
             return np.asarray(mark_missing(logits.float(), complete).cpu().numpy())
 
     def kernels(self) -> list[Kernel]:
-        """The device's own names of what ran, told apart by precision."""
+        """Return the device's own names of the kernels that ran, with their precisions."""
         record = np.zeros((1, 12, self.n_samples), dtype=np.float32)
         self.logits(record)
         activities = [torch.profiler.ProfilerActivity.CPU]
@@ -92,7 +96,7 @@ class CudaRuntime:
 
 
 def _lower(network: nn.Module, precision: str) -> None:
-    """Give the linear layers that are wide enough torchao's int8, fp8 or 2:4 weights, in place."""
+    """Replace the weights of wide linear layers by torchao's int8, fp8 or 2:4 weights, in place."""
     if precision in ("fp32", "bf16"):
         return
 
@@ -122,7 +126,7 @@ def _lower(network: nn.Module, precision: str) -> None:
 
 
 def _prune_2_of_4(network: nn.Module, wide: Any) -> None:
-    """Of every four neighbouring weights the two smallest become zero, the pattern that Ampere's products skip."""
+    """Set the two smallest of every four neighbouring weights to zero, the pattern that Ampere's products skip."""
     for name, module in network.named_modules():
         if wide(module, name):
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Deployed files in ONNX Runtime, on the CPU or, where its build can, on a CUDA device."""
+"""Deployed files in ONNX Runtime, on the CPU or, if its build supports it, on a CUDA device."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PROVIDERS = {
     "cuda-onnxruntime": "CUDAExecutionProvider",
     "cuda-tensorrt": "TensorrtExecutionProvider",
 }
-_OPTIONS = {"cuda-onnxruntime": {"use_tf32": "0"}}  # fp32 is to be what it says
+_OPTIONS = {"cuda-onnxruntime": {"use_tf32": "0"}}  # TF32 is off, so that fp32 is really fp32
 
 
 class ONNXRuntime:
@@ -43,11 +43,11 @@ class ONNXRuntime:
     Args:
         path: .onnx file.
         precision: `fp32`, or `int8` for quantized files.
-        threads: of one call.
+        threads: number of threads of one call.
         name: `onnxruntime`, `cuda-onnxruntime` or `cuda-tensorrt`.
 
     Raises:
-        HardwareUnavailableError: this ONNX Runtime has no such provider, or cannot load what it needs.
+        HardwareUnavailableError: this ONNX Runtime has no such provider, or cannot load its libraries.
     """
 
     def __init__(self, path: Path, precision: str, threads: int, name: str = "onnxruntime") -> None:
@@ -62,7 +62,7 @@ class ONNXRuntime:
         self._path = path
         self.precision = precision
         self._session = self._open(threads)
-        if (opened := self._session.get_providers()[0]) != self._provider:  # it falls back to the processor, silently
+        if (opened := self._session.get_providers()[0]) != self._provider:  # silent fallback to the processor
             raise HardwareUnavailableError(
                 f"{name}: ONNX Runtime cannot load its {self._provider} and uses {opened} instead. Install the "
                 "CUDA libraries that it was built for"
@@ -78,15 +78,15 @@ class ONNXRuntime:
         check_quantized(path, precision, self.kernels() if precision == "int8" else [])
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
-        """(B, 12, T) float32 in mV → (B, C) float32."""
+        """Return (B, C) float32 logits of (B, 12, T) float32 mV."""
         try:
             found: Floats = self._session.run([self._output], {self._input: millivolts_BCT})[0]
-        except Exception as error:  # ONNX Runtime's own classes derive from nothing narrower
+        except Exception as error:  # ONNX Runtime's own classes have no narrower base
             raise self._unusable(error) from None
         return found
 
     def kernels(self) -> list[Kernel]:
-        """The operations of the graph as ONNX Runtime optimised it for this processor."""
+        """Return the operations of the graph as ONNX Runtime optimised it for this processor."""
         with explaining_full(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
             optimised = Path(folder) / "optimised.onnx"
             self._open(1, optimised)
@@ -106,7 +106,7 @@ class ONNXRuntime:
             return self._package.InferenceSession(
                 self._path, options, providers=[(self._provider, _OPTIONS.get(self.name, {}))]
             )
-        except Exception as error:  # ONNX Runtime's own classes derive from nothing narrower
+        except Exception as error:  # ONNX Runtime's own classes have no narrower base
             if optimised and is_full(error):
                 raise
             raise self._unusable(error) from None

@@ -1,4 +1,4 @@
-"""One way to open a deployed file, run it and see which kernels run, whatever the runtime."""
+"""One function that opens a deployed file in any runtime."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ecg_lightning.system.memory_limit import limited_memory
 def open_runtime(
     path: Path, runtime: str, precision: str = "fp32", threads: int = 1, batch: int | None = None
 ) -> Runtime:
-    """Open an exported file, or a checkpoint in torch.
+    """Return an exported file, or a checkpoint in torch, opened in a runtime.
 
     Args:
         path: .onnx for `onnxruntime` and `openvino`, .xml for `openvino`, .ckpt for `torch`.
         runtime: one of `SUFFIXES` or `CUDA_SUFFIXES`.
-        precision: `fp32`, `bf16` or `int8`. With `int8`, which needs a quantized file, OpenVINO computes what is not
-            quantized in bfloat16 where the processor has it. In torch, `bf16` is autocast.
-        threads: of one call.
-        batch: compile for this many records only; OpenVINO is faster so. Others take any number anyway.
+        precision: `fp32`, `bf16` or `int8`. `int8` needs a quantized file; OpenVINO then computes the other operations
+            in bfloat16 if the processor has it. In torch, `bf16` is autocast.
+        threads: number of threads of one call.
+        batch: number of records to compile for, which makes OpenVINO faster. Other runtimes accept any number anyway.
 
     Raises:
-        ConfigError: there is no such runtime or precision, or not in this runtime.
+        ConfigError: there is no such runtime or precision, or the runtime does not have this precision.
         HardwareUnavailableError: the processor has no bfloat16.
         ModelFileError: the file cannot be opened by this runtime.
         MissingPackageError: the runtime is not installed.

@@ -22,7 +22,7 @@ _PRODUCTS = (
     *("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "MHA"),
     *("RNNSeq", "RNNCell", "LSTMSequence", "LSTMCell", "GRUSequence", "GRUCell"),
 )
-_ATTENTION = ("softmax", "scaled_dot_product")  # in the names of what a `Subgraph` fuses
+_ATTENTION = ("softmax", "scaled_dot_product")  # parts of the names of operations that a `Subgraph` fuses
 _SOFTMAX = {"Softmax", "SoftMax", "ScaledDotProductAttention"}
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 
@@ -30,13 +30,13 @@ _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8":
 class OpenVINORuntime:
     """A compiled OpenVINO model; see `runtimes.Runtime`.
 
-    The precision is set, never left to OpenVINO: its default is bfloat16 wherever the processor has it.
+    The precision is always set, because OpenVINO's default is bfloat16 wherever the processor has it.
 
     Args:
         path: .xml with its .bin beside it, or .onnx.
         precision: `fp32`, `bf16`, or `int8` for quantized files.
-        threads: of one call.
-        batch: compile for this many records only.
+        threads: number of threads of one call.
+        batch: number of records to compile for.
     """
 
     name = "openvino"
@@ -64,13 +64,13 @@ class OpenVINORuntime:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            # Pinned threads would fight where the process may only use some cores.
+            # Pinned threads would compete if the process may only use some cores.
             "ENABLE_CPU_PINNING": False,
         }
         kinds = {op.get_type_name() for op in model.get_ops()}
         if threads == 1 and "FakeQuantize" in kinds and not kinds & _SOFTMAX:
-            # Of two quantized linear layers in a row OpenVINO 2026.4 makes one kernel, for few rows on one thread,
-            # which reads memory that nobody wrote. Attention would be twice as slow without such kernels.
+            # From two quantized linear layers in a row OpenVINO 2026.4 makes one kernel, for few rows on one thread.
+            # The kernel reads memory that nobody wrote. Attention would be twice as slow without such kernels.
             settings["SNIPPETS_MODE"] = "DISABLE"
         try:
             if batch is not None:
@@ -82,7 +82,7 @@ class OpenVINORuntime:
         check_quantized(path, precision, self.kernels() if precision == "int8" else [])
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
-        """(B, 12, T) float32 in mV → (B, C) float32."""
+        """Return (B, C) float32 logits of (B, 12, T) float32 mV."""
         try:
             found: Floats = self._request.infer({0: millivolts_BCT}, share_inputs=True)[0]
         except RuntimeError as error:
@@ -90,7 +90,7 @@ class OpenVINORuntime:
         return found
 
     def kernels(self) -> list[Kernel]:
-        """What OpenVINO compiled; the products of attention, which it fuses, are called `Attention`."""
+        """Return the kernels that OpenVINO compiled. Fused products of attention are called `Attention`."""
         found = []
         for operation in self._compiled.get_runtime_model().get_ops():
             info = operation.get_rt_info()
@@ -98,7 +98,7 @@ class OpenVINORuntime:
                 str(info[key].astype(str))
                 for key in ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
             )
-            # The kernel's name ends with what it computes in; `runtimePrecision` is what its weights are stored in.
+            # The kernel's name ends with its arithmetic's precision. `runtimePrecision` is that of its stored weights.
             precision = _PRECISIONS.get(primitive.rpartition("_")[2].lower()) or _PRECISIONS.get(stored, stored)
             if (kind == "Subgraph" and any(part in names.lower() for part in _ATTENTION)) or "Attention" in kind:
                 kind = "Attention"
@@ -109,7 +109,7 @@ class OpenVINORuntime:
 
 
 def _shape(port: Any) -> list[int | None]:
-    """Sizes of an input or an output, None where one is dynamic; nothing where not even their number is known."""
+    """Return the sizes of an input or an output, None for a dynamic size; an empty list if the rank is dynamic."""
     shape = port.get_partial_shape()
     return [] if shape.rank.is_dynamic else [None if size.is_dynamic else size.get_length() for size in shape]
 

@@ -1,4 +1,4 @@
-"""What every runtime of a deployed file is, and what they check and count alike."""
+"""The interface of every runtime of a deployed file, and checks and counts that runtimes share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PRECISIONS = ("fp32", "bf16", "int8", "fp8", "2:4")
 
 
 SUFFIXES = {"torch": (".ckpt",), "onnxruntime": (".onnx",), "openvino": (".xml", ".onnx")}
-"""The files that each runtime of a processor opens."""
+"""The suffixes of the files that each runtime of a processor opens."""
 
 
 CUDA_SUFFIXES = {
     **dict.fromkeys(("cuda-eager", "cuda-compile", "cuda-graphs"), (".ckpt",)),
     **dict.fromkeys(("cuda-onnxruntime", "cuda-tensorrt"), (".onnx",)),
 }
-"""The files that each runtime of a CUDA device opens."""
+"""The suffixes of the files that each runtime of a CUDA device opens."""
 
 
 Floats = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float32]
 class Kernel(TypedDict):
     """`count` operations of one kind that ran in one precision.
 
-    `fp32`, `bf16`, `int8` or `fp8`; `unknown` for a device's kernel whose name does not say it.
+    The precision is `fp32`, `bf16`, `int8` or `fp8`; `unknown` for a device's kernel whose name does not contain it.
     """
 
     op: str
@@ -45,9 +45,9 @@ class Runtime(Protocol):
     """An opened model.
 
     Attributes:
-        name: `torch`, `onnxruntime` or `openvino`.
-        precision: that it was opened with.
-        n_samples: samples a lead that it takes.
+        name: name of the runtime: `torch`, `onnxruntime` or `openvino`.
+        precision: precision that it was opened with.
+        n_samples: samples a lead of its input.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Runtime(Protocol):
     n_samples: int
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
-        """(B, 12, T) float32 in mV → (B, C) float32."""
+        """Return (B, C) float32 logits of (B, 12, T) float32 mV."""
 
     def kernels(self) -> list[Kernel]:
-        """The convolutions and matrix products that really run, by kind and precision."""
+        """Return the convolutions and matrix products that really run, by kind and precision."""
 
 
 def check_input(path: Path, name: str, shape: list[Any]) -> int:
-    """Samples a lead, from the shape that a file's input has.
+    """Return the samples a lead, from the shape of a file's input.
 
     Raises:
-        ModelFileError: it does not take twelve leads of millivolts.
+        ModelFileError: the input is not twelve leads of millivolts.
     """
     is_fixed = [isinstance(size, int) for size in shape]
     if name != "millivolts" or is_fixed != [False, True, True] or shape[1] != 12:
@@ -77,7 +77,7 @@ def check_input(path: Path, name: str, shape: list[Any]) -> int:
 
 
 def check_length(path: Path, n_samples: int) -> int:
-    """Return the samples a lead that a model takes, before anything is allocated for them.
+    """Return the samples a lead of a model's input, checked before anything is allocated for them.
 
     Raises:
         ModelFileError: there are more than any electrocardiogram has.
@@ -91,12 +91,12 @@ def check_output(path: Path, name: str, shape: list[Any]) -> None:
     """Refuse a file whose first output is not (batch, classes) logits.
 
     Args:
-        path: of the file.
-        name: of the output.
-        shape: of the output; no number where a size is not known.
+        path: path of the file.
+        name: name of the output.
+        shape: shape of the output; a size that is not known is not an int.
 
     Raises:
-        ModelFileError: it is something else.
+        ModelFileError: the output is something else.
     """
     if name != "logits" or len(shape) != 2 or (isinstance(shape[1], int) and shape[1] > MAX_CLASSES):
         raise ModelFileError(
@@ -106,7 +106,7 @@ def check_output(path: Path, name: str, shape: list[Any]) -> None:
 
 
 def counted(kernels: list[tuple[str, str]]) -> list[Kernel]:
-    """(op, precision) pairs → how often each occurs, by name."""
+    """Return how often each (op, precision) pair occurs, sorted by name."""
     return [
         Kernel(op=op, precision=precision, count=kernels.count((op, precision)))
         for op, precision in sorted(set(kernels))
@@ -114,7 +114,7 @@ def counted(kernels: list[tuple[str, str]]) -> list[Kernel]:
 
 
 def by_precision(kernels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many of the products that run do so in each precision."""
+    """Return the number of products that run in each precision."""
     counts: dict[str, int] = {}
     for kernel in kernels:
         counts[kernel["precision"]] = counts.get(kernel["precision"], 0) + kernel["count"]
@@ -122,12 +122,12 @@ def by_precision(kernels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """A model's files: OpenVINO's .xml brings its .bin along."""
+    """Return a model's files. An OpenVINO .xml includes its .bin."""
     return [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
 
 
 def sizes_of(path: Path) -> dict[str, int]:
-    """`bytes` of a model's files, and `compressed_bytes` after zlib at its default level."""
+    """Return `bytes` of a model's files, and `compressed_bytes` after zlib at its default level."""
     files = files_of(path)
     return {"bytes": sum(file.stat().st_size for file in files), "compressed_bytes": sum(map(_compressed, files))}
 
@@ -144,7 +144,7 @@ def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:
     """Refuse to call a float model int8.
 
     Raises:
-        NotInt8Error: `precision` is int8, and no kernel is.
+        NotInt8Error: `precision` is int8, but no kernel is.
     """
     if precision == "int8" and not any(kernel["precision"] == "int8" for kernel in kernels):
         raise NotInt8Error(
@@ -153,9 +153,9 @@ def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:
 
 
 def barely_int8(runtime: Runtime) -> str | None:
-    """Why a file that was opened as int8 is not to be called so: less than a quarter of its products is.
+    """Return why a file that was opened as int8 is not int8: less than a quarter of its products are. None if it is.
 
-    Not in PyTorch, which computes what was asked for: of a dynamic quantization the linear layers alone.
+    PyTorch is not checked, because it computes as asked: in dynamic quantization only the linear layers are int8.
     """
     if runtime.name not in ("onnxruntime", "openvino"):
         return None

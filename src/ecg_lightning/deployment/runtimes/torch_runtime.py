@@ -1,4 +1,4 @@
-"""Classifiers in PyTorch itself: the baseline of every other runtime."""
+"""Classifiers in PyTorch itself, the baseline of every other runtime."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler speaks on the terminal
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler writes to the terminal
 
 import torch
 from torch.autograd.profiler import profile
@@ -25,13 +25,14 @@ _PRECISIONS = {"c10::BFloat16": "bf16", "c10::Half": "fp16"}
 
 
 class TorchRuntime:
-    """A module in evaluation, without gradients; see `runtimes.Runtime`.
+    """A module in evaluation mode, without gradients; see `runtimes.Runtime`.
 
     Args:
-        module: (B, 12, T) mV → (B, C) logits, or a tuple that starts with them: a classifier or a `DeployedNetwork`.
-        n_samples: samples a lead that it takes.
+        module: a classifier or a `DeployedNetwork`, from (B, 12, T) mV to (B, C) logits or a tuple that starts with
+            them.
+        n_samples: samples a lead of its input.
         precision: `fp32`; `bf16` runs under autocast; `int8` is for networks that torch.ao (FX) quantized.
-        threads: of one call.
+        threads: number of threads of one call.
         source: the file, for messages.
     """
 
@@ -48,10 +49,10 @@ class TorchRuntime:
 
     @classmethod
     def load(cls, path: Path, precision: str, threads: int) -> TorchRuntime:
-        """Open a checkpoint of this project.
+        """Return the opened checkpoint of this project.
 
         Raises:
-            CheckpointError: see `checkpoints.load_classifier`.
+            CheckpointError: see `checkpoints.loading.load_classifier`.
         """
         from ecg_lightning.checkpoints.loading import load_classifier
 
@@ -59,7 +60,7 @@ class TorchRuntime:
         return cls(classifier, check_length(path, classifier.description["n_samples"]), precision, threads, path)
 
     def logits(self, millivolts_BCT: Floats) -> Floats:
-        """(B, 12, T) float32 in mV → (B, C) float32; NaN for each record with missing samples."""
+        """Return (B, C) float32 logits of (B, 12, T) float32 mV; NaN for each record with missing samples."""
         if torch.get_num_threads() != self._threads:  # a setting of the whole process
             torch.set_num_threads(self._threads)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
@@ -70,7 +71,7 @@ class TorchRuntime:
         return found
 
     def kernels(self) -> list[Kernel]:
-        """What PyTorch's profiler sees in one pass of one record."""
+        """Return the products that PyTorch's profiler sees in one pass of one record."""
         record = np.zeros((1, 12, self.n_samples), dtype=np.float32)
         self.logits(record)
         # Kineto, the profiler's other back end, writes to the terminal from C++.
