@@ -181,7 +181,7 @@ class CompressionConfig:
 
 
 class CompressionSettings(Protocol):
-    """Settings of a compression: a `config.schema.CompressConfig`, or after a training its `config.schema.TrainConfig`."""
+    """Settings of a compression, as `CompressConfig` and `TrainConfig` of `config.schema` have them."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 

@@ -38,7 +38,7 @@ def run(
     Each training uses the other training folds, and is scored on the folds that it holds out.
 
     Args:
-        settings: checked settings, see `config.schema.TrainConfig`. `ckpt_path=last` or `auto` resumes the cross-validation.
+        settings: checked settings, see `config.schema.TrainConfig`. `ckpt_path=last` or `auto` resumes it.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
 
