@@ -19,19 +19,19 @@ from ecg_lightning.components.registry import options
 from ecg_lightning.compression.schema import CompressionConfig, TrainedStageConfig
 from ecg_lightning.config.schema import CompressConfig, TrainConfig
 from ecg_lightning.config.settings_reference import fields_of, options_of, options_table, settings_table
-from ecg_lightning.data.schema import DataConfig, FolderConfig, PTBXLConfig, SyntheticConfig
-from ecg_lightning.frontend.schema import FrontendConfig, MatrixConfig, StripsConfig
+from ecg_lightning.data.schema import DataConfig
+from ecg_lightning.frontend.schema import FrontendConfig
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
 from ecg_lightning.training.schema import CallbacksConfig, TrainerConfig
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
-_PART = re.compile(r"(<!-- generated: (\w+) -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n\n)(?:(?!<!-- ).)*?(<!-- end -->)", re.DOTALL)
 
 
 def written(page: Path) -> str:
     """Return a page's text with its generated parts written anew."""
-    return _PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}{part[3]}", page.read_text(encoding="utf-8"))
+    return _PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}\n\n{part[3]}", page.read_text(encoding="utf-8"))
 
 
 def _groups() -> str:
@@ -50,6 +50,19 @@ def _components(group: str, of: str) -> str:
         fields = [one for one in fields_of(schema, inherited=False) if one.key != "student"]
         more = f"\n\n{settings_table(fields)}" if fields else f" It has no {of}."
         tables.append(f"### `{kind}`\n\n{about}.{more}")
+    return "\n\n".join(tables)
+
+
+def _options(group: str, base: type) -> str:
+    """Return a table for each option of a group, of the settings that not all its options have."""
+    tables = []
+    for kind, schema in options(group).items():
+        above = [one for one in schema.__mro__ if one not in base.__mro__]
+        own = {name for one in above for name in vars(one).get("__annotations__", {})}
+        fields = [one for one in fields_of(schema, f"{group}.") if one.key.split(".")[1] in own]
+        about = str(schema.__doc__).partition(", see ")[0].rstrip(".")
+        if fields:
+            tables.append(f"### `{group}={kind}`\n\n{about}.\n\n{settings_table(fields)}")
     return "\n\n".join(tables)
 
 
@@ -83,12 +96,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "run": lambda: _roots(TrainConfig),
     "compress": lambda: _roots(CompressConfig),
     "data": lambda: settings_table(fields_of(DataConfig, "data.")),
-    "ptbxl": lambda: settings_table(fields_of(PTBXLConfig, "data.", inherited=False)),
-    "folder": lambda: settings_table(fields_of(FolderConfig, "data.", inherited=False)),
-    "synthetic": lambda: settings_table(fields_of(SyntheticConfig, "data.", inherited=False)),
+    "data_sets": lambda: _options("data", DataConfig),
     "frontend": lambda: settings_table(fields_of(FrontendConfig, "frontend.")),
-    "matrix": lambda: settings_table(fields_of(MatrixConfig, "frontend.", inherited=False)),
-    "strips": lambda: settings_table(fields_of(StripsConfig, "frontend.", inherited=False)),
+    "frontends": lambda: _options("frontend", FrontendConfig),
     "hardware": lambda: settings_table(fields_of(HardwareConfig, "hardware.")),
     "trainer": lambda: settings_table(fields_of(TrainerConfig, "trainer.")),
     "callbacks": lambda: settings_table(fields_of(CallbacksConfig, "callbacks.")),

@@ -381,7 +381,9 @@ def test_windows_recurrences_and_branches_are_compressed_too(compress, compressi
 @pytest.mark.slow
 def test_what_no_runtime_computes_in_int8_is_refused(compress, monkeypatch):
     """As OpenVINO leaves a recurrent layer in float; whether the head is, too, depends on the processor."""
-    monkeypatch.setattr(deploy, "barely_int8", lambda runtime: f"{runtime.name} computes only 0 of 3 products in int8")
+    monkeypatch.setattr(
+        deploy, "barely_int8", lambda runtime, n: f"{runtime.name} computes only 0 of 3 products in int8"
+    )
     with pytest.raises(UnfinishedError) as stop:
         compress("ptq", "lstm")
     assert isinstance(stop.value.cause, UnsupportedModelError)

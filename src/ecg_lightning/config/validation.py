@@ -359,11 +359,12 @@ def _check_frontend(cfg: DictConfig) -> None:
     if model.takes not in ("any", frontend.gives):
         way_out = f"frontend={DEFAULT_FRONTENDS[model.takes].kind}"
         if model.takes == "image":
-            raise ConfigError(f"frontend=signal makes no image, but this model needs one. Use {way_out}")
+            raise ConfigError(f"frontend={frontend.kind} makes no image, but this model needs one. Use {way_out}")
         raise ConfigError(
-            f"model={model.kind} needs the signal, not an image. Remove the frontend setting, or use {way_out}"
+            f"model={model.kind} needs the signal, but frontend={frontend.kind} makes an image. Remove the frontend "
+            f"setting, or use {way_out}"
         )
-    if frontend.gives == "image":
+    if frontend.gives == "image" and "size" in cfg.frontend:
         _check_size(cfg)
 
 

@@ -145,6 +145,8 @@ class FolderSource(ECGSource):
     task = OWN
     label_rule = OWN
     needs_every_class = True
+    title: str | None = None
+    """A name for the data set. By default it is the folder's name."""
 
     def __init__(
         self,
@@ -189,9 +191,9 @@ class FolderSource(ECGSource):
 
     @cached_property
     def name(self) -> str:
-        """The folder's name, and a hash of its records, patients and folds."""
+        """The title or the folder's name, and a hash of the table's records, patients and folds."""
         folder = "".join(one for one in self.root.resolve().name if one.isprintable())[:_MAX_NAME] or "folder"
-        return f"{folder}, table {self.table.digest[:12]}"
+        return f"{self.title or folder}, table {self.table.digest[:12]}"
 
     @cached_property
     def columns(self) -> dict[str, str]:

@@ -31,6 +31,15 @@ MAX_CLASS_NAME = 64
 """The largest number of characters in a class name, as in exported files."""
 
 _OWN = ("path", "patient", "fold", "split", "age", "sex", "device")
+_MEANT = {
+    **dict.fromkeys(("gender", "sexe", "m/f"), "sex"),
+    **dict.fromkeys(("patient_id", "patientid", "patient id", "pid", "subject", "subject_id"), "patient"),
+    **dict.fromkeys(("filename", "file", "record"), "path"),
+    **dict.fromkeys(("age_years", "years"), "age"),
+    **dict.fromkeys(("strat_fold", "folds"), "fold"),
+}
+"""Common names of columns, and the column that they mean here."""
+
 _FLAGS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 _SEXES = {"m": 0.0, "male": 0.0, "f": 1.0, "female": 1.0, "": np.nan}
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -104,7 +113,7 @@ def read_own_table(path: Path, root: Path, labels: Sequence[str] | None = None) 
         "patient" in columns,
         folds,
         found_labels,
-        None if "age" not in columns else np.array([_number(text) for text in columns["age"]]),
+        None if "age" not in columns else _ages(path, columns["age"], lines),
         None if "sex" not in columns else _sexes(path, columns["sex"], lines),
         None if devices is None else np.array([" ".join(text.split()) or "not given" for text in devices]),
         hashlib.sha256("\n".join(rows).encode()).hexdigest(),
@@ -207,9 +216,12 @@ def _labels(
         if None in flags:
             row = flags.index(None)
             cell = columns[name][row]
+            meant = _MEANT.get(name.lower())
+            way_out = f"If it is the {meant} of the record, call the column {meant}. " if meant else ""
             raise DataError(
                 f"{path}, line {lines[row]}: {name} is {repr(cell[:_SHOWN]) if cell else 'empty'}. A label is 0 or 1 "
-                "(or true or false). If this column is no label, list those that are: data.labels=[A,B]"
+                f"(or true or false), with a column for each class. {way_out}If this column is no label, list those "
+                "that are: data.labels=[A,B]"
             )
         found[name] = np.array(flags, dtype=np.uint8)
     return found
@@ -273,12 +285,18 @@ def _sexes(path: Path, cells: Sequence[str], lines: Sequence[int]) -> npt.NDArra
     return np.array([_SEXES[cell.lower()] for cell in cells])
 
 
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        return np.nan
-    return number if 0 <= number < 400 else np.nan
+def _ages(path: Path, cells: Sequence[str], lines: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return the (N,) ages in years. An empty cell and an impossible age are not known."""
+    ages = []
+    for cell, line in zip(cells, lines, strict=True):
+        try:
+            age = float(cell or "nan")
+        except ValueError:
+            raise DataError(
+                f"{path}, line {line}: age is {cell[:_SHOWN]!r}. Write the years as a number, or leave it empty"
+            ) from None
+        ages.append(age if 0 <= age < 400 else np.nan)
+    return np.array(ages)
 
 
 def _listed(names: Sequence[str] | dict[str, list[str]]) -> str:

@@ -62,7 +62,7 @@ class MatrixImage(nn.Module):
         if self.rows == "leads":
             image_BHW = self.lead_weights @ resized_in_time
         else:
-            image_BHW = resized_in_time.mT @ self.lead_weights.T
+            image_BHW = resized_in_time.transpose(1, 2) @ self.lead_weights.T
         return image_BHW[:, None].expand(-1, self.channels, -1, -1)
 
 

@@ -60,5 +60,5 @@ class StripsImage(nn.Module):
     def forward(self, signals_BCT: Tensor) -> Tensor:
         """Return the (B, channels, height, width) images of (B, leads, T) signals."""
         fine_BCF = self.resize_time(signals_BCT)
-        image_BHW = fine_BCF.unflatten(2, (-1, self.rows_per_lead)).mT.flatten(1, 2)
+        image_BHW = fine_BCF.unflatten(2, (-1, self.rows_per_lead)).transpose(2, 3).flatten(1, 2)
         return F.pad(image_BHW, (0, 0, 0, self.rows_below))[:, None].expand(-1, self.channels, -1, -1)

@@ -25,6 +25,7 @@ from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.losses import Loss, make_loss
 from ecg_lightning.learning.mixup import mix
 from ecg_lightning.learning.module import ECGModule, Outcome, Step
+from ecg_lightning.models.chain import Chain
 from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.models.weights import State, load_file
 
@@ -121,7 +122,7 @@ class ECGClassifier(ECGModule):
         network = self.make_network(settings, input, n_classes)
         if settings.weights:
             load_file(network, settings.weights, stem=self.stem, head=self.head, convert=self.convert_weights)
-        return network
+        return Chain(network) if type(network) is nn.Sequential else network
 
     @property
     def link(self) -> str:

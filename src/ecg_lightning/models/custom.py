@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
 
@@ -40,21 +38,7 @@ class Custom(ECGClassifier):
                 f"{subject} returned an object of the type {type(network).__name__}. It must return an nn.Module"
             )
         _check_output(network, input, n_classes, subject)
-        return Chain(network) if type(network) is nn.Sequential else network
-
-
-class Chain(nn.Sequential):
-    """The layers of an `nn.Sequential` in order. An `nn.Sequential` would also run the modules that NNCF adds to it."""
-
-    def __init__(self, layers: nn.Sequential) -> None:
-        super().__init__(OrderedDict(layers._modules))
-        self.names = tuple(layers._modules)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Return the output of the last layer for the input of the first."""
-        for name in self.names:
-            input = self.get_submodule(name)(input)
-        return input
+        return network
 
 
 def _check_output(network: nn.Module, input: InputSpec, n_classes: int, subject: str) -> None:

@@ -157,8 +157,7 @@ def _seen_here(described: Mapping[str, Any], datamodule: ECGDataModule) -> Itera
 def _is_other(name: str | None, datamodule: ECGDataModule) -> bool:
     if name is None or name == datamodule.dataset:
         return False
-    folder, separator, _ = name.rpartition(_TABLE)
-    if separator and folder and datamodule.dataset.startswith(f"{folder}{_TABLE}"):
+    if _TABLE in name and _TABLE in datamodule.dataset:  # a copy of the folder may have another name
         _warn_of_another_table(name, datamodule.dataset)
     return True
 

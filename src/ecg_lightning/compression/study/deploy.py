@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from ecg_lightning.compression.schema import StageConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
@@ -34,7 +35,8 @@ def deploy(
     """
     folder.mkdir(parents=True, exist_ok=True)
     exported = (stage or CompressionStage(StageConfig())).export(classifier, folder, context)
-    deployments = [_checked(deployment) for deployment in exported]
+    n_products = _products_of(classifier.network)
+    deployments = [_checked(deployment, n_products) for deployment in exported]
     remove_unused(exported, deployments)
     if not any(one.simulated and one.skipped is None for one in deployments):
         reasons = "; ".join(f"{one.runtime}: {one.skipped}" for one in deployments if one.skipped)
@@ -51,7 +53,15 @@ def remove_unused(before: Sequence[Deployment], after: Sequence[Deployment]) -> 
                 file.unlink(missing_ok=True)
 
 
-def _checked(deployment: Deployment) -> Deployment:
+def _products_of(network: nn.Module) -> int | None:
+    """Return the number of convolutions and linear layers; None if a recurrent layer has further products."""
+    layers = [*network.modules()]
+    if any(isinstance(layer, nn.RNNBase) for layer in layers):
+        return None
+    return sum(isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear) for layer in layers)
+
+
+def _checked(deployment: Deployment, n_products: int | None) -> Deployment:
     """Skip what cannot be run here, and what a runtime would compute in float, which cannot be called its int8."""
     on_device = deployment.runtime in CUDA_SUFFIXES
     if deployment.path is None or not (deployment.precision == "int8" or on_device):
@@ -61,7 +71,7 @@ def _checked(deployment: Deployment) -> Deployment:
         runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, batch=1)
         if on_device:  # compilers work at the first call
             runtime.logits(np.zeros((1, len(LEADS), runtime.n_samples), dtype=np.float32))
-        reason = barely_int8(runtime)
+        reason = barely_int8(runtime, n_products)
     except (ModelFileError, HardwareUnavailableError, MissingPackageError) as error:
         return deployment._replace(path=None, skipped=str(error))
     except RuntimeError as error:

@@ -117,4 +117,7 @@ class ONNXRuntime:
                 f"{self._path} needs more memory than any exported model of its size; export it again"
             )
         reason = " ".join(str(error).split())[:200]
-        return ModelFileError(f"{self._path} is damaged, or ONNX Runtime cannot run it ({reason}); export it again")
+        return ModelFileError(
+            f"{self._path} cannot be run by ONNX Runtime ({reason}). Export it again if it is damaged, or replace "
+            "the operation that ONNX Runtime does not know"
+        )

@@ -122,4 +122,7 @@ def _unreadable(path: Path, error: Exception) -> ModelFileError:
     if lacked_memory(error):
         return ModelFileError(f"{path} needs more memory than any exported model of its size; export it again")
     reason = " ".join(str(error).split())[-200:]
-    return ModelFileError(f"{path} is damaged, or OpenVINO cannot run it ({reason}); export it again")
+    return ModelFileError(
+        f"{path} cannot be run by OpenVINO ({reason}). Export it again if it is damaged, or replace the "
+        "operation that OpenVINO does not know"
+    )

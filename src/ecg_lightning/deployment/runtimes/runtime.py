@@ -152,15 +152,22 @@ def check_quantized(path: Path, precision: str, kernels: list[Kernel]) -> None:
         )
 
 
-def barely_int8(runtime: Runtime) -> str | None:
+def barely_int8(runtime: Runtime, n_in_network: int | None = None) -> str | None:
     """Return why a file that was opened as int8 is not int8: less than a quarter of its products are. None if it is.
 
     PyTorch is not checked, because it computes as asked: in dynamic quantization only the linear layers are int8.
+
+    Args:
+        runtime: the runtime that opened the file.
+        n_in_network: number of products of the network alone, if it is known. The front end's are never in int8.
     """
     if runtime.name not in ("onnxruntime", "openvino"):
         return None
     counts = by_precision(runtime.kernels())
     in_int8, n_products = counts.get("int8", 0), sum(counts.values())
-    if in_int8 >= n_products / 4:
+    if in_int8 >= min(n_products, n_in_network or n_products) / 4:
         return None
-    return f"{runtime.name} computes only {in_int8} of {n_products} products of this file in int8"
+    return (
+        f"{runtime.name} computes only {in_int8} of {n_products} products of this file in int8, and at least a quarter "
+        "is needed"
+    )
