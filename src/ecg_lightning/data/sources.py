@@ -34,10 +34,13 @@ def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
         KeyError, TypeError: the settings name no folder, or hold a value that no source accepts.
     """
     option = renamed(data).get("kind")
-    named = option if option in options("data") and option != "synthetic" else "ptbxl"  # a synthetic source could write
-    kind: Any = source_class(str(named))
+    folder = root or (Path(data["root"]) if data["root"] or option != "synthetic" else _made("synthetic", data).root)
+    named = option if option in options("data") and option != "synthetic" else "ptbxl"  # so that nothing is written
+    return _made(str(named), {**data, "root": folder.expanduser()})
+
+
+def _made(option: str, data: Mapping[str, Any]) -> ECGSource:
+    kind: Any = source_class(option)
     taken = inspect.signature(kind).parameters
-    settings = {name: value for name, value in data.items() if name in taken and value is not None}
-    folder = root or Path(data["root"])
-    source: ECGSource = kind(**{**settings, "root": folder.expanduser()})
+    source: ECGSource = kind(**{name: value for name, value in data.items() if name in taken and value is not None})
     return source
