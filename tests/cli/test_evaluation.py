@@ -16,12 +16,17 @@ from ecg_lightning.commands.cli import app
 from ecg_lightning.commands.evaluations import named_runs
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.data.ptbxl_source import PTBXLSource
+from ecg_lightning.data.schema import PTBXLConfig
 from ecg_lightning.errors import DataError, UserError
 from ecg_lightning.evaluation import bootstrap, paired, report
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone
 from ecg_lightning.evaluation.predictions import Predictions, averaged, read_predictions, write_predictions
 from ecg_lightning.evaluation.subgroups import subgroups
+
+
+def cohort_of(root):
+    return PTBXLSource(PTBXLConfig(root=str(root))).cohort()
 
 
 def _targets(n, seed):
@@ -570,7 +575,7 @@ def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):
     train = (table["strat_fold"] <= 8).to_numpy()
     ids, truth = ids[~train], truth[~train]
     one = Predictions(SUPERCLASSES, "sigmoid", ids, ids, truth, np.zeros(truth.shape))
-    (floor,) = age_and_sex_alone([one], PTBXLSource(tmp_path).cohort(), range(1, 9))
+    (floor,) = age_and_sex_alone([one], cohort_of(tmp_path), range(1, 9))
     features = np.stack([table["age"].clip(upper=90) / 100, table["sex"]], axis=1)
     known = LogisticRegression(C=np.inf, tol=1e-8).fit(features[train], sick[train])
     expected = known.decision_function(features[~train])
@@ -578,7 +583,7 @@ def test_age_and_sex_alone_are_a_logistic_regression(tmp_path, synthetic_root):
     assert np.allclose(floor.logits_NC[:, SUPERCLASSES.index("NORM")], -expected, atol=1e-2)
     assert (floor.logits_NC[:, SUPERCLASSES.index("HYP")] < -5).all()  # nobody has it
     with pytest.raises(DataError, match="no labelled record of the training folds"):
-        age_and_sex_alone([one], PTBXLSource(tmp_path).cohort(), [])
+        age_and_sex_alone([one], cohort_of(tmp_path), [])
 
 
 def test_mistakes_are_one_sentence(tmp_path, synthetic_root):
@@ -632,8 +637,7 @@ def test_small_groups_stay_silent(tmp_path, synthetic_root):
     table.to_csv(tmp_path / "ptbxl_database.csv", index=False)
     (tmp_path / "scp_statements.csv").write_bytes((synthetic_root / "scp_statements.csv").read_bytes())
     groups = {
-        (group.by, group.name): group
-        for group in subgroups(Choices.fit(one).apply(one), one, PTBXLSource(tmp_path).cohort(), 100)
+        (group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, cohort_of(tmp_path), 100)
     }
     men, women = groups["sex", "male"], groups["sex", "female"]
     assert (men.n_records, men.classes, men.f1, men.auroc) == (10, (), None, None)
@@ -672,8 +676,7 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path, synthetic_root)
         tmp_path / "PROVENANCE.csv", index=False
     )
     groups = {
-        (group.by, group.name): group
-        for group in subgroups(Choices.fit(one).apply(one), one, PTBXLSource(tmp_path).cohort(), 100)
+        (group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, cohort_of(tmp_path), 100)
     }
     counted = {key: group.n_records for key, group in groups.items()}
     assert counted["age", "under 40"] == 1
@@ -687,8 +690,7 @@ def test_groups_are_told_apart_as_the_table_codes_them(tmp_path, synthetic_root)
     assert men.classes == women.classes == men.common == ("A", "B")  # twenty are enough
     one.targets_NC[one.ecg_ids == 202, 1] = False
     groups = {
-        (group.by, group.name): group
-        for group in subgroups(Choices.fit(one).apply(one), one, PTBXLSource(tmp_path).cohort(), 100)
+        (group.by, group.name): group for group in subgroups(Choices.fit(one).apply(one), one, cohort_of(tmp_path), 100)
     }
     men, women = groups["sex", "male"], groups["sex", "female"]
     assert (men.classes, women.classes) == (("A",), ("A", "B"))  # nineteen are not

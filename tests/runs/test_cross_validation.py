@@ -15,6 +15,7 @@ from tiny import TINY
 
 from ecg_lightning.commands.evaluations import evaluate_run, read_run
 from ecg_lightning.data.ptbxl_source import PTBXLSource
+from ecg_lightning.data.schema import PTBXLConfig
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.demographics import age_and_sex_alone, age_and_sex_held_out
@@ -68,7 +69,7 @@ def test_each_fold_or_group_of_folds_is_held_out_once(configure, synthetic_root,
     assert result.evaluation["val"]["subgroups"]
     assert result.evaluation["val"]["age_and_sex"]["auroc"][0] == found["age_and_sex"]["auroc"][0]
     _, held_out = read_run(tmp_path, "val")
-    table = PTBXLSource(synthetic_root).cohort()
+    table = PTBXLSource(PTBXLConfig(root=str(synthetic_root))).cohort()
     floor = age_and_sex_held_out(held_out, table, [4, 5, 6, 7], [[7], [4, 5]])
     fold_7 = read_predictions(tmp_path / "fold7" / "predictions.csv")["val"]
     (alone,) = age_and_sex_alone([fold_7], table, [4, 5, 6])

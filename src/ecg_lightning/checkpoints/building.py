@@ -6,7 +6,6 @@ Settings may come from a stranger's checkpoint. Hydra's own `instantiate` only h
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import logging
@@ -41,9 +40,6 @@ T = TypeVar("T")
 
 Plain = Mapping[str, Any]
 """Settings as a checkpoint or a file holds them; those of a run are dataclasses."""
-
-_OF_LOADER = ("batch_size", "train_folds", "val_folds", "test_folds", "num_workers")
-"""Settings of the data that belong to the data module, not to its source."""
 
 _ALLOWED_MODULES = ("ecg_lightning.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.")
 
@@ -128,12 +124,10 @@ def _class_of(schema: type[Any], expected: type[T], key: str) -> type[T]:
 def build_datamodule(data: DataConfig | Plain, seed: int) -> ECGDataModule:
     """Return the data module of data settings, with the source that their `kind` names."""
     settings = settings_of("data", data, "data")
-    arguments = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(settings)}
-    del arguments["kind"]
-    of_loader = {name: arguments.pop(name) for name in _OF_LOADER}
     kind: Any = ECGSource  # abstract, as mypy notes; only subclasses of it are made
-    source = _made(resolve(settings.target, kind, "data"), "data", **arguments)
-    return ECGDataModule(source, **of_loader, seed=seed)
+    source = _made(resolve(settings.target, kind, "data"), "data", settings)
+    folds = (settings.train_folds, settings.val_folds, settings.test_folds)
+    return ECGDataModule(source, settings.batch_size, *folds, settings.num_workers, seed)
 
 
 def build_classifier(model: ModelConfig | Plain, frontend: FrontendConfig | Plain, **more: Any) -> ECGClassifier:

@@ -320,7 +320,7 @@ def _check_folder(data: DictConfig) -> None:
         )
     from ecg_lightning.data.folder import FolderSource, check_folder  # pandas, but not PyTorch
 
-    source = FolderSource(data.root, data.table)
+    source = FolderSource(FolderConfig(root=data.root, table=data.table))
     check_folder(source.root, source.file)
 
 

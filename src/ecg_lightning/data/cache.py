@@ -144,6 +144,11 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecg_lightning"
 
 
+def cache_folder(chosen: str | None) -> Path:
+    """Return the folder of the signal cache: the chosen one, else the user's."""
+    return Path(chosen).expanduser() if chosen else default_cache_dir()
+
+
 class _DamagedError(Exception):
     """Damage in the cache's files. The message names it."""
 

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
+from ecg_lightning.components.setting import from_plain
 from ecg_lightning.data.labels import SPLITS
 from ecg_lightning.data.ptbxl_source import PTBXLSource
+from ecg_lightning.data.schema import PTBXLConfig
 from ecg_lightning.data.source import ECGSource, Records
 from ecg_lightning.data.splits import check_learnable, check_patients, check_scorable
 from ecg_lightning.errors import ConfigError, DataError
@@ -314,20 +316,29 @@ class PTBXLDataModule(ECGDataModule):
     def __init__(
         self,
         root: str | Path,
-        sampling_rate: int = 100,
-        batch_size: int = 32,
-        label_rule: str = "benchmark",
-        task: str = "superdiagnostic",
+        sampling_rate: int = PTBXLConfig.sampling_rate,
+        batch_size: int = PTBXLConfig.batch_size,
+        label_rule: str = PTBXLConfig.label_rule,
+        task: str = PTBXLConfig.task,
         train_folds: Sequence[int] = SPLITS["train"],
         val_folds: Sequence[int] = SPLITS["val"],
         test_folds: Sequence[int] = SPLITS["test"],
-        keep_unlabelled: bool = False,
-        on_bad_record: str = "error",
+        keep_unlabelled: bool = PTBXLConfig.keep_unlabelled,
+        on_bad_record: str = PTBXLConfig.on_bad_record,
         cache_dir: str | Path | None = None,
-        num_workers: int = 0,
+        num_workers: int = PTBXLConfig.num_workers,
         seed: int = 0,
     ) -> None:
-        source = PTBXLSource(root, sampling_rate, label_rule, task, keep_unlabelled, on_bad_record, cache_dir)
+        given = {
+            "root": str(root),
+            "sampling_rate": sampling_rate,
+            "label_rule": label_rule,
+            "task": task,
+            "keep_unlabelled": keep_unlabelled,
+            "on_bad_record": on_bad_record,
+            "cache_dir": str(cache_dir) if cache_dir else None,
+        }
+        source = PTBXLSource(from_plain(PTBXLConfig, given, "data"))
         super().__init__(source, batch_size, train_folds, val_folds, test_folds, num_workers, seed)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.data.cache import MISSING, REFUSED, SignalCache, default_cache_dir, open_cache, stamp_of
+from ecg_lightning.data.cache import MISSING, REFUSED, SignalCache, cache_folder, open_cache, stamp_of
 from ecg_lightning.data.own_table import OwnTable, read_own_table
 from ecg_lightning.data.recordings.csv_record import SUFFIXES as TABLES
 from ecg_lightning.data.recordings.records import PADDED, read_record
 from ecg_lightning.data.recordings.wfdb_record import SUFFIXES as WFDB
-from ecg_lightning.data.source import OWN, Cohort, ECGSource, Grouping, Records
+from ecg_lightning.data.schema import FolderConfig
+from ecg_lightning.data.source import OWN, Cohort, ECGSource, Grouping, Records, named_path
 from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT, RecordError
 from ecg_lightning.errors import DataError
 from ecg_lightning.text import counted, printable, shortened
@@ -122,24 +123,15 @@ class FolderSource(ECGSource):
     """A folder of WFDB records, CSV or NPY files, and one table of their labels; see `own_table`.
 
     Examples:
-        >>> from ecg_lightning.data import ECGDataModule, FolderSource
-        >>> data = ECGDataModule(FolderSource("ECGS", "ECGS/table.csv", duration_s=10), batch_size=32)
+        >>> from ecg_lightning.data import ECGDataModule, FolderConfig, FolderSource
+        >>> source = FolderSource(FolderConfig(root="ECGS", table="ECGS/table.csv", duration_s=10))
+        >>> data = ECGDataModule(source, batch_size=32)
         >>> data.setup("fit")
         >>> print(data.classes, data)
 
     Args:
-        root: the folder; it is only read.
-        table: the table's path, absolute or relative to the working folder or to `root`.
-        labels: the columns that are classes; by default all columns without another meaning.
-        sampling_rate: the rate in Hz that the records are resampled to.
-        duration_s: the seconds that the records are cut to.
-        pad: whether zeros fill up shorter records; otherwise these are refused.
-        record_rate: the rate in Hz of .npy files and of tables without a time column.
-        record_units: the units of .npy files and tables, `mV` or `uV`.
-        class_map: class → column, for classes whose column has another name.
-        licence: the licence and attribution of the records.
-        on_bad_record: `error` or `skip`.
-        cache_dir: the folder of the signal cache; the user's cache folder by default.
+        settings: the settings with `root`, a folder that is only read, and `table`. The table's path is absolute, or
+            relative to the working folder or to `root`.
     """
 
     task = OWN
@@ -148,32 +140,25 @@ class FolderSource(ECGSource):
     title: str | None = None
     """A name for the data set. By default it is the folder's name."""
 
-    def __init__(
-        self,
-        root: str | Path,
-        table: str | Path,
-        labels: Sequence[str] | None = None,
-        sampling_rate: int = 100,
-        duration_s: float = 10.0,
-        pad: bool = False,
-        record_rate: float | None = None,
-        record_units: str | None = None,
-        class_map: Mapping[str, str] | None = None,
-        licence: str = "",
-        on_bad_record: str = "error",
-        cache_dir: str | Path | None = None,
-    ) -> None:
-        self.root, table = Path(root).expanduser(), Path(table).expanduser()
+    def __init__(self, settings: FolderConfig) -> None:
+        self.root, table = named_path("root", settings.root), named_path("table", settings.table)
         self.file = table if table.is_absolute() or table.exists() else self.root / table
         self.tables = str(self.file)
-        self.labels = labels
-        self.sampling_rate = sampling_rate
-        self.duration_s = duration_s
-        self.class_map = dict(class_map or {})
-        self.licence = self.licence_of({"licence": licence})
-        self.on_bad_record = on_bad_record
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
-        self.reader = FolderReader(self.file, sampling_rate, duration_s, pad, record_rate, record_units)
+        self.labels = settings.labels
+        self.sampling_rate = settings.sampling_rate
+        self.duration_s = settings.duration_s
+        self.class_map = dict(settings.class_map or {})
+        self.licence = self.licence_of({"licence": settings.licence})
+        self.on_bad_record = settings.on_bad_record
+        self.cache_dir = cache_folder(settings.cache_dir)
+        self.reader = FolderReader(
+            self.file,
+            settings.sampling_rate,
+            settings.duration_s,
+            settings.pad,
+            settings.record_rate,
+            settings.record_units,
+        )
         self.n_samples = self.reader.n_samples
         self._matching: list[str] = []
         self._only: tuple[str, ...] | None = None

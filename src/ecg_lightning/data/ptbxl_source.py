@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecg_lightning.data.cache import default_cache_dir
+from ecg_lightning.data.cache import cache_folder
 from ecg_lightning.data.identity import N_PTBXL, PTBXL, dataset_name, synthetic_name
-from ecg_lightning.data.labels import LABEL_RULES, TASKS, read_table
-from ecg_lightning.data.ptbxl import FILENAME_COLUMN, TABLES, check_root, read_classes, read_ptbxl, read_tables
-from ecg_lightning.data.source import Cohort, ECGSource, Grouping, Records
+from ecg_lightning.data.labels import read_table
+from ecg_lightning.data.ptbxl import TABLES, check_root, read_classes, read_ptbxl, read_tables
+from ecg_lightning.data.schema import PTBXLConfig, SyntheticConfig
+from ecg_lightning.data.source import Cohort, ECGSource, Grouping, Records, named_path
 from ecg_lightning.data.wfdb import DURATION_S
-from ecg_lightning.errors import ConfigError
 from ecg_lightning.system.long_steps import long_step
 
 log = logging.getLogger(__name__)
@@ -31,37 +32,21 @@ class PTBXLSource(ECGSource):
     """PTB-XL's own folder, version 1.0.1 to 1.0.3, in whole or in part.
 
     Args:
-        root: the folder that holds `ptbxl_database.csv`; it is only read.
-        sampling_rate: 100 or 500 Hz.
-        label_rule: a rule of `labels.LABEL_RULES`.
-        task: a task of `labels.TASKS`.
-        keep_unlabelled: keep records without a class of the task, as all-zero targets.
-        on_bad_record: `error` or `skip`.
-        cache_dir: the folder of the signal cache; the user's cache folder by default.
+        settings: the settings; `root` is the folder that holds `ptbxl_database.csv`, and is only read.
     """
 
     tables = " and ".join(TABLES)
     licence = "trained on PTB-XL, CC BY 4.0 (Wagner et al. 2020, doi 10.13026/kfzx-aw45)"
 
-    def __init__(
-        self,
-        root: str | Path,
-        sampling_rate: int = 100,
-        label_rule: str = "benchmark",
-        task: str = "superdiagnostic",
-        keep_unlabelled: bool = False,
-        on_bad_record: str = "error",
-        cache_dir: str | Path | None = None,
-    ) -> None:
-        _check_choices(sampling_rate=sampling_rate, label_rule=label_rule, task=task, on_bad_record=on_bad_record)
-        self.root = Path(root).expanduser()
-        self.sampling_rate = sampling_rate
-        self.n_samples = DURATION_S * sampling_rate
-        self.label_rule = label_rule
-        self.task = task
-        self.keep_unlabelled = keep_unlabelled
-        self.on_bad_record = on_bad_record
-        self.cache_dir = _folder(cache_dir)
+    def __init__(self, settings: PTBXLConfig) -> None:
+        self.root = named_path("root", settings.root)
+        self.sampling_rate = settings.sampling_rate
+        self.n_samples = DURATION_S * settings.sampling_rate
+        self.label_rule = settings.label_rule
+        self.task = settings.task
+        self.keep_unlabelled = settings.keep_unlabelled
+        self.on_bad_record = settings.on_bad_record
+        self.cache_dir = cache_folder(settings.cache_dir)
         self._was_read = False
 
     @cached_property
@@ -114,33 +99,16 @@ class SyntheticSource(PTBXLSource):
     """Records of a physiological model in PTB-XL's layout, without medical meaning.
 
     Args:
-        root: the folder to write to; by default a folder below the cache folder. A folder with other files is refused.
-        n_records: the number of records.
-        data_seed: the seed of the records; the same seed gives the same bytes.
-        sampling_rate: 100 or 500 Hz.
-        label_rule: a rule of `labels.LABEL_RULES`.
-        task: a task of `labels.TASKS`.
-        keep_unlabelled: keep records without a class of the task, as all-zero targets.
-        on_bad_record: `error` or `skip`.
-        cache_dir: the folder of the signal cache; the user's cache folder by default.
+        settings: the settings; `root` is the folder to write to, under the cache folder by default. A folder made by
+            others is refused.
     """
 
     licence = "trained on synthetic ECGs"
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        n_records: int = 2000,
-        data_seed: int = 0,
-        sampling_rate: int = 100,
-        label_rule: str = "benchmark",
-        task: str = "superdiagnostic",
-        keep_unlabelled: bool = False,
-        on_bad_record: str = "error",
-        cache_dir: str | Path | None = None,
-    ) -> None:
-        own = _folder(cache_dir) / "synthetic" / f"{n_records}-records-seed{data_seed}-{sampling_rate}hz"
-        super().__init__(root or own, sampling_rate, label_rule, task, keep_unlabelled, on_bad_record, cache_dir)
+    def __init__(self, settings: SyntheticConfig) -> None:
+        n_records, data_seed, rate = settings.n_records, settings.data_seed, settings.sampling_rate
+        own = cache_folder(settings.cache_dir) / "synthetic" / f"{n_records}-records-seed{data_seed}-{rate}hz"
+        super().__init__(replace(settings, root=settings.root or str(own)))
         self.n_records = n_records
         self.data_seed = data_seed
 
@@ -167,23 +135,6 @@ class SyntheticSource(PTBXLSource):
 
         with long_step(log, f"writing {self.n_records:,} synthetic records to {self.root}"):
             write_synthetic_ptbxl(self.root, self.n_records, self.data_seed, (self.sampling_rate,))
-
-
-def _folder(cache_dir: str | Path | None) -> Path:
-    return Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
-
-
-def _check_choices(**settings: object) -> None:
-    """Refuse settings that no PTB-XL folder supports."""
-    allowed = {
-        "sampling_rate": tuple(FILENAME_COLUMN),
-        "label_rule": tuple(LABEL_RULES),
-        "task": tuple(TASKS),
-        "on_bad_record": ("error", "skip"),
-    }
-    for name, value in settings.items():
-        if value not in allowed[name]:
-            raise ConfigError(f"{name}={value!r}: allowed are {', '.join(map(str, allowed[name]))}")
 
 
 def _groupings(table: pd.DataFrame, root: Path) -> dict[str, Grouping]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecg_lightning.data.cache import SignalCache
-from ecg_lightning.errors import DataError
+from ecg_lightning.errors import ConfigError, DataError
 
 OWN = "own"
 """The task, label rule and version of a data set with the user's own labels."""
@@ -171,3 +171,16 @@ class ECGSource(ABC):
     def notes(self) -> list[str]:
         """Return notes on the records for the reader of the scores."""
         return []
+
+
+def named_path(name: str, value: str | Path | None) -> Path:
+    """Return the path of a setting that must be given.
+
+    Raises:
+        ConfigError: it is not set.
+    """
+    if value is None:
+        raise ConfigError(
+            f"data.{name} is not set. Name the {'folder' if name == 'root' else 'file'} with data.{name}=…"
+        )
+    return Path(value).expanduser()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,12 @@ def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
     option = renamed(data).get("kind")
     folder = root or (Path(data["root"]) if data["root"] or option != "synthetic" else _made("synthetic", data).root)
     named = option if option in options("data") and option != "synthetic" else "ptbxl"  # so that nothing is written
-    return _made(str(named), {**data, "root": folder.expanduser()})
+    return _made(str(named), {**data, "root": str(folder.expanduser())})
 
 
 def _made(option: str, data: Mapping[str, Any]) -> ECGSource:
     kind: Any = source_class(option)
-    taken = inspect.signature(kind).parameters
-    source: ECGSource = kind(**{name: value for name, value in data.items() if name in taken and value is not None})
+    schema = options("data")[option]
+    known = {entry.name for entry in dataclasses.fields(schema)} - {"kind"}
+    source: ECGSource = kind(schema(**{name: data[name] for name in known & data.keys() if data[name] is not None}))
     return source

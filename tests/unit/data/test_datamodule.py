@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ecg_lightning.data import ECGBatch, PTBXLDataModule
 from ecg_lightning.data.datamodule import ECGDataModule, EpochShuffle, SignalDataset
 from ecg_lightning.data.ptbxl_source import SyntheticSource
+from ecg_lightning.data.schema import SyntheticConfig
 from ecg_lightning.errors import ConfigError, DataError
 
 EditTable = Callable[[Path, Callable[[pd.DataFrame], object]], None]
@@ -356,18 +357,18 @@ def test_flat_lead_has_a_spread_to_divide_by(
 
 def test_synthetic_module_writes_and_reads(tmp_path: Path) -> None:
     root = tmp_path / "made"
-    module = ECGDataModule(SyntheticSource(root, n_records=100), batch_size=4)
+    module = ECGDataModule(SyntheticSource(SyntheticConfig(root=str(root), n_records=100)), batch_size=4)
     assert not root.exists(), "nothing is written before it is needed"
     module.setup("fit")
     assert (root / "ptbxl_database.csv").exists()
     assert next(iter(module.train_dataloader())).signals.shape == (4, 12, 1000)
-    again = ECGDataModule(SyntheticSource(root, n_records=100), batch_size=4)
+    again = ECGDataModule(SyntheticSource(SyntheticConfig(root=str(root), n_records=100)), batch_size=4)
     again.setup("fit")
     assert again.root_hash == module.root_hash
 
 
 def test_synthetic_folder_is_below_the_cache_by_default(cache_dir: Path) -> None:
-    module = ECGDataModule(SyntheticSource(n_records=100, data_seed=2, sampling_rate=500))
+    module = ECGDataModule(SyntheticSource(SyntheticConfig(n_records=100, data_seed=2, sampling_rate=500)))
     module.load(["val"])
     assert module.root == cache_dir / "synthetic" / "100-records-seed2-500hz"
     assert next(iter(module.val_dataloader())).signals.shape[1:] == (12, 5000)
@@ -377,7 +378,7 @@ def test_synthetic_module_leaves_other_folders_alone(ptbxl: Path) -> None:
     (ptbxl / "SYNTHETIC.json").unlink()
     before = sorted(ptbxl.rglob("*"))
     with pytest.raises(DataError, match="holds other files than a synthetic data set"):
-        ECGDataModule(SyntheticSource(ptbxl, n_records=120)).setup("fit")
+        ECGDataModule(SyntheticSource(SyntheticConfig(root=str(ptbxl), n_records=120))).setup("fit")
     assert sorted(ptbxl.rglob("*")) == before
 
 

@@ -15,6 +15,7 @@ import wfdb
 
 from ecg_lightning.data import ECGDataModule, FolderSource
 from ecg_lightning.data.own_table import read_own_table
+from ecg_lightning.data.schema import FolderConfig
 from ecg_lightning.data.stratification import stratified_folds
 from ecg_lightning.errors import DataError
 
@@ -65,7 +66,7 @@ def setting(line: int, **cells: object) -> Callable[[list[dict[str, object]]], o
 
 
 def source(root: Path, **settings: object) -> FolderSource:
-    return FolderSource(root, Path("table.csv"), **settings)  # type: ignore[arg-type]
+    return FolderSource(FolderConfig(root=str(root), table="table.csv", **settings))  # type: ignore[arg-type]
 
 
 # --- what is read -------------------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ def test_what_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
         (folder, "none.csv", "none.csv is not there. Name the CSV table of the records with data.table=FILE"),
     ):
         with pytest.raises(DataError, match=says):
-            _ = FolderSource(root, Path(table)).classes
+            _ = FolderSource(FolderConfig(root=str(root), table=table)).classes
     with pytest.raises(DataError, match=r"has no label column 'AF'. Its label columns are Vorhofflimmern, neu, block"):
         _ = source(folder, labels=["AF"]).classes
     (folder / "ecg").rename(folder / "records")

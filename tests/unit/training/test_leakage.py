@@ -12,6 +12,7 @@ from ecg_lightning.compression.pipeline import described_after
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.identity import dataset_name
 from ecg_lightning.data.ptbxl_source import SyntheticSource
+from ecg_lightning.data.schema import SyntheticConfig
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.training.leakage import (
@@ -133,7 +134,7 @@ def test_a_synthetic_data_set_is_named_by_its_seed(synthetic_root, tmp_path):
     write_synthetic_ptbxl(tmp_path / "other", n_records=20, seed=1)
     names = [dataset_name(root) for root in (synthetic_root, tmp_path / "few", tmp_path / "other")]
     assert names == ["synthetic, seed 0", "synthetic, seed 0", "synthetic, seed 1"]
-    assert SyntheticSource(tmp_path / "none", data_seed=5).name == "synthetic, seed 5"
+    assert SyntheticSource(SyntheticConfig(root=str(tmp_path / "none"), data_seed=5)).name == "synthetic, seed 5"
     folds = [pd.read_csv(root / "ptbxl_database.csv")["strat_fold"][:20] for root in (synthetic_root, tmp_path / "few")]
     assert folds[0].equals(folds[1])
 
