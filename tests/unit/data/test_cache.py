@@ -27,7 +27,7 @@ from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 from ecg_lightning.data.wfdb import RecordReader
 from ecg_lightning.errors import DataError
 
-N_PROCESSES = 4
+N_PROCESSES = 3
 
 
 @pytest.fixture
