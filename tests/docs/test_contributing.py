@@ -75,7 +75,7 @@ def test_each_example_works(section, tmp_path):
     copy = tmp_path / "copy"
     for name in ("src", "conf"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "local"))
-    for name in ("train.py", "pyproject.toml"):
+    for name in ("train.py", "compress.py", "pyproject.toml"):
         shutil.copy(ROOT / name, copy / name)
     follow(section, copy)
     folder = tmp_path / "clinic"
@@ -95,3 +95,9 @@ def test_each_example_works(section, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (copy / "run" / "result.json").is_file()
+    if "DIR" in SECTIONS[section]:  # what knows a data set by its settings: evaluation, compression
+        again = ["ckpt_path=run/checkpoints/best.ckpt", "data=clinic", f"data.root={folder}", *small[:2]]
+        for program, own in (("train.py", ["train=false"]), ("compress.py", ["compression=none", *small[3:]])):
+            command = [sys.executable, program, *own, *again, f"hydra.run.dir={program}-run"]
+            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ other records, with a table of their labels. A `python` block that begins with t
 can be imported and is trusted.
 """
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 import ecg_lightning
 from ecg_lightning.commands.cli import app
 from ecg_lightning.config import conf_folder
+from ecg_lightning.results.results import RunResult
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
@@ -270,3 +272,18 @@ def test_the_generated_tables_of_the_reference_are_up_to_date(monkeypatch):
     assert sum(text.count("<!-- generated: ") for text in pages.values()) == len(reference_pages.PARTS)
     for page, text in pages.items():
         assert reference_pages.written(page) == text, page
+
+
+def test_the_drawing_of_the_rooms_is_up_to_date(monkeypatch):
+    """Else run: python tools/architecture_drawing.py."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import architecture_drawing
+
+    assert architecture_drawing.FILE.read_text(encoding="utf-8") == architecture_drawing.drawing()
+
+
+def test_each_field_of_a_result_is_documented():
+    page = (ROOT / "docs" / "reference" / "run-folder.md").read_text(encoding="utf-8")
+    section = page.partition("## Fields of `result.json`")[2].partition("### ")[0]
+    fields = {entry.name for entry in dataclasses.fields(RunResult)} - {"folder"}
+    assert fields <= set(re.findall(r"`(\w+)`", section))

@@ -1,4 +1,4 @@
-"""What an exported file says about itself, against the JSON that is in it."""
+"""The description of an exported file, compared with the JSON in it."""
 
 from __future__ import annotations
 

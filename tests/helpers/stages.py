@@ -1,4 +1,4 @@
-"""What a compression stage needs around it: a tiny described classifier, and a context that fits in plain steps."""
+"""A tiny described classifier and a context that fits in plain steps, as a compression stage needs them."""
 
 from __future__ import annotations
 

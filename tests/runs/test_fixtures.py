@@ -1,4 +1,4 @@
-"""What revision 6647fd0 wrote is still read, and gives what it gave then."""
+"""Files of revision 6647fd0 are still read, and give the same values."""
 
 import json
 

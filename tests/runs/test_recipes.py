@@ -1,4 +1,4 @@
-"""What a recipe changes in training alone: losses, mixup, the teacher's part."""
+"""The parts of a recipe that change the training alone: losses, mixup, the teacher's part."""
 
 import functools
 from types import SimpleNamespace

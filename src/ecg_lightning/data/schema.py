@@ -12,6 +12,9 @@ from ecg_lightning.components.setting import MISSING, kind, setting
 class DataConfig:
     """Any option of the group `data`."""
 
+    own_labels: ClassVar[bool] = False
+    """Whether the classes are those of the data set's own table."""
+
     kind: str = setting(MISSING, "name of the component")
     root: str | None = setting(None, "DIR: the folder of the records, or the folder that synthetic data are written to")
     sampling_rate: int = setting(100, "samples a second", min=50, max=2000)
@@ -58,6 +61,7 @@ class SyntheticConfig(PTBXLConfig):
 class FolderConfig(DataConfig):
     """A folder of records with a table of their labels, see `data.folder.FolderSource`."""
 
+    own_labels: ClassVar[bool] = True
     target: ClassVar[str] = "ecg_lightning.data.folder.FolderSource"
     kind: str = kind("folder")
     table: str | None = setting(

@@ -33,10 +33,16 @@ def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
     Raises:
         KeyError, TypeError: the settings name no folder, or hold a value that no source accepts.
     """
-    option = renamed(data).get("kind")
+    option = renamed(data).get("kind") or "ptbxl"  # which the earliest versions did not write
     folder = root or (Path(data["root"]) if data["root"] or option != "synthetic" else _made("synthetic", data).root)
-    named = option if option in options("data") and option != "synthetic" else "ptbxl"  # so that nothing is written
-    return _made(str(named), {**data, "root": str(folder.expanduser())})
+    named = "ptbxl" if option == "synthetic" else str(option)  # so that nothing is written
+    return _made(named, {**data, "root": str(folder.expanduser())})
+
+
+def has_own_labels(data: Mapping[str, Any]) -> bool:
+    """Return whether the classes of the data set that some settings describe are those of its own table."""
+    schema = options("data").get(str(renamed(data).get("kind")))
+    return schema is not None and schema.own_labels
 
 
 def _made(option: str, data: Mapping[str, Any]) -> ECGSource:

@@ -60,7 +60,7 @@ def model_card(result: Mapping[str, Any], config: Mapping[str, Any], first: Sequ
         *_variant_sections(result),
         *([_pictures(result)] if any(name.startswith("figures/") for name in result["artifacts"]) else []),
         _limits(result, config),
-        _training(result),
+        _training(result, config),
     ]
     return "\n\n".join([title, *(paragraph(text) for text in opening if text), to_markdown(sections)])
 
@@ -172,9 +172,8 @@ def _about_labels(data: Mapping[str, Any], seconds: float) -> str:
     )
 
 
-def _training(result: Mapping[str, Any]) -> Section:
-    is_compressed = any(variant["runtimes"] for variant in result["variants"])
-    main = "compress" if is_compressed and "ckpt_path=" in " ".join(result["overrides"]) else "train"
+def _training(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
+    main = "train" if "train" in config else "compress"
     command = " ".join(["ecg-lightning", main, *map(shlex.quote, result["overrides"])])
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     notes = [

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ecg_lightning.data.sources import has_own_labels
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE
 from ecg_lightning.reports.folder import FIGURES, TABLES
@@ -172,7 +173,7 @@ def _record(config: Mapping[str, Any]) -> Path | None:
     root, rate = data.get("root"), data.get("sampling_rate")
     if not isinstance(root, str) or not isinstance(rate, int):
         return None
-    if "table" in data:  # a folder of one's own records
+    if has_own_labels(data):
         return next(Path(root).expanduser().rglob("*.hea"), None)
     folder = Path(root).expanduser() / f"records{rate}"
     part = min((one for one in folder.glob("*") if one.is_dir()), default=None)

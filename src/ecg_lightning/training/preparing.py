@@ -14,6 +14,7 @@ from ecg_lightning.checkpoints.building import build_datamodule, build_module
 from ecg_lightning.checkpoints.loading import check_classes, describe, described_in, load_classifier, load_module
 from ecg_lightning.data.datamodule import TASK_KEYS, ECGDataModule
 from ecg_lightning.data.source import OWN
+from ecg_lightning.data.sources import has_own_labels
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.hardware import device as hardware
 from ecg_lightning.learning.held_out import HeldOutTeacher
@@ -202,13 +203,10 @@ def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGModule, ECGDataM
 
 def of_its_task(data: dict[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
     """Return data settings with the sampling rate, length, task and label rule that a checkpoint was trained with."""
-    own: dict[str, Any] = {name: described[name] for name in TASK_KEYS}
+    own: dict[str, Any] = {name: described[name] for name in TASK_KEYS if name in data}
     if "duration_s" in data:
-        own = {
-            "sampling_rate": described["sampling_rate"],
-            "duration_s": described["n_samples"] / described["sampling_rate"],
-        }
-    elif described["task"] == OWN:
+        own["duration_s"] = described["n_samples"] / described["sampling_rate"]
+    if not has_own_labels(data) and described["task"] == OWN:
         raise ConfigError(
             f"the checkpoint predicts the classes {', '.join(described['classes'][:10])} of its own table. Name a "
             "table with these labels: data=folder data.root=DIR data.table=FILE"

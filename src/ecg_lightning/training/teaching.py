@@ -9,6 +9,7 @@ from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.data.source import OWN
+from ecg_lightning.data.sources import has_own_labels
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from ecg_lightning.learning.held_out import HeldOutTeacher
@@ -57,7 +58,7 @@ def _held_out(folder: Path, datamodule: ECGDataModule) -> tuple[Predictions, dic
     what = f"model.teacher={folder}"
     config = read_config(folder)
     data = config.get("data") or {}
-    if "table" in data:
+    if has_own_labels(data):
         data = {"task": OWN, "label_rule": OWN, **data}
     if not config.get("cross_validation") or not {"train_folds", "task", "label_rule"} <= data.keys():
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What the validation fold chooses: fitted in one place, once a model, and written as plain values."""
+"""The choices of the validation fold: fitted in one place, once a model, and written as plain values."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What a hardware profile does to a network."""
+"""The effect of a hardware profile on a network."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""What a run leaves to hand in: files in three formats, and a warning where they cannot be written."""
+"""The files that a run leaves to hand in, in three formats, and a warning where they cannot be written."""
 
 import dataclasses
 import errno

@@ -1,4 +1,4 @@
-"""What a model has seen is compared with what a run holds out, fold by fold within one data set."""
+"""The folds that a model has seen are compared with those that a run holds out, within one data set."""
 
 import shutil
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What no ECG does is refused, and what hardly any does is said, however the leads were named."""
+"""Signals that no ECG can be are refused, and unlikely ones are reported, however the leads are named."""
 
 import numpy as np
 import pytest
