@@ -93,7 +93,7 @@ def check_classes(what: str, known: Sequence[str], datamodule: ECGDataModule) ->
 
 
 def data_option(description: Mapping[str, Any]) -> str | None:
-    """Return the data that a checkpoint was trained on: `ptbxl`, `synthetic` or `folder`; None if it is not known."""
+    """Return the data that a checkpoint was trained on: an option of `data`; None if it is not known."""
     kind: str | None = description.get("data", {}).get("kind")
     return kind
 

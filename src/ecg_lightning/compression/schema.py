@@ -176,7 +176,7 @@ class CompressionConfig:
     margin: float = setting(0.01, "macro F1 that a variant may lose and still be non-inferior", min=0.0, max=1.0)
     n_resamples: int = setting(1000, "resamples of the bootstrap", min=100)
     deploy: bool = setting(True, "whether the model and each stage's result are exported, timed and scored")
-    pt2: bool = setting(False, "whether PyTorch's own .pt2 files are written, too")
+    pt2: bool = setting(False, "whether PyTorch's own .pt2 files are also written")
     latency: LatencyConfig = field(default_factory=LatencyConfig)
 
 

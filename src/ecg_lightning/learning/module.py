@@ -83,7 +83,7 @@ class ECGModule(L.LightningModule, ABC):
         frontend: module from loaded signals to the network's input.
         settings: settings of the network, its optimizer and its schedule.
         network: module from the front end's output to the predictions.
-            seed: seed of dropout and augmentation; each batch uses (seed, epoch, batch), so a resumed run repeats them.
+        seed: seed of dropout and augmentation; each batch uses (seed, epoch, batch), so a resumed run repeats them.
 
     Attributes:
         description: description of the module for its checkpoint, as plain values.

@@ -15,7 +15,7 @@ class OptimizerConfig:
     lr: float = setting(5e-4, "learning rate", above=0.0)
     weight_decay: float = setting(0.05, "weight decay, which AdamW and SGD keep off biases and norms", min=0.0)
     beta2: float = setting(0.999, "decay of Adam's mean of squared gradients", min=0.0, max=0.9999)
-    decay_norms: bool = setting(False, "whether biases and norms decay, too")
+    decay_norms: bool = setting(False, "whether biases and norms also decay")
 
 
 @dataclass
