@@ -189,7 +189,7 @@ def test_an_own_network_from_training_to_deployment(command, synthetic_root, tmp
     cells = subprocess.run(
         [sys.executable, "train.py", "-m", "seed=0,1", *model, *short, *data, "trainer.max_epochs=1",
          f"hydra.sweep.dir={tmp_path}/sweep"],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}/src{os.pathsep}{ROOT}/tests"},
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}/src{os.pathsep}{ROOT}/tests/helpers"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert cells.returncode == 0, cells.stderr

@@ -312,6 +312,7 @@ def test_pt2e_computes_every_convolution_in_int8_and_keeps_zeros(trained, tmp_pa
     classifier, context = trained("effnetv2")
     swap_activations(classifier.network, "relu6")
     classifier = pruned(classifier)
+    context.given = copy.deepcopy(classifier)  # as a pipeline gives it to the stage
     network, image = float_bytes(classifier)
     n_convolutions = n_modules(classifier, nn.Conv2d)
     stage = _stage(QAT, tool="auto", n_calibration=32, epochs=1, lr=1e-4)
