@@ -161,6 +161,17 @@ class ECGSource(ABC):
         """Return the licence and attribution of the data set that `data` settings describe."""
         return cls.licence
 
+    def match(self, predicted: Sequence[str]) -> tuple[str, ...]:
+        """Limit the targets to a model's classes, and return those that have labels here, in the model's order.
+
+        Args:
+            predicted: the model's classes. A data set whose classes are fixed gives them back.
+
+        Raises:
+            DataError: no class has labels here.
+        """
+        return tuple(predicted)
+
     def files(self) -> dict[str, str]:
         """Return the settings that name the data set's files, with absolute paths."""
         return {"root": str(self.root.absolute())}

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.data.datamodule import ECGBatch, ECGDataModule, SignalDataset
-from ecg_lightning.data.folder import FolderSource
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.errors import ConfigError, UnsupportedModelError
 from ecg_lightning.evaluation import metric_table
@@ -152,9 +151,8 @@ class ECGClassifier(ECGModule):
             self.choices = self.choices.only(self.classes)
 
     def match_labels(self, datamodule: ECGDataModule) -> None:
-        """Score only the classes that a folder's table has labels for."""
-        if isinstance(datamodule.source, FolderSource):
-            self.score_only(datamodule.source.match(self.classes))
+        """Score only the classes that the data set has labels for."""
+        self.score_only(datamodule.source.match(self.classes))
 
     def predict_probabilities(self, signals_BCT: Tensor) -> Tensor:
         """Return the (B, C) float64 probabilities of (B, 12, T) signals."""
