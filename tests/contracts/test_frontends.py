@@ -1,13 +1,10 @@
 """Every option of conf/frontend/ gives what its schema and its `network_input` say, and can be exported."""
 
-import re
-
 import pytest
 import torch
-from tiny import ROOT
+from tiny import ROOT, schema_of_option
 
 from ecg_lightning.checkpoints.building import build_frontend
-from ecg_lightning.components.registry import options
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "frontend").glob("*.yaml"))
 MODELS = {"signal": "resnet1d_wang", "image": "resnet10t"}
@@ -15,8 +12,7 @@ MODELS = {"signal": "resnet1d_wang", "image": "resnet10t"}
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_front_end_gives_the_shape_that_it_names(configure, name):
-    text = (ROOT / "conf" / "frontend" / f"{name}.yaml").read_text()
-    gives = options("frontend")[re.search(r"/schema/frontend/(\w+)@", text)[1]].gives
+    gives = schema_of_option("frontend", name).gives
     cfg = configure(f"model={MODELS[gives]}", f"frontend={name}")
     frontend = build_frontend(cfg.frontend, n_samples=1000).eval()
     signals = torch.randn(2, 12, 1000)

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import ROOT, SIGNAL_MODELS, TINY, build_tiny
+from tiny import MODELS, SIGNAL_MODELS, TINY, build_tiny
 
 from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch
@@ -17,9 +17,7 @@ from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.lstm import LSTMNetwork
 from ecg_lightning.models.schema import LSTMConfig
 
-# Those of others: tests/unit/models/test_ensemble.py and tests/runs/test_custom.py.
-OTHERS = ("custom", "ensemble")
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem not in OTHERS)
+# The tests of the other options are tests/unit/models/test_ensemble.py and tests/runs/test_custom.py.
 IMAGE_MODELS = [model for model in MODELS if model not in SIGNAL_MODELS]
 PUBLISHED = ["deit", "effnetv2", "convnext", "resnet18d", "resnet10t", "repvgg_a0"]
 

@@ -29,18 +29,21 @@ TINY = {
     "s4d": ["model.channels=16", "model.depth=2"],
     "vit1d": ["model.dim=32", "model.depth=2", "model.heads=2"],
 }
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+OTHERS = ("custom", "ensemble")
+"""Options of the group `model` whose network is made by the user, or by their members."""
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem not in OTHERS)
 
 
-def kind_of(model):
-    """The schema of an option of the group `model`, which may inherit another option."""
-    text = (ROOT / "conf" / "model" / f"{model}.yaml").read_text()
-    named = re.search(r"- /schema/model/(\w+)@", text)
-    return named[1] if named else kind_of(re.search(r"^  - (\w+)$", text, re.MULTILINE)[1])
+def schema_of_option(group, option):
+    """The schema of an option of a group, which may inherit another option."""
+    text = (ROOT / "conf" / group / f"{option}.yaml").read_text()
+    named = re.search(rf"- /schema/{group}/(\w+)@", text)
+    if named:
+        return options(group)[named[1]]
+    return schema_of_option(group, re.search(r"^  - (\w+)$", text, re.MULTILINE)[1])
 
 
-SIGNAL_MODELS = {model for model in MODELS if options("model")[kind_of(model)].takes == "signal"}
-SIGNAL_MODELS -= {"custom", "ensemble"}  # which take what their own network or members take
+SIGNAL_MODELS = {model for model in MODELS if schema_of_option("model", model).takes == "signal"}
 """Models that take the signal itself; all others take an image."""
 
 
