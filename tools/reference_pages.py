@@ -43,13 +43,17 @@ def _roots(schema: type) -> str:
     return settings_table(one for one in fields_of(schema) if "." not in one.key)
 
 
+def _about(schema: type) -> str:
+    """Return the sentence about a component, without the module that it refers to."""
+    return str(schema.__doc__).partition(", see ")[0].rstrip(".") + "."
+
+
 def _components(group: str, of: str) -> str:
     tables = []
     for kind, schema in options(group).items():
-        about = str(schema.__doc__).partition(", see ")[0].rstrip(".")
         fields = [one for one in fields_of(schema, inherited=False) if one.key != "student"]
         more = f"\n\n{settings_table(fields)}" if fields else f" It has no {of}."
-        tables.append(f"### `{kind}`\n\n{about}.{more}")
+        tables.append(f"### `{kind}`\n\n{_about(schema)}{more}")
     return "\n\n".join(tables)
 
 
@@ -60,9 +64,8 @@ def _options(group: str, base: type) -> str:
         above = [one for one in schema.__mro__ if one not in base.__mro__]
         own = {name for one in above for name in vars(one).get("__annotations__", {})}
         fields = [one for one in fields_of(schema, f"{group}.") if one.key.split(".")[1] in own]
-        about = str(schema.__doc__).partition(", see ")[0].rstrip(".")
         if fields:
-            tables.append(f"### `{group}={kind}`\n\n{about}.\n\n{settings_table(fields)}")
+            tables.append(f"### `{group}={kind}`\n\n{_about(schema)}\n\n{settings_table(fields)}")
     return "\n\n".join(tables)
 
 
