@@ -144,7 +144,7 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecg_lightning"
 
 
-def cache_folder(chosen: str | None) -> Path:
+def cache_folder(chosen: str | Path | None) -> Path:
     """Return the folder of the signal cache: the chosen one, else the user's."""
     return Path(chosen).expanduser() if chosen else default_cache_dir()
 

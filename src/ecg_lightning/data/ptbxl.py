@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecg_lightning.data.cache import SignalCache, default_cache_dir, open_cache
+from ecg_lightning.data.cache import SignalCache, cache_folder, open_cache
 from ecg_lightning.data.labels import SUPERCLASSES, label_targets, read_database, read_statements, task_classes
 from ecg_lightning.data.source import Records
 from ecg_lightning.errors import DataError
@@ -72,7 +72,7 @@ def read_ptbxl(
     names = table[FILENAME_COLUMN[sampling_rate]].astype(str).tolist()
     _check_rate(root, table[needed], sampling_rate)
     # One cache serves the whole folder, so that other folds do not read it again.
-    cache = open_cache(root, names, sampling_rate, cache_dir or default_cache_dir())
+    cache = open_cache(root, names, sampling_rate, cache_folder(cache_dir))
     if on_bad_record == "error":
         missing = [index for index in cache.missing if needed[index]]
         if len(missing) > needed.sum() / 2:
