@@ -117,7 +117,7 @@ def _class_of(schema: type[Any], expected: type[T], key: str) -> type[T]:
         return resolve(schema.target, expected, key, (f"{package}.",))
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # code of others may raise anything
         raise ForeignCodeError(f"{key}: {schema.target} cannot be imported ({explain_foreign(error)})") from None
 
 

@@ -94,7 +94,7 @@ def load_reference(reference: str, key: str) -> Any:
         if error.name and f"{module}.".startswith(f"{error.name}."):
             raise ForeignCodeError(_absent(subject, error.name)) from None
         raise ForeignCodeError(f"{subject}: {module} cannot be imported ({error}). Install what it needs") from None
-    except Exception as error:
+    except Exception as error:  # code of others may raise anything
         raise ForeignCodeError(f"{subject}: {module} cannot be imported ({explain_foreign(error)})") from None
     if not hasattr(imported, name):
         raise ForeignCodeError(f"{subject}: the module {module} has no {name}")

@@ -31,7 +31,7 @@ class Custom(ECGClassifier):
             network = make(input, n_classes, **settings.arguments)
         except UserError:
             raise  # such as those of `InputSpec`
-        except Exception as error:
+        except Exception as error:  # code of others may raise anything
             raise ForeignCodeError(f"{subject} failed ({explain_foreign(error)})") from None
         if not isinstance(network, nn.Module):
             raise ForeignCodeError(
@@ -51,7 +51,7 @@ def _check_output(network: nn.Module, input: InputSpec, n_classes: int, subject:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             logits = network.eval()(torch.zeros(2, *input.shape))
-    except Exception as error:
+    except Exception as error:  # code of others may raise anything
         raise ForeignCodeError(
             f"{subject}: the network failed on a batch of {(2, *input.shape)} ({explain_foreign(error)})"
         ) from None
