@@ -217,7 +217,7 @@ def _labels(
             row = flags.index(None)
             cell = columns[name][row]
             meant = _MEANT.get(name.lower())
-            way_out = f"If it is the {meant} of the record, call the column {meant}. " if meant else ""
+            way_out = f"If it holds the {meant}, call the column {meant}. " if meant else ""
             raise DataError(
                 f"{path}, line {lines[row]}: {name} is {repr(cell[:_SHOWN]) if cell else 'empty'}. A label is 0 or 1 "
                 f"(or true or false), with a column for each class. {way_out}If this column is no label, list those "

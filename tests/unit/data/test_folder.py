@@ -218,6 +218,11 @@ TABLES = [
     (lambda table: [row.update(split="x") for row in table], r"has both a column fold and a column split"),
     (lambda table: [row.update(split=row.pop("fold")) for row in table], r"line 2: split is '1'. Write train, val"),
     (lambda table: [row.update(sex=1) for row in table], r"line 2: sex is '1'. Write male or female"),
+    (lambda table: [row.update(age="76 y") for row in table], r"line 2: age is '76 y'. Write the years as a number"),
+    (
+        lambda table: [row.update(gender="M") for row in table],
+        r"line 2: gender is 'M'. A label is 0 or 1 .* If it holds the sex, call the column sex. If this column is no",
+    ),
     (lambda table: [row.update(macro=1) for row in table], r"a class cannot be called macro"),
     (
         lambda table: [row.update({"x" * 65: 1}) for row in table],
