@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ecg_lightning.version import __version__
 
 if TYPE_CHECKING:
-    from ecg_lightning.commands.calling import compress, train
+    from ecg_lightning.commands.python_api import compress, train
     from ecg_lightning.data.datamodule import PTBXLDataModule
     from ecg_lightning.deployment.predictor import Predictor, load
     from ecg_lightning.errors import UserError
@@ -19,9 +19,9 @@ _MODULES = {
     "PTBXLDataModule": "ecg_lightning.data.datamodule",
     "Predictor": "ecg_lightning.deployment.predictor",
     "UserError": "ecg_lightning.errors",
-    "compress": "ecg_lightning.commands.calling",
+    "compress": "ecg_lightning.commands.python_api",
     "load": "ecg_lightning.deployment.predictor",
-    "train": "ecg_lightning.commands.calling",
+    "train": "ecg_lightning.commands.python_api",
 }
 
 

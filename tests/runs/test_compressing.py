@@ -14,7 +14,7 @@ from tiny import ROOT, SIGNAL_MODELS, TINY
 
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.commands import evaluations
-from ecg_lightning.compression import fx, shared_training, stage_fit
+from ecg_lightning.compression import first_training, fx, stage_fit
 from ecg_lightning.compression import run as compressing
 from ecg_lightning.compression.checkpoint_data import data_settings
 from ecg_lightning.compression.prune_l1 import PruneL1
@@ -349,13 +349,13 @@ def test_a_training_that_diverged_is_not_repeated_in_every_cell(configure, tmp_p
         started.append(1)
         raise TrainingDivergedError("the training loss is nan")
 
-    monkeypatch.setattr(shared_training, "train", diverge)
+    monkeypatch.setattr(first_training, "train", diverge)
     for compression in ("prune", "bf16"):
         with pytest.raises(TrainingDivergedError, match="is nan"):
-            shared_training.train_first(configure(f"compression={compression}"), {}, [], tmp_path)
+            first_training.train_first(configure(f"compression={compression}"), {}, [], tmp_path)
     assert len(started) == 1
     with pytest.raises(TrainingDivergedError):
-        shared_training.train_first(configure("seed=1"), {}, [], tmp_path)
+        first_training.train_first(configure("seed=1"), {}, [], tmp_path)
     assert len(started) == 2
 
 

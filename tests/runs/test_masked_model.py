@@ -12,7 +12,7 @@ from test_stops import SignalAt, check_same, stop
 
 from ecg_lightning.checkpoints import building
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
-from ecg_lightning.components import offered, registry
+from ecg_lightning.components import entry_points, registry
 from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.training import run as training
 
@@ -32,7 +32,7 @@ def registered(tmp_path_factory):
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: masked\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[ecg_lightning.models]\nmasked = masked:MaskedConfig\n")
-    caches = (registry.options, offered._declared)
+    caches = (registry.options, entry_points._declared)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(about.parent)
         patch.setenv("ECG_LIGHTNING_TRUST", "masked")

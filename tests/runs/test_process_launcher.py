@@ -26,7 +26,7 @@ from ecg_lightning.sweeps import folder as sweep_folder
 from ecg_lightning.sweeps import process
 from ecg_lightning.sweeps import sweep as sweep_module
 from ecg_lightning.system.disk import explain_full
-from ecg_lightning.training import shared
+from ecg_lightning.training import shared_runs
 
 ROOT = """
 defaults: [_self_, override hydra/launcher: process]
@@ -299,16 +299,16 @@ def test_basic_still_runs_cells_in_one_process(sweep, tmp_path):
 def test_a_refused_training_is_refused_to_the_other_cells(tmp_path):
     folder = tmp_path / "trainings" / "a"
     folder.mkdir(parents=True)
-    assert shared.start_or_go_on(folder) is None
+    assert shared_runs.start_or_go_on(folder) is None
     full = TrainingDivergedError("no room")
     full.__cause__ = OSError(28, "No space left on device")
-    shared.keep_refused(folder, full)  # there may be room for the next cell
-    shared.raise_refused(folder)
-    shared.keep_refused(folder, TrainingDivergedError("the loss is NaN"))
+    shared_runs.keep_refused(folder, full)  # there may be room for the next cell
+    shared_runs.raise_refused(folder)
+    shared_runs.keep_refused(folder, TrainingDivergedError("the loss is NaN"))
     with pytest.raises(TrainingDivergedError, match="the loss is NaN"):
-        shared.raise_refused(folder)
-    shared.forget_refused(tmp_path)
-    shared.raise_refused(folder)
+        shared_runs.raise_refused(folder)
+    shared_runs.forget_refused(tmp_path)
+    shared_runs.raise_refused(folder)
 
 
 def test_cells_of_a_killed_sweep_are_waited_for(tmp_path, monkeypatch):

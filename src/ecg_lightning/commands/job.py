@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ecg_lightning.commands.nothing_left import nothing_left
+from ecg_lightning.commands.already_finished import already_finished
 from ecg_lightning.config import schema as config
 from ecg_lightning.config import validation
 from ecg_lightning.config.schema import TrainConfig
@@ -34,8 +34,8 @@ from ecg_lightning.errors import (
     UserError,
     fail,
 )
+from ecg_lightning.results.delayed_files import discard_delayed_files
 from ecg_lightning.results.finished import has_checkpoints, is_finished, status_of
-from ecg_lightning.results.put_off import discard_put_off
 from ecg_lightning.results.results import RunResult, UnfinishedError, read_result
 from ecg_lightning.system import stopping
 from ecg_lightning.system.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
@@ -79,7 +79,7 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate, raising: bool = False
             log.error("failed: %s", _reason(error, output_dir))
             return None
         finally:
-            discard_put_off()
+            discard_delayed_files()
 
 
 def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, raising: bool) -> float | None:
@@ -105,7 +105,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
             )
         validate(cfg)
         settings = config.settings_of(cfg)
-        if isinstance(settings, TrainConfig) and (sentence := nothing_left(settings, output_dir)):
+        if isinstance(settings, TrainConfig) and (sentence := already_finished(settings, output_dir)):
             log.info("%s", sentence)
             score: float | None = read_result(output_dir).get("score")
             return score

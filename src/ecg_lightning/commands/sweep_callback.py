@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.reports.sweep_table import SweepTable, explain, report_sweep
 from ecg_lightning.reports.tables import collect, write_csv
+from ecg_lightning.results.delayed_files import delay_files
 from ecg_lightning.results.finished import holds_sweep
-from ecg_lightning.results.put_off import put_off
 from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE
 from ecg_lightning.system.run_lock import check_entries
 
@@ -38,7 +38,7 @@ class SweepReport(SweepTable, Callback):
             )
         _check_entries(folder)
         _warn_of_ignored(config, "sweep", "a single run. Use hydra.run.dir=DIR")
-        _put_off_files_of_hydra(config)
+        _delay_files_of_hydra(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that holds another sweep, because its results would be mixed or lost."""
@@ -90,7 +90,7 @@ class SweepReport(SweepTable, Callback):
             sys.exit(1)
 
 
-def _put_off_files_of_hydra(config: DictConfig) -> None:
+def _delay_files_of_hydra(config: DictConfig) -> None:
     """Keep Hydra from overwriting its files of an earlier command.
 
     Args:
@@ -105,7 +105,7 @@ def _put_off_files_of_hydra(config: DictConfig) -> None:
         hydra = OmegaConf.masked_copy(composed, "hydra")
         del composed["hydra"]
     parts = {"config": composed, "hydra": hydra, "overrides": hydra.hydra.overrides.task}
-    put_off(folder, {f"{name}/{part}.yaml": OmegaConf.to_yaml(content) for part, content in parts.items()})
+    delay_files(folder, {f"{name}/{part}.yaml": OmegaConf.to_yaml(content) for part, content in parts.items()})
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.output_subdir = None
 

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Mapping, Set
 from typing import Any
 
-from ecg_lightning.components.offered import offered, why_absent
+from ecg_lightning.components.entry_points import offered, why_absent
 from ecg_lightning.components.setting import from_plain
 from ecg_lightning.errors import ConfigError, ForeignCodeError, did_you_mean
 

@@ -16,13 +16,13 @@ from ecg_lightning.compression.study.variant import Variant
 from ecg_lightning.data.datamodule import SignalDataset
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from ecg_lightning.evaluation.splits import evaluate_splits
-from ecg_lightning.reports import handin
+from ecg_lightning.reports import run_files
 from ecg_lightning.reports.pareto import write_pareto
 from ecg_lightning.results.results import RunResult
 
 
 def describe(settings: CompressionSettings, prepared: Prepared, variants: Sequence[Variant], result: RunResult) -> None:
-    """Write the result, whose scores are the last variant's, and what is handed in with it.
+    """Write the result, whose scores are the last variant's, with its figures, tables and model card.
 
     Args:
         settings: of the run.
@@ -41,8 +41,8 @@ def describe(settings: CompressionSettings, prepared: Prepared, variants: Sequen
     result.write(output_dir)
     drawn = {}
     if settings.callbacks.figures:
-        drawn = handin.draw_headline(last.predictions, last.choices, prepared.datamodule, output_dir)
-    handin.leave(result, output_dir, drawn)
+        drawn = run_files.draw_headline(last.predictions, last.choices, prepared.datamodule, output_dir)
+    run_files.write_run_files(result, output_dir, drawn)
 
 
 def describe_unfinished(

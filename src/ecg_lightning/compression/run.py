@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ecg_lightning.checkpoints.building import build_datamodule
 from ecg_lightning.compression.describing import describe, describe_unfinished
+from ecg_lightning.compression.first_training import train_first
 from ecg_lightning.compression.pipeline import apply_stages
 from ecg_lightning.compression.preparing import Prepared, build_stages, prepare, take_over
 from ecg_lightning.compression.schema import CompressionSettings, TrainThenCompress
-from ecg_lightning.compression.shared_training import train_first
 from ecg_lightning.compression.study.measurement import measure_variants
-from ecg_lightning.compression.study.studying import study
+from ecg_lightning.compression.study.study_variant import study_variant
 from ecg_lightning.compression.study.variant import Variant
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE
@@ -89,7 +89,7 @@ def _compress(settings: CompressionSettings, prepared: Prepared, result: RunResu
     variants: list[Variant] = []
     try:
         for applied in apply_stages(settings, prepared):
-            variants.append(study(settings, prepared, applied, variants[-1] if variants else None))
+            variants.append(study_variant(settings, prepared, applied, variants[-1] if variants else None))
         measure_variants(variants, prepared.datamodule, settings.compression.latency, prepared.threads)
     except (Exception, KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning may be behind it
         (Path(settings.paths.output_dir) / PREDICTIONS_FILE).unlink(missing_ok=True)  # of a training before it

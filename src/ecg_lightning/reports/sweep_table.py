@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 
 from ecg_lightning.errors import UserError
-from ecg_lightning.reports import handin
+from ecg_lightning.reports import run_files
 from ecg_lightning.reports.console import make_console
 from ecg_lightning.reports.figure_files import pixels
 from ecg_lightning.reports.next_steps import alike, print_next
@@ -126,7 +126,7 @@ def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
             writer.add_image("pareto", pixels(figure)[..., :3], dataformats="HWC")
     done = [row for row in rows if row["status"] == "ok" and row["score"] is not None]
     best = folder / done[0]["run"] if done else None
-    handin.leave_sweep(rows, folder, best)
+    run_files.write_sweep_files(rows, folder, best)
     print_next(console, folder, best, [folder / row["run"] for row in done if alike(row, done[0])])
 
 
@@ -163,6 +163,6 @@ def report_variants(folder: Path, console: Console) -> Figure | None:
     figure = pareto_figure(rows)
     save_pareto(figure, folder)
     if "." not in runs:  # a sweep, because a run has written its own
-        handin.leave_variants(without_repeats(rows), folder)
+        run_files.write_variant_files(without_repeats(rows), folder)
     print_section(variants_section(without_repeats(rows), f"{folder}/variants.csv"), console)
     return figure

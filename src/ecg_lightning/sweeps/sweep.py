@@ -54,7 +54,7 @@ from ecg_lightning.sweeps.output import OUTPUT_FILE, last_message
 from ecg_lightning.sweeps.process import CellProcess, Job, start_server
 from ecg_lightning.system.long_steps import INTERVAL_S, long_step
 from ecg_lightning.system.stopping import SIGNALS
-from ecg_lightning.training.shared import forget_refused, start_or_go_on
+from ecg_lightning.training.shared_runs import forget_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
 
@@ -404,7 +404,7 @@ def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     modules = {target.rpartition(".")[0] for target in targets if target.startswith("ecg_lightning.")}
     if any(_compresses(one) for one in settings):
         modules.add("ecg_lightning.compression.run")
-    return [*sorted(modules), "ecg_lightning.commands.preloaded"]
+    return [*sorted(modules), "ecg_lightning.commands.fork_server_imports"]
 
 
 def _compresses(settings: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
-from ecg_lightning.reports import handin
+from ecg_lightning.reports import run_files
 from ecg_lightning.results.recipes import changed_settings
 from ecg_lightning.results.results import RunResult, read_config, read_training
 from ecg_lightning.training.provenance import write_config
@@ -95,8 +95,8 @@ def run(
         *dict.fromkeys(note for one in results for note in one.notes),
     ]
     result.write(output_dir)
-    drawn = handin.draw_headline({"val": held_out}, chosen, None, output_dir) if settings.callbacks.figures else {}
-    handin.leave(result, output_dir, drawn)
+    drawn = run_files.draw_headline({"val": held_out}, chosen, None, output_dir) if settings.callbacks.figures else {}
+    run_files.write_run_files(result, output_dir, drawn)
     return result
 
 

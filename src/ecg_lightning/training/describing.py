@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, write_predictions
 from ecg_lightning.learning.module import ECGModule, Outcome
 from ecg_lightning.models.structure import measure_network
-from ecg_lightning.reports import handin
+from ecg_lightning.reports import run_files
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.system.long_steps import long_step
 from ecg_lightning.training import tensorboard
@@ -32,7 +32,7 @@ def describe(
     result: RunResult,
     result_file: str,
 ) -> None:
-    """Write the result, with the figures, tables and model card to hand in.
+    """Write the result, with its figures, tables and model card.
 
     Args:
         settings: settings of the run.
@@ -50,9 +50,9 @@ def describe(
     predictions, followed, figures = outcome.predictions, module.followed(), {}
     if settings.callbacks.figures and outcome.choices:
         with long_step(log, "drawing the figures"):
-            figures = handin.draw_headline(predictions, outcome.choices, prepared.datamodule, output_dir)
+            figures = run_files.draw_headline(predictions, outcome.choices, prepared.datamodule, output_dir)
     if settings.train:
-        shown = {handin.headline(predictions): figures} if figures else {}
+        shown = {run_files.headline(predictions): figures} if figures else {}
         tensorboard.log_final(loggers, fitted.n_steps, result, followed, predictions, shown)
     if predictions:
         write_predictions(output_dir / PREDICTIONS_FILE, predictions)
@@ -61,7 +61,7 @@ def describe(
     result.write(output_dir, result_file)
     best_epoch, with_figure = result.timing.get("best_epoch"), settings.callbacks.figures
     learned = learning_section(fitted.epochs, best_epoch, followed, with_figure=with_figure)
-    handin.leave(result, output_dir, figures, [learned] if fitted.epochs else [], result_file)
+    run_files.write_run_files(result, output_dir, figures, [learned] if fitted.epochs else [], result_file)
 
 
 def _baseline(module: ECGModule, result: RunResult) -> dict[str, Any]:

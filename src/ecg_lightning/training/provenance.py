@@ -14,7 +14,7 @@ from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.hardware import device as hardware
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.learning.module import ECGModule
-from ecg_lightning.results.put_off import write_put_off
+from ecg_lightning.results.delayed_files import write_delayed_files
 from ecg_lightning.results.results import RunResult, git_revision, hash_config, package_versions
 from ecg_lightning.system import bounded_yaml
 from ecg_lightning.system.disk import write_whole
@@ -52,7 +52,7 @@ def describe_run_host(device: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_config(values: dict[str, Any], output_dir: Path, result: RunResult) -> None:
     """Write `config.yaml` and Hydra's files into the run's folder, and the configuration's hash into the result."""
-    write_put_off()
+    write_delayed_files()
     result.config_hash = hash_config(values)
     write_whole(output_dir / "config.yaml", bounded_yaml.dump(values))
 

@@ -12,7 +12,7 @@ from tiny import ROOT
 from ecg_lightning.checkpoints.building import build, build_classifier, build_frontend, build_restorable
 from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
-from ecg_lightning.components import offered, registry
+from ecg_lightning.components import entry_points, registry
 from ecg_lightning.errors import CheckpointError, ConfigError, ForeignCodeError
 from ecg_lightning.models.classifier import ECGClassifier
 
@@ -133,7 +133,7 @@ def installed(package, monkeypatch):
 
     def forget():
         registry.options.cache_clear()
-        offered._declared.cache_clear()
+        entry_points._declared.cache_clear()
         for name in [one for one in sys.modules if one.startswith("plug_ecg")]:
             del sys.modules[name]
 

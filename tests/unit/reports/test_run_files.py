@@ -14,7 +14,7 @@ from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.report import evaluate
-from ecg_lightning.reports import handin
+from ecg_lightning.reports import run_files
 from ecg_lightning.reports.csv_table import to_csv
 from ecg_lightning.reports.latex import to_latex
 from ecg_lightning.reports.markdown import to_markdown
@@ -60,7 +60,9 @@ def finished(tmp_path):
 
 def test_a_run_without_a_data_module_leaves_its_curves(finished):
     folder, result, predictions = finished
-    handin.leave(result, folder, handin.draw_headline(predictions, Choices.fit(predictions["val"]), None, folder))
+    run_files.write_run_files(
+        result, folder, run_files.draw_headline(predictions, Choices.fit(predictions["val"]), None, folder)
+    )
     written = json.loads((folder / "result.json").read_text())["artifacts"]
     assert written.keys() == {
         "tables/per_class", "figures/roc", "figures/pr", "figures/calibration", "figures/confusion", "model_card",
@@ -96,7 +98,7 @@ def test_a_full_disk_or_a_fault_is_one_warning_and_no_failure(finished, monkeypa
         raise error
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    handin.leave(result, folder, {})
+    run_files.write_run_files(result, folder, {})
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert said in record.message

@@ -21,7 +21,9 @@ from ecg_lightning.system.long_steps import long_step
 log = logging.getLogger(__name__)
 
 
-def study(settings: CompressionSettings, prepared: Prepared, applied: Applied, before: Variant | None) -> Variant:
+def study_variant(
+    settings: CompressionSettings, prepared: Prepared, applied: Applied, before: Variant | None
+) -> Variant:
     """Write a variant's files, and score them as they are deployed.
 
     Args:

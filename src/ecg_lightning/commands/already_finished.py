@@ -13,8 +13,8 @@ from ecg_lightning.training.schema import TrainingSettings
 _MAX_EPOCHS = "trainer.max_epochs"
 
 
-def nothing_left(settings: TrainingSettings, folder: Path) -> str | None:
-    """Return the sentence that a command has nothing left to do in the folder of a finished run, else None.
+def already_finished(settings: TrainingSettings, folder: Path) -> str | None:
+    """Return why a command has nothing left to do in the folder of a finished run, or None if it has something to do.
 
     Args:
         settings: settings of the command.

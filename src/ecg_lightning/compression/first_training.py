@@ -17,7 +17,7 @@ from ecg_lightning.results.results import TRAINING_FILE, RunResult, hash_config,
 from ecg_lightning.system.run_lock import remove_half_written
 from ecg_lightning.training.provenance import write_config
 from ecg_lightning.training.run import run as train
-from ecg_lightning.training.shared import keep_refused, raise_refused, start_or_go_on
+from ecg_lightning.training.shared_runs import keep_refused, raise_refused, start_or_go_on
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Figures, tables and the model card to hand in after a run. An error here does not fail the run."""
+"""Figures, tables and the model card of a finished run or sweep. An error here does not fail the run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def draw_headline(
     return figures
 
 
-def leave(
+def write_run_files(
     result: RunResult,
     folder: Path,
     figures: Mapping[str, Figure],
@@ -103,7 +103,7 @@ def leave(
         result.write(folder, result_file)
 
 
-def leave_sweep(rows: Sequence[dict[str, Any]], folder: Path, best: Path | None) -> None:
+def write_sweep_files(rows: Sequence[dict[str, Any]], folder: Path, best: Path | None) -> None:
     """Write a sweep's ranked table, its figure, its variants and the model card of its best run.
 
     Args:
@@ -127,7 +127,7 @@ def leave_sweep(rows: Sequence[dict[str, Any]], folder: Path, best: Path | None)
         write_whole(folder / MODEL_CARD, model_card(result, config, [opening]))
 
 
-def leave_variants(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+def write_variant_files(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Write the variants of all cells of a sweep.
 
     Args:
