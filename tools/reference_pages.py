@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,7 +33,21 @@ _PART = re.compile(r"(<!-- generated: (\w+) -->\n\n)(?:(?!<!-- ).)*?(<!-- end --
 
 def written(page: Path) -> str:
     """Return a page's text with its generated parts written anew."""
-    return _PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}\n\n{part[3]}", page.read_text(encoding="utf-8"))
+    return _PART.sub(
+        lambda part: f"{part[1]}{_wrapped(PARTS[part[2]]())}\n\n{part[3]}", page.read_text(encoding="utf-8")
+    )
+
+
+def _wrapped(text: str) -> str:
+    """Wrap the paragraphs and list items of a text at 100 characters; headings and tables stay."""
+    return "\n\n".join(block if block[0] in "#|" else _filled(block) for block in text.split("\n\n"))
+
+
+def _filled(block: str) -> str:
+    items = block.split("\n") if block.startswith("- ") else [block]
+    indent = "  " * block.startswith("- ")
+    fill = partial(textwrap.fill, width=100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(fill, items))
 
 
 def _groups() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ def _block(areas: list[dict[str, Any]]) -> str:
         host = area["host"]
         where = f"{host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB, {host['system']}"
         measured.setdefault(f"{where}; revision {area['git']}", []).append(area["area"])
-    said = [f"Measured on {where}: {', '.join(names)}." for where, names in measured.items()]
-    return "\n".join(["", *lines, "", *said, ""])
+    said = " ".join(f"Measured on {where}: {', '.join(names)}." for where, names in measured.items())
+    return "\n".join(["", *lines, "", textwrap.fill(said, 100, break_on_hyphens=False), ""])
 
 
 def _line(area: str, row: dict[str, Any]) -> str:

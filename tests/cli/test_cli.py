@@ -3,7 +3,6 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from ecg_lightning.commands import launching
 from ecg_lightning.commands.cli import app
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.version import __version__
@@ -40,12 +39,6 @@ def test_models_are_listed_in_a_width_that_fits():
 def test_tab_completion_knows_the_commands():
     environment = {"_ECG_LIGHTNING_COMPLETE": "complete_bash", "COMP_WORDS": "ecg-lightning mod", "COMP_CWORD": "1"}
     assert CliRunner().invoke(app, [], prog_name="ecg-lightning", env=environment).stdout.split() == ["models"]
-
-
-@pytest.mark.parametrize("program", ["train", "compress"])
-def test_the_programs_print_this_projects_version(program, capsys):
-    getattr(launching, program)(["--version"])
-    assert capsys.readouterr().out == f"ecg-lightning {__version__}\n"
 
 
 def test_what_is_no_run_is_told_apart(tmp_path):

@@ -95,6 +95,16 @@ def test_a_page_links_and_names_only_what_exists(page):
         assert (ROOT / path).exists() or "local" in path, path
 
 
+def test_prose_is_wrapped_at_100_characters():
+    """Code, tables, headings and lines of links alone may be longer."""
+    found = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]:
+        prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        lines = re.sub(r"^[^\w\n]*(!?\[[^]]*\]\([^)]*\)\W*?)+$", "", prose, flags=re.MULTILINE).splitlines()
+        found += [(page.name, line) for line in lines if len(line) > 100 and not re.match(r" *[|#]", line)]
+    assert found == []
+
+
 def test_every_page_of_the_docs_is_on_the_site():
     listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text())
     assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))

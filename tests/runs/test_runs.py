@@ -1,54 +1,39 @@
-"""Jobs as the command line starts them: going on, nothing left, locks, stops, full disks and their exit codes."""
+"""Trainings as the command line starts them: stopped, resumed and finished ones."""
 
 import csv
-import errno
 import json
 import logging
 import os
-import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from types import SimpleNamespace
 
-import filelock
 import pytest
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from jobs import SETTINGS, starter
 from tiny import ROOT
 
-from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import described_in, read_checkpoint
-from ecg_lightning.commands import job, launching
-from ecg_lightning.config import validation
-from ecg_lightning.errors import CheckpointError, DiskFullError, UserError
+from ecg_lightning.commands import launching
+from ecg_lightning.errors import CheckpointError
 from ecg_lightning.hardware import device as hardware
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.recipes import by_recipe
-from ecg_lightning.results.results import RunResult, read_result
-from ecg_lightning.system import stopping
-from ecg_lightning.system.disk import is_full, leave_full_disks_to_the_main_thread
+from ecg_lightning.results.results import read_result
 from ecg_lightning.training import run as training
 from ecg_lightning.training.resume import Place, Resume
 
 pytestmark = pytest.mark.usefixtures("hears_signals")
 
 OLD = ROOT / "tests" / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
-SETTINGS = (
-    *("data=ptbxl", "model=resnet1d_wang", "model.channels=4", "hardware.precision=32-true", "hardware.threads=1"),
-    *("logger=none", "callbacks.figures=false"),
-)
 
 
 @pytest.fixture
 def start(configure, synthetic_root, monkeypatch):
     """Run one job in this process as Hydra would."""
-    return _starter(configure, synthetic_root, monkeypatch)
+    return starter(configure, synthetic_root, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -56,32 +41,8 @@ def begun(configure, synthetic_root, tmp_path_factory):
     """The folder of a training of three epochs that was stopped in its second one; to be copied."""
     folder = tmp_path_factory.mktemp("begun")
     with pytest.MonkeyPatch.context() as patch:
-        begin_and_stop(_starter(configure, synthetic_root, patch), folder)
+        begin_and_stop(starter(configure, synthetic_root, patch), folder)
     return folder
-
-
-def _starter(configure, synthetic_root, monkeypatch):
-    def run(output_dir, *overrides, work=training.run, mode="RUN"):
-        settings = (*SETTINGS, f"data.root={synthetic_root}", *overrides)
-        cfg = OmegaConf.structured(configure(*settings, output_dir=output_dir))
-        hydra = {
-            "runtime": {"output_dir": str(output_dir), "choices": {"model": "resnet1d_wang", "data": "ptbxl"}},
-            "mode": mode,
-            "overrides": {"task": list(overrides)},
-            "sweep": {"dir": str(output_dir)},
-        }
-        monkeypatch.setattr(HydraConfig, "get", lambda: _hydra(hydra))
-        return job.run_job(cfg, work, validation.validate)
-
-    return run
-
-
-def _hydra(settings):
-    from hydra.types import RunMode
-
-    node = OmegaConf.create(settings)
-    node.mode = RunMode[settings["mode"]]
-    return node
 
 
 def files_of(folder):
@@ -208,93 +169,6 @@ def test_a_training_goes_on_with_its_threads(start, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "result.json").read_text())["host"]["threads"] == 1
 
 
-def test_a_second_run_in_a_folder_is_refused(start, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ecg_lightning.system.run_lock._WAIT_S", 0.0)
-    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(SystemExit) as end:
-        start(tmp_path, "trainer.max_epochs=1")
-    assert end.value.code == 2
-    assert f"another run is working in {tmp_path}" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-
-
-def test_files_of_killed_saves_are_removed(start, tmp_path):
-    half = ["checkpoints/.last.ckpt-abc.tmp", ".result.json.tmp", "fold7/checkpoints/.best.ckpt-x.tmp"]
-    for name in (*half, "checkpoints/mine.tmp"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"half")
-    with pytest.raises(SystemExit):
-        start(tmp_path, work=lambda cfg, choices, overrides: sys.exit(1))
-    assert not any((tmp_path / name).exists() for name in half)
-    assert (tmp_path / "checkpoints" / "mine.tmp").exists()
-
-
-def test_a_full_disk_is_the_first_sentence(start, tmp_path, capsys, monkeypatch):
-    def full(cfg, choices, overrides):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(RunResult, "write", lambda self, folder: full(None, None, None))
-    with pytest.raises(SystemExit) as end:
-        start(tmp_path, work=full)
-    assert end.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {tmp_path} cannot be written: ")
-    assert "bytes are free on /" in said
-
-
-@pytest.fixture
-def small_files():
-    """Let no file grow beyond 4 kB, as a disk does that fills up while a file is written."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_checkpoint_that_does_not_fit_is_a_full_disk(tmp_path, monkeypatch, small_files):
-    path, content = tmp_path / "last.ckpt", {"weights": torch.zeros(10_000)}
-    with pytest.raises(CheckpointError, match="cannot be written"):  # there is room, so it was something else
-        save_checkpoint(content, path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=4096))
-    with pytest.raises(DiskFullError, match=r"needs 4\d,\d{3} bytes, and 4,096 bytes are free on /") as refused:
-        save_checkpoint(content, path)
-    assert is_full(refused.value)
-    assert "previous" not in str(refused.value)
-    assert not any(tmp_path.iterdir())
-    path.write_bytes(b"the one before")
-    with pytest.raises(DiskFullError, match="The previous file is kept"):
-        save_checkpoint(content, path)
-    assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"the one before"]
-
-
-@pytest.mark.parametrize(
-    ("raised", "reason"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device"), "bytes are free on /"),
-        (KeyboardInterrupt(), "raised KeyboardInterrupt without a stop signal"),
-        (SystemExit(3), "called sys.exit(3)"),
-    ],
-)
-def test_a_cell_raises_its_reason_where_no_result_can_be_written(start, tmp_path, monkeypatch, raised, reason):
-    def work(cfg, choices, overrides):
-        raise raised
-
-    def full(self, folder):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(RunResult, "write", full)
-    monkeypatch.setattr(job, "_in_cell", lambda: True)
-    with pytest.raises(UserError, match=re.escape(reason)):
-        start(tmp_path, work=work, mode="MULTIRUN")
-
-
-def test_a_stopped_cell_leaves_the_way_on_to_its_sweep(start, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(job, "_in_cell", lambda: True)
-    with pytest.raises(SystemExit):
-        start(tmp_path, work=lambda cfg, choices, overrides: os.kill(os.getpid(), signal.SIGTERM), mode="MULTIRUN")
-    assert json.loads((tmp_path / "result.json").read_text())["reason"] == "stopped by SIGTERM"
-    assert "again" not in capsys.readouterr().err  # which the sweep says, once for all its cells
-
-
 def test_a_refused_command_leaves_hydras_files(synthetic_root, tmp_path):
     def run(*overrides):
         settings = (*SETTINGS, f"data.root={synthetic_root}", f"hydra.run.dir={tmp_path}", "ckpt_path=auto")
@@ -315,108 +189,6 @@ def test_a_refused_command_leaves_hydras_files(synthetic_root, tmp_path):
     assert b"max_epochs: 2" in after["config.yaml"]
     assert after["overrides.yaml"] == before["overrides.yaml"].replace(b"max_epochs=1", b"max_epochs=2")
     assert after["hydra.yaml"] == before["hydra.yaml"].replace(b"max_epochs=1", b"max_epochs=2")
-
-
-def test_the_folder_of_a_full_disk_is_that_of_the_given_arguments(tmp_path, capsys, monkeypatch):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def read_only(*arguments):
-        raise ValueError("Unable to configure handler") from OSError(
-            errno.EROFS, "Read-only file system", "a/train.log"
-        )
-
-    for raised, said in (
-        (full, f"{tmp_path}/s cannot be written: "),
-        (read_only, "a/train.log: Read-only file system"),
-    ):
-        monkeypatch.setattr(launching, "_run_hydra_main", raised)
-        with pytest.raises(SystemExit) as end:
-            launching.train(["-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}/s"])
-        assert end.value.code == 2
-        assert capsys.readouterr().err.startswith(f"error: {said}")
-
-
-def test_the_thread_of_a_writer_leaves_a_full_disk_to_the_main_thread(capsys, monkeypatch):
-    def end(error):
-        def write():
-            raise error
-
-        thread = threading.Thread(target=write)
-        thread.start()
-        thread.join()
-        return capsys.readouterr().err
-
-    monkeypatch.setattr(threading, "excepthook", None)
-    leave_full_disks_to_the_main_thread()
-    assert end(OSError(errno.ENOSPC, "No space left on device")) == ""
-    assert "ValueError: another" in end(ValueError("another"))
-
-
-def test_a_library_that_ends_the_process_is_a_failure_and_no_stop(start, tmp_path, capsys):
-    with pytest.raises(SystemExit) as end:
-        start(tmp_path, work=lambda cfg, choices, overrides: sys.exit(3))
-    assert end.value.code == job.FAILED
-    assert "called sys.exit(3)" in capsys.readouterr().err
-    assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
-
-
-def test_a_stop_that_comes_out_as_another_error_is_still_a_stop(start, tmp_path, capsys):
-    def swallowed(cfg, choices, overrides):
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
-        except BaseException:
-            raise ImportError("a module that was interrupted") from None
-
-    (tmp_path / "variants").mkdir()  # of which none is finished
-    with pytest.raises(SystemExit) as end:
-        start(tmp_path, work=swallowed)
-    assert end.value.code == 143
-    assert "no checkpoint was saved, so the same command starts from the beginning" in capsys.readouterr().err
-    assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
-
-
-def test_a_stop_that_is_swallowed_comes_again(monkeypatch):
-    monkeypatch.setattr(stopping, "_ASK_AGAIN_S", 0.05)
-
-    def swallow():
-        try:
-            os.kill(os.getpid(), signal.SIGHUP)
-            time.sleep(1)
-        except BaseException:  # as libraries do
-            time.sleep(1)
-
-    with stopping.answered(), pytest.raises(stopping.Stopped):
-        swallow()
-
-
-_TOLD_AGAIN = """
-import os, signal
-from ecg_lightning.system import stopping
-
-class Late:  # deleted when Python has taken its handlers away
-    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGINT):
-        kill(process, number)
-
-late = Late()
-stopping.run_stoppable(lambda: os.kill(os.getpid(), signal.SIGTERM))
-"""
-
-
-def test_a_second_signal_changes_no_exit_code():
-    told = subprocess.run([sys.executable, "-c", _TOLD_AGAIN], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stderr) == (143, "interrupted: stopped by SIGTERM\n")
-
-
-def test_ignored_signals_stay_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with stopping.answered():
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not stopping.asked()
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_training_of_an_earlier_version_goes_on(configure, tmp_path, caplog):

@@ -2,12 +2,10 @@
 
 import io
 import json
-import logging
 import math
 import random
 import re
 import shutil
-import time
 from types import SimpleNamespace
 
 import lightning as L
@@ -37,7 +35,6 @@ from ecg_lightning.learning.schema import SchedulerConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.reports.evaluation_tables import evaluation_sections
 from ecg_lightning.reports.terminal import print_sections
-from ecg_lightning.system.long_steps import long_step
 from ecg_lightning.training import run as training
 from ecg_lightning.training import step_time
 from ecg_lightning.training.announce import records_of_an_epoch
@@ -338,21 +335,6 @@ def test_settings_that_few_use_reach_the_trainer(run, tmp_path, monkeypatch):
     assert (fitted["detect_anomaly"], fitted["deterministic"]) == (True, True)
     assert not any(isinstance(one, CollapseGuard) for one in fitted["callbacks"])
     assert result.data["n_test"] == 16  # one batch
-
-
-def test_a_long_step_says_that_it_still_runs(caplog):
-    caplog.set_level("INFO")
-    logger = logging.getLogger("ecg_lightning.test")
-    with long_step(logger, "all of it", interval_s=0.01), long_step(logger, "NNCF calibrates", interval_s=0.01):
-        logging.getLogger().setLevel("ERROR")
-        time.sleep(0.05)
-        inside = [*caplog.messages]
-    logging.getLogger().setLevel("INFO")
-    assert inside[:3] == ["all of it", "NNCF calibrates", "NNCF calibrates: 0:00 so far"]
-    assert "all of it: 0:00 so far" not in inside  # the inner step says more
-    n_lines = len(caplog.messages)
-    time.sleep(0.03)
-    assert len(caplog.messages) == n_lines
 
 
 def test_normalisation_is_that_of_the_training_folds_alone(trained, synthetic_root):

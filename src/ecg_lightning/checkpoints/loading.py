@@ -261,7 +261,7 @@ def _build(described: Mapping[str, Any], state: Mapping[str, Any]) -> ECGModule:
     module.description = dict(described)
     nodes = described.get("stages", [])  # a compressed model's structure
     if nodes:
-        module.network = reparameterize(module.network)  # as the first stage received it
+        module.network = reparameterize(module.network)  # the first stage received a merged network
     for node in nodes:
         module = build_restorable(node, "stage").restore(plain_classifier(_classifier(module)), dict(state))
     return module

@@ -84,7 +84,6 @@ def run_job(cfg: DictConfig, run: Run, validate: Validate, raising: bool = False
 
 def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, raising: bool) -> float | None:
     hydra = HydraConfig.get()
-    in_sweep = hydra.mode == RunMode.MULTIRUN
     groups = ("data", "frontend", "model", "compression", "hardware", "experiment")
     choices = {name: str(hydra.runtime.choices[name]) for name in groups if hydra.runtime.choices.get(name)}
     overrides = list(hydra.overrides.task)
@@ -96,15 +95,7 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
         fail(occupied, UserError.exit_code)
     failure = RunResult(choices=choices, overrides=overrides, seed=cfg.seed)
     try:
-        validation.check_experiment(cfg.get("for_model"), choices)
-        if new_name := validation.RENAMED_EXPERIMENTS.get(choices.get("experiment", "")):
-            log.warning(
-                "experiment=%s is now called experiment=%s; the next version drops the old name",
-                choices["experiment"],
-                new_name,
-            )
-        validate(cfg)
-        settings = config.settings_of(cfg)
+        settings = _checked(cfg, choices, validate)
         if isinstance(settings, TrainConfig) and (sentence := already_finished(settings, output_dir)):
             log.info("%s", sentence)
             score: float | None = read_result(output_dir).get("score")
@@ -117,32 +108,59 @@ def _run_in(output_dir: Path, cfg: DictConfig, run: Run, validate: Validate, rai
     except BaseException as error:
         if stopping.asked() or (isinstance(error, KeyboardInterrupt) and not _in_cell()):  # or an error after a stop
             _end_interrupted(failure, output_dir, raising)
-        skipped = isinstance(error, HardwareUnavailableError | UnsupportedModelError) and in_sweep
-        failure.status, failure.reason = "skipped" if skipped else "failed", _reason(error, output_dir)
-        refused = isinstance(error, CheckpointError | ConfigError) and not in_sweep
-        if not (refused and status_of(output_dir) == "interrupted"):  # its reason explains how to resume
-            _write_failure(failure, output_dir)
-        if skipped:
-            log.warning("skipped: %s", failure.reason)
-            return None
-        if raising:
-            raise
-        if not (isinstance(error, UserError) or is_full(error)):
-            log.error("%s", traceback.format_exc())
-        if not in_sweep:
-            code = DiskFullError.exit_code if is_full(error) else FAILED
-            fail(failure.reason, error.exit_code if isinstance(error, UserError) else code)
-        log.error("failed: %s", failure.reason)
-        if _in_cell():
-            raise UserError(failure.reason) from None
+        _end_failed(error, failure, output_dir, raising)
         return None  # so that the sweep's other cells run
     finally:
         _release_memory()
-    if not (in_sweep or raising):
+    if not (hydra.mode == RunMode.MULTIRUN or raising):
         from ecg_lightning.reports.sweep_table import report_run
 
         report_run(output_dir)
     return result.score
+
+
+def _checked(cfg: DictConfig, choices: dict[str, str], validate: Validate) -> Any:
+    """Return the settings of the job, `TrainConfig` or `CompressConfig`.
+
+    Raises:
+        UserError: the settings cannot work.
+    """
+    validation.check_experiment(cfg.get("for_model"), choices)
+    if new_name := validation.RENAMED_EXPERIMENTS.get(choices.get("experiment", "")):
+        log.warning(
+            "experiment=%s is now called experiment=%s; the next version drops the old name",
+            choices["experiment"],
+            new_name,
+        )
+    validate(cfg)
+    return config.settings_of(cfg)
+
+
+def _end_failed(error: BaseException, failure: RunResult, output_dir: Path, raising: bool) -> None:
+    """Write and log why the job failed, and end the process. In a sweep, the process goes on.
+
+    Raises:
+        BaseException: the error itself with `raising`, or its reason in the process of a cell.
+    """
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    skipped = isinstance(error, HardwareUnavailableError | UnsupportedModelError) and in_sweep
+    failure.status, failure.reason = "skipped" if skipped else "failed", _reason(error, output_dir)
+    refused = isinstance(error, CheckpointError | ConfigError) and not in_sweep
+    if not (refused and status_of(output_dir) == "interrupted"):  # its reason explains how to resume
+        _write_failure(failure, output_dir)
+    if skipped:
+        log.warning("skipped: %s", failure.reason)
+        return
+    if raising:
+        raise error
+    if not (isinstance(error, UserError) or is_full(error)):
+        log.error("%s", traceback.format_exc())
+    if not in_sweep:
+        code = DiskFullError.exit_code if is_full(error) else FAILED
+        fail(failure.reason, error.exit_code if isinstance(error, UserError) else code)
+    log.error("failed: %s", failure.reason)
+    if _in_cell():
+        raise UserError(failure.reason) from None
 
 
 def _end_interrupted(failure: RunResult, output_dir: Path, raising: bool) -> NoReturn:

@@ -1,1 +1,1 @@
-"""Compression stages: one file a technique, each with the same small interface (`stage.CompressionStage`)."""
+"""Compression stages: one file per technique, with one small interface (`stage.CompressionStage`)."""

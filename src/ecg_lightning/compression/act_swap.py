@@ -1,4 +1,4 @@
-"""Smooth activations become piecewise ones, which int8 kernels fuse into the product before them."""
+"""Replacement of smooth activations by piecewise ones, which int8 kernels fuse into the product before them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,17 @@ _SMOOTH_FUNCTIONS = (
 
 
 class ActSwap(CompressionStage):
-    """Replaces every SiLU and GELU by ReLU6, Hardswish or ReLU; the uncompressed model teaches the fine-tuning.
+    """Replaces every SiLU and GELU by ReLU6, Hardswish or ReLU. The uncompressed model teaches the fine-tuning.
 
-    That goes for the trunk and the inner activation of squeeze-and-excitation. A gate's sigmoid stays: it sees one
-    number a channel, so it costs nothing, and OpenVINO and ONNX Runtime take it in int8; ONNX Runtime would not take
+    This includes the trunk and the inner activation of squeeze-and-excitation. A gate's sigmoid stays: it computes one
+    number per channel, so it costs nothing. OpenVINO and ONNX Runtime have it in int8; ONNX Runtime has no int8
     Hardsigmoid.
-
     """
 
     settings: ActSwapConfig
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
-        """Swap and fine-tune; a network without smooth activations stays as it is."""
+        """Swap the activations and fine-tune. A network without smooth activations stays as it is."""
         n_swapped = swap_activations(classifier.network, self.settings.activation)
         if not n_swapped:
             context.notes.append(
@@ -54,13 +53,13 @@ class ActSwap(CompressionStage):
         return context.fit(classifier, self.settings.epochs, self.settings.lr)
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
-        """Swap again."""
+        """Swap the activations again."""
         swap_activations(classifier.network, self.settings.activation)
         return classifier
 
 
 def swap_activations(network: nn.Module, activation: str) -> int:
-    """Replace every smooth activation, be it a module or a function that a module holds; gives their number."""
+    """Replace every smooth activation, a module or a function that a module holds, and return their number."""
     places = list(_smooth_places(network))
     for name, function in places:
         module = network.get_submodule(name)
@@ -77,7 +76,7 @@ def has_smooth_activations(network: nn.Module) -> bool:
 
 
 def _smooth_places(network: nn.Module) -> Iterator[tuple[str, str | None]]:
-    """Yield each smooth activation: its module's name, or the name of the module and the attribute that hold it."""
+    """Yield the place of each smooth activation: its module's name, or the module and the attribute that hold it."""
     for name, module in network.named_modules(remove_duplicate=False):
         if isinstance(module, _SMOOTH):
             yield name, None

@@ -1,4 +1,4 @@
-"""bfloat16: half the bytes and, where the processor computes with it, the speed that int8 must beat."""
+"""bfloat16: half the bytes, and on processors with bfloat16 products the speed that int8 must beat."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ecg_lightning.models.classifier import ECGClassifier
 
 
 class BF16(CompressionStage):
-    """The float model with its products in bfloat16; nothing is trained.
+    """Computes the products of the float model in bfloat16. Nothing is trained.
 
-    The OpenVINO file holds weights of 16 bits; a CUDA device casts the checkpoint's.
+    The OpenVINO file holds 16-bit weights. A CUDA device casts the checkpoint's weights.
     """
 
     is_precision_only = True
 
     def check(self, accelerator: str) -> None:
-        """Refuse hardware without bfloat16, whose emulated products are many times slower."""
+        """Refuse hardware without bfloat16, because emulated products are many times slower."""
         if not has_bf16(accelerator):
             raise HardwareUnavailableError(
                 "compression=bf16: this processor does not compute in bfloat16 (AMX, AVX512-BF16 or Arm's BF16); use "
@@ -29,7 +29,7 @@ class BF16(CompressionStage):
             )
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
-        """Leave it as it is: the precision is the runtime's."""
+        """Return the classifier unchanged, because the runtime sets the precision."""
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
@@ -43,7 +43,7 @@ class BF16(CompressionStage):
         onnx, checkpoint = files["openvino"], files["torch"]
         assert onnx is not None
         openvino = export_openvino(onnx, folder / "model.xml", compress_to_fp16=True)
-        onnx.unlink()  # of 32 bits: it is the model before
+        onnx.unlink()  # it has 32-bit weights, so it is the model before this stage
         return [
             Deployment(openvino, "openvino", "bf16"),
             Deployment(checkpoint, "torch", "bf16"),

@@ -1,4 +1,4 @@
-"""The data that a compression uses: the checkpoint's own, or others that keep its task and its folds."""
+"""The data of a compression: the checkpoint's own data, or other data with the same task and folds."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _KEPT = ("train_folds", "val_folds", "test_folds", "keep_unlabelled", "labels", 
 
 
 def data_settings(settings: CompressionSettings, description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checkpoint's own data settings; a setting of the command line wins where it keeps the task.
+    """Return the checkpoint's data settings. A setting of the command line wins if it keeps the task.
 
     Args:
-        settings: of the run.
-        description: the checkpoint's.
+        settings: settings of the run.
+        description: description of the checkpoint.
 
     Raises:
         ConfigError: neither the command line nor the checkpoint names data.
@@ -48,16 +48,16 @@ def data_settings(settings: CompressionSettings, description: Mapping[str, Any])
 
 
 def of_the_checkpoint(own: Mapping[str, Any], asked: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return a checkpoint's own data settings, made safe: what a stranger's file names is read and never written.
+    """Return a checkpoint's own data settings. A folder that the checkpoint names is read, and never written to.
 
     Args:
-        own: the checkpoint's settings of its data.
-        asked: those of the command line, which win where they are not None.
+        own: data settings of the checkpoint.
+        asked: data settings of the command line. They win unless they are None.
         what: key and value that name the checkpoint.
 
     Raises:
-        CheckpointError: its settings cannot be used.
-        DataError: its synthetic data are not there.
+        CheckpointError: the checkpoint's settings cannot be used.
+        DataError: the checkpoint's synthetic data are not there.
     """
     settings = {**own, **{name: value for name, value in asked.items() if value is not None}}
     try:

@@ -1,4 +1,4 @@
-"""The files that a compression leaves at its end: its variants, predictions, figures, tables and `result.json`."""
+"""The last step of a compression: its variants, predictions, figures, tables and `result.json`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ecg_lightning.results.results import RunResult
 
 
 def describe(settings: CompressionSettings, prepared: Prepared, variants: Sequence[Variant], result: RunResult) -> None:
-    """Write the result, whose scores are the last variant's, with its figures, tables and model card.
+    """Write the result with its figures, tables and model card. Its scores are the last variant's.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         prepared: model and data.
-        variants: scored and timed, the model as trained first.
-        result: is told its variants, scores and files.
+        variants: scored and timed variants, the model as trained first.
+        result: the run's result, which gets its variants, scores and files.
 
     Raises:
-        DiskFullError: it does not fit.
+        DiskFullError: the files do not fit on the disk.
     """
     output_dir, last = Path(settings.paths.output_dir), variants[-1].evaluation
     _add_variants(settings, prepared, variants, result)
@@ -48,13 +48,13 @@ def describe(settings: CompressionSettings, prepared: Prepared, variants: Sequen
 def describe_unfinished(
     settings: CompressionSettings, prepared: Prepared, variants: Sequence[Variant], result: RunResult
 ) -> RunResult:
-    """Return the result with what was made so far; it has no scores, since the model as trained must not stand for it.
+    """Return the result with the finished variants, but without scores: the model as trained must not stand for it.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         prepared: model and data.
-        variants: those that were finished.
-        result: is told its variants.
+        variants: finished variants.
+        result: the run's result, which gets its variants.
     """
     _add_variants(settings, prepared, variants, result)
     result.score, result.metrics, result.chosen, result.evaluation = None, {}, {}, {}
@@ -68,7 +68,7 @@ def _add_variants(
     """Put the variants into the result, and each variant's predictions beside its files."""
     output_dir, test = Path(settings.paths.output_dir), prepared.datamodule.datasets["test"]
     rows = [_row(variant, variants[0], test, settings.compression) for variant in variants]
-    rows[0]["timing"] = result.timing or rows[0]["timing"]  # of the training
+    rows[0]["timing"] = result.timing or rows[0]["timing"]  # the time of the training
     result.variants = [row | {"checkpoint": prepared.sha256} for row in rows]
     for variant in variants:
         predictions = variant.evaluation.predictions
@@ -82,7 +82,7 @@ def _add_variants(
 
 
 def _score_by_last(prepared: Prepared, variants: Sequence[Variant], output_dir: Path, result: RunResult) -> None:
-    """Make the last variant's scores and predictions the run's; the run's time is that of all the stages."""
+    """Give the run the last variant's scores and predictions, and the time of all stages together."""
     last = variants[-1].evaluation
     write_predictions(output_dir / PREDICTIONS_FILE, last.predictions)
     result.score = last.metrics["val"]["f1_macro_tuned"]
@@ -97,7 +97,7 @@ def _score_by_last(prepared: Prepared, variants: Sequence[Variant], output_dir: 
 
 
 def _row(variant: Variant, baseline: Variant, test: SignalDataset, settings: CompressionConfig) -> dict[str, Any]:
-    """Return a variant as `result.json` holds it, each of its deployments compared with the model as trained."""
+    """Return the row of a variant in `result.json`. Each deployment is compared with the model as trained."""
     differences = {
         one.runs_in: compare(
             evaluation.decided, baseline.evaluation.decided, test, settings.margin, settings.n_resamples

@@ -1,4 +1,4 @@
-"""Distillation: a small network made for the hardware learns from the trained one and takes its place."""
+"""Distillation: a small network, made for the hardware, learns from the trained one and replaces it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from ecg_lightning.models.structure import plain_classifier
 class Distill(CompressionStage):
     """Trains a student with labels and the uncompressed model's probabilities, see `learning.distillation`.
 
-    The student gets the teacher's front end or, where one of them takes signals and the other an image, the default
-    one with the same normalisation and augmentation; of an ensemble, that of the first member that takes what the
-    student takes. Whatever stages came before this one change nothing: the teacher is the model as trained.
+    The student gets the teacher's front end. If one of them takes signals and the other an image, it gets its default
+    front end with the same normalisation and augmentation. If the teacher is an ensemble, the front end is that of the
+    first member with the student's kind of input. Earlier stages have no effect, because the teacher is the model as
+    trained.
     """
 
     replaces_model = True
@@ -40,7 +41,7 @@ class Distill(CompressionStage):
         self.schema = schema_of("model", settings.student, "distill.student")
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
-        """Build the student, train it, merge the branches that only the training needs."""
+        """Build the student, train it, and merge the branches that only the training needs."""
         teacher = context.uncompressed
         student = self._build(teacher)
         student.loss.balance(context.datamodule.datasets["train"].targets)
@@ -57,14 +58,14 @@ class Distill(CompressionStage):
         return student.eval()
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
-        """Merge the branches, as `apply` does after the training; the student itself is the description's model."""
+        """Merge the branches, as `apply` does after the training. The description's model is the student."""
         classifier.network = reparameterize(classifier.network)
         return classifier
 
     def _build(self, teacher: ECGClassifier) -> ECGClassifier:
         description = teacher.description
         frontend, fitted = self.frontend_for(teacher)
-        with torch.random.fork_rng(devices=[]):  # the same student, whatever was drawn before
+        with torch.random.fork_rng(devices=[]):  # the student does not depend on earlier random numbers
             torch.manual_seed(description["seed"])
             student = build_classifier(
                 self.settings.student,
@@ -81,7 +82,7 @@ class Distill(CompressionStage):
             "model": dict(self.settings.student),
             "frontend": frontend,
             "choices": {
-                "model": self.settings.student.get("variant", self.schema.kind),  # as the options are called
+                "model": self.settings.student.get("variant", self.schema.kind),  # the name of the option
                 "frontend": frontend["kind"],
             },
             "stages": [],
@@ -89,7 +90,7 @@ class Distill(CompressionStage):
         return student
 
     def frontend_for(self, teacher: ECGClassifier) -> tuple[dict[str, Any], Frontend]:
-        """Return the student's front-end node, and the front end whose mean and standard deviation it takes."""
+        """Return the student's front-end settings, and the front end that gives its mean and standard deviation."""
         candidates = [*_front_ends(teacher.description, teacher.frontend, teacher.network)]
         fitting = [
             one for one in candidates if self.schema.takes in ("any", schema_of("frontend", one[0], "frontend").gives)
@@ -104,7 +105,7 @@ class Distill(CompressionStage):
 def _front_ends(
     description: Mapping[str, Any], frontend: nn.Module, network: nn.Module
 ) -> Iterator[tuple[Mapping[str, Any], Frontend]]:
-    """Yield a model's front end, described and fitted; for an ensemble, those of its members."""
+    """Yield the description and the fitted module of a model's front end; for an ensemble, those of its members."""
     if "members" not in description:
         yield description["frontend"], cast(Frontend, frontend)
         return

@@ -1,4 +1,4 @@
-"""The training before a compression: the run's own or, in a sweep, one that several cells share."""
+"""The training before a compression. In a sweep, several cells may share it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def train_first(
     overrides: Sequence[str],
     shared_dir: Path | None,
 ) -> tuple[RunResult, Path]:
-    """Train, unless another cell of the sweep has trained the same, and return the result and the training's folder.
+    """Return the result and the folder of a training. A sweep's cells with the same training share it.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
-        shared_dir: of a sweep's shared trainings; None where the run trains for itself.
+        shared_dir: folder of a sweep's shared trainings; None if the run trains for itself.
 
     Raises:
-        UserError: something that the user can mend, also where another cell of the sweep was refused.
+        UserError: an error that the user can correct, also if another cell of the sweep was refused.
     """
     output_dir = Path(settings.paths.output_dir)
     if shared_dir is None:
@@ -66,13 +66,13 @@ def train_first(
 def _train_in(
     folder: Path, settings: TrainThenCompress, choices: Mapping[str, str] | None, overrides: Sequence[str]
 ) -> None:
-    """Train in the shared folder, or go on there with what an earlier command left."""
+    """Train in the shared folder, or resume a training that an earlier command left there."""
     raise_refused(folder)
     remove_half_written(folder)
     own = copy.deepcopy(settings)
     own.paths.output_dir, own.ckpt_path = str(folder), start_or_go_on(folder)
     try:
         train(own, choices, overrides, result_file=TRAINING_FILE)
-    except UserError as error:  # which every other cell would meet
+    except UserError as error:  # every other cell would meet it again
         keep_refused(folder, error)
         raise

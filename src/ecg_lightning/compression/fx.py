@@ -1,7 +1,7 @@
 """PyTorch's own int8 for x86 (FBGEMM): dynamic, static, and quantization-aware training.
 
-torch.ao's graph mode is deprecated in favour of torchao's PT2E (see `qat`), but it runs in plain PyTorch, without a
-compiler and without another runtime.
+torch.ao's graph mode is deprecated in favour of torchao's PT2E (see `qat`). But it needs only PyTorch: no compiler
+and no other runtime.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ _NOTICES = (
 
 
 class FxQuantization(CompressionStage):
-    """Quantizes a network in torch.ao's graph mode: prepared, perhaps calibrated or trained, and converted."""
+    """Quantizes a network in torch.ao's graph mode: prepares it, calibrates or trains it if needed, and converts it."""
 
     quantizes = True
     settings: FxQATConfig | FxStaticConfig | FxDynamicConfig
 
     def check(self, accelerator: str) -> None:
-        """Int8 kernels of PyTorch run on x86 processors alone."""
+        """Refuse processors other than x86, because PyTorch has int8 kernels only for these."""
         if accelerator != "cpu":
             raise HardwareUnavailableError(
                 f"compression backend {self.settings.backend}: FBGEMM runs only on x86 processors. Use hardware=cpu"
@@ -74,7 +74,7 @@ class FxQuantization(CompressionStage):
             )
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
-        """Prepare, calibrate or train, and convert."""
+        """Prepare the network, calibrate or train it, and convert it."""
         torch.backends.quantized.engine = self.settings.backend
         holder = holder_of(classifier)
         inputs = inputs_of(holder, next(context.network_inputs(classifier, 2)))
@@ -87,7 +87,7 @@ class FxQuantization(CompressionStage):
         return classifier
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
-        """Build the converted structure with any scales; the state brings its own."""
+        """Build the converted structure with arbitrary scales. The state brings the right ones."""
         torch.backends.quantized.engine = self.settings.backend
         signals = torch.zeros(2, len(LEADS), classifier.description["n_samples"])
         holder = holder_of(classifier)
@@ -97,7 +97,7 @@ class FxQuantization(CompressionStage):
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """ONNX where the exporter can write it, and the checkpoint, which runs in PyTorch."""
+        """Write an ONNX file if the exporter can, and the checkpoint, which runs in PyTorch."""
         from ecg_lightning.checkpoints.loading import save_classifier
         from ecg_lightning.deployment.export import DeployedNetwork, export_onnx_torchscript
 
@@ -129,7 +129,7 @@ class FxQuantization(CompressionStage):
 
 
 class FxQAT(FxQuantization):
-    """Quantization-aware training: the network learns with the rounding that int8 will bring."""
+    """Quantization-aware training: the network is trained with the rounding of int8."""
 
     settings: FxQATConfig
 
@@ -146,7 +146,7 @@ class FxQAT(FxQuantization):
 
 
 class FxStatic(FxQuantization):
-    """Post-training static quantization, its ranges observed on training records.
+    """Post-training static quantization. Its ranges are observed on training records.
 
     PyTorch's default ranges, a histogram, took EfficientNetV2-S from an AUROC of 0.87 to 0.72
     (docs/explanation/int8.md).
@@ -157,7 +157,7 @@ class FxStatic(FxQuantization):
     def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
         mapping = _float_where_needed(network, get_default_qconfig_mapping(self.settings.backend), heads)
         if self.settings.ranges == "average":
-            observer = MovingAverageMinMaxObserver.with_args(reduce_range=True)  # as the default one
+            observer = MovingAverageMinMaxObserver.with_args(reduce_range=True)  # 7 bits, as in the default observer
             mapping.set_global(QConfig(activation=observer, weight=default_per_channel_weight_observer))  # type: ignore[no-untyped-call]
         prepared: nn.Module = prepare_fx(network.eval(), mapping, (inputs,))
         return prepared
@@ -168,11 +168,11 @@ class FxStatic(FxQuantization):
 
 
 class FxDynamic(FxQuantization):
-    """Dynamic quantization: int8 weights of the linear layers, activations rounded as they come; no convolution."""
+    """Dynamic quantization of linear layers: int8 weights, and inputs rounded in each call. Convolutions stay float."""
 
     def _prepare(self, network: nn.Module, inputs: Tensor, heads: Iterable[str]) -> nn.Module:
-        # By name: asked for by type, a linear layer could not be fused with its ReLU unless that were asked for, too,
-        # and then no convolution with its own.
+        # Chosen by name: chosen by type, a linear layer is only fused with its ReLU if ReLU is chosen as well. Then no
+        # convolution is fused with its ReLU.
         mapping = QConfigMapping()
         for name, module in network.named_modules():
             if isinstance(module, nn.Linear):
@@ -187,17 +187,17 @@ def freeze_statistics(network: nn.Module) -> None:
 
 
 class FrozenStatistics(Callback):
-    """Freezes the batch statistics for the last third of the epochs, as they will be in int8.
+    """Freezes the batch statistics in the last third of the epochs, because they are fixed in int8.
 
     Args:
-        freeze: fixes the batch statistics of the network, in the way of the tool that prepared it.
+        freeze: function that fixes the batch statistics of a network. Each tool that prepares networks has its own.
     """
 
     def __init__(self, freeze: Callable[[nn.Module], None]) -> None:
         self._freeze = freeze
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Freeze them in every late epoch, since validation sets the modes again."""
+        """Freeze the statistics in every late epoch, because validation resets the modes."""
         if _is_late(trainer.current_epoch, trainer.max_epochs or 1):
             self._freeze(cast(nn.Module, pl_module.network))
 
@@ -205,15 +205,15 @@ class FrozenStatistics(Callback):
 class Observers(FrozenStatistics):
     """Controls which records give the ranges of activations.
 
-    These are training records alone: observers would go on observing in evaluation. For the last third of the epochs
-    ranges stand still, as batch statistics do.
+    Only training records do, so observers are switched off for validation. In the last third of the epochs, ranges and
+    batch statistics are fixed.
     """
 
     def __init__(self, freeze: Callable[[nn.Module], None] = freeze_statistics) -> None:
         super().__init__(freeze)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Observe or freeze."""
+        """Observe in an early epoch, freeze in a late one."""
         set_observing(pl_module, not _is_late(trainer.current_epoch, trainer.max_epochs or 1))
         super().on_train_epoch_start(trainer, pl_module)
 
@@ -223,7 +223,7 @@ class Observers(FrozenStatistics):
 
 
 def set_observing(module: nn.Module, observing: bool) -> None:
-    """Let observers look at what passes, or not; of torch.ao and torchao, whose classes are not related."""
+    """Switch all observers of torch.ao and torchao on or off. Their classes have no common base."""
     for one in module.modules():
         if hasattr(one, "disable_observer"):
             cast(Any, one).enable_observer(observing)
@@ -235,7 +235,7 @@ def _is_late(epoch: int, n_epochs: int) -> bool:
 
 
 def calibrate(classifier: ECGClassifier, context: StageContext, n_records: int) -> None:
-    """Let a prepared network see training records, so that its observers know the ranges; they then look away."""
+    """Run a prepared network on training records, so that its observers record the ranges. Then switch them off."""
     classifier.eval()
     with torch.no_grad():
         for inputs in context.network_inputs(classifier, n_records):
@@ -244,7 +244,7 @@ def calibrate(classifier: ECGClassifier, context: StageContext, n_records: int) 
 
 
 def _traced(network: nn.Module) -> nn.Module:
-    """Return the network as a graph without modules that do nothing, which would keep layers from being fused."""
+    """Return the network as a graph without identities and dropout, which would keep layers from being fused."""
     graph = symbolic_trace(prepare_for_quantization(network))
     for node in [*graph.graph.nodes]:
         if node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), nn.Identity | nn.Dropout):
@@ -255,13 +255,13 @@ def _traced(network: nn.Module) -> nn.Module:
 
 
 def _float_where_needed(network: nn.Module, mapping: QConfigMapping, heads: Iterable[str]) -> QConfigMapping:
-    """Leave to float what int8 gains nothing from, or what the runtimes get wrong.
+    """Keep layers in float that gain nothing from int8, or that the runtimes compute wrongly.
 
-    A head's output would be rounded, too: to some thirty different logits, which tie in an AUROC and leave thresholds
-    and calibration no choice.
-    A transformer's residual stream stays in float: rounding it doubles the error, and OpenVINO cannot compile its sum
-    with int8 positions for any batch. Beside other tokens, OpenVINO computes patches of an int8 convolution wrongly
-    when compiled for any batch, though not for a fixed one.
+    - Heads: int8 would round their output to some thirty different logits. These tie in an AUROC, and leave little
+      choice to thresholds and calibration.
+    - The residual stream of a transformer: rounding it doubles the error. And OpenVINO cannot compile its sum with
+      int8 positions for a variable batch.
+    - The patch embedding before class tokens: compiled for a variable batch, OpenVINO computes its patches wrongly.
     """
     for operation in (*_IN_FLOAT, *((operator.add, "add", torch.add) if hasattr(network, "pos_embed") else ())):
         mapping.set_object_type(operation, None)
@@ -274,7 +274,7 @@ def _float_where_needed(network: nn.Module, mapping: QConfigMapping, heads: Iter
 
 @contextmanager
 def _explained(network: nn.Module) -> Iterator[None]:
-    """Hide torch.ao's notices, which are not the user's; a network that cannot be traced becomes one sentence."""
+    """Hide torch.ao's notices for developers, and explain in one sentence that a network cannot be traced."""
     try:
         with warnings.catch_warnings():
             for category, message in _NOTICES:

@@ -1,4 +1,4 @@
-"""A trained model through the stages: each one compresses what the one before it made."""
+"""The stages in their order: each one compresses the model that the previous one made."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Applied:
     """The model after a stage, or as trained.
 
     Attributes:
-        name: the stage's, or `baseline`.
-        stage: that made it; None of the model as trained.
-        classifier: what it made.
-        context: that it worked with, and exports with.
-        timing: seconds and epochs of its fits.
+        name: name of the stage, or `baseline`.
+        stage: the stage that made the model; None for the model as trained.
+        classifier: the model.
+        context: context that the stage worked with, and exports with.
+        timing: seconds and epochs of the stage's fits.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Applied:
 
 
 def apply_stages(settings: CompressionSettings, prepared: Prepared) -> Iterator[Applied]:
-    """Yield the model as trained, as `baseline`, and then what every stage makes of the one before it.
+    """Yield the model as trained, named `baseline`, and then the model after each stage.
 
-    A stage starts when the next one is asked for: until then its model can be exported and scored.
+    A stage only starts when the next model is asked for, so the caller can export and score the model before it.
     """
     classifier = plain_classifier(copy.deepcopy(prepared.trained))
     earlier = classifier.description.get("stages", [])
@@ -58,7 +58,7 @@ def apply_stages(settings: CompressionSettings, prepared: Prepared) -> Iterator[
         if stage is not None:
             log.info("stage %s: %s", name, type(stage).__name__)
             pruned = (pruned or stage.zeroes) and not stage.replaces_model
-            classifier.network = reparameterize(classifier.network)  # what is compressed is what is deployed
+            classifier.network = reparameterize(classifier.network)  # the deployed network is compressed
         folder = Path(settings.paths.output_dir) / "stages" / name
         data, trained = prepared.datamodule, prepared.trained
         fit = StageFit(settings, prepared.device, data, trained, folder, keep_zeros=pruned)
@@ -68,20 +68,20 @@ def apply_stages(settings: CompressionSettings, prepared: Prepared) -> Iterator[
             classifier = plain_classifier(stage.apply(classifier, context))
             node = asdict(settings.compression.stages[name]) | stage.found
             classifier.description |= described_after(node, classifier.description, settings, prepared)
-            classifier.description.pop("chosen", None)  # they are of the model before this stage
+            classifier.description.pop("chosen", None)  # they belong to the model before this stage
         yield Applied(name, stage, classifier, context, fit.timing)
 
 
 def described_after(
     node: dict[str, Any], before: dict[str, Any], settings: CompressionSettings, prepared: Prepared
 ) -> dict[str, Any]:
-    """Return what a stage changes in the description of a model: its stages, and the data that it has seen.
+    """Return the entries that a stage changes in the description of a model: its stages, and the data that it has seen.
 
     Args:
-        node: settings of the stage, and what it found out.
-        before: the description of the stage's model.
-        settings: of the run.
-        prepared: with the model as trained, and the data of the fine-tuning.
+        node: settings of the stage, and the values that it found.
+        before: description of the model before the stage.
+        settings: settings of the run.
+        prepared: the model as trained, and the data of the fine-tuning.
     """
     datamodule, trained = prepared.datamodule, prepared.trained.description
     folds = {split: list(folds) for split, folds in datamodule.folds.items()}
@@ -92,7 +92,7 @@ def described_after(
         "folds": folds | {"train": sorted({*seen, *folds["train"]})},
         "dataset": datamodule.dataset,
     }
-    if data_option({**before, **after}) != "ptbxl":  # whose licence stays, whatever followed
+    if data_option({**before, **after}) != "ptbxl":  # PTB-XL's licence stays, whatever data followed
         data = settings.data
         after["data"] = asdict(data) if isinstance(data, DataConfig) else before.get("data", {})
     return after

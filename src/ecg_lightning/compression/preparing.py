@@ -1,4 +1,4 @@
-"""Before a compression: its stages and data checked, its checkpoint loaded, and refused what can be refused."""
+"""The preparation of a compression: check its stages and data, and load its checkpoint."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Prepared:
     Attributes:
         device: arguments of Lightning's Trainer, see `hardware.device.prepare`.
         trained: the model as trained; it is not changed.
-        sha256: of its checkpoint.
-        datamodule: with its splits loaded.
-        stages: by name, in order.
-        threads: that the files are scored with, and measured with besides one thread.
+        sha256: SHA-256 of its checkpoint.
+        datamodule: data module with its splits loaded.
+        stages: stages by name, in order.
+        threads: number of threads for scoring the files. Latency is measured with it and with one thread.
     """
 
     device: Mapping[str, Any]
@@ -49,10 +49,10 @@ class Prepared:
 
 
 def build_stages(settings: CompressionSettings) -> dict[str, CompressionStage]:
-    """Build the stages, each of which checks that it can run here, before anything is trained.
+    """Build the stages. Each one checks that it can run here, before anything is trained.
 
     Raises:
-        UserError: one cannot, or comes after a stage whose int8 network cannot be changed.
+        UserError: a stage cannot run here, or follows a stage whose int8 network cannot be changed.
     """
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):  # every variant is exported and run
         import_extra(package)
@@ -71,11 +71,11 @@ def build_stages(settings: CompressionSettings) -> dict[str, CompressionStage]:
 
 
 def take_over(settings: CompressionSettings, result: RunResult) -> ECGDataModule:
-    """Make the checkpoint's seed and choices the result's, and return the data module of its data.
+    """Give the result the checkpoint's seed and choices, and return the data module of the compression.
 
     Args:
-        settings: of the run.
-        result: is told the checkpoint's seed and choices, and the configuration.
+        settings: settings of the run.
+        result: the run's result, which gets the checkpoint's seed and choices, and the configuration.
 
     Raises:
         ConfigError: the checkpoint is int8 already, or does not know its data.
@@ -86,7 +86,7 @@ def take_over(settings: CompressionSettings, result: RunResult) -> ECGDataModule
             f"ckpt_path={settings.ckpt_path} is already int8 and cannot be compressed again. Name the checkpoint that "
             "it was made from"
         )
-    result.seed = description["seed"]  # the model's; its fine-tuning's is in config.yaml
+    result.seed = description["seed"]  # of the model's training; config.yaml has the seed of the fine-tuning
     own_data = data_option(description) if not isinstance(settings.data, DataConfig) else None
     result.choices |= description["choices"] | ({"data": own_data} if own_data else {})
     data = data_settings(settings, description)
@@ -106,15 +106,15 @@ def prepare(
     """Load the checkpoint and the data, and refuse a model that cannot be compressed or judged here.
 
     Args:
-        settings: of the run.
-        device: see `hardware.device.prepare`.
-        checkpoint: of the model as trained.
-        datamodule: its splits are loaded.
-        stages: by name, in order.
-        result: is told the data, and what a reader must know of the model.
+        settings: settings of the run.
+        device: arguments from `hardware.device.prepare`.
+        checkpoint: checkpoint of the model as trained.
+        datamodule: data module, whose splits are loaded here.
+        stages: stages by name, in order.
+        result: the run's result, which gets the data and notes on the model.
 
     Raises:
-        UserError: something that the user can mend.
+        UserError: an error that the user can correct.
     """
     what = f"ckpt_path={checkpoint}"
     check_classes(what, read_checkpoint(checkpoint)["ecg_lightning"]["classes"], datamodule)
@@ -132,7 +132,7 @@ def prepare(
     if earlier := stages_of(described):
         result.notes.append(f"baseline is not uncompressed: the checkpoint went through {', '.join(earlier)}")
     check_held_out(described, datamodule, what)
-    if "test" not in result.metrics:  # else the training of the same command has scored them, and kept count
+    if "test" not in result.metrics:  # otherwise this command's training has scored the test fold, and counted it
         folds, n_records = datamodule.folds["test"], len(datamodule.datasets["test"])
         record_scoring(checkpoint, folds, n_records, Path(settings.paths.output_dir), members_of(described))
     return Prepared(device, trained, sha256_of(checkpoint), datamodule, stages, torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""Unstructured pruning: the smallest weights become zero, which compresses a file but speeds no dense kernel up."""
+"""Unstructured pruning: the smallest weights become zero. This compresses a file, but makes no dense kernel faster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HIGHEST = 0.999
 
 
 class PruneL1(CompressionStage):
-    """L1 pruning of weights, without the heads; the zeros stay through every later fit (`masks.KeepZeros`)."""
+    """Prunes the weights of least magnitude, without the heads. Zeros stay zero in later fits (`masks.KeepZeros`)."""
 
     zeroes = True
     settings: PruneL1Config
@@ -54,7 +54,7 @@ class PruneL1(CompressionStage):
         return classifier
 
     def _pools(self, weights: Mapping[str, Tensor]) -> list[tuple[float, list[str]]]:
-        """Layers that are ranked together, each pool with its fraction."""
+        """Return the pools of layers that are ranked together, each with its fraction."""
         named: dict[str, list[str]] = {prefix: [] for prefix in ("", *self.settings.amounts)}
         for name in weights:
             fitting = [prefix for prefix in self.settings.amounts if f"{name}.".startswith(f"{prefix}.")]
@@ -86,10 +86,10 @@ class PruneL1(CompressionStage):
 
 
 def prunable_weights(network: nn.Module, n_classes: int, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Weights of these kinds of layers, by the layer's name, without the heads.
+    """Return the weights of these kinds of layers by the layer's name, without the heads.
 
     Raises:
-        UnsupportedModelError: there are none.
+        UnsupportedModelError: the network has no such layers.
     """
     kinds = tuple(_LAYERS[kind] for kind in layers)
     heads = find_heads(network, n_classes)
@@ -108,7 +108,7 @@ def prunable_weights(network: nn.Module, n_classes: int, layers: Sequence[str]) 
 
 @torch.no_grad()
 def zero_smallest(weights: Sequence[Tensor], amount: float) -> None:
-    """Set round(amount · n) of the n weights to zero, the smallest of all of them together."""
+    """Set round(amount · n) of the n weights to zero: the smallest ones of all layers together."""
     flat = torch.cat([weight.flatten() for weight in weights])
     method: Any = L1Unstructured(amount=round(amount * len(flat)))
     mask: Tensor = method.compute_mask(flat, default_mask=torch.ones_like(flat))

@@ -1,4 +1,4 @@
-"""Structured pruning: whole channels go, so that every runtime gets a smaller dense network."""
+"""Structured pruning: whole channels are removed, so every runtime gets a smaller dense network."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ecg_lightning.models.classifier import ECGClassifier
 
 
 class PruneStructured(CompressionStage):
-    """Removes the channels of least magnitude with all that depends on them.
+    """Removes the channels of least magnitude with all parameters that depend on them.
 
-    Coupled layers are found by Torch-Pruning (DepGraph, Fang et al. 2023, arXiv 2301.12900). In attention every head
-    stays, narrower. The layers that give the logits keep their classes.
+    Coupled layers are found by Torch-Pruning (DepGraph, Fang et al. 2023, arXiv 2301.12900). Attention
+    keeps all heads, which become narrower. The layers that give the logits keep their classes.
 
-    What is left is rounded to a multiple (half goes up); a layer that would be narrower is rounded to the largest power
-    of two that fits. Layers of the same kind may be ranked together (`scope=global`, Fang et al. 2024, arXiv
-    2407.04616), which leaves each layer half of what `layer` would at least.
+    The remaining width is rounded to a multiple of `round_to`, a half up. A layer narrower than `round_to` is rounded
+    to the largest power of two that fits. `scope=global` ranks layers of the same kind together (Fang et al. 2024,
+    arXiv 2407.04616). It leaves each layer at least half of the width that `scope=layer` would.
     """
 
     finds = ("shapes",)
@@ -65,14 +65,14 @@ class PruneStructured(CompressionStage):
         return classifier
 
     def restore(self, classifier: ECGClassifier, state: dict[str, Tensor]) -> ECGClassifier:
-        """Give the network the pruned shapes; a later stage may have renamed what is in `state`."""
+        """Give the network the pruned shapes. A later stage may have renamed entries of `state`."""
         fit_shapes(classifier.network, self.found["shapes"])
         return classifier
 
     def _prune(
         self, classifier: ECGClassifier, example: Tensor, amount: float, full_widths: dict[nn.Module, int]
     ) -> set[int]:
-        """Prune up to `amount` of the full widths; gives what layers narrower than `round_to` were rounded to."""
+        """Prune up to `amount` of the full widths, and return the units of layers narrower than `round_to`."""
         network = classifier.network
         heads = list(find_heads(network, len(classifier.classes)).values())
         try:
@@ -81,7 +81,7 @@ class PruneStructured(CompressionStage):
                 units = _prune_network(network, heads, example, amount, round_to, scope, full_widths)
             with torch.no_grad():
                 network(example)
-        # What tracing and the first forward of a half-pruned network fail with.
+        # Tracing, and the first forward pass of a half-pruned network, raise these errors.
         except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
             reason = " ".join(str(e).split())[:200] or type(e).__name__
             raise UnsupportedModelError(
@@ -93,16 +93,16 @@ class PruneStructured(CompressionStage):
 
 @dataclass
 class _Group:
-    """Layers whose channels go together.
+    """Layers whose channels are removed together.
 
     Attributes:
-        graph: which they are part of.
-        root: its first dependency: the layer and the function that prune the group.
-        width: channels, within one head of attention or one group of a convolution.
-        repeats: heads or groups, which are pruned alike.
+        graph: dependency graph of the network.
+        root: first dependency of the group: the layer and the function that prune it.
+        width: number of channels in one head of attention, or in one group of a convolution.
+        repeats: number of heads or groups, which are pruned alike.
         importance: (width,) magnitudes.
-        kind: groups of the same kind can be ranked together.
-        full_width: before any pruning.
+        kind: kind of the group. Groups of the same kind can be ranked together.
+        full_width: width before any pruning.
     """
 
     graph: Any
@@ -114,7 +114,7 @@ class _Group:
     full_width: int
 
     def prune_to(self, kept: int) -> None:
-        """Remove the least important channels, `kept` are left."""
+        """Remove the least important channels, so that `kept` are left."""
         least = torch.argsort(self.importance)[: self.width - kept].tolist()
         indices = sorted(channel + repeat * self.width for repeat in range(self.repeats) for channel in least)
         if indices:
@@ -130,7 +130,7 @@ def _prune_network(
     scope: str,
     full_widths: dict[nn.Module, int],
 ) -> set[int]:
-    """Prune in place; gives the units that widths were rounded to."""
+    """Prune in place, and return the units that widths were rounded to."""
     groups = list(_find_groups(network, heads, example, full_widths))
     if not groups:
         raise UnsupportedModelError(
@@ -148,12 +148,12 @@ def _prune_network(
 
 
 def rounding_unit(width: float, round_to: int) -> int:
-    """`round_to`, or for what is narrower the largest power of two that fits into it."""
+    """Return `round_to`, or for a narrower layer the largest power of two that fits into its width."""
     return round_to if width >= round_to else int(2 ** math.floor(math.log2(max(width, 1))))
 
 
 def round_width(width: float, unit: int) -> int:
-    """Return the nearest multiple of `unit`, at least one; half goes up."""
+    """Return the nearest multiple of `unit`, at least one `unit`. A half is rounded up."""
     return max(1, math.floor(width / unit + 0.5)) * unit
 
 
@@ -213,12 +213,12 @@ def _globally(groups: Sequence[_Group], amount: float) -> list[float]:
 
 @contextmanager
 def _traceable(network: nn.Module) -> Iterator[None]:
-    """Compute attention in single steps, since the fused kernel hides where channels go; set its sizes afterwards."""
+    """Compute attention in single steps, since the fused kernel hides its channels. Set its sizes afterwards."""
     # Any: timm declares `fused_attn` final, for TorchScript's sake.
     attentions: list[Any] = [module for module in network.modules() if isinstance(module, Attention)]
     fused = [attention.fused_attn for attention in attentions]
     frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
-    network.requires_grad_(True)  # the graph is read off the gradients'
+    network.requires_grad_(True)  # Torch-Pruning reads the graph from the gradients
     network.eval()
     for attention in attentions:
         attention.fused_attn = False

@@ -1,4 +1,4 @@
-"""Post-training static quantization: minutes, no training, and no promise of accuracy."""
+"""Post-training static quantization: it takes minutes and no training, and does not promise accuracy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PRODUCTS = ("Conv", "MatMul", "Gemm")
 
 
 class PTQ(CompressionStage):
-    """NNCF's quantization for OpenVINO and, from the same float model, ONNX Runtime's own."""
+    """Quantizes for OpenVINO with NNCF, and the same float model for ONNX Runtime with its own tool."""
 
     quantizes = True
     settings: PTQConfig
@@ -43,7 +43,7 @@ class PTQ(CompressionStage):
         return classifier
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:
-        """Write NNCF's OpenVINO model, and an ONNX file that ONNX Runtime's tool makes of the float model."""
+        """Write NNCF's OpenVINO model, and the ONNX file that ONNX Runtime's tool makes from the float model."""
         return [
             export_nncf(classifier, folder),
             quantize_onnx(context.given, folder, context, self.settings.n_calibration),
@@ -56,9 +56,9 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
     The front end stays in float32, and so do the heads, whose rounded outputs would tie.
 
     Args:
-        classifier: float.
-        folder: for `onnxruntime.onnx`, which is another model than NNCF's.
-        context: with the training records.
+        classifier: the float classifier.
+        folder: folder of the file `onnxruntime.onnx`, which is another model than NNCF's.
+        context: context of the stage, with the training records.
         n_calibration: number of records that give the ranges.
     """
     from ecg_lightning.deployment.export import DeployedNetwork, convert_to_onnx, replacing_model
@@ -68,12 +68,12 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
     module = DeployedNetwork(classifier.frontend, classifier.network, classifier.loss)
     target = folder / "onnxruntime.onnx"
     doing = "ONNX Runtime is calibrating its int8 model"
-    # Its advice to preprocess is hushed, which is done.
+    # The tool advises to preprocess the model. This is done, so the advice is hidden.
     with long_step(log, doing), replacing_model(target) as written, hushed("root"):
         source = written.with_name("float.onnx")
         source.write_bytes(convert_to_onnx(module, target, len(LEADS), classifier.description["n_samples"]))
         prepared = written.with_name("prepared.onnx")
-        preprocess(source, prepared, skip_symbolic_shape=True)  # which cannot follow windows and recurrences
+        preprocess(source, prepared, skip_symbolic_shape=True)  # it cannot follow windows and recurrences
         quantization.quantize_static(
             prepared,
             written,
@@ -91,10 +91,10 @@ def quantize_onnx(classifier: ECGClassifier, folder: Path, context: StageContext
 
 
 def frontend_nodes(path: Path) -> list[str]:
-    """List the names of the products of an exported file that no learned product comes before: they compute the image.
+    """List the products of an exported file that come before any learned product: they compute the image.
 
-    The front end's matrix products take constants that are no parameter of the network, and stand before its first
-    convolution or, in a transformer, its patch embedding, which is also a convolution.
+    The front end's matrix products multiply by constants, which are no parameters of the network. They come before the
+    first convolution; in a transformer this is the patch embedding.
     """
     names = []
     for node in import_extra("onnx").load(path).graph.node:
@@ -106,7 +106,7 @@ def frontend_nodes(path: Path) -> list[str]:
 
 
 def head_nodes(path: Path) -> list[str]:
-    """List the names of the products of an exported file that no other product comes after: they give the logits."""
+    """List the products of an exported file that no other product follows: they give the logits."""
     graph = import_extra("onnx").load(path).graph
     maker = {output: node for node in graph.node for output in node.output}
     found, waiting = [], [output.name for output in graph.output]
@@ -124,7 +124,7 @@ def head_nodes(path: Path) -> list[str]:
 
 
 class _Calibration:
-    """ONNX Runtime's reader: one record in mV after the other."""
+    """Gives ONNX Runtime one record in mV after the other."""
 
     def __init__(self, context: StageContext, n_records: int) -> None:
         signals = context.signals(n_records).numpy()
@@ -133,5 +133,5 @@ class _Calibration:
         )
 
     def get_next(self) -> dict[str, Any] | None:
-        """Return the next record, None after the last."""
+        """Return the next record; None after the last one."""
         return next(self._records, None)

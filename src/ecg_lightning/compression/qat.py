@@ -23,11 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class QAT(CompressionStage):
-    """Fake quantization, calibrated and then trained with.
+    """Inserts fake quantization, calibrates it, and trains the network with it.
 
-    OpenVINO computes every convolution of a PT2E network in int8, but leaves half of a transformer's linear layers in
-    float; of a network that NNCF quantized it computes all of them in int8. Calibrated by PT2E, a network with SiLU
-    lost more than by NNCF (docs/explanation/int8.md).
+    PT2E quantizes convolutional networks without SiLU or GELU, and NNCF quantizes the others. OpenVINO computes every
+    convolution of a PT2E network in int8, but half of a transformer's linear layers in float. If NNCF quantized the
+    transformer, it computes all of them in int8. Calibrated by PT2E, a network with SiLU lost more accuracy than by
+    NNCF (docs/explanation/int8.md).
     """
 
     quantizes = True
@@ -41,7 +42,7 @@ class QAT(CompressionStage):
             raise HardwareUnavailableError("compression=qat writes int8 files for processors. Use hardware=cpu")
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
-        """Quantize, train, and for PT2E convert."""
+        """Quantize and train the network, and convert a PT2E graph."""
         if self._tool(classifier) == "nncf":
             quantize_with_nncf(classifier, context, self.settings.n_calibration)
             frozen = FrozenStatistics(evaluate_batch_norm)

@@ -26,7 +26,7 @@ from ecg_lightning.training.provenance import begin, describe_run_host
 def run(
     settings: CompressionSettings, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
 ) -> RunResult:
-    """Compress a checkpoint, as a checked configuration (`config.schema.CompressConfig`) says.
+    """Compress a checkpoint by a checked configuration (`config.schema.CompressConfig`).
 
     Args:
         settings: the composed configuration.
@@ -34,11 +34,11 @@ def run(
         overrides: the command line's settings, for the result.
 
     Returns:
-        The result, also written to `paths.output_dir`; its score is the last variant's tuned macro F1 on the
+        The result, also written to `paths.output_dir`. Its score is the last variant's tuned macro F1 on the
         validation fold.
 
     Raises:
-        UserError: something that the user can mend; before anything is trained where possible.
+        UserError: an error that the user can correct. It is raised before any training if possible.
     """
     device, result = begin(settings.hardware, settings.seed, choices, overrides)
     stages = build_stages(settings)
@@ -53,17 +53,17 @@ def run_after_training(
     overrides: Sequence[str] = (),
     shared_dir: Path | None = None,
 ) -> RunResult:
-    """Train, then compress what was trained.
+    """Train a model, then compress it.
 
     Args:
         settings: the composed configuration, `config.schema.TrainConfig`.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
-        shared_dir: in a sweep, the folder of the trainings that its cells share: what differs in its compression or
-            hardware alone is trained once.
+        shared_dir: folder of the trainings that the cells of a sweep share. Cells that differ only in compression or
+            hardware train once.
 
     Returns:
-        The result; its score is the last variant's tuned macro F1 on the validation fold.
+        The result. Its score is the last variant's tuned macro F1 on the validation fold.
     """
     if not (settings.train and settings.test):
         raise ConfigError("a sweep over compressions trains and scores its cells. Keep train=true and test=true")
@@ -81,18 +81,18 @@ def run_after_training(
 
 
 def _compress(settings: CompressionSettings, prepared: Prepared, result: RunResult) -> RunResult:
-    """Apply the stages, each to what the one before it made, and study and describe every variant.
+    """Apply the stages one after the other, and study and describe every variant.
 
     Raises:
-        UnfinishedError: it was stopped or failed; what was finished until then is measured and kept.
+        UnfinishedError: the compression was stopped or failed. Its result keeps the finished variants, measured.
     """
     variants: list[Variant] = []
     try:
         for applied in apply_stages(settings, prepared):
             variants.append(study_variant(settings, prepared, applied, variants[-1] if variants else None))
         measure_variants(variants, prepared.datamodule, settings.compression.latency, prepared.threads)
-    except (Exception, KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning may be behind it
-        (Path(settings.paths.output_dir) / PREDICTIONS_FILE).unlink(missing_ok=True)  # of a training before it
+    except (Exception, KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning would be lost
+        (Path(settings.paths.output_dir) / PREDICTIONS_FILE).unlink(missing_ok=True)  # the training's predictions
         if not variants:
             raise
         if isinstance(stop, Exception) and not any(variant.runtimes for variant in variants):

@@ -24,7 +24,7 @@ class Fit(Protocol):
     """A Lightning fit of a stage; see `stage_fit.StageFit`.
 
     Attributes:
-        epochs: `compression.fine_tune.epochs`, for a stage that shares them between several fits.
+        epochs: number of epochs from `compression.fine_tune.epochs`. A stage may share them between several fits.
     """
 
     epochs: int
@@ -37,16 +37,16 @@ class Fit(Protocol):
         precision: str | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> ECGClassifier:
-        """Train with the run's data, metrics, early stopping and logging; the best epoch's weights are kept.
+        """Train with the run's data, metrics, early stopping and logging, and keep the best epoch's weights.
 
-        Weights that are zero stay zero. The uncompressed model teaches along (`compression.fine_tune.alpha`), unless
+        Weights that are zero stay zero. The uncompressed model is the teacher (`compression.fine_tune.alpha`), unless
         the classifier has a `distillation` of its own.
 
         Args:
-            classifier: changed in place.
-            epochs: `compression.fine_tune.epochs` by default; 0 trains nothing.
-            lr: `compression.fine_tune.lr` by default.
-            precision: of the training; the hardware profile's by default.
+            classifier: classifier to train. It is changed in place.
+            epochs: number of epochs, `compression.fine_tune.epochs` by default; 0 trains nothing.
+            lr: learning rate, `compression.fine_tune.lr` by default.
+            precision: precision of the training; the hardware profile's by default.
             callbacks: further callbacks of Lightning.
         """
 
@@ -86,11 +86,11 @@ class StageContext:
 
 
 class CompressionStage(Restorable):
-    """A technique. `apply` may change the classifier that it is given.
+    """A technique of compression. `apply` may change the classifier that it receives.
 
     Args:
-        settings: the technique's, see `compression.schema`.
-        found: what `apply` found out, for `restore`.
+        settings: settings of the technique, see `compression.schema`.
+        found: values that `apply` found, for `restore`.
     """
 
     quantizes = False
@@ -103,7 +103,7 @@ class CompressionStage(Restorable):
     """Whether the stage changes only the precision of the network."""
 
     def check(self, accelerator: str) -> None:
-        """Refuse, before anything is trained, what this machine or environment cannot do.
+        """Refuse a stage that cannot run on this machine or in this environment, before anything is trained.
 
         Raises:
             HardwareUnavailableError: the hardware profile lacks what this stage needs.
@@ -111,7 +111,7 @@ class CompressionStage(Restorable):
         """
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
-        """Compress, and fine-tune where the technique calls for it."""
+        """Compress the classifier, and fine-tune it if the technique needs it."""
         raise NotImplementedError
 
     def export(self, classifier: ECGClassifier, folder: Path, context: StageContext) -> list[Deployment]:

@@ -33,19 +33,19 @@ log = logging.getLogger(__name__)
 
 
 class StageFit:
-    """Fine-tunes one stage's classifier; `stage.Fit` says how it is called.
+    """Fine-tunes one stage's classifier; see `stage.Fit`.
 
     Attributes:
-        epochs: of a fit where none are asked for.
-        timing: seconds of the fits so far, and epochs; none where the start was kept.
-        notes: what a reader of the figures must know.
+        epochs: number of epochs of a fit, unless the stage asks for another number.
+        timing: seconds and epochs of the fits so far. A fit whose start was kept counts no epochs.
+        notes: sentences that a reader of the figures must know.
 
     Args:
         settings: the run's configuration.
-        device: what `hardware.device.prepare` gave.
-        datamodule: with its splits loaded.
+        device: arguments from `hardware.device.prepare`.
+        datamodule: data module with its splits loaded.
         teacher: the uncompressed model.
-        folder: of this stage's logs.
+        folder: folder of this stage's logs.
         keep_zeros: whether weights were pruned, by this stage or one before it.
     """
 
@@ -96,14 +96,14 @@ class StageFit:
         self.timing["fit_s"] += callbacks_of(trainer, Timer)[0].time_elapsed()
         classifier.distillation = own_teacher
         classifier.to("cpu")
-        # Of PT2E's graphs with channels_last weights the exporter makes others, which runtimes round elsewhere.
+        # With channels_last weights, the exporter makes another PT2E graph, which runtimes round differently.
         classifier.network.to(memory_format=torch.contiguous_format)
         return classifier.eval()
 
     def _prepare(self, classifier: ECGClassifier, lr: float | None) -> None:
-        """Give the classifier the recipe of a fine-tuning, and a teacher unless it has its own."""
+        """Give the classifier the recipe of a fine-tuning, and the teacher unless it has one."""
         fine_tune, own_teacher = self.settings.compression.fine_tune, classifier.distillation
-        # A student's training is its own recipe's.
+        # A student is trained by its own recipe.
         decay = classifier.settings.optimizer.weight_decay if own_teacher else fine_tune.weight_decay
         classifier.settings = replace(
             classifier.settings,
@@ -114,17 +114,17 @@ class StageFit:
             classifier.distillation = Distillation(
                 copy.deepcopy(self.teacher), TeachingConfig(fine_tune.alpha, fine_tune.temperature)
             )
-        if self.settings.hardware.channels_last:  # of FX's training graphs it makes more than of any other
+        if self.settings.hardware.channels_last:  # it speeds FX's training graphs up more than any other
             teacher = classifier.distillation.teacher if classifier.distillation else None
             for one in (classifier, teacher):
                 if isinstance(one, ECGClassifier):
                     to_channels_last(one.network)
 
     def _keep_best(self, classifier: ECGClassifier, trainer: L.Trainer, before: float, start: dict[str, Any]) -> int:
-        """Fill the classifier from the best epoch, or from its start if that was better.
+        """Give the classifier the weights of the best epoch, or of the start if they were better.
 
         Returns:
-            The epochs that the weights were trained for: 0 if the start was kept.
+            The number of epochs that the weights were trained for; 0 if the start was kept.
         """
         checkpoints, kept = self.folder / "checkpoints", trainer.current_epoch
         if (best := checkpoints / "best.ckpt").is_file():  # not under trainer.fast_dev_run
@@ -135,12 +135,12 @@ class StageFit:
                 monitor = self.settings.compression.fine_tune.monitor
                 scores = f"{monitor} {before:.3f} at the start, {after:.3f} after the best epoch"
                 self._note(f"fine-tuning did not improve the network ({scores}), so its weights from before were kept")
-        shutil.rmtree(checkpoints, ignore_errors=True)  # of a half-built model; the stage's own files follow
+        shutil.rmtree(checkpoints, ignore_errors=True)  # they hold a half-built model; the stage's own files follow
         return kept
 
     @contextmanager
     def _faster_threads(self, classifier: ECGClassifier, precision: str, epochs: int) -> Iterator[None]:
-        """Train with the faster number of threads, as `train.py` does; files are scored and timed with those before."""
+        """Train with the faster number of threads, as `train.py` does. The earlier number times the files."""
         before = torch.get_num_threads()
         if not may_choose(self.settings.hardware, self.settings.trainer):
             yield

@@ -245,7 +245,7 @@ def _explain_key(error: ConfigAttributeError | ConfigKeyError, program: str, typ
 
 
 def _meant_by(key: str, program: str) -> str | None:
-    """Return the known key with the same ending as an unknown one, or with that name in other programs; None if none.
+    """Return the known key with an unknown key's ending, or with its name in other programs; None if there is none.
 
     A key of the same group comes first, then a key of the training, then the shortest.
     """

@@ -223,7 +223,7 @@ def _flags(column: pd.Series[str], codes: pd.Series[str], path: Path) -> pd.Seri
 
 def _finite_numbers(column: pd.Series[Any]) -> pd.Series[float]:
     """Return the numbers of a column that no label depends on, with NaN for other values."""
-    numbers = pd.to_numeric(column.astype(str), errors="coerce").astype(float)  # as text: whole numbers may overflow
+    numbers = pd.to_numeric(column.astype(str), errors="coerce").astype(float)  # whole numbers may overflow
     return numbers.where(np.isfinite(numbers))
 
 

@@ -69,41 +69,38 @@ def read_ptbxl(
         raise DataError(
             f"{root} holds no record of the folds {sorted(folds)}. Choose other folds, or use a more complete copy"
         )
-    names = table[FILENAME_COLUMN[sampling_rate]].astype(str).tolist()
     _check_rate(root, table[needed], sampling_rate)
     # One cache serves the whole folder, so that other folds do not read it again.
+    names = table[FILENAME_COLUMN[sampling_rate]].astype(str).tolist()
     cache = open_cache(root, names, sampling_rate, cache_folder(cache_dir))
-    if on_bad_record == "error":
-        missing = [index for index in cache.missing if needed[index]]
-        if len(missing) > needed.sum() / 2:
-            _check_other_rate(root, table, sampling_rate, missing)
-    _report_bad(root, table.index.to_numpy(), names, cache, needed, on_bad_record)
-
+    _report_bad(root, table, sampling_rate, cache, needed, on_bad_record)
     read = np.array([index in cache.row_of for index in range(len(table))])
     usable = needed & read
-    unlabelled = usable & ~targets.any(axis=1)
-    if not keep_unlabelled:
-        if unlabelled.any():
-            log.info("%d records without a class are left out (data.keep_unlabelled=true keeps them)", unlabelled.sum())
-        usable &= ~unlabelled
-    chosen = np.flatnonzero(usable)
+    chosen = np.flatnonzero(usable if keep_unlabelled else _labelled(usable, targets))
     if not chosen.size:
         raise DataError(
             f"{root} holds no usable labelled record in the folds {sorted(folds)}. Choose other folds, or set "
             "data.keep_unlabelled=true"
         )
-    rows = np.array([cache.row_of[int(index)] for index in chosen], dtype=np.int64)
     return Records(
         ecg_ids=table.index.to_numpy(dtype=np.int64)[chosen],
         patient_ids=table["patient_id"].to_numpy(dtype=np.int64)[chosen],
         folds=table["strat_fold"].to_numpy(dtype=np.int64)[chosen],
         targets=targets[chosen],
-        rows=rows,
+        rows=np.array([cache.row_of[int(index)] for index in chosen], dtype=np.int64),
         cache=cache,
         root_hash=_root_hash(root, cache),
         left_out={fold: int((strat_folds[~read] == fold).sum()) for fold in folds},
         version="synthetic" if (root / SYNTHETIC_MARKER).exists() else version_of(len(table)),
     )
+
+
+def _labelled(usable: npt.NDArray[np.bool_], targets: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Return the usable records that have a class, and log the number of the others."""
+    labelled = targets.any(axis=1)
+    if n_unlabelled := int((usable & ~labelled).sum()):
+        log.info("%d records without a class are left out (data.keep_unlabelled=true keeps them)", n_unlabelled)
+    return usable & labelled
 
 
 def check_root(root: Path) -> None:
@@ -211,16 +208,20 @@ def _any_file(root: Path, table: pd.DataFrame, sampling_rate: int) -> bool:
 
 def _report_bad(
     root: Path,
-    ecg_ids: npt.NDArray[np.int64],
-    names: Sequence[str],
+    table: pd.DataFrame,
+    sampling_rate: int,
     cache: SignalCache,
     needed: npt.NDArray[np.bool_],
     on_bad_record: str,
 ) -> None:
     """Log missing and bad records among the needed ones, or refuse them if `on_bad_record` is `error`."""
+    names, ecg_ids = table[FILENAME_COLUMN[sampling_rate]].astype(str).tolist(), table.index.to_numpy()
     n_needed = int(needed.sum())
     complaints = []
-    if missing := [index for index in cache.missing if needed[index]]:
+    missing = [index for index in cache.missing if needed[index]]
+    if on_bad_record == "error" and len(missing) > n_needed / 2:
+        _check_other_rate(root, table, sampling_rate, missing)
+    if missing:
         complaints.append(
             f"the files of {len(missing):,} of {n_needed:,} records are missing under {root} "
             f"(first: {names[missing[0]][:_NAMED]})"

@@ -78,7 +78,7 @@ class FolderConfig(DataConfig):
 
 @dataclass
 class CheckpointDataConfig:
-    """The data that a checkpoint was trained on; null: as it was there."""
+    """The data that a checkpoint was trained on. A setting that is null keeps the checkpoint's value."""
 
     root: str | None = setting(None, "DIR: the folder, if it was moved")
     batch_size: int | None = setting(None, "records of a training step", min=1)

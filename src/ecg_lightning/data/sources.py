@@ -33,7 +33,7 @@ def open_source(data: Mapping[str, Any], root: Path | None = None) -> ECGSource:
     Raises:
         KeyError, TypeError: the settings name no folder, or hold a value that no source accepts.
     """
-    option = renamed(data).get("kind") or "ptbxl"  # which the earliest versions did not write
+    option = renamed(data).get("kind") or "ptbxl"  # the earliest versions wrote no kind
     folder = root or (Path(data["root"]) if data["root"] or option != "synthetic" else _made("synthetic", data).root)
     named = "ptbxl" if option == "synthetic" else str(option)  # so that nothing is written
     return _made(named, {**data, "root": str(folder.expanduser())})

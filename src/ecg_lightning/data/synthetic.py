@@ -1,8 +1,7 @@
 """Synthetic ECG folders with PTB-XL's layout, labels and folds, so that everything runs without a download.
 
-The signals come from ``heart_model``. The proportions of classes, codes and likelihoods below were counted in PTB-XL
-1.0.3 (Wagner et al. 2020, doi 10.1038/s41597-020-0495-6). Nothing is copied from it: every record, patient and text
-is made up. The folder is for trying and testing; it has no medical meaning.
+The signals come from ``heart_model``, and the patients, folds and labels from ``synthetic_labels``. Nothing is copied
+from PTB-XL. The folder is for trying and testing; it has no medical meaning.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator, SeedSequence, default_rng
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from ecg_lightning.data.checksums import MAX_FILE_BYTES, SUMS_NAME
@@ -38,6 +36,7 @@ from ecg_lightning.data.heart_model import (
     qrs_axis_deg,
 )
 from ecg_lightning.data.ptbxl import MAX_MARKER_BYTES, SYNTHETIC_DEVICE, SYNTHETIC_MARKER
+from ecg_lightning.data.synthetic_labels import Labels, Plan, draw_labels, plans, rng_of
 from ecg_lightning.errors import DataError
 from ecg_lightning.system.disk import explain_full, is_full
 from ecg_lightning.system.regular_files import read_regular
@@ -46,56 +45,6 @@ _GENERATOR_VERSION = 1  # raise it whenever the same arguments give other bytes
 _RATE_SUFFIX = {100: "lr", 500: "hr"}
 _FILE_BYTES = 4096  # disk space of a header
 _MAX_RECORDS = 99_999  # file names have five digits
-
-_CLASSES_RAREST_FIRST = ("HYP", "CD", "STTC", "MI", "NORM")
-_N_FOLDS = 10
-_SAME_PATIENT = 0.13  # gives 1 / (1 - 0.13) = 1.15 records per patient
-
-# The number of records per 100 with each set of classes. One slot is left for the rare triple and quadruple.
-_DECK: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (42, ("NORM",)),
-    (12, ("MI",)),
-    (11, ("STTC",)),
-    (8, ("CD",)),
-    (6, ("MI", "CD")),
-    (4, ("HYP", "STTC")),
-    (3, ("MI", "STTC")),
-    (2, ("HYP",)),
-    (2, ("CD", "STTC")),
-    (2, ("NORM", "CD")),
-    (2, ("HYP", "MI", "STTC")),
-    (1, ("CD", "HYP")),
-    (1, ("CD", "MI", "STTC")),
-    (1, ("CD", "HYP", "STTC")),
-    (1, ("HYP", "MI")),
-    (2, ()),
-)
-_LAST_CARDS = (("CD", "HYP", "MI"), ("CD", "HYP", "MI", "STTC"))
-_BLOCK = 100
-
-_CODES: dict[str, dict[str, float]] = {
-    "NORM": {"NORM": 1.0},
-    "MI": {"IMI": 0.40, "ASMI": 0.35, "ILMI": 0.08, "AMI": 0.06, "ALMI": 0.06, "LMI": 0.05},
-    "STTC": {"NDT": 0.37, "ISC_": 0.26, "NST_": 0.16, "ISCAL": 0.13, "ISCIN": 0.05, "LNGQT": 0.03},
-    "CD": {"LAFB": 0.30, "IRBBB": 0.21, "1AVB": 0.15, "IVCD": 0.14, "CRBBB": 0.10, "CLBBB": 0.10},
-    "HYP": {"LVH": 0.80, "LAO/LAE": 0.15, "RVH": 0.05},
-}
-_CODES_CD_IN_NORM = {"IRBBB": 0.50, "1AVB": 0.25, "LAFB": 0.15, "IVCD": 0.10}
-# The usual second codes of a class: the probability that a record has one, and the shares of the codes.
-_COMPANIONS: dict[str, tuple[float, dict[str, float]]] = {
-    "MI": (0.14, {"IMI": 0.5, "ASMI": 0.5}),
-    "CD": (0.16, {"1AVB": 0.6, "LAFB": 0.4}),
-    "HYP": (0.12, {"LAO/LAE": 1.0}),
-}
-_LIKELIHOODS: dict[str, dict[float, float]] = {
-    "NORM": {100.0: 0.754, 80.0: 0.185, 50.0: 0.053, 35.0: 0.004, 15.0: 0.004},
-    "MI": {100.0: 0.49, 50.0: 0.20, 15.0: 0.22, 80.0: 0.05, 35.0: 0.04},
-    "STTC": {100.0: 0.93, 50.0: 0.05, 35.0: 0.01, 15.0: 0.01},
-    "CD": {100.0: 0.97, 50.0: 0.02, 15.0: 0.01},
-    "HYP": {100.0: 0.52, 50.0: 0.27, 15.0: 0.09, 35.0: 0.08, 80.0: 0.04},
-}
-_RHYTHM_SHARES = {"SR": 0.83, "STACH": 0.04, "SARRH": 0.03, "SBRAD": 0.03, "AFIB": 0.07}
-_NEEDS_P_WAVE = {"1AVB", "LAO/LAE"}
 
 # code, description, is diagnostic, is form, is rhythm, class, subclass.
 _STATEMENTS: tuple[tuple[str, str, bool, bool, bool, str, str], ...] = (
@@ -140,26 +89,6 @@ _DATABASE_HEADER = (
     "validated_by_human,baseline_drift,static_noise,burst_noise,electrodes_problems,extra_beats,pacemaker,"
     "strat_fold,filename_lr,filename_hr"
 )
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The plan of a record before its signal is drawn: its patient, classes and fold."""
-
-    ecg_id: int
-    patient_id: int
-    classes: tuple[str, ...]
-    healthy: bool
-    fold: int
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """The codes of one record: likelihoods as in ``scp_codes``, severities for the heart model, and the rhythm."""
-
-    likelihoods: dict[str, float]
-    severities: dict[str, float]
-    rhythm: str
 
 
 def write_synthetic_ptbxl(
@@ -295,15 +224,15 @@ def _write_folder(root: Path, n_records: int, seed: int, rates: tuple[int, ...],
     for rate, start in itertools.product(rates, range(0, n_records + 1, 1000)):
         (root / f"records{rate}" / f"{start:05d}").mkdir(parents=True)
     rows = []
-    for plan in itertools.islice(_plans(seed), n_records):
-        patient = draw_patient(_rng(seed, 1, plan.patient_id), plan.healthy)
-        rng = _rng(seed, 2, plan.ecg_id)
-        labels = _draw_labels(plan.classes, rng)
+    for plan in itertools.islice(plans(seed), n_records):
+        patient = draw_patient(rng_of(seed, 1, plan.patient_id), plan.healthy)
+        rng = rng_of(seed, 2, plan.ecg_id)
+        labels = draw_labels(plan.classes, rng)
         heart = draw_heart(patient, labels.severities, RHYTHMS[labels.rhythm], rng)
         noise = draw_noise(rng)
         for rate in rates:
             name = _record_name(plan.ecg_id, rate)
-            signals_T12 = draw_signal(heart, patient, noise, rate, _rng(seed, 3, plan.ecg_id))
+            signals_T12 = draw_signal(heart, patient, noise, rate, rng_of(seed, 3, plan.ecg_id))
             write(f"{name}.dat", signals_T12.astype("<i2", copy=False).tobytes())
             write(f"{name}.hea", _header(name.rpartition("/")[2], rate, signals_T12))
         rows.append(_database_row(plan, patient, labels, noise, qrs_axis_deg(heart, patient), rng))
@@ -314,11 +243,6 @@ def _write_folder(root: Path, n_records: int, seed: int, rates: tuple[int, ...],
         sums[name] = hashlib.sha256((root / name).read_bytes()).hexdigest()
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
     (root / SUMS_NAME).write_text(lines, encoding="utf-8", newline="\n")
-
-
-def _rng(seed: int, stream: int, index: int) -> Generator:
-    """Return the random generator of one item (stream 0: a block of labels, 1: a patient, 2: a record, 3: a signal)."""
-    return default_rng(SeedSequence((seed, stream, index)))
 
 
 def _record_name(ecg_id: int, rate: int) -> str:
@@ -351,102 +275,6 @@ def _write_csv(path: Path, header: str, rows: Sequence[Mapping[str, object]]) ->
         writer.writerows(rows)
 
 
-# --- labels, patients and folds -----------------------------------------------------------------------------------
-
-
-def _deck_records(seed: int) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Yield each record's classes, without end, and whether it has the same patient as the record before.
-
-    Each block of 100 records has exactly PTB-XL's shares. Even 100 records therefore have ten or more of each class,
-    one for each fold.
-    """
-    cards = [classes for count, classes in _DECK for _ in range(count)]
-    for block in itertools.count():
-        rng = _rng(seed, 0, block)
-        hand = [*cards, _LAST_CARDS[int(rng.random() < 0.6)]]
-        order, same = rng.permutation(_BLOCK), rng.random(_BLOCK) < _SAME_PATIENT
-        yield from ((hand[i], bool(is_same)) for i, is_same in zip(order, same, strict=True))
-
-
-def _plans(seed: int) -> Iterator[_Plan]:
-    """Yield the plan of record 1, 2, ... without end, patient by patient.
-
-    A patient goes to the fold with the fewest records of the patient's rarest class; among these, to the fold with the
-    fewest records.
-    """
-    counts = {name: [0] * _N_FOLDS for name in ("", *_CLASSES_RAREST_FIRST)}  # "" counts every record
-    deck = _deck_records(seed)
-    patient_id, ecg_id = 0, 0
-    waiting = next(deck)[0]
-    while True:
-        records = [waiting]
-        for classes, same in deck:
-            if not same:
-                waiting = classes
-                break
-            records.append(classes)
-        patient_id += 1
-        shown = {name for classes in records for name in classes}
-        rarest = next((name for name in _CLASSES_RAREST_FIRST if name in shown), "")
-        fold = min(range(_N_FOLDS), key=lambda i: (counts[rarest][i], counts[""][i], (i + patient_id) % _N_FOLDS))
-        healthy = shown <= {"NORM"} or shown == {"NORM", "CD"}
-        for classes in records:
-            ecg_id += 1
-            for name in ("", *classes):
-                counts[name][fold] += 1
-            yield _Plan(ecg_id, patient_id, classes, healthy, fold + 1)
-
-
-def _choose(rng: Generator, shares: Mapping[Any, float]) -> Any:
-    """Draw one key with a chance proportional to its value."""
-    limits = list(itertools.accumulate(shares.values()))
-    point = rng.random() * limits[-1]
-    return next((key for key, limit in zip(shares, limits, strict=True) if point < limit), next(iter(shares)))
-
-
-def _draw_labels(classes: tuple[str, ...], rng: Generator) -> _Labels:
-    """Draw codes, likelihoods, severities and the rhythm of a record of the given classes."""
-    codes: dict[str, str] = {}
-    for name in classes:
-        shares = _CODES_CD_IN_NORM if name == "CD" and "NORM" in classes else _CODES[name]
-        if name == "CD" and "MI" in classes:  # a left bundle branch block hides the signs of an infarction
-            shares = {code: share for code, share in shares.items() if code != "CLBBB"}
-        codes[_choose(rng, shares)] = name
-        share, companions = _COMPANIONS.get(name, (0.0, {}))
-        if rng.random() < share and "NORM" not in classes:
-            codes.setdefault(_choose(rng, companions), name)
-    likelihoods = {code: float(_choose(rng, _LIKELIHOODS[name])) for code, name in codes.items()}
-    # On average, a surer annotator means a clearer sign. Subtle signs keep the task from being trivial.
-    severities = {code: _draw_severity(likelihood, rng) for code, likelihood in likelihoods.items()}
-    if "NORM" in classes:
-        severities = {code: 0.6 * severity for code, severity in severities.items()}
-    for code in _draw_forms(classes, severities, rng):
-        likelihoods[code] = 0.0
-        severities[code] = 1.0
-    without_af = "NORM" in classes or not _NEEDS_P_WAVE.isdisjoint(codes)
-    rhythm = _choose(rng, {**_RHYTHM_SHARES, "AFIB": 0.0 if without_af else 0.12 if classes else 0.6})
-    likelihoods[rhythm] = 0.0
-    return _Labels(likelihoods, severities, rhythm)
-
-
-def _draw_severity(likelihood: float, rng: Generator) -> float:
-    """Draw the severity of a sign, from 0 (not visible) to 1.1."""
-    return float(np.clip(rng.normal(0.15 + 0.0040 * likelihood, 0.25), 0.0, 1.1))
-
-
-def _draw_forms(classes: tuple[str, ...], severities: Mapping[str, float], rng: Generator) -> list[str]:
-    """Draw form statements, which belong to no class."""
-    chances = {
-        "LVOLT": 0.0 if "HYP" in classes else 0.012,
-        "QWAVE": 0.1 if "MI" in classes and max(severities.values()) > 0.6 else 0.0,
-        "ABQRS": 0.3 if {"MI", "CD"} & set(classes) else 0.05,
-    }
-    return [code for code, chance in chances.items() if rng.random() < chance]
-
-
-# --- tables -------------------------------------------------------------------------------------------------------
-
-
 def _statement_rows() -> list[dict[str, object]]:
     """Return the rows of ``scp_statements.csv``, one per code in use; flags are 1.0 or empty, as in PTB-XL."""
     rows: list[dict[str, object]] = []
@@ -473,7 +301,7 @@ def _heart_axis(degrees: float) -> str:
 
 
 def _database_row(
-    plan: _Plan, patient: Patient, labels: _Labels, noise: Noise, axis_deg: float, rng: Generator
+    plan: Plan, patient: Patient, labels: Labels, noise: Noise, axis_deg: float, rng: Generator
 ) -> dict[str, object]:
     """Return the row of one record in ``ptbxl_database.csv``."""
     date = datetime.datetime(1990, 1, 1) + datetime.timedelta(hours=4 * plan.ecg_id, seconds=int(rng.integers(10_000)))

@@ -31,6 +31,18 @@ def check_files(files: Mapping[str, Path | None]) -> None:
             raise UserError(f"{option} {path}: the folder {path.parent} is not there. Create it, or name another file")
 
 
+def check_new_csv(out: Path) -> None:
+    """Refuse a file of `--out` that is not a CSV file, or exists already.
+
+    Raises:
+        UserError: it is one of them.
+    """
+    if out.suffix.lower() != ".csv":
+        raise UserError(f"--out {out}: the table is a CSV file. Give its name the ending .csv")
+    if out.exists():
+        raise UserError(f"--out {out}: this file exists already. Name another file, or remove this one")
+
+
 def write_report(sections: Sequence[Section], csv: Path | None, latex: Path | None, markdown: Path | None) -> None:
     """Write the sections' tables into the named files.
 

@@ -55,26 +55,9 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (name, label) in zip(panels, _AXES, strict=True):
         shown = [row for row in rows if row[name] and not (name == "megabytes" and _in_bf16(row))]
-        for row in shown:
-            colour = colour_of[row["model"], row["hardware"]]
-            axes.errorbar(
-                row[name],
-                row["f1"],
-                yerr=_bar(row),
-                marker=marker_of[variant_name(row)],
-                color=colour,
-                markerfacecolor="white" if _in_bf16(row) else colour,
-                markersize=7,
-                elinewidth=1,
-                capsize=2.5,
-                zorder=3,
-            )
+        _draw_points(axes, shown, name, colour_of, marker_of)
         _scale(axes, [row[name] for row in shown])
-        for line, one in zip(_LINES, hardware, strict=False):
-            front = pareto_front([(row[name], row["f1"]) for row in shown if row["hardware"] == one])
-            if front:
-                edge = (axes.get_xlim()[1], front[-1][1])  # higher cost without a higher score is below the front
-                axes.step(*zip(*front, edge, strict=True), where="post", color="0.45", lw=1.4, ls=line, zorder=2)
+        _draw_fronts(axes, shown, name, hardware)
         axes.set_xlabel(label)
         axes.grid(color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -89,6 +72,39 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     )
     figure.legend(handles=keys, loc="lower center", ncols=min(4, len(keys)), frameon=False, fontsize=9)
     return figure
+
+
+def _draw_points(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    cost: str,
+    colour_of: Mapping[tuple[str, str], str],
+    marker_of: Mapping[str, str],
+) -> None:
+    """Draw the F1 of each row over its cost, with the bar of its change from the uncompressed model."""
+    for row in rows:
+        colour = colour_of[row["model"], row["hardware"]]
+        axes.errorbar(
+            row[cost],
+            row["f1"],
+            yerr=_bar(row),
+            marker=marker_of[variant_name(row)],
+            color=colour,
+            markerfacecolor="white" if _in_bf16(row) else colour,
+            markersize=7,
+            elinewidth=1,
+            capsize=2.5,
+            zorder=3,
+        )
+
+
+def _draw_fronts(axes: Axes, rows: Sequence[Mapping[str, Any]], cost: str, hardware: Sequence[str]) -> None:
+    """Draw the Pareto front of each hardware to the right edge of the axes."""
+    for line, one in zip(_LINES, hardware, strict=False):
+        front = pareto_front([(row[cost], row["f1"]) for row in rows if row["hardware"] == one])
+        if front:
+            edge = (axes.get_xlim()[1], front[-1][1])  # higher cost without a higher score is below the front
+            axes.step(*zip(*front, edge, strict=True), where="post", color="0.45", lw=1.4, ls=line, zorder=2)
 
 
 def _keys(

@@ -29,7 +29,7 @@ from ecg_lightning.system.disk import write_whole
 from ecg_lightning.text import printable
 
 RESULT_FILE = "result.json"
-TRAINING_FILE = "training.json"  # of a training that cells of a sweep share
+TRAINING_FILE = "training.json"  # the result of a training that cells of a sweep share
 SWEEP_TABLE = "results.csv"
 CELL_FILE = "cell.json"
 """The settings and time of a sweep's cell, as the sweep wrote them. A single run in the cell's folder removes it."""

@@ -1,4 +1,4 @@
-"""A sweep: the cells that its command asks for and those that are left, each run in its own process."""
+"""A sweep that runs its cells, each in its own process."""
 
 from __future__ import annotations
 
@@ -15,42 +15,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import filelock
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, filter_overrides
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning.components.registry import targets_of
-from ecg_lightning.config import validation
-from ecg_lightning.config.named_files import check_named_files
 from ecg_lightning.errors import ConfigError, DataError, UserError
 from ecg_lightning.reports.sweep_table import SweepTable
 from ecg_lightning.results.equality import flat
 from ecg_lightning.results.finished import has_checkpoints
 from ecg_lightning.results.results import RESULT_FILE, RunResult
-from ecg_lightning.sweeps.cells import (
-    Cell,
-    compose_cell,
-    nearest_difference,
-    place,
-    result_of,
-    seconds_of,
-    settings_in,
-    task_overrides,
-    write_cell,
-)
-from ecg_lightning.sweeps.folder import (
-    STOP_S,
-    check_holds_no_other,
-    find_unfinished,
-    lock,
-    wait_for_cells,
-    write_command,
-)
+from ecg_lightning.sweeps.cells import Cell, compose_cell, result_of, seconds_of, task_overrides, write_cell
+from ecg_lightning.sweeps.folder import STOP_S, write_command
 from ecg_lightning.sweeps.output import OUTPUT_FILE, last_message
+from ecg_lightning.sweeps.planning import open_folder, planned_cells, warn_of_refused
 from ecg_lightning.sweeps.process import CellProcess, Job, start_server
 from ecg_lightning.system.long_steps import INTERVAL_S, long_step
 from ecg_lightning.system.stopping import SIGNALS
@@ -112,10 +90,10 @@ class Sweep:
         self._running: list[_Running] = []
         callbacks = hydra_context.callbacks.callbacks
         self._report = next((one for one in callbacks if isinstance(one, SweepTable)), None) or SweepTable()
-        planned = self._planned()
-        self._lock = self._open(planned)
+        planned = planned_cells(hydra_context.config_loader, config)
+        self._lock = open_folder(config, planned)
         self._cells = planned or []
-        _warn_of_refused([cell for cell in self._cells if not cell.finished])
+        warn_of_refused([cell for cell in self._cells if not cell.finished])
         write_command(self._config)
         self._report.begin(self.folder, self._cells)
         forget_refused(self.folder)
@@ -160,61 +138,6 @@ class Sweep:
         if end >= self._total:  # a search asks for its cells in several batches
             self._lock.release()
         return [_returned(cell) for cell in cells]
-
-    def _planned(self) -> list[Cell] | None:
-        """Return all cells of a sweep, composed before anything is written; None for a search.
-
-        A search plans one batch of cells at a time.
-
-        The function does the same as `BasicSweeper.sweep`, whose batches `launch` receives later.
-        """
-        sweeper = self._config.hydra.sweeper
-        if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
-            return None
-        asked = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-        asked += task_overrides(self._config)
-        loader = self._context.config_loader
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(asked)
-        batches = BasicSweeper.split_arguments(overrides, None)
-        return [compose_cell(loader, self._config, one, number) for number, one in enumerate(batches[0])]
-
-    def _open(self, planned: list[Cell] | None) -> filelock.BaseFileLock:
-        """Choose and lock the folder, and set the planned cells' folders in it."""
-        if planned is not None:
-            for folder in find_unfinished(self._config):
-                try:
-                    held = self._open_at(folder, planned, wholly=True)
-                except ConfigError as error:  # it is running, or the configuration's files have changed
-                    log.warning("the unfinished sweep in %s is not resumed: %s", folder, error)
-                    continue
-                log.info("resuming the sweep in %s; for a new sweep, name a folder with hydra.sweep.dir=DIR", folder)
-                with read_write(self._config.hydra), open_dict(self._config.hydra):
-                    self._config.hydra.sweep.dir = str(folder)
-                return held
-        return self._open_at(self.folder, planned or [])
-
-    def _open_at(self, folder: Path, planned: list[Cell], *, wholly: bool = False) -> filelock.BaseFileLock:
-        """Lock a folder and place the cells, if one of its cells is planned, or all of them with `wholly`."""
-        held = lock(folder)
-        try:
-            wait_for_cells(folder)
-            there = settings_in(folder)
-            check_holds_no_other(folder, set(there))
-            place(planned, there, folder)
-            known = there.keys() & {cell.run for cell in planned}
-            if len(known) < (len(there) if wholly else min(1, len(there))):
-                if not planned:
-                    raise ConfigError(
-                        f"hydra.sweep.dir={folder} already holds a sweep. Name another folder for this search"
-                    )
-                raise ConfigError(
-                    f"hydra.sweep.dir={folder} already holds a sweep with other settings "
-                    f"({nearest_difference(planned, there)}). Name another folder, or move this one away"
-                )
-        except BaseException:
-            held.release()
-            raise
-        return held
 
     def _run(self, waiting: list[Cell]) -> None:
         """Run cells until none is left, or a signal stops the sweep."""
@@ -365,35 +288,6 @@ class Sweep:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _warn_of_refused(cells: Sequence[Cell]) -> None:
-    """Warn of cells whose settings will be refused, before other cells run for hours."""
-    reasons = {cell.run: reason for cell in cells if (reason := _refusal(cell))}
-    for reason in dict.fromkeys(reasons.values()):
-        runs = [run for run, why in reasons.items() if why == reason]
-        more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
-        log.warning("%d of %d cells will fail (%s%s): %s", len(runs), len(cells), ", ".join(runs[:3]), more, reason)
-
-
-def _refusal(cell: Cell) -> str | None:
-    """Return why a cell's settings are refused; None if they are not."""
-    checks = {"train": validation.validate, "compress": validation.validate_compression}
-    check = checks.get(cell.config.hydra.job.config_name)
-    if check is None:  # another program's configuration
-        return None
-    config = OmegaConf.masked_copy(cell.config, [str(key) for key in cell.config if key != "hydra"])
-    try:
-        with read_write(config):
-            config.paths.output_dir = cell.run
-        validation.check_experiment(config.get("for_model"), cell.result.choices)
-        check(config)
-        check_named_files(config)
-    except UserError as error:
-        return str(error)
-    except OmegaConfBaseException:  # the cell explains this error
-        return None
-    return None
 
 
 def _modules(settings: Sequence[Mapping[str, Any]]) -> list[str]:

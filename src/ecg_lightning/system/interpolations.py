@@ -15,7 +15,7 @@ MAX_SIZE = 1_000_000
 """Characters and nodes that a configuration may stand for. One of this project has about 15,000."""
 
 MAX_IN_A_VALUE = 100
-_MAX_LENGTH = 4_000  # of a value with interpolations, which are slow to parse
+_MAX_LENGTH = 4_000  # characters of a value with interpolations, which are slow to parse
 _MAX_DEPTH = 20
 _TOO_DEEP = f"brackets inside of each other more than {_MAX_DEPTH} times"
 _MAX_LINKS = 20

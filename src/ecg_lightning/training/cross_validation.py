@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -16,7 +16,13 @@ from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.errors import CheckpointError, DataError
 from ecg_lightning.evaluation import cohort, report
 from ecg_lightning.evaluation.choices import Choices
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, pooled, read_predictions, write_predictions
+from ecg_lightning.evaluation.predictions import (
+    PREDICTIONS_FILE,
+    Predictions,
+    pooled,
+    read_predictions,
+    write_predictions,
+)
 from ecg_lightning.reports import run_files
 from ecg_lightning.results.recipes import changed_settings
 from ecg_lightning.results.results import RunResult, read_config, read_training
@@ -28,6 +34,26 @@ log = logging.getLogger(__name__)
 
 FOLD_FILE = "fold.json"
 """Result of one of the trainings. A sweep does not count it as a run."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The cross-validation's folder, the folds that each training holds out, and whether it is resumed."""
+
+    output_dir: Path
+    groups: list[list[int]]
+    goes_on: bool
+    config_hash: str | None
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The scores of all held-out records together, and notes on the scores that are left out."""
+
+    held_out: Predictions
+    choices: Choices
+    evaluation: dict[str, Any]
+    left_out: list[str]
 
 
 def run(
@@ -49,54 +75,83 @@ def run(
     Raises:
         UserError: an error that the user can correct.
     """
-    output_dir = Path(settings.paths.output_dir)
+    prepared = _prepare(settings)
+    trainings = _fit(settings, prepared, choices, overrides)
+    scored = _score(settings, prepared)
+    return _describe(settings, prepared, trainings, scored)
+
+
+def _prepare(settings: TrainingSettings) -> _Prepared:
+    """Return the folder and the folds of the trainings, after writing the configuration."""
     assert settings.cross_validation is not None
-    groups = fold_groups(settings.cross_validation)
+    output_dir = Path(settings.paths.output_dir)
     goes_on = settings.ckpt_path == "last" or (settings.ckpt_path == "auto" and (output_dir / "config.yaml").is_file())
     if goes_on:
         _check_same(settings, output_dir)
     begun = RunResult()
     write_config(asdict(settings) | {"ckpt_path": None}, output_dir, begun)
+    return _Prepared(output_dir, fold_groups(settings.cross_validation), goes_on, begun.config_hash)
+
+
+def _fit(
+    settings: TrainingSettings, prepared: _Prepared, choices: Mapping[str, str] | None, overrides: Sequence[str]
+) -> list[RunResult]:
+    """Return the result of each training. Finished trainings are not repeated."""
     results = []
-    for folds in groups:
-        folder = output_dir / folder_name(folds)
-        if goes_on and (folder / FOLD_FILE).is_file():
+    for folds in prepared.groups:
+        folder = prepared.output_dir / folder_name(folds)
+        if prepared.goes_on and (folder / FOLD_FILE).is_file():
             log.info("cross-validation: the training without folds %s is finished already", folds)
             results.append(read_training(folder, FOLD_FILE))
             continue
-        log.info("cross-validation: holding out folds %s (all: %s)", folds, groups)
-        own = _without(settings, folds, folder, goes_on)
+        log.info("cross-validation: holding out folds %s (all: %s)", folds, prepared.groups)
+        own = _without(settings, folds, folder, prepared.goes_on)
         results.append(train(own, choices, overrides, result_file=FOLD_FILE))
-    result = dataclasses.replace(results[-1], config_hash=begun.config_hash)
-    scores = [one.score for one in results if one.score is not None]
-    result.score = mean(scores) if scores else None
-    result.metrics = {"val": _means([one.metrics["val"] for one in results])}
-    result.timing = _means([one.timing for one in results])
-    result.data["n_train"] = round(mean(one.data["n_train"] for one in results))
-    result.data["n_val"] = sum(one.data["n_val"] for one in results)
-    result.variants, result.artifacts = [], {"predictions": PREDICTIONS_FILE}
-    held_out = pooled([read_predictions(output_dir / folder_name(folds) / PREDICTIONS_FILE)["val"] for folds in groups])
-    write_predictions(output_dir / PREDICTIONS_FILE, {"val": held_out})
+    return results
+
+
+def _score(settings: TrainingSettings, prepared: _Prepared) -> _Scored:
+    """Return the scores of all held-out records together, after writing their predictions."""
+    folders = [prepared.output_dir / folder_name(folds) for folds in prepared.groups]
+    held_out = pooled([read_predictions(folder / PREDICTIONS_FILE)["val"] for folder in folders])
+    write_predictions(prepared.output_dir / PREDICTIONS_FILE, {"val": held_out})
     chosen = Choices.fit(held_out)
     evaluated, left_out = report.evaluate(chosen, held_out).as_dict(), []
     try:
         table = build_datamodule(settings.data, settings.seed).source.cohort()
-        evaluated |= cohort.describe(chosen, held_out, table, settings.data.train_folds, held_out=groups)
+        evaluated |= cohort.describe(chosen, held_out, table, settings.data.train_folds, held_out=prepared.groups)
     except DataError as error:  # for example a table without ages, which must not lose the trainings
         left_out.append(f"subgroups are left out: {error}")
-    result.chosen, result.evaluation = chosen.as_dict(), {"val": evaluated}
+    return _Scored(held_out, chosen, evaluated, left_out)
+
+
+def _describe(
+    settings: TrainingSettings, prepared: _Prepared, trainings: Sequence[RunResult], scored: _Scored
+) -> RunResult:
+    """Return the result of all trainings together, after writing it with its figures and tables."""
+    result = dataclasses.replace(trainings[-1], config_hash=prepared.config_hash)
+    scores = [one.score for one in trainings if one.score is not None]
+    result.score = mean(scores) if scores else None
+    result.metrics = {"val": _means([one.metrics["val"] for one in trainings])}
+    result.timing = _means([one.timing for one in trainings])
+    result.data["n_train"] = round(mean(one.data["n_train"] for one in trainings))
+    result.data["n_val"] = sum(one.data["n_val"] for one in trainings)
+    result.variants, result.artifacts = [], {"predictions": PREDICTIONS_FILE}
+    result.chosen, result.evaluation = scored.choices.as_dict(), {"val": scored.evaluation}
     best = settings.scored_epoch == "best"
-    trainings = "one training" if len(results) == 1 else f"means of {len(results)} trainings"
+    counted = "one training" if len(trainings) == 1 else f"means of {len(trainings)} trainings"
     spread = f", standard deviation {stdev(scores):.3f}" if len(scores) > 1 else ""
     result.notes = [
-        f"cross-validation over folds {settings.cross_validation}: {trainings}{spread}",
+        f"cross-validation over folds {settings.cross_validation}: {counted}{spread}",
         *(["scored_epoch=best: each epoch was chosen on the fold that scores it, so the scores are optimistic"] * best),
-        *left_out,
-        *dict.fromkeys(note for one in results for note in one.notes),
+        *scored.left_out,
+        *dict.fromkeys(note for one in trainings for note in one.notes),
     ]
-    result.write(output_dir)
-    drawn = run_files.draw_headline({"val": held_out}, chosen, None, output_dir) if settings.callbacks.figures else {}
-    run_files.write_run_files(result, output_dir, drawn)
+    result.write(prepared.output_dir)
+    drawn = {}
+    if settings.callbacks.figures:
+        drawn = run_files.draw_headline({"val": scored.held_out}, scored.choices, None, prepared.output_dir)
+    run_files.write_run_files(result, prepared.output_dir, drawn)
     return result
 
 

@@ -59,7 +59,7 @@ class ProgressLine(ProgressBar):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock. A resumed training counts from its first new batch."""
         self._start()
-        self._first_batch = trainer.fit_loop.batch_idx + 1  # of a resumed epoch, whose start is not announced
+        self._first_batch = trainer.fit_loop.batch_idx + 1  # needed for a resumed epoch, whose start is not announced
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the previous epoch's result, and start this epoch's clock."""

@@ -4,6 +4,7 @@ import copy
 import errno
 import io
 import random
+import resource
 import shutil
 import time
 import tracemalloc
@@ -20,6 +21,7 @@ from ecg_lightning.checkpoints.io import AtomicCheckpointIO, load_checkpoint, sa
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.compression.checkpoint_data import of_the_checkpoint
 from ecg_lightning.errors import CheckpointError, DataError, DiskFullError
+from ecg_lightning.system.disk import is_full
 
 OLD = ROOT / "tests" / "fixtures_6647fd0" / "checkpoints" / "last.ckpt"
 """One epoch of `model=resnet1d_wang model.channels=4` on 100 synthetic records, written by revision 6647fd0."""
@@ -234,3 +236,28 @@ def test_a_folder_that_a_checkpoint_names_is_never_written_to(there, tmp_path, c
 def test_synthetic_data_that_are_there_are_read(synthetic_root):
     own = {"_target_": "ecg_lightning.data.datamodule.SyntheticPTBXLDataModule", "n_records": 200}
     assert of_the_checkpoint(own, {"root": str(synthetic_root)}, "x")["root"] == str(synthetic_root)
+
+
+@pytest.fixture
+def small_files():
+    """Let no file grow beyond 4 kB, as a disk does that fills up while a file is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_checkpoint_that_does_not_fit_is_a_full_disk(tmp_path, monkeypatch, small_files):
+    path, content = tmp_path / "last.ckpt", {"weights": torch.zeros(10_000)}
+    with pytest.raises(CheckpointError, match="cannot be written"):  # there is room, so it was something else
+        save_checkpoint(content, path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=4096))
+    with pytest.raises(DiskFullError, match=r"needs 4\d,\d{3} bytes, and 4,096 bytes are free on /") as refused:
+        save_checkpoint(content, path)
+    assert is_full(refused.value)
+    assert "previous" not in str(refused.value)
+    assert not any(tmp_path.iterdir())
+    path.write_bytes(b"the one before")
+    with pytest.raises(DiskFullError, match="The previous file is kept"):
+        save_checkpoint(content, path)
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"the one before"]

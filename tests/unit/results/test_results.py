@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from ecg_lightning.results import results
+from ecg_lightning.results.equality import differing
 from ecg_lightning.training.announce import data_name
 
 
@@ -39,3 +40,9 @@ def test_the_revision_is_of_this_code_and_not_of_the_repository_around_it(tmp_pa
 )
 def test_a_run_names_its_data(version, dataset, name):
     assert data_name(SimpleNamespace(version=version, dataset=dataset)) == name
+
+
+def test_one_batch_is_not_all_of_them():
+    one, other = ({"trainer": {"limit_train_batches": limit}} for limit in (1, 1.0))
+    assert differing(one, other) == ["trainer.limit_train_batches"]
+    assert not differing(one, {"trainer": {"limit_train_batches": 1, "limit_val_batches": None}})

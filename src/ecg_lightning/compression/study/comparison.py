@@ -1,4 +1,4 @@
-"""Is a compressed model as good as the one it came from? Paired bootstrap by patient, and a stated margin."""
+"""Comparison of a compressed model with the model as trained: paired bootstrap by patient, and a margin."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def compare(
     """Return the difference to the uncompressed model on the test fold, with its paired bootstrap by patient.
 
     Args:
-        variant: decisions of the compressed model.
-        baseline: decisions of the model as trained.
+        variant: probabilities and thresholds of the compressed model.
+        baseline: probabilities and thresholds of the model as trained.
         dataset: the test fold.
-        margin: macro F1 that may be lost.
-        n_resamples: resamples of the bootstrap.
+        margin: largest loss of macro F1 that still counts as non-inferior.
+        n_resamples: number of resamples of the bootstrap.
 
     Returns:
-        Changes of `f1_macro_tuned` (at each model's own thresholds) and `auroc_macro`, `ci95` of both, and the
+        The differences of `f1_macro_tuned` (at each model's own thresholds) and `auroc_macro`, their `ci95`, and the
         `verdict`.
     """
     targets, weights = _resampled(dataset, n_resamples)

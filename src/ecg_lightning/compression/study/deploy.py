@@ -1,4 +1,4 @@
-"""The files of a variant, each opened once by the runtime that is to run it."""
+"""The export of a variant. The runtime that will run a file opens it once."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ecg_lightning.models.classifier import ECGClassifier
 def deploy(
     name: str, stage: CompressionStage | None, classifier: ECGClassifier, folder: Path, context: StageContext
 ) -> list[Deployment]:
-    """Export what a stage made, or the model as trained, and return the ways to run it here, its own first.
+    """Export the files of a variant, and return the ways to run them here, the variant's own first.
 
     Args:
-        name: the variant's.
-        stage: that made it; None of the model as trained.
-        classifier: what it made.
-        folder: for its files.
-        context: the stage's.
+        name: name of the variant.
+        stage: the stage that made the variant; None for the model as trained.
+        classifier: the variant's model.
+        folder: folder of the variant's files.
+        context: context of the stage.
 
     Raises:
-        UnsupportedModelError: no runtime takes it, or none computes it in its precision.
+        UnsupportedModelError: no runtime can run the model, or none computes it in the intended precision.
     """
     folder.mkdir(parents=True, exist_ok=True)
     exported = (stage or CompressionStage(StageConfig())).export(classifier, folder, context)
@@ -45,7 +45,7 @@ def deploy(
 
 
 def remove_unused(before: Sequence[Deployment], after: Sequence[Deployment]) -> None:
-    """Remove files that no runtime is left to run: they must not be mistaken for the variant's."""
+    """Remove files that no runtime can run, so that nobody takes them for the variant's."""
     kept = {file for one in after if one.path for file in files_of(one.path)}
     for one in before:
         for file in files_of(one.path) if one.path else []:
@@ -62,12 +62,12 @@ def _products_of(network: nn.Module) -> int | None:
 
 
 def _checked(deployment: Deployment, n_products: int | None) -> Deployment:
-    """Skip what cannot be run here, and what a runtime would compute in float, which cannot be called its int8."""
+    """Skip a deployment that cannot run here, or whose int8 file the runtime would compute in float."""
     on_device = deployment.runtime in CUDA_SUFFIXES
     if deployment.path is None or not (deployment.precision == "int8" or on_device):
         return deployment
     try:
-        # As it is timed: compiled for single records, OpenVINO may choose other kernels than for any number.
+        # It is opened as it is timed: compiled for single records, OpenVINO may choose other kernels.
         runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, batch=1)
         if on_device:  # compilers work at the first call
             runtime.logits(np.zeros((1, len(LEADS), runtime.n_samples), dtype=np.float32))

@@ -1,4 +1,4 @@
-"""The metadata that a variant's files hold, and their SHA-256 beside them."""
+"""The metadata in a variant's files, and the SHA-256 beside each file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ecg_lightning.models.classifier import ECGClassifier
 
 
 def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha256: str) -> None:
-    """Write into every file what is needed to use it, and beside it its SHA-256.
+    """Write the metadata into every file of a variant, and its SHA-256 beside it.
 
     Args:
-        variant: scored.
-        classifier: that it was exported from.
-        checkpoint_sha256: of the checkpoint that the stages started from.
+        variant: the scored variant.
+        classifier: classifier that the variant was exported from.
+        checkpoint_sha256: SHA-256 of the checkpoint that the stages started from.
     """
     written: set[Path] = set()
     for one, evaluation in variant.evaluations.items():
@@ -46,10 +46,10 @@ def describe_file(
     """Return the metadata of a variant's file.
 
     Args:
-        classifier: that it was exported from.
-        deployment: the runtime and precision that were scored.
-        evaluation: their scores.
-        checkpoint_sha256: of the checkpoint that the stages started from.
+        classifier: classifier that the file was exported from.
+        deployment: the scored runtime and precision.
+        evaluation: scores of this deployment.
+        checkpoint_sha256: SHA-256 of the checkpoint that the stages started from.
     """
     described = classifier.description
     return Metadata(

@@ -31,13 +31,13 @@ _APART = 0.25
 def measure_variants(
     variants: Sequence[Variant], datamodule: ECGDataModule, settings: LatencyConfig, threads: int
 ) -> None:
-    """Fill the variants' `runtimes`: one row for each deployment, batch and number of threads.
+    """Fill the variants' `runtimes` with one row for each deployment, batch and number of threads.
 
     Args:
-        variants: evaluated, the uncompressed model first.
-        datamodule: whose validation records are run.
-        settings: of the measurement.
-        threads: the larger number of threads; one thread is always measured.
+        variants: scored variants, the uncompressed model first.
+        datamodule: data module of the validation records, which are timed.
+        settings: settings of the measurement.
+        threads: larger number of threads; one thread is always measured.
     """
     records = datamodule.datasets["val"]
     with long_step(log, "measuring the memory of each file"):
@@ -57,9 +57,9 @@ def measure_variants(
 
 
 def single_ms(variant: Variant, precision: str | None = None) -> float | None:
-    """Return the median milliseconds of batch 1 on one thread, None where they were not measured.
+    """Return the median milliseconds for one record on one thread; None if they were not measured.
 
-    They are those of the variant's own deployment, or of its fastest one in a precision.
+    Without a precision, they are those of the variant's own deployment; else of its fastest one in this precision.
     """
     times = [
         row["p50_ms"]
@@ -72,14 +72,14 @@ def single_ms(variant: Variant, precision: str | None = None) -> float | None:
 
 
 def slower_than(variant: Variant, baseline: Variant) -> str | None:
-    """Return the precision in which the uncompressed model, which costs no work, is faster; None where it is not.
+    """Return the precision in which the uncompressed model is faster than the variant; None if it is not.
 
-    It is bfloat16 or, where the processor has none, float32. A float variant counts in its faster precision. A few per
-    cent are noise.
+    It is bfloat16, or float32 if the processor has no bfloat16. A float variant counts in its faster precision. A few
+    per cent are noise.
     """
     same_network = all(variant.size.get(key) == baseline.size.get(key) for key in ("parameters", "macs"))
     is_precision_only = variant.stage is not None and variant.stage.is_precision_only
-    if variant is baseline or (is_precision_only and same_network):  # which is that very precision
+    if variant is baseline or (is_precision_only and same_network):  # it is the same model
         return None
     own = [single_ms(variant, precision) for precision in _FLOATS] if variant.own.precision in _FLOATS else []
     own_ms = min((ms for ms in (*own, single_ms(variant)) if ms), default=None)
@@ -89,12 +89,12 @@ def slower_than(variant: Variant, baseline: Variant) -> str | None:
 
 
 def _measure_memory(variant: Variant) -> None:
-    """Put the peak memory of a variant's own file into its size."""
+    """Add the peak memory of a variant's own file to its size."""
     own = variant.own
     assert own.path is not None
     try:
         variant.size["peak_memory_mib"] = peak_memory_mib(own.path, own.runtime, own.precision)
-    except ModelFileError as error:  # a figure less, for which hours of fine-tuning must not be lost
+    except ModelFileError as error:  # a missing figure is better than losing hours of fine-tuning
         variant.size["peak_memory_mib"] = None
         variant.notes.append(str(error))
 
@@ -133,7 +133,7 @@ def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, 
 def _computes_the_same(
     variant: Variant, deployment: Deployment, runtime: Runtime, millivolts: np.ndarray, threads: int
 ) -> bool:
-    """Compare a file that was compiled for a batch with what was scored; where it differs, its row says so."""
+    """Compare a file that was compiled for a batch with the scored file. If they differ, its row says so."""
     batch, scored = len(millivolts), variant.evaluations[deployment].predictions["val"].logits_NC
     found = runtime.logits(millivolts).astype(np.float64)
     apart = float(np.abs(probabilities(found) - probabilities(scored[np.arange(batch) % len(scored)])).max())
@@ -145,6 +145,6 @@ def _computes_the_same(
 
 
 def _case(deployment: Deployment, millivolts: np.ndarray, threads: int) -> dict[str, Any]:
-    """Return what names a row of measurements."""
+    """Return the entries that identify a row of measurements."""
     named = {"runtime": deployment.runtime, "precision": deployment.precision}
     return named | {"batch": len(millivolts), "threads": threads}

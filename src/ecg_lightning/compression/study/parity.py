@@ -16,13 +16,13 @@ from ecg_lightning.models.classifier import ECGClassifier
 Array = npt.NDArray[Any]
 
 N_RECORDS = 128
-# Of each class's probabilities, in PyTorch's arithmetic against the runtime's: largest mean difference, largest of all,
-# and least correlation, which a file that mixes up classes or records, or gives a constant, cannot reach. Int8 kernels
-# round sums that PyTorch's simulation does not, so a single record may lie anywhere; what that costs is in the
-# variant's own F1, which the runtime gives.
+# Limits for each class's probabilities, PyTorch against the runtime: the mean difference, the largest difference, and
+# the correlation. A file that mixes up classes or records, or gives a constant, cannot reach the correlation. Int8
+# kernels round sums that PyTorch's simulation does not, so a single record may lie anywhere. The variant's F1 shows
+# what this costs, because it is computed from the runtime's output.
 TOLERANCE = {"fp32": (1e-3, 0.01, 0.999), "bf16": (0.03, 0.5, 0.98), "int8": (0.08, 1.0, 0.9)}
-# Standard deviation below which a class's probabilities have no correlation to speak of, and the correlation that is
-# enough where they vary by less than the mean difference that is allowed, as a rare class's do.
+# Below this standard deviation, the correlation of a class's probabilities means nothing. The second number is enough
+# if they vary by less than the allowed mean difference, as those of a rare class do.
 _CONSTANT = 0.005
 _OF_RARE_CLASSES = 0.5
 
@@ -34,7 +34,7 @@ def reference_signals(datamodule: ECGDataModule) -> torch.Tensor:
 
 
 def reference_probabilities(classifier: ECGClassifier, datamodule: ECGDataModule, link: str) -> Array:
-    """Return the (N, C) probabilities of these records in PyTorch."""
+    """Return the (N, C) probabilities that PyTorch computes for these records."""
     with torch.inference_mode():
         batches = [
             classifier.eval()(batch.to(classifier.device)).float().cpu()
@@ -57,7 +57,7 @@ def agree(reference_NC: Array, found_NC: Array, precision: str) -> bool:
     in_mean, most, correlation = TOLERANCE[precision]
     for one_N, other_N in zip(reference_NC.T, found_NC.T, strict=True):
         difference_N = np.abs(one_N - other_N)
-        if not (difference_N.mean() <= in_mean and difference_N.max() <= most):  # also where one is NaN
+        if not (difference_N.mean() <= in_mean and difference_N.max() <= most):  # also if one is NaN
             return False
         enough = correlation if one_N.std() > in_mean else min(correlation, _OF_RARE_CLASSES)
         if one_N.std() > _CONSTANT and not (other_N.std() > 0 and np.corrcoef(one_N, other_N)[0, 1] >= enough):

@@ -1,4 +1,4 @@
-"""PyTorch's own .pt2 file of a variant, for programs that load files they trust."""
+"""PyTorch's own .pt2 file of a variant, for programs that trust the files that they load."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def add_pt2(
     reference_NC: Array,
     checkpoint_sha256: str,
 ) -> None:
-    """Write `model.pt2` beside a variant's other files and compare it with PyTorch; where it cannot be, note why.
+    """Write `model.pt2` beside a variant's other files, and compare it with PyTorch. If it cannot be written, note why.
 
     Raises:
-        ExportError: the file computes something else.
+        ExportError: the file and PyTorch give different probabilities.
     """
     module = DeployedNetwork(classifier.frontend, reparameterize(classifier.network), classifier.loss)
     about = describe_file(classifier, variant.own, variant.evaluation, checkpoint_sha256)

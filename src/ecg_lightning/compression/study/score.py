@@ -1,4 +1,4 @@
-"""The scores of a variant: every figure comes from a file, in the runtime that runs it."""
+"""The scores of a variant: every figure comes from a file, in the runtime that will run it."""
 
 from __future__ import annotations
 
@@ -42,19 +42,18 @@ def score(
 ) -> None:
     """Run every deployment over the validation and test folds, and compare each with PyTorch.
 
-    A low-precision runtime that computes something else than PyTorch does is skipped, with the difference as the
-    reason.
+    A deployment in low precision that differs from PyTorch is skipped, with the difference as the reason.
 
     Args:
-        variant: deployed; is told its evaluations and its parity.
-        classifier: that it was exported from.
-        datamodule: with its splits loaded.
-        threads: of the runtimes.
-        reference_NC: `parity.reference_probabilities`.
-        n_resamples: of the bootstrap.
+        variant: the deployed variant, which gets its evaluations and its parity.
+        classifier: classifier that the variant was exported from.
+        datamodule: data module with its splits loaded.
+        threads: number of threads of the runtimes.
+        reference_NC: (N, C) probabilities from `parity.reference_probabilities`.
+        n_resamples: number of resamples of the bootstrap.
 
     Raises:
-        ExportError: one does in float32, or all do that ought to compute the same.
+        ExportError: a float32 deployment differs from PyTorch, or all deployments do that must agree with it.
     """
     told = []
     for number, deployment in enumerate(variant.deployments):
@@ -81,12 +80,12 @@ def score(
 
 
 def to_millivolts(signals_BCT: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Convert int16 units to float32 mV, as a deployed file takes them."""
+    """Convert int16 units to float32 mV, the input of a deployed file."""
     return np.asarray(signals_BCT.numpy() * np.float32(MILLIVOLTS_PER_UNIT), dtype=np.float32)
 
 
 def _predictions(runtime: Runtime, classifier: ECGClassifier, datamodule: ECGDataModule, split: str) -> Predictions:
-    """Return what a runtime predicts for a split's records."""
+    """Return a runtime's predictions for the records of a split."""
     dataset = datamodule.datasets[split]
     batches = [
         runtime.logits(to_millivolts(dataset.__getitems__(range(first, min(first + _BATCH, len(dataset)))).signals))
@@ -97,10 +96,10 @@ def _predictions(runtime: Runtime, classifier: ECGClassifier, datamodule: ECGDat
 
 
 def _refused(deployment: Deployment, wrong: str, variant: Variant) -> Deployment:
-    """Return a deployment as skipped, because it computes something else than PyTorch does.
+    """Return a deployment as skipped, because it differs from PyTorch.
 
     Raises:
-        ExportError: it computes in float32, where no rounding explains the difference.
+        ExportError: the deployment computes in float32, so no rounding explains the difference.
     """
     reason = f"{' '.join(deployment.runs_in)} {wrong}"
     if deployment.precision == "fp32":

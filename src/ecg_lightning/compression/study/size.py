@@ -22,13 +22,13 @@ def measure_size(
 ) -> dict[str, Any]:
     """Count `parameters`, `nonzero_fraction` and `macs` of a network as it is deployed.
 
-    A quantized network hides its parameters and products, which are as many as before.
+    A quantized network hides its parameters and products. It has as many as the previous variant.
 
     Args:
-        stage: that made it; None of the model as trained.
-        classifier: with the network.
-        context: whose records are an example of the network's input.
-        before: the counts of the variant that it was made of.
+        stage: the stage that made the variant; None for the model as trained.
+        classifier: classifier with the network.
+        context: context of the stage, whose records are an example of the network's input.
+        before: counts of the previous variant.
     """
     counts = measure_network(classifier.network)
     if stage is not None and stage.quantizes:
@@ -40,7 +40,7 @@ def measure_size(
 def count_macs(network: nn.Module, example: torch.Tensor) -> int | None:
     """Count the multiply–accumulates for one record: convolutions, linear layers, attention products and LSTMs.
 
-    None for a network with Fourier transforms, which are no products and most of its work.
+    Return None for a network with Fourier transforms, because these are most of its work and no such products.
     """
     transforms: list[Any] = []
 
@@ -48,7 +48,7 @@ def count_macs(network: nn.Module, example: torch.Tensor) -> int | None:
         transforms.append(1)
         return 0
 
-    known = {  # besides the counter's own
+    known = {  # added to those that the counter knows
         torch.ops.aten.mkldnn_rnn_layer: _fused_lstm_flops,
         torch.ops.aten._fft_r2c: note_transform,
         torch.ops.aten._fft_c2r: note_transform,

@@ -1,4 +1,4 @@
-"""The study of one variant: exported, compared with PyTorch, scored, and its files described."""
+"""The study of one variant: export it, compare it with PyTorch, score it, and describe its files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def study_variant(
     """Write a variant's files, and score them as they are deployed.
 
     Args:
-        settings: of the run.
-        prepared: with the data and the checkpoint's digest.
+        settings: settings of the run.
+        prepared: the data, and the digest of the checkpoint.
         applied: the model to deploy.
-        before: the variant that it was made of; None of the model as trained.
+        before: the previous variant; None for the model as trained.
 
     Raises:
-        ExportError: a file computes something else than the model does.
-        UnsupportedModelError: no runtime here takes the model.
+        ExportError: a file and the model give different probabilities.
+        UnsupportedModelError: no runtime on this machine can run the model.
     """
     name, stage, classifier, context = applied.name, applied.stage, applied.classifier, applied.context
     datamodule, asked = prepared.datamodule, settings.compression
@@ -49,7 +49,7 @@ def study_variant(
         score(variant, classifier, datamodule, prepared.threads, reference, asked.n_resamples)
     describe_files(variant, classifier, prepared.sha256)
     assert variant.own.path is not None
-    variant.size |= sizes_of(variant.own.path)  # with what they say about themselves
+    variant.size |= sizes_of(variant.own.path)  # including the metadata
     if asked.pt2:
         add_pt2(variant, classifier, folder, datamodule, reference, prepared.sha256)
     return variant

@@ -1,4 +1,4 @@
-"""A model at one point of a compression, with its files and all that was measured of them."""
+"""A model at one point of a compression, with its files and measurements."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Evaluation:
     """The scores of one deployment.
 
     Attributes:
-        choices: made on the validation fold, as the file predicts it.
-        metrics: by split, as in `result.json`.
-        predictions: by split, as the file predicts it.
+        choices: choices made from the file's predictions of the validation fold.
+        metrics: scores by split, as in `result.json`.
+        predictions: predictions of the file, by split.
     """
 
     choices: Choices
@@ -29,7 +29,7 @@ class Evaluation:
 
     @property
     def decided(self) -> Decided:
-        """Raw probabilities of the test fold, and the thresholds on them."""
+        """Raw probabilities of the test fold, and the thresholds for them."""
         return self.choices.apply_raw(self.predictions["test"])
 
 
@@ -38,16 +38,16 @@ class Variant:
     """A model at one point of a compression.
 
     Attributes:
-        name: `baseline`, or the stage's.
-        stage: that made it; None of the model as trained.
-        deployments: ways to run it, its own first.
-        size: bytes and counts.
-        evaluations: of the deployments that are not skipped.
-        parity: differences to PyTorch, by deployment.
+        name: name of the stage, or `baseline`.
+        stage: the stage that made the variant; None for the model as trained.
+        deployments: ways to run the variant, its own first.
+        size: bytes of its own file, and counts of the network.
+        evaluations: scores by deployment, without those that are skipped.
+        parity: differences from PyTorch, by deployment.
         fine_tuning: seconds and epochs of the stage's fits.
-        notes: what a reader must know.
-        runtimes: measured rows, filled by the latency measurement.
-        files: others that were written, and are not deployed here.
+        notes: sentences that a reader of the figures must know.
+        runtimes: rows of the latency measurement.
+        files: further files, which are not deployed here.
     """
 
     name: str
@@ -72,5 +72,5 @@ class Variant:
 
     @property
     def evaluation(self) -> Evaluation:
-        """The scores of its own deployment."""
+        """The scores of the variant's own deployment."""
         return self.evaluations[self.own]

@@ -11,12 +11,12 @@ from ecg_lightning.models.ensemble import EnsembleNetwork
 
 
 def find_heads(network: nn.Module, n_classes: int) -> dict[str, nn.Linear]:
-    """Return the linear layers, by name, that end the network with one output a class.
+    """Return the last linear layers, with one output per class, by name.
 
-    A distilled DeiT has two. For an ensemble, they are those of every member.
+    A distilled DeiT has two. An ensemble has those of every member.
 
     Raises:
-        UnsupportedModelError: the network ends in something else.
+        UnsupportedModelError: the network ends in other layers.
     """
     if isinstance(network, EnsembleNetwork):
         return {

@@ -1,4 +1,4 @@
-"""Pruned weights stay pruned, whatever is trained afterwards."""
+"""A callback that keeps pruned weights at zero in later fits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 class KeepZeros(Callback):
     """Keeps weights at zero that are zero when a fit starts.
 
-    It looks at the parameters themselves, so it needs no record of a pruning and works on any graph that quantization
-    makes of a network, under whatever names.
+    It reads the parameters themselves, so it needs no record of a pruning. It works on any graph that
+    quantization makes of a network, whatever the names.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class KeepZeros(Callback):
         self._masks: list[Tensor] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember the zeros; parameters are on the device of the training only from here on."""
+        """Remember the zeros. Parameters are on the training's device only from now on."""
         self.remember(pl_module)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Set them to zero again; before any validation and checkpoint."""
+        """Set pruned weights to zero again, before any validation and checkpoint."""
         self.enforce()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -45,7 +45,7 @@ class KeepZeros(Callback):
                 self._masks.append(kept.to(weight.dtype))  # bool masks would take foreach's slow path
 
     def enforce(self) -> None:
-        """Set to zero what was zero; one fused product for all weights."""
+        """Set the remembered weights to zero, in one fused product for all of them."""
         if self._weights:
             with torch.no_grad():
                 torch._foreach_mul_(self._weights, self._masks)

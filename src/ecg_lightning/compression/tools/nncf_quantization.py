@@ -1,4 +1,4 @@
-"""Int8 by NNCF: the only tool whose models OpenVINO computes with every linear layer of a transformer in int8."""
+"""Int8 by NNCF. Only in its models does OpenVINO compute every linear layer of a transformer in int8."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _COMPILER = ("Error building extension", "Ninja is required", "ninja", "C++ comp
 
 
 def quantize_with_nncf(classifier: ECGClassifier, context: StageContext, n_calibration: int) -> None:
-    """Put quantizers at the products of the network, their ranges from training records; it can be trained further.
+    """Insert quantizers, with ranges from training records, at the network's products. It can be trained further.
 
     Args:
-        classifier: changed in place.
-        context: with the training records.
-        n_calibration: how many of them.
+        classifier: classifier to quantize. It is changed in place.
+        context: context of the stage, with the training records.
+        n_calibration: number of training records that give the ranges.
 
     Raises:
         UnsupportedModelError: NNCF cannot trace the network.
-        UserError: its kernels could not be compiled.
+        UserError: NNCF's kernels could not be compiled.
     """
     nncf = import_extra("nncf")
     holder = holder_of(classifier)
@@ -61,7 +61,7 @@ def evaluate_batch_norm(network: nn.Module) -> None:
 
 @contextmanager
 def _explained(network: nn.Module) -> Iterator[None]:
-    """Turn NNCF's errors into one sentence that tells the environment's faults from the network's."""
+    """Turn NNCF's errors into one sentence, which tells a fault of the environment from one of the network."""
     too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
     try:
         yield
@@ -103,9 +103,9 @@ def _build_folder() -> Path:
 
 
 def _warn_of_lock() -> None:
-    """Say that another process compiles the kernels, or that one was killed while it did: PyTorch waits for either."""
+    """Warn that PyTorch waits for another process, which compiles the kernels or was killed while it did."""
     lock = _build_folder() / "lock"
-    with suppress(OSError):  # it is not there
+    with suppress(OSError):  # there is no lock
         log.warning(
             "NNCF waits for a process that began to compile its kernels %s ago (m:ss). If there is none any more, stop "
             "this run, remove the file %s and start again",

@@ -23,8 +23,8 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
     for it; weights are symmetric, a scale for each output channel.
 
     Args:
-        network: changed in place.
-        inputs: an example of two records or more; a batch of one would be fixed.
+        network: network to quantize. It is changed in place.
+        inputs: example of at least two records; with one record, the batch size would be fixed.
 
     Raises:
         UnsupportedModelError: `torch.export` cannot trace the network.
@@ -64,14 +64,14 @@ def prepare_pt2e(network: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def freeze_statistics(network: nn.Module) -> None:
-    """Let BatchNorm in a prepared graph use its running statistics; gradients flow as before."""
+    """Let BatchNorm in a prepared graph use its running statistics. Gradients flow as before."""
     import_extra("torchao.quantization.pt2e").move_exported_model_to_eval(network)
 
 
 def convert_pt2e(network: nn.Module) -> nn.Module:
-    """Return the trained graph with integer weights, which computes slowly what the int8 runtimes will."""
+    """Return the trained graph with integer weights. It computes the same as the int8 runtimes, but slowly."""
     pt2e = import_extra("torchao.quantization.pt2e")
-    network.eval()  # exported graphs return nothing here
+    network.eval()  # on an exported graph, eval() returns nothing
     with hushed(_REGISTRY), _only_its_convolutions():
         convert = import_extra("torchao.quantization.pt2e.quantize_pt2e").convert_pt2e
         converted: nn.Module = pt2e.allow_exported_model_train_eval(convert(network))
@@ -81,9 +81,9 @@ def convert_pt2e(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def _only_its_convolutions() -> Iterator[None]:
-    """Spare torchao the patterns of convolutions that a graph does not hold.
+    """Skip torchao's patterns for kinds of convolution that the graph does not hold.
 
-    It traces a hundred of them, half a minute in all; three of the four kinds of convolution are not in our networks.
+    Torchao traces about a hundred patterns, which takes half a minute. Three of the four kinds are not in our networks.
     """
     patterns = import_extra("torchao.quantization.pt2e.qat_utils")
     helpers = {name: getattr(patterns, name, None) for name in ("_fuse_conv_bn_qat_helper", "_fold_conv_bn_qat_helper")}

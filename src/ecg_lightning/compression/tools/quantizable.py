@@ -16,23 +16,23 @@ _LEAST_GAMMA = 1e-5
 
 
 def holder_of(classifier: ECGClassifier) -> ECGClassifier | Windows:
-    """Return what holds the network to quantize as its `network`: the windows around it, if a record is cut into them.
+    """Return the module whose `network` is quantized: the `Windows` around it, or the classifier without windows.
 
-    The cutting is no part of a traced graph: it depends on the mode, and while training it is a crop at random.
+    Cutting into windows cannot be traced, because it depends on the mode. In training it is a random crop.
     """
     return classifier.network if isinstance(classifier.network, Windows) else classifier
 
 
 def inputs_of(holder: ECGClassifier | Windows, inputs: Tensor) -> Tensor:
-    """Return the inputs of the network to quantize: where records are cut into windows, all of these, one by one."""
+    """Return the inputs of the network to quantize. If records are cut into windows, these are all windows."""
     return torch.cat(holder.cut(inputs)) if isinstance(holder, Windows) else inputs
 
 
 def prepare_for_quantization(network: nn.Module) -> nn.Module:
-    """Take randomness out and keep batch normalisation invertible, in place.
+    """Remove randomness, and keep batch normalisation invertible, in place.
 
-    Tracing in training mode would make dropout and stochastic depth a part of the graph, also at inference. And
-    quantization-aware training divides by gamma, which pruning or a zero initialisation may have made 0.
+    Tracing in training mode would make dropout and stochastic depth a part of the graph, also at inference.
+    Quantization-aware training divides by gamma, which may be 0 after pruning or a zero initialisation.
     """
     for name, module in [*network.named_modules()]:
         if isinstance(module, StochasticDepth):
@@ -44,7 +44,7 @@ def prepare_for_quantization(network: nn.Module) -> nn.Module:
         elif isinstance(module, nn.Dropout):
             module.p = 0.0  # timm's attention reads it
         elif getattr(module, "drop_rate", 0.0):
-            module.drop_rate = 0.0  # timm's networks hand it to a function, with the mode of the moment of tracing
+            module.drop_rate = 0.0  # timm's networks pass it to a function, with the mode at tracing
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine:
             with torch.no_grad():
                 gamma = module.weight

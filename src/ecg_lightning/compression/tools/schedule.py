@@ -1,10 +1,10 @@
-"""Pruning in steps: how far each one goes, and how long each one is trained."""
+"""Pruning in steps: the amount and the epochs of each step."""
 
 from __future__ import annotations
 
 
 def cubic_amounts(amount: float, steps: int) -> list[float]:
-    """Fraction pruned after each step: s_k = s · (1 − (1 − k/K)³), most of it early, when there is much to spare.
+    """Return the pruned fraction after each step: s_k = s · (1 − (1 − k/K)³). Most is pruned early.
 
     Zhu & Gupta 2017, arXiv 1710.01878, equation 1, from nothing pruned.
     """
@@ -12,5 +12,5 @@ def cubic_amounts(amount: float, steps: int) -> list[float]:
 
 
 def share_epochs(epochs: int, steps: int) -> list[int]:
-    """Epochs of each step, `epochs` in all; the last steps, which prune to the end, get what is left over."""
+    """Share `epochs` between the steps. If they do not divide evenly, the last steps get one more each."""
     return [epochs // steps + (step >= steps - epochs % steps) for step in range(steps)]

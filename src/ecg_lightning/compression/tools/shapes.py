@@ -1,4 +1,4 @@
-"""A network's shapes after channels were removed: read off it, and given to a newly built one."""
+"""The shapes of a network after channels were removed. A newly built network gets them on loading."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.nn.modules.conv import _ConvNd
 
 
 def shapes_of(network: nn.Module) -> dict[str, list[int]]:
-    """Shape of every parameter and buffer, by name."""
+    """Return the shape of every parameter and buffer, by name."""
     return {name: list(value.shape) for name, value in network.state_dict().items()}
 
 
 def fit_shapes(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Give every parameter and buffer the shape that it has in `shapes`, and every layer the sizes that go with it.
+    """Give every parameter and buffer its shape in `shapes`, and every layer the matching sizes.
 
-    The new values are 1, which any later structural step can work on: a state is loaded in the end. Names that
-    `shapes` lacks are left as they are.
+    The new values are 1, so later structural changes work on them. In the end a state is loaded. Names that are not
+    in `shapes` keep their shape.
     """
     for prefix, module in network.named_modules():
         depthwise = isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels
@@ -38,7 +38,7 @@ def fit_shapes(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
 
 
 def fit_attention(attention: nn.Module) -> None:
-    """Set the sizes of a timm attention by its layers; the number of heads stays."""
+    """Set the sizes of a timm attention by its layers. The number of heads stays."""
     assert isinstance(attention, Attention)
     attention.attn_dim = attention.qkv.out_features // 3
     attention.head_dim = attention.attn_dim // attention.num_heads

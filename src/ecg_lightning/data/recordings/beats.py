@@ -21,7 +21,7 @@ _BAND_HZ = (5.0, 15.0)
 _ENERGY_S = 0.15
 _EDGE_S = 0.4  # at both ends, because the Fourier transform joins them
 _REFRACTORY_S = 0.25
-_PROMINENCE = 0.3  # of a beat, as a share of the largest ones
+_PROMINENCE = 0.3  # prominence of a beat, as a share of the largest ones
 _LEAST_MV = 0.002  # root mean square in the QRS band, of the strongest lead; PTB-XL's least is 0.05
 # The ratio of the 95th to the 30th percentile of the energy, averaged over the leads. PTB-XL's least is 3.2, and white
 # noise that obeys Einthoven reaches at most 2.4.

@@ -23,9 +23,9 @@ Booleans = npt.NDArray[np.bool_]
 # Peak-to-peak limits of a lead.
 _LARGEST_MV = 50.0  # the ECG stays below 10 mV, and PTB-XL's records with artifacts below 35 mV
 _UNUSUAL_MV = 15.1  # 99.9 % of PTB-XL's records are below
-_UNUSUAL_MEDIAN_MV = 4.6  # of the median lead; PTB-XL: 0.38 to 4.51
+_UNUSUAL_MEDIAN_MV = 4.6  # for the median lead; PTB-XL: 0.38 to 4.51
 _FAINT_MEDIAN_MV = 0.3
-_SMALLEST_MV = 0.02  # of the largest lead
+_SMALLEST_MV = 0.02  # for the largest lead
 
 _UNUSUAL_OFFSET_MV = 6.0  # distance of a lead's median from zero; PTB-XL: at most 5.6
 _LARGEST_OFFSET_MV = 1000.0
@@ -40,15 +40,15 @@ _TESTABLE_S = 1.0  # without clipping
 
 # The residual of the identities between the limb leads, as a share of these leads' size (root mean square).
 _IMPOSSIBLE_REST = 0.5  # PTB-XL: at most 0.24
-_UNORDERED_REST = 0.35  # of leads without names
-_UNUSUAL_REST = 0.48  # of one identity; PTB-XL: at most 0.46
+_UNORDERED_REST = 0.35  # for leads without names
+_UNUSUAL_REST = 0.48  # for one identity; PTB-XL: at most 0.46
 _NOTICEABLE_REST = 0.15
-_UNUSUAL_REST_MV = 0.09  # of one identity; PTB-XL: at most 0.085
+_UNUSUAL_REST_MV = 0.09  # for one identity; PTB-XL: at most 0.085
 _UNUSUAL_REST_OFFSET_MV = 0.1  # PTB-XL: at most 0.0005
 
 _FLAT_MV = 0.005  # peak to peak within a block
 _BLOCK_S = 0.02
-_FLAT_S = 1.0  # of one lead
+_FLAT_S = 1.0  # for one lead
 _ALL_FLAT_S = 0.5  # PTB-XL: at most 0.3
 _RAIL_S = 0.03  # a stay at the extreme value that is too long for a peak
 _CLIPPED_S = 0.2  # the sum of all such stays

@@ -27,7 +27,7 @@ from ecg_lightning.data.wfdb import LEADS, RecordError
 
 SUFFIXES = (".hea", ".dat", ".mat")
 _NEARLY_ALL = 0.75  # share of the leads; if more leads differ, each was scaled by itself
-_WHOLE_SAMPLES = 4_000_000  # of a signal file; of longer ones only the first seconds are read
+_WHOLE_SAMPLES = 4_000_000  # samples of a signal file; of a longer file only the first seconds are read
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,40 +52,18 @@ def benchmark(
     threads = threads or available_cores()
     skipped: list[str] = []
     rows: dict[str, dict[str, Any]] = {}
-    cases: dict[str, Callable[[], object]] = {}
+    calls: dict[str, Callable[[], object]] = {}
     random = np.random.default_rng(0)
-    names = distinct_names(paths)
-    for path in paths:
-        sizes: dict[str, int] = {}
-        peaks: dict[tuple[str, str], float | None] = {}  # by runtime and precision
-        for batch in batches:
-            for opened in _open_all(path, threads, batch, skipped):
-                name = f"{path} {opened.name} {opened.precision} {batch}"
-                signals = random.normal(scale=0.3, size=(batch, 12, opened.n_samples)).astype(np.float32)
-                if opened.name in ("onnxruntime", "openvino"):
-                    with limited_memory(files_of(path), batch, threads):  # before the calls that are timed
-                        opened.logits(signals)
-                cases[name] = _call(opened, signals)
-                sizes = sizes or sizes_of(path)
-                way = (opened.name, opened.precision)
-                if way not in peaks:
-                    peaks[way] = _peak_memory_mib(path, way, skipped)
-                rows[name] = {
-                    "file": names[path],
-                    "runtime": opened.name,
-                    "precision": opened.precision,
-                    "batch": batch,
-                    "threads": threads,
-                    **sizes,
-                    "peak_memory_mib": peaks[way],
-                    "kernels": opened.kernels(),
-                }
-    for name, latency in measure(cases, rounds, warmup, min_round_s).items():
-        rows[name] |= {
+    for path, name in distinct_names(paths).items():
+        for row, call in _cases(path, batches, threads, random, skipped):
+            case = f"{path} {row['runtime']} {row['precision']} {row['batch']}"
+            rows[case], calls[case] = {"file": name, **row}, call
+    for case, latency in measure(calls, rounds, warmup, min_round_s).items():
+        rows[case] |= {
             "p50_ms": latency.p50_ms,
             "p95_ms": latency.p95_ms,
             "n": latency.n,
-            "samples_per_s": latency.samples_per_s(rows[name]["batch"]),
+            "samples_per_s": latency.samples_per_s(rows[case]["batch"]),
         }
     return {
         "host": describe_processor(),
@@ -93,6 +72,34 @@ def benchmark(
         "skipped": list(dict.fromkeys(skipped)),
         "rows": list(rows.values()),
     }
+
+
+def _cases(
+    path: Path, batches: Sequence[int], threads: int, random: np.random.Generator, skipped: list[str]
+) -> Iterator[tuple[dict[str, Any], Callable[[], object]]]:
+    """Yield the row of each batch size and runtime of a file, without its time, and the call to be timed."""
+    sizes: dict[str, int] = {}
+    peaks: dict[tuple[str, str], float | None] = {}  # by runtime and precision
+    for batch in batches:
+        for opened in _open_all(path, threads, batch, skipped):
+            signals = random.normal(scale=0.3, size=(batch, 12, opened.n_samples)).astype(np.float32)
+            if opened.name in ("onnxruntime", "openvino"):
+                with limited_memory(files_of(path), batch, threads):  # before the calls that are timed
+                    opened.logits(signals)
+            sizes = sizes or sizes_of(path)
+            way = (opened.name, opened.precision)
+            if way not in peaks:
+                peaks[way] = _peak_memory_mib(path, way, skipped)
+            row = {
+                "runtime": opened.name,
+                "precision": opened.precision,
+                "batch": batch,
+                "threads": threads,
+                **sizes,
+                "peak_memory_mib": peaks[way],
+                "kernels": opened.kernels(),
+            }
+            yield row, partial(opened.logits, signals)
 
 
 def _check_is_file(path: Path) -> None:
@@ -120,10 +127,6 @@ def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
         if len({*names.values()}) == len(names):
             return names
     return {path: str(path) for path in paths}
-
-
-def _call(opened: Runtime, signals: Any) -> Callable[[], object]:
-    return lambda: opened.logits(signals)
 
 
 def _peak_memory_mib(path: Path, way: tuple[str, str], skipped: list[str]) -> float | None:

@@ -30,6 +30,34 @@ def open_runtime(
         ModelFileError: the file cannot be opened by this runtime.
         MissingPackageError: the runtime is not installed.
     """
+    _check_precision(runtime, precision)
+    _check_path(path, runtime)
+    check_structure(path)
+    if runtime == "openvino":
+        from ecg_lightning.deployment.runtimes.openvino_runtime import OpenVINORuntime
+
+        with limited_memory(files_of(path), batch or 1, threads):
+            return OpenVINORuntime(path, precision, threads, batch)
+    if runtime == "onnxruntime":
+        from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
+
+        with limited_memory(files_of(path), 1, threads):
+            return ONNXRuntime(path, precision, threads)
+    if runtime in ("cuda-onnxruntime", "cuda-tensorrt"):
+        from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
+
+        return ONNXRuntime(path, precision, threads, runtime)
+    if runtime in CUDA_SUFFIXES:
+        from ecg_lightning.deployment.runtimes.cuda_runtime import CudaRuntime
+
+        return CudaRuntime.load(path, runtime, precision)
+    from ecg_lightning.deployment.runtimes.torch_runtime import TorchRuntime
+
+    return TorchRuntime.load(path, precision, threads)
+
+
+def _check_precision(runtime: str, precision: str) -> None:
+    """Refuse an unknown runtime or precision, or a precision that the runtime or the processor does not have."""
     known = SUFFIXES | CUDA_SUFFIXES
     if runtime not in known:
         raise ConfigError(f"runtime {runtime}: allowed are {', '.join(known)}")
@@ -45,6 +73,11 @@ def open_runtime(
         )
     if precision == "bf16" and runtime in SUFFIXES and not processor_has_bf16():
         raise HardwareUnavailableError("precision bf16: this processor has no bfloat16 arithmetic. Use fp32")
+
+
+def _check_path(path: Path, runtime: str) -> None:
+    """Refuse a path without a file that this runtime opens."""
+    opened = (SUFFIXES | CUDA_SUFFIXES)[runtime]
     if not path.is_file():
         raise ModelFileError(f"{path} is not there; name an exported .onnx or .xml file")
     if path.suffix == ".pt2":
@@ -52,32 +85,7 @@ def open_runtime(
             f"{path} was not opened, because a .pt2 file can run code when it is loaded. Export the model as "
             ".onnx or .xml, or name its .ckpt"
         )
-    if path.suffix not in known[runtime]:
+    if path.suffix not in opened:
         openers = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
         way_out = f"use {' or '.join(openers)}" if openers else "name an .onnx, .xml or .ckpt file"
-        raise ModelFileError(f"{path}: {runtime} opens only {' and '.join(known[runtime])} files; {way_out}")
-    check_structure(path)
-    opened: Runtime
-    if runtime == "openvino":
-        from ecg_lightning.deployment.runtimes.openvino_runtime import OpenVINORuntime
-
-        with limited_memory(files_of(path), batch or 1, threads):
-            opened = OpenVINORuntime(path, precision, threads, batch)
-    elif runtime == "onnxruntime":
-        from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
-
-        with limited_memory(files_of(path), 1, threads):
-            opened = ONNXRuntime(path, precision, threads)
-    elif runtime in ("cuda-onnxruntime", "cuda-tensorrt"):
-        from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
-
-        opened = ONNXRuntime(path, precision, threads, runtime)
-    elif runtime in CUDA_SUFFIXES:
-        from ecg_lightning.deployment.runtimes.cuda_runtime import CudaRuntime
-
-        opened = CudaRuntime.load(path, runtime, precision)
-    else:
-        from ecg_lightning.deployment.runtimes.torch_runtime import TorchRuntime
-
-        opened = TorchRuntime.load(path, precision, threads)
-    return opened
+        raise ModelFileError(f"{path}: {runtime} opens only {' and '.join(opened)} files; {way_out}")

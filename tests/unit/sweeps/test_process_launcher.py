@@ -19,14 +19,13 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
 from ecg_lightning.config import conf_folder
-from ecg_lightning.errors import ConfigError, DataError, DiskFullError, TrainingDivergedError, UserError
+from ecg_lightning.errors import ConfigError, DataError, DiskFullError, UserError
 from ecg_lightning.hardware.processor import available_cores
 from ecg_lightning.reports import sweep_table
 from ecg_lightning.sweeps import folder as sweep_folder
 from ecg_lightning.sweeps import process
 from ecg_lightning.sweeps import sweep as sweep_module
 from ecg_lightning.system.disk import explain_full
-from ecg_lightning.training import shared_runs
 
 ROOT = """
 defaults: [_self_, override hydra/launcher: process]
@@ -294,21 +293,6 @@ def test_basic_still_runs_cells_in_one_process(sweep, tmp_path):
     assert [row["status"] for row in rows(tmp_path / "s").values()] == ["ok", "ok"]
     assert {lines[0].split()[0] for lines in runs_of(tmp_path / "s").values()} == {str(os.getpid())}
     assert sweep(*command) == 2
-
-
-def test_a_refused_training_is_refused_to_the_other_cells(tmp_path):
-    folder = tmp_path / "trainings" / "a"
-    folder.mkdir(parents=True)
-    assert shared_runs.start_or_go_on(folder) is None
-    full = TrainingDivergedError("no room")
-    full.__cause__ = OSError(28, "No space left on device")
-    shared_runs.keep_refused(folder, full)  # there may be room for the next cell
-    shared_runs.raise_refused(folder)
-    shared_runs.keep_refused(folder, TrainingDivergedError("the loss is NaN"))
-    with pytest.raises(TrainingDivergedError, match="the loss is NaN"):
-        shared_runs.raise_refused(folder)
-    shared_runs.forget_refused(tmp_path)
-    shared_runs.raise_refused(folder)
 
 
 def test_cells_of_a_killed_sweep_are_waited_for(tmp_path, monkeypatch):
