@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.deployment.checksum import sha256_of
-from ecg_lightning.deployment.metadata import Metadata, chosen_fields, parse
+from ecg_lightning.deployment.metadata import Metadata, parse
 from ecg_lightning.deployment.runtimes.runtime import Runtime, check_length
 from ecg_lightning.deployment.runtimes.torch_runtime import TorchRuntime
 from ecg_lightning.errors import CheckpointError
@@ -52,7 +52,7 @@ def _describe(classifier: ECGClassifier, path: Path) -> tuple[Metadata, tuple[st
     if not choices.is_calibrated and (val := _validation_of(path)) and val.classes == choices.classes:
         choices = Choices.fit(val)  # earlier versions stored the choices in the run and not in the checkpoint
     metadata = Metadata(
-        **chosen_fields(choices),
+        choices=choices,
         sampling_rate=described["sampling_rate"],
         n_samples=described["n_samples"],
         label_rule=described["label_rule"],

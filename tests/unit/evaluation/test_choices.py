@@ -70,6 +70,19 @@ def test_choices_survive_being_written(link):
     assert (made.is_fitted_on(made.validation), made.is_fitted_on(split)) == (True, False)
 
 
+@pytest.mark.parametrize("absent", ["n_records", "conformal", "platt"])
+def test_choices_of_earlier_versions_lack_a_part(absent):
+    made, split = Choices.fit(_predictions()), _predictions(seed=1, first_id=1000)
+    values = {name: value for name, value in made.as_dict().items() if name != absent}
+    read = Choices.from_dict(values, made.classes)
+    assert read.as_dict() == {"n_records": None, **values}
+    assert read.is_calibrated
+    for one, other in zip(made.apply(split), read.apply(split), strict=True):
+        assert np.array_equal(one, other)
+    found = report.evaluate(read, split, 20)
+    assert (found.conformal == {}, "platt" not in found.calibration) == (absent == "conformal", absent == "platt")
+
+
 def test_thresholds_alone_calibrate_nothing():
     bare, split = Choices.of_thresholds(("A", "B", "C"), "sigmoid", np.array([0.2, 0.3, 0.4])), _predictions()
     assert np.array_equal(bare.apply(split).probabilities_NC, split.probabilities())
@@ -85,6 +98,7 @@ def test_thresholds_alone_calibrate_nothing():
         ("link", "tanh", "link is 'tanh'"),
         ("n_records", 0, "n_records is 0"),
         ("n_records", True, "n_records is True"),
+        ("n_records", 10**10, "n_records is 10000000000"),
         ("temperature", float("nan"), "temperature is"),
         ("temperature", "1", "temperature is"),
         ("thresholds", None, "thresholds is None"),
