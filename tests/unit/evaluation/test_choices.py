@@ -25,14 +25,27 @@ def _predictions(link="sigmoid", n=300, seed=0, first_id=0):
     return Predictions(("A", "B", "C"), link, ids, ids, truth, 3 * (2.0 * truth - 1) + 4 * random.normal(size=(n, 3)))
 
 
-def test_nobody_else_fits():
+MODELS = {
+    "commands/evaluations.py": "the average of the compared runs",
+    "compression/study/score.py": "each deployed file of a variant",
+    "evaluation/cohort.py": "age and sex alone",
+    "learning/held_out.py": "the cross-validations that teach",
+    "models/classifier.py": "a network",
+    "results/recorded_choices.py": "a run of schema 1, which records no choices or only some",
+    "training/cross_validation.py": "a cross-validation",
+}
+"""The callers of `Choices.fit`, and the model whose choices each of them fits."""
+
+
+def _files_with(pattern):
     root = Path(ecg_lightning.__file__).parent
-    calls = {
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*.py")
-        if re.search(rf"(?<!def )\b({'|'.join(FITS)})\(", path.read_text())
-    }
+    return {path.relative_to(root).as_posix() for path in root.rglob("*.py") if re.search(pattern, path.read_text())}
+
+
+def test_nobody_else_fits():
+    calls = _files_with(rf"(?<!def )\b({'|'.join(FITS)})\(")
     assert calls == {"evaluation/choices.py", "evaluation/thresholds.py"}  # a threshold is found on Platt's line
+    assert _files_with(r"\bChoices\.fit\b") == MODELS.keys()
 
 
 def test_each_part_is_fitted_once_and_only_when_it_is_read(monkeypatch):
