@@ -14,7 +14,7 @@ from ecg_lightning.errors import UserError
 from ecg_lightning.reports import run_files
 from ecg_lightning.reports.console import make_console
 from ecg_lightning.reports.figure_files import pixels
-from ecg_lightning.reports.next_steps import alike, print_next
+from ecg_lightning.reports.next_steps import alike, files_to_hand_in, next_steps
 from ecg_lightning.reports.tables import collect, ranking_section, run_row, write_csv
 from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.reports.variants import (
@@ -127,7 +127,7 @@ def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     done = [row for row in rows if row["status"] == "ok" and row["score"] is not None]
     best = folder / done[0]["run"] if done else None
     run_files.write_sweep_files(rows, folder, best)
-    print_next(console, folder, best, [folder / row["run"] for row in done if alike(row, done[0])])
+    _print_next(console, folder, best, [folder / row["run"] for row in done if alike(row, done[0])])
 
 
 def report_run(folder: Path) -> None:
@@ -135,7 +135,18 @@ def report_run(folder: Path) -> None:
     console = make_console()
     if report_variants(folder, console) is None:
         print_section(ranking_section([run_row(folder, folder.parent)], str(folder)), console)
-    print_next(console, folder, folder)
+    _print_next(console, folder, folder)
+
+
+def _print_next(console: Console, folder: Path, best: Path | None, ranked: Sequence[Path] = ()) -> None:
+    """Print where the files are, and the next commands."""
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    if files := files_to_hand_in(folder):
+        say(f"To hand in: {files} in {folder}")
+    if lines := next_steps(folder, best, ranked):
+        say("Next", style="bold")
+    for line in lines:
+        say(line)
 
 
 def report_variants(folder: Path, console: Console) -> Figure | None:
