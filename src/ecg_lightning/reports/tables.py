@@ -14,8 +14,9 @@ from ecg_lightning.data.source import OWN
 from ecg_lightning.evaluation.metric_table import PHASES, csv_columns, ranked_columns
 from ecg_lightning.reports.section import Cell, Column, Section, Spread, Table
 from ecg_lightning.results.equality import has_effect
-from ecg_lightning.results.results import RESULT_FILE, RunResult, clock, is_figure, read_result
+from ecg_lightning.results.results import RESULT_FILE, RunResult, is_figure, read_result
 from ecg_lightning.system.disk import write_whole
+from ecg_lightning.text import duration
 
 COLUMNS = (
     "run",
@@ -190,7 +191,7 @@ def _spread(values: Sequence[float | None]) -> Spread | None:
 
 def _duration(seconds: Sequence[float | None]) -> str | None:
     known = [value for value in seconds if value is not None]
-    return clock(mean(known)) if known else None
+    return duration(mean(known)) if known else None
 
 
 def _remark(members: Sequence[dict[str, Any]], *, named: bool) -> str:
