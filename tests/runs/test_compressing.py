@@ -28,10 +28,12 @@ from ecg_lightning.deployment.checksum import check_checksum
 from ecg_lightning.deployment.metadata import KEY, parse, read_metadata
 from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
 from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.openvino_runtime import OpenVINORuntime
 from ecg_lightning.errors import (
     ConfigError,
     ExportError,
     HardwareUnavailableError,
+    ModelFileError,
     TrainingDivergedError,
     UnsupportedModelError,
 )
@@ -506,6 +508,23 @@ def test_a_float_file_that_disagrees_is_an_error(compress, monkeypatch):
     monkeypatch.setattr(ONNXRuntime, "logits", lambda self, signals: logits(self, signals)[:, ::-1])
     with pytest.raises(ExportError, match="baseline: onnxruntime fp32 does not reproduce the trained model"):
         compress("none", "deit")
+
+
+@pytest.mark.slow
+def test_a_float_file_that_a_runtime_cannot_open_is_skipped_and_the_others_go_on(compress, monkeypatch):
+    def refuse(self, path, *_):
+        raise ModelFileError(f"{path.name} cannot be run by OpenVINO")
+
+    monkeypatch.setattr(OpenVINORuntime, "__init__", refuse)
+    result, folder = compress("none", "deit")
+    (baseline,) = result.variants
+    rows = {row["runtime"]: row for row in baseline["runtimes"]}
+    assert rows["openvino"]["skipped"] == "model.onnx cannot be run by OpenVINO"
+    assert "model.onnx cannot be run by OpenVINO" in baseline["notes"]
+    assert (baseline["runtime"], baseline["precision"]) == ("onnxruntime", "fp32")
+    assert rows["onnxruntime"]["p50_ms"] > 0
+    assert rows["torch"]["p50_ms"] > 0
+    assert (folder / "variants" / "baseline" / "model.onnx").is_file()
 
 
 @pytest.mark.slow

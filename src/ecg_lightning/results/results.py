@@ -263,12 +263,6 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
 
 
-def clock(seconds: float) -> str:
-    """Return seconds as h:mm:ss."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
-
-
 def without_nan(value: Any) -> Any:
     """Return plain values for JSON, which has no NaN. A figure that does not exist becomes null."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -22,7 +22,7 @@ from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EnsembleConfig, ModelConfig, NetworkConfig
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.training.leakage import check_taught, check_unseen, fold_notes, learned_from
+from ecg_lightning.training.leakage import check_taught, check_unseen, data_notes, learned_from
 from ecg_lightning.training.provenance import describe_data, limits, resolved, write_config
 from ecg_lightning.training.resume import Resume, find_resume, training_settings
 from ecg_lightning.training.schema import TrainingSettings
@@ -133,7 +133,7 @@ def _take_over(module: ECGModule, datamodule: ECGDataModule, result: RunResult) 
     """Set the result's choices and seed to the checkpoint's, because the checkpoint is what is evaluated."""
     result.choices |= module.description["choices"]
     result.seed = module.description["seed"]
-    result.notes = fold_notes(module.description, datamodule)
+    result.notes = data_notes(module.description, datamodule)
     for text in result.notes:
         log.warning("%s", text)
 
