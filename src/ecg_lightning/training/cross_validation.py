@@ -22,7 +22,7 @@ from ecg_lightning.results.recipes import changed_settings
 from ecg_lightning.results.results import RunResult, read_config, read_training
 from ecg_lightning.training.provenance import write_config
 from ecg_lightning.training.run import run as train
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +30,13 @@ FOLD_FILE = "fold.json"
 """Result of one of the trainings. A sweep does not count it as a run."""
 
 
-def run(
-    settings: TrainingSettings, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
-) -> RunResult:
+def run(settings: TrainingConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
     """Train once for each fold or group of folds of `cross_validation`, and return the result.
 
     Each training uses the other training folds, and is scored on the folds that it holds out.
 
     Args:
-        settings: checked settings, see `config.schema.TrainConfig`. `ckpt_path=last` or `auto` resumes it.
+        settings: checked settings. `ckpt_path=last` or `auto` resumes it.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
 
@@ -100,7 +98,7 @@ def run(
     return result
 
 
-def _check_same(settings: TrainingSettings, output_dir: Path) -> None:
+def _check_same(settings: TrainingConfig, output_dir: Path) -> None:
     """Refuse to resume with other settings, because the trainings could not be pooled."""
     there = read_config(output_dir)
     if not there.get("cross_validation"):
@@ -115,7 +113,7 @@ def _check_same(settings: TrainingSettings, output_dir: Path) -> None:
         )
 
 
-def _without(settings: TrainingSettings, folds: Sequence[int], folder: Path, goes_on: bool) -> TrainingSettings:
+def _without(settings: TrainingConfig, folds: Sequence[int], folder: Path, goes_on: bool) -> TrainingConfig:
     """Return the configuration that trains without some folds and validates on them. The test folds stay untouched."""
     own = copy.deepcopy(settings)
     own.cross_validation, own.test, own.ckpt_path = None, False, "auto" if goes_on else None
