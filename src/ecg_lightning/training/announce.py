@@ -13,7 +13,7 @@ from ecg_lightning.data.ptbxl_source import SyntheticSource
 from ecg_lightning.data.source import OWN
 from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.text import counted, duration
-from ecg_lightning.training.schema import TrainerConfig, TrainingSettings
+from ecg_lightning.training.schema import TrainerConfig, TrainingConfig
 from ecg_lightning.training.step_time import measure_step
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _LONG_S = 600.0  # from here on a line of advice is worth it
 
 
 def announce(
-    settings: TrainingSettings,
+    settings: TrainingConfig,
     module: ECGModule,
     datamodule: ECGDataModule,
     precision: str,
@@ -90,7 +90,7 @@ def _limited(n_batches: int, limit: float | None) -> float:
     return min(n_batches, limit) if isinstance(limit, int) else limit * n_batches
 
 
-def _advice(settings: TrainingSettings, module: ECGModule, seconds: float) -> str:
+def _advice(settings: TrainingConfig, module: ECGModule, seconds: float) -> str:
     """Return the settings that would shorten a long training and are not set yet."""
     if seconds < _LONG_S:
         return ""
