@@ -15,6 +15,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import torch
@@ -23,14 +24,13 @@ from _common import report
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, read_predictions
 
 HERE = Path(__file__).parents[1]
-# The entry point of the installed program, whose module earlier revisions did not have.
-_COMMAND = """
-try:
-    from ecg_lightning.__main__ import main
-except ImportError:
-    from ecg_lightning.commands.cli import app as main
-main()
-"""
+
+
+def entry_point(checkout: Path) -> str:
+    """Return the code that starts `ecg-lightning`, from a checkout's pyproject.toml."""
+    with (checkout / "pyproject.toml").open("rb") as file:
+        module, _, name = tomllib.load(file)["project"]["scripts"]["ecg-lightning"].partition(":")
+    return f"from {module} import {name}; {name}()"
 
 
 def processor_seconds(checkout: Path, run: Path) -> float:
@@ -38,7 +38,7 @@ def processor_seconds(checkout: Path, run: Path) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     subprocess.run(
-        [sys.executable, "-c", _COMMAND, "evaluate", str(run)],
+        [sys.executable, "-c", entry_point(checkout), "evaluate", str(run)],
         check=True,
         stdout=subprocess.DEVNULL,
         cwd=checkout,

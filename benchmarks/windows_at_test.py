@@ -17,6 +17,7 @@ from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.data.datamodule import TASK_KEYS, PTBXLDataModule
 from ecg_lightning.data.folds import fold_groups, folder_name
 from ecg_lightning.evaluation import paired
+from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import Predictions, pooled, predictions_of
 from ecg_lightning.models.windows import Windows, logit_of_mean
 from ecg_lightning.results.results import read_config
@@ -58,7 +59,7 @@ def main() -> None:
     parts = [held_out(arguments.run, folds, arguments.root) for folds in groups]
     ways = {way: pooled([part[way] for part in parts]) for way in parts[0]}
     like = ways[REFERENCE]
-    scores = {way: paired.score([(one, one)], like) for way, one in ways.items()}
+    scores = {way: paired.score([(Choices.fit(one), one)], like) for way, one in ways.items()}
     print(f"{len(like.ecg_ids):,} records; AUROC, Δ, F1, Δ")
     for (stride_s, aggregate), one in scores.items():
         change = paired.compare(one, scores[REFERENCE])

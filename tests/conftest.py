@@ -18,9 +18,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from ecg_lightning.commands import launching
+from ecg_lightning.compression.schema import CompressConfig, TrainConfig
 from ecg_lightning.config import conf_folder, validation
 from ecg_lightning.config import schema as config
-from ecg_lightning.config.schema import CompressConfig, TrainConfig
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
 
 config.register()

@@ -18,8 +18,7 @@ from typer.models import ArgumentInfo
 
 from ecg_lightning.commands.cli import app
 from ecg_lightning.components.registry import options
-from ecg_lightning.compression.schema import CompressionConfig, TrainedStageConfig
-from ecg_lightning.config.schema import CompressConfig, TrainConfig
+from ecg_lightning.compression.schema import CompressConfig, CompressionConfig, TrainConfig, TrainedStageConfig
 from ecg_lightning.config.settings_reference import fields_of, options_of, options_table, settings_table
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.frontend.schema import FrontendConfig

@@ -42,6 +42,12 @@ def counted(number: int, one: str, more: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Return a number of seconds as h:mm:ss."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
 def as_yaml(value: Any) -> str:
     """Return a setting's value as it is typed on the command line: `null`, `true`, `[1, 2]`."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

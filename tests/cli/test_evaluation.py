@@ -60,7 +60,11 @@ def compare(one, other):
 
 def compare_trainings(recipe, reference, n_resamples=1000):
     like = reference[0][1]
-    return paired.compare(paired.score(recipe, like, n_resamples), paired.score(reference, like, n_resamples))
+    return paired.compare(*(_score(trainings, like, n_resamples) for trainings in (recipe, reference)))
+
+
+def _score(trainings, like, n_resamples):
+    return paired.score([(Choices.fit(val), split) for val, split in trainings], like, n_resamples)
 
 
 def verdict(difference):
@@ -104,7 +108,7 @@ def test_seeds_of_a_recipe_count_as_their_mean():
 def test_the_interval_covers_the_seeds_too():
     """Trainings that lie far apart make the mean uncertain, however many patients there are."""
     steady, shaky = [model(1.3)] * 3, [model(1.1), model(1.3), model(1.5)]
-    scores = [paired.score(of, steady[0][1], 400).auroc for of in (steady, shaky)]
+    scores = [_score(of, steady[0][1], 400).auroc for of in (steady, shaky)]
     widths = [np.ptp(paired.mean_interval(one)[1:]) for one in scores]
     assert widths[1] > 2 * widths[0]
     for one in scores:
@@ -322,7 +326,7 @@ def test_equal_models_are_called_different_as_rarely_as_promised():
             for draw in (0, 1)
         ]
         like = splits[0][1]
-        one, other = (paired.score([split], like, 200) for split in splits)
+        one, other = (_score([split], like, 200) for split in splits)
         found.append(paired.compare(one, other).auroc)
     called = np.mean([one.low > 0 or one.high < 0 for one in found])
     assert 0.01 <= called <= 0.1

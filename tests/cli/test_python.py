@@ -120,15 +120,16 @@ def test_arrays_that_cannot_be_right_are_refused_in_a_programs_words(change, opt
 def test_a_runs_folder_is_calibrated_as_its_exported_files_are(run):
     model = load(run.folder)
     assert model.notes == ()
-    assert model.metadata.conformal
+    assert model.metadata.choices.bounds is not None
     bare = run.folder / "checkpoints" / "other.ckpt"
     bare.write_bytes((run.folder / "checkpoints" / "best.ckpt").read_bytes())
     other = load(bare)
     assert other.notes == ()  # the checkpoint holds them itself
-    assert other.metadata == model.metadata
+    assert other.metadata.as_dict() == model.metadata.as_dict()
     last = load(run.folder / "checkpoints" / "last.ckpt")
     assert "the probabilities are not calibrated" in last.notes[0]
-    assert (last.metadata.temperature, last.metadata.thresholds) == (1.0, last.metadata.output_thresholds)
+    uncalibrated = last.metadata.as_dict()
+    assert (uncalibrated["temperature"], uncalibrated["thresholds"]) == (1.0, uncalibrated["output_thresholds"])
     signals = heartbeats(np.arange(1000) / 100)[None]
     assert np.allclose(model.runtime.logits(signals.astype(np.float32)), other.runtime.logits(signals.astype("f4")))
     with pytest.raises(DataError, match=r"is a folder without checkpoints/best\.ckpt"):

@@ -24,9 +24,10 @@ from ecg_lightning.checkpoints.building import build, build_frontend, resolve
 from ecg_lightning.commands import launching
 from ecg_lightning.commands.sweep_callback import SweepReport
 from ecg_lightning.components.registry import _FORMER, _MOVED, renamed, schema_of, targets_of
+from ecg_lightning.compression.schema import CompressConfig, TrainConfig
 from ecg_lightning.config.composition_errors import explain
 from ecg_lightning.config.quoting import quote_paths
-from ecg_lightning.config.schema import SCHEMAS, CompressConfig, TrainConfig
+from ecg_lightning.config.schema import SCHEMAS
 from ecg_lightning.config.validation import RENAMED_EXPERIMENTS, check_experiment
 from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.errors import ConfigError, UserError

@@ -6,7 +6,8 @@ import typing
 
 from tiny import ROOT
 
-from ecg_lightning.config.schema import SCHEMAS, CompressConfig, TrainConfig, keys_in
+from ecg_lightning.compression.schema import CompressConfig, TrainConfig
+from ecg_lightning.config.schema import SCHEMAS, keys_in
 
 NOT_EXERCISED: dict[str, str] = {
     "trainer.fast_dev_run": "debug=fdr sets it, which a test runs",

@@ -17,7 +17,7 @@ from ecg_lightning.checkpoints.loading import data_option, load_classifier, memb
 from ecg_lightning.config import conf_folder
 from ecg_lightning.config import schema as config
 from ecg_lightning.data.datamodule import PTBXLDataModule
-from ecg_lightning.training.leakage import check_taught, fold_notes, learned_from
+from ecg_lightning.training.leakage import check_taught, data_notes, learned_from
 from fuzz.lanes import Target, WrongAnswerError
 from fuzz.mutation import damaged_bytes, damaged_tree
 
@@ -86,5 +86,5 @@ def _check(folder: Path, good: dict[str, Any], drawn: tuple[str, Any]) -> None:
     datamodule = PTBXLDataModule(folder)  # never loaded: its folds and its task are what is compared
     for use in (data_option, members_of, lambda one: learned_from([one]), lambda one: dict(one["choices"])):
         use(described)
-    fold_notes(described, datamodule)
+    data_notes(described, datamodule)
     check_taught("model.teacher=damaged.ckpt", described, datamodule)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from functools import partial
@@ -12,37 +11,45 @@ from typing import Any
 import onnx
 from hypothesis import strategies as st
 
+from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.metadata import KEY, Metadata, parse, read_metadata
 from ecg_lightning.errors import ModelFileError
 from fuzz.lanes import Target, WrongAnswerError
 from fuzz.mutation import damaged_bytes, damaged_tree
 
-_GOOD = Metadata(
-    classes=("CD", "HYP", "MI", "NORM", "STTC"),
-    thresholds=(0.5, 0.25, 0.5, 0.75, 0.5),
-    output_thresholds=(0.5, 0.25, 0.5, 0.75, 0.5),
-    temperature=1.5,
-    sampling_rate=100,
-    n_samples=1000,
-    label_rule="benchmark",
-    link="sigmoid",
-    checkpoint_sha256="0" * 64,
-    model="resnet1d_wang",
-    precision="fp32",
-    runtime="onnxruntime",
-    conformal=((0.1, 0.9),) * 5,
-    compression=("Quantize",),
-    data_licence="CC BY 4.0",
-)
+_GOOD: dict[str, Any] = {
+    "classes": ["CD", "HYP", "MI", "NORM", "STTC"],
+    "thresholds": [0.5, 0.25, 0.5, 0.75, 0.5],
+    "output_thresholds": [0.5, 0.25, 0.5, 0.75, 0.5],
+    "temperature": 1.5,
+    "sampling_rate": 100,
+    "n_samples": 1000,
+    "label_rule": "benchmark",
+    "link": "sigmoid",
+    "checkpoint_sha256": "0" * 64,
+    "model": "resnet1d_wang",
+    "precision": "fp32",
+    "runtime": "onnxruntime",
+    "int8_products": None,
+    "conformal": [[0.1, 0.9]] * 5,
+    "alpha": 0.1,
+    "n_validation": 300,
+    "platt": [[1.0, 0.0]] * 5,
+    "compression": ["Quantize"],
+    "data_licence": "CC BY 4.0",
+    "leads": list(LEADS),
+    "units": "mV",
+    "format": 1,
+    "version": "0.1.0",
+}
 
 
 def targets(folder: Path) -> list[Target]:
     """Return the targets, with their good files in `folder`."""
-    good = json.loads(json.dumps(dataclasses.asdict(_GOOD)))
-    text = json.dumps(good)
+    text = json.dumps(_GOOD)
     model = _model(text)
     texts = st.one_of(
-        damaged_tree(good).map(lambda tree: json.dumps(tree)),
+        damaged_tree(_GOOD).map(lambda tree: json.dumps(tree)),
         damaged_bytes(text.encode()).map(lambda content: content.decode(errors="replace")),
     )
     files = st.one_of(
@@ -87,7 +94,7 @@ def _check_file(path: Path, drawn: tuple[str, bytes]) -> None:
     found = read_metadata(path.with_suffix(suffix))
     if suffix == ".onnx":
         _compare(found, _text_in(content))
-    elif found.leads != _GOOD.leads or len(found.thresholds) != len(found.classes):
+    elif found.leads != LEADS or len(found.choices.thresholds) != len(found.classes):
         raise WrongAnswerError("leads or thresholds do not fit")
 
 
@@ -103,13 +110,14 @@ def _text_in(content: bytes) -> str:
 
 def _compare(found: Metadata, text: str) -> None:
     said: dict[str, Any] = json.loads(text)
-    read = json.loads(json.dumps(dataclasses.asdict(found)))
+    read = json.loads(json.dumps(found.as_dict()))
     if differing := [name for name in said if read[name] != said[name]]:
         raise WrongAnswerError(
             f"{differing[0]} is read as {read[differing[0]]!r:.60}, it says {said[differing[0]]!r:.60}"
         )
-    numbers = [*found.thresholds, *found.output_thresholds, found.temperature, *sum(found.conformal, ())]
-    if not all(map(math.isfinite, numbers)) or not all(0 <= one <= 1 for one in found.thresholds):
+    pairs = [number for pair in (*read["conformal"], *read["platt"]) for number in pair]
+    numbers = [*read["thresholds"], *read["output_thresholds"], read["temperature"], *pairs]
+    if not all(map(math.isfinite, numbers)) or not all(0 <= one <= 1 for one in read["thresholds"]):
         raise WrongAnswerError("a threshold that no probability reaches")
     if not 50 <= found.sampling_rate <= 20_000 or found.n_samples > 20_000 * 3600 or len(set(found.classes)) < 1:
         raise WrongAnswerError(f"{found.sampling_rate} Hz, {found.n_samples} samples, classes {found.classes}")

@@ -1,11 +1,14 @@
 """Tiny models as they are deployed, for the tests of files, runtimes and predictions."""
 
+import json
+
 import numpy as np
 import torch
 from tiny import build_tiny
 
+from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx, export_openvino
-from ecg_lightning.deployment.metadata import Metadata, write_metadata
+from ecg_lightning.deployment.metadata import Metadata, parse, write_metadata
 
 CLASSES = ("CD", "HYP", "MI", "NORM", "STTC")
 
@@ -26,6 +29,7 @@ def deployed(classifier):
 
 
 def describe(**changes) -> Metadata:
+    """The metadata in a file that holds these values."""
     values = {
         "classes": CLASSES,
         "thresholds": (0.5, 0.4, 0.3, 0.6, 0.5),
@@ -40,8 +44,14 @@ def describe(**changes) -> Metadata:
         "model": "vit",
         "precision": "fp32",
         "runtime": "onnxruntime",
+        "compression": (),
+        "data_licence": "",
+        "leads": LEADS,
+        "units": "mV",
+        "format": 1,
+        "version": "0.1.0",
     }
-    return Metadata(**{**values, **changes})
+    return parse(json.loads(json.dumps({**values, **changes})))
 
 
 def export_tiny(configure, folder, model="vit", **description):

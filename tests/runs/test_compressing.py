@@ -25,13 +25,15 @@ from ecg_lightning.compression.study.size import count_macs
 from ecg_lightning.compression.tools.pt2e import freeze_statistics, prepare_pt2e
 from ecg_lightning.data.schema import PTBXLConfig
 from ecg_lightning.deployment.checksum import check_checksum
-from ecg_lightning.deployment.metadata import KEY, Metadata, parse, read_metadata
+from ecg_lightning.deployment.metadata import KEY, parse, read_metadata
 from ecg_lightning.deployment.runtimes.onnx_runtime import ONNXRuntime
 from ecg_lightning.deployment.runtimes.opening import open_runtime
+from ecg_lightning.deployment.runtimes.openvino_runtime import OpenVINORuntime
 from ecg_lightning.errors import (
     ConfigError,
     ExportError,
     HardwareUnavailableError,
+    ModelFileError,
     TrainingDivergedError,
     UnsupportedModelError,
 )
@@ -185,10 +187,10 @@ def check_files(folder, one):
         assert f"{path.name}.sha256" in sums
         check_checksum(path)
         described = read_checkpoint(path)["ecg_lightning"]["deployed"] if path.suffix == ".ckpt" else None
-        about = Metadata(**described) if described else read_metadata(path)
+        about = parse(described) if described else read_metadata(path)
         opened = open_runtime(path, about.runtime, about.precision)
         found[path.name] = opened.logits(to_millivolts(signals))
-        assert len(about.thresholds) == len(about.classes) == found[path.name].shape[1]
+        assert len(about.choices.thresholds) == len(about.classes) == found[path.name].shape[1]
     first, *others = found.values()
     for other in others if one["stage"] != "PTQ" else []:  # whose tools make two models
         assert np.abs(other - first).mean() < 0.1 * max(0.1, first.std())
@@ -262,13 +264,10 @@ def test_files_describe_themselves_and_give_what_was_scored(pruned):
     own, in_checkpoint = variant["chosen"], read_checkpoint(file.with_suffix(".ckpt"))["ecg_lightning"]
     assert in_checkpoint["chosen"].keys() == own.keys()  # of what PyTorch predicts
     assert in_checkpoint["chosen"]["temperature"] == in_checkpoint["deployed"]["temperature"]
-    assert described.thresholds == pytest.approx([*own["thresholds"]["calibrated"].values()])
-    assert described.output_thresholds == pytest.approx([*own["thresholds"]["raw"].values()])
-    assert (described.temperature, described.n_validation) == (own["temperature"], own["n_records"])
-    assert np.allclose(described.platt, [*own["platt"].values()])
+    assert described.choices.as_dict() == own
     assert own != result.variants[0]["chosen"]  # each variant has its own
     predicted = read_predictions(file.parent / "predictions.csv")
-    assert np.allclose(described.conformal, np.stack(Choices.fit(predicted["val"]).bounds, axis=1))
+    assert np.allclose(described.choices.bounds, Choices.fit(predicted["val"]).bounds)
     assert described.compression == ("PruneL1",)
     assert described.model == "deit"
     sums = (folder / "variants" / "prune" / "model.onnx.sha256").read_text().split()
@@ -421,7 +420,7 @@ def test_pt2_files_on_request(compress):
     extra = {KEY: ""}
     logits, _ = torch.export.load(path, extra_files=extra).module()(torch.from_numpy(to_millivolts(signals)))
     about = parse(json.loads(extra[KEY]))
-    assert about == read_metadata(path.with_suffix(".onnx"))
+    assert about.as_dict() == read_metadata(path.with_suffix(".onnx")).as_dict()
     assert read_checkpoint(path.with_suffix(".ckpt"))["ecg_lightning"]["deployed"]["temperature"] > 0
     expected = open_runtime(path.with_suffix(".onnx"), "onnxruntime").logits(to_millivolts(signals))
     assert np.abs(logits.detach().numpy() - expected).max() < 1e-4
@@ -509,6 +508,23 @@ def test_a_float_file_that_disagrees_is_an_error(compress, monkeypatch):
     monkeypatch.setattr(ONNXRuntime, "logits", lambda self, signals: logits(self, signals)[:, ::-1])
     with pytest.raises(ExportError, match="baseline: onnxruntime fp32 does not reproduce the trained model"):
         compress("none", "deit")
+
+
+@pytest.mark.slow
+def test_a_float_file_that_a_runtime_cannot_open_is_skipped_and_the_others_go_on(compress, monkeypatch):
+    def refuse(self, path, *_):
+        raise ModelFileError(f"{path.name} cannot be run by OpenVINO")
+
+    monkeypatch.setattr(OpenVINORuntime, "__init__", refuse)
+    result, folder = compress("none", "deit")
+    (baseline,) = result.variants
+    rows = {row["runtime"]: row for row in baseline["runtimes"]}
+    assert rows["openvino"]["skipped"] == "model.onnx cannot be run by OpenVINO"
+    assert "model.onnx cannot be run by OpenVINO" in baseline["notes"]
+    assert (baseline["runtime"], baseline["precision"]) == ("onnxruntime", "fp32")
+    assert rows["onnxruntime"]["p50_ms"] > 0
+    assert rows["torch"]["p50_ms"] > 0
+    assert (folder / "variants" / "baseline" / "model.onnx").is_file()
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_nothing_of_a_result_commands_the_terminal(run, monkeypatch):
     _change(run, overrides=["a=\x1b[2J", "[/red]", ":smile:"], choices={"model": "\x1b]0;title\x07"}, reason="[bold")
     monkeypatch.setattr(console, "Console", lambda **settings: Console(file=io.StringIO(), **settings | {"width": 200}))
     terminal = console.make_console()
-    print_section(ranking_section(collect(run.parent), "title"), terminal)
+    print_section(ranking_section(collect(run.parent), "title", {}), terminal)
     told = terminal.file.getvalue()
     assert "\x1b" not in told
     assert r"\x1b]0;title" in told

@@ -156,18 +156,10 @@ def save_classifier(
     """
     described = {name: value for name, value in classifier.description.items() if name != "chosen"}
     described |= {"chosen": choices.as_dict()} if choices else {}
-    described |= {"deployed": _listed(deployed)} if deployed else {}
+    described |= {"deployed": dict(deployed)} if deployed else {}
     content = {"state_dict": classifier.state_dict(), "ecg_lightning": described}
     save_checkpoint(content, path)
     return path
-
-
-def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _as_list(value) for name, value in values.items()}
-
-
-def _as_list(value: Any) -> Any:
-    return [_as_list(one) for one in value] if isinstance(value, tuple) else value
 
 
 def load_classifier(path: str | Path) -> ECGClassifier:

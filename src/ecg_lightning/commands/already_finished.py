@@ -8,12 +8,12 @@ from pathlib import Path
 from ecg_lightning.results.finished import is_finished
 from ecg_lightning.results.recipes import changed_settings
 from ecg_lightning.results.results import read_config, read_result
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 
 _MAX_EPOCHS = "trainer.max_epochs"
 
 
-def already_finished(settings: TrainingSettings, folder: Path) -> str | None:
+def already_finished(settings: TrainingConfig, folder: Path) -> str | None:
     """Return why a command has nothing left to do in the folder of a finished run, or None if it has something to do.
 
     Args:

@@ -14,16 +14,16 @@ from ecg_lightning.data.sources import open_source
 from ecg_lightning.errors import DataError
 from ecg_lightning.evaluation import cohort, paired, report
 from ecg_lightning.evaluation.choices import Choices
+from ecg_lightning.evaluation.paired import Training
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, aligned, averaged, read_predictions
 from ecg_lightning.results.finished import holds_sweep, status_of
 from ecg_lightning.results.ledger import times_scored
 from ecg_lightning.results.recipes import by_recipe, check_independent, n_tried, sharing_trainings, trainings_of
-from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, read_config, read_result
+from ecg_lightning.results.recorded_choices import recorded_choices
+from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, read_config, read_result, run_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Pair = tuple[Predictions, Predictions]
 
 
 def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]:
@@ -34,7 +34,7 @@ def read_run(folder: Path, split: str) -> tuple[Predictions | None, Predictions]
     """
     _check_run(folder)
     found = read_predictions(folder / PREDICTIONS_FILE)
-    result = read_result(_run_of(folder))
+    result = read_result(run_of(folder))
     made = result["data"]
     if "val" in result["metrics"] and "val" not in found:
         raise DataError(
@@ -90,11 +90,11 @@ def _check_run(folder: Path) -> None:
         raise DataError(f"{folder} holds a run with the status {status}: {read_result(folder)['reason']}")
 
 
-def read_trained(folder: Path, split: str) -> Pair:
-    """Return a run's predictions of the validation fold and of a split.
+def read_trained(folder: Path, split: str) -> Training:
+    """Return the choices of a run's validation fold, with its predictions, and the predictions of a split.
 
     Raises:
-        DataError: one of them has no predictions.
+        DataError: one of them has no predictions, or the run holds no choices of them.
     """
     val, scored = read_run(folder, split)
     if val is None:
@@ -102,7 +102,7 @@ def read_trained(folder: Path, split: str) -> Pair:
             f"{folder / PREDICTIONS_FILE} holds no predictions of the split val, which thresholds and calibration "
             "need. Name a run that was trained"
         )
-    return val, scored
+    return recorded_choices(folder, scored, val), scored
 
 
 def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) -> dict[str, Any]:
@@ -116,11 +116,11 @@ def evaluate_run(folder: Path, split: str, root: Path | None, n_resamples: int) 
         n_resamples: number of bootstrap resamples.
     """
     val, scored = read_run(folder, split)
-    run = _run_of(folder)
+    run = run_of(folder)
     described, config = read_result(run)["data"], read_config(run)
     if not isinstance(described.get("label_rule"), str):
         raise DataError(f"{run}/{RESULT_FILE} does not name the run's data; run the model again")
-    choices = _choices(run, val, scored)
+    choices = recorded_choices(folder, scored, val)
     task, label_rule = described.get("task") or "superdiagnostic", described["label_rule"]
     found = {
         "run": str(folder),
@@ -168,8 +168,11 @@ def draw(folder: Path, split: str, n_resamples: int, reliability: Path | None, a
     """
     from ecg_lightning.reports import curves
 
-    val, scored = read_trained(folder, split) if reliability else read_run(folder, split)
-    choices = _choices(_run_of(folder), val, scored)
+    if reliability:
+        choices, scored = read_trained(folder, split)
+    else:
+        val, scored = read_run(folder, split)
+        choices = recorded_choices(folder, scored, val)
     figures = {}
     if reliability:
         calibrated = choices.calibrated(scored)
@@ -191,25 +194,6 @@ def save_figure(figure: Figure, path: Path, option: str) -> None:
         figure.savefig(path)
     except (OSError, ValueError) as error:  # ValueError: an unknown format
         raise DataError(f"{option} {path} cannot be written ({error}); name a .png file") from None
-
-
-def _choices(folder: Path, val: Predictions | None, scored: Predictions) -> Choices:
-    """Return the choices made on the run's validation fold; without one, those of the evaluated checkpoint.
-
-    Raises:
-        DataError: the run does not hold the choices.
-    """
-    if val is not None:
-        return Choices.fit(val)
-    try:
-        return Choices.from_dict({"link": scored.link, **read_result(folder)["chosen"]}, scored.classes)
-    except ValueError as error:
-        raise DataError(f"{folder}/{RESULT_FILE}: chosen: {error}; run the model again") from None
-
-
-def _run_of(folder: Path) -> Path:
-    """Return the run of a folder, which is the run itself or a variant of it."""
-    return folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
 
 
 def named_runs(words: Sequence[Path]) -> list[Path]:
@@ -258,43 +242,18 @@ def compare_runs(
     Raises:
         DataError: a run has no predictions, or predictions of other records.
     """
-    trained: dict[Path, Pair] = {}
-    for folder in folders:
-        val, scored = read_trained(folder, split)
-        first_val, first = trained.get(folders[0], (val, scored))
-        try:
-            trained[folder] = (aligned(val, first_val) if with_average else val), aligned(scored, first)
-        except DataError as error:
-            raise DataError(f"{folder} and {folders[0]}: {error}") from None
+    trained = _read_aligned(folders, split, with_average)
     recipes = [(runs, [trained[run] for run in runs], False) for runs in by_recipe(folders)]
     for runs, _, _ in recipes:
         _check_no_repeats({run: trained[run][1] for run in runs}, len(runs))
     if with_average:
-        for folder in folders:
-            if parts := sharing_trainings(folder, folders):
-                raise DataError(
-                    f"--average: {folder} already includes {', '.join(map(str, parts))}, which would count twice. "
-                    "Leave one of them out"
-                )
         recipes.append(([*folders], [_average(trained)], True))
     rows: list[dict[str, Any]] = []
     reference: paired.Scores | None = None
     first_runs = recipes[0][0]
     for runs, trainings, is_average in recipes:
         scores = paired.score(trainings, trained[folders[0]][1], n_resamples)
-        row: dict[str, Any] = {
-            "run": "average" if is_average else str(runs[0]),
-            "model": None if is_average else _model_of(runs[0]),
-            "runs": [str(run) for run in runs],
-            "averaged": is_average,
-            "n_records": len(trainings[0][1].ecg_ids),
-            "code": sorted({_code_of(run) for run in runs}),
-            "n_tried": max(n_tried(_run_of(run)) for run in runs),
-        }
-        for metric, scores_SR in scores._asdict().items():
-            row[metric] = paired.mean_interval(scores_SR)
-            row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(trainings) > 1 else None
-        row["covers_seeds"] = len(trainings) >= paired.LEAST_SEEDS
+        row = _row(runs, trainings, scores, is_average)
         if reference is None:
             reference = scores
         else:
@@ -311,16 +270,67 @@ def compare_runs(
     return rows
 
 
-def _average(trained: Mapping[Path, Pair]) -> Pair:
-    """Return the averaged predictions of several runs.
+def _read_aligned(folders: Sequence[Path], split: str, with_average: bool) -> dict[Path, Training]:
+    """Return the runs' choices and predictions, those of the split in the order of the first run's records.
 
-    The thresholds come from the average on the validation fold.
+    Raises:
+        DataError: the predictions are of other records than the first run's. For an average this also holds for the
+            validation fold.
     """
-    val, split = zip(*trained.values(), strict=True)
+    trained: dict[Path, Training] = {}
+    for folder in folders:
+        choices, scored = read_trained(folder, split)
+        first_choices, first = trained.get(folders[0], (choices, scored))
+        try:
+            if with_average:
+                aligned(_validation_of(choices), _validation_of(first_choices))
+            trained[folder] = choices, aligned(scored, first)
+        except DataError as error:
+            raise DataError(f"{folder} and {folders[0]}: {error}") from None
+    return trained
+
+
+def _row(
+    runs: Sequence[Path], trainings: Sequence[Training], scores: paired.Scores, is_average: bool
+) -> dict[str, Any]:
+    """Return the row of a recipe, without its differences."""
+    row: dict[str, Any] = {
+        "run": "average" if is_average else str(runs[0]),
+        "model": None if is_average else _model_of(runs[0]),
+        "runs": [str(run) for run in runs],
+        "averaged": is_average,
+        "n_records": len(trainings[0][1].ecg_ids),
+        "code": sorted({_code_of(run) for run in runs}),
+        "n_tried": max(n_tried(run_of(run)) for run in runs),
+    }
+    for metric, scores_SR in scores._asdict().items():
+        row[metric] = paired.mean_interval(scores_SR)
+        row[f"{metric}_sd"] = float(scores_SR[:, 0].std(ddof=1)) if len(trainings) > 1 else None
+    return row | {"covers_seeds": len(trainings) >= paired.LEAST_SEEDS}
+
+
+def _average(trained: Mapping[Path, Training]) -> Training:
+    """Return the averaged predictions of several runs. The average is another model, so its choices are fitted.
+
+    Raises:
+        DataError: a run already averages another one, or the predictions cannot be averaged.
+    """
+    for folder in trained:
+        if parts := sharing_trainings(folder, [*trained]):
+            raise DataError(
+                f"--average: {folder} already includes {', '.join(map(str, parts))}, which would count twice. "
+                "Leave one of them out"
+            )
+    choices, split = zip(*trained.values(), strict=True)
     try:
-        return averaged(val), averaged(split)
+        return Choices.fit(averaged([_validation_of(one) for one in choices])), averaged(split)
     except DataError as error:
         raise DataError(f"{', '.join(map(str, trained))}: {error}") from None
+
+
+def _validation_of(choices: Choices) -> Predictions:
+    assert choices.validation is not None  # `read_trained` refuses a run without them
+    return choices.validation
 
 
 def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> None:
@@ -342,12 +352,12 @@ def _check_no_repeats(trainings: Mapping[Path, Predictions], n_named: int) -> No
 
 def _model_of(folder: Path) -> str | None:
     """Return the model of a run; None for a compressed variant, which its model alone does not identify."""
-    choices = read_result(folder).get("choices") if _run_of(folder) == folder else None
+    choices = read_result(folder).get("choices") if run_of(folder) == folder else None
     model = choices.get("model") if isinstance(choices, dict) else None
     return model if isinstance(model, str) else None
 
 
 def _code_of(folder: Path) -> str:
     """Return the code revision and the PyTorch version of a run."""
-    result = read_result(_run_of(folder))
+    result = read_result(run_of(folder))
     return f"{result.get('git') or 'unknown'}, torch {(result.get('versions') or {}).get('torch', 'unknown')}"

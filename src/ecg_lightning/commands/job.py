@@ -21,9 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ecg_lightning.commands.already_finished import already_finished
+from ecg_lightning.compression.schema import TrainConfig
 from ecg_lightning.config import schema as config
 from ecg_lightning.config import validation
-from ecg_lightning.config.schema import TrainConfig
 from ecg_lightning.errors import (
     CheckpointError,
     ConfigError,

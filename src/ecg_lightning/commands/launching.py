@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ecg_lightning.commands.job import FAILED, INTERRUPTED, run_job
+from ecg_lightning.compression.schema import CompressConfig, TrainConfig
 from ecg_lightning.config import conf_folder, validation
 from ecg_lightning.config import schema as config
 from ecg_lightning.config.composition_errors import explain, explain_option
@@ -143,7 +144,7 @@ def _own_logging() -> Iterator[None]:
 
 
 def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
-    def run(settings: config.TrainConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+    def run(settings: TrainConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(settings)
         if not settings.train:
             validation.check_without_effect(overrides)
@@ -167,7 +168,7 @@ def _train_job(cfg: DictConfig, raising: bool = False) -> float | None:
 
 
 def _compress_job(cfg: DictConfig, raising: bool = False) -> float | None:
-    def run(settings: config.CompressConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
+    def run(settings: CompressConfig, choices: dict[str, str], overrides: list[str]) -> RunResult:
         check_named_files(settings)
         _load_libraries("ecg_lightning.compression.run")
         from ecg_lightning.compression.run import run

@@ -40,6 +40,11 @@ def setting(default: Any, help: str, **bounds: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def with_default(schema: Any, name: str, default: Any) -> Any:
+    """Declare a setting of another schema with another default. Its help and its bounds are the other schema's."""
+    return setting(default, **schema.__dataclass_fields__[name].metadata)
+
+
 def kind(name: str) -> Any:
     """Declare the name of a component. Checkpoints and `config.yaml` hold it in place of a class; see `registry`."""
     return setting(name, "name of the component", choices=(name,))

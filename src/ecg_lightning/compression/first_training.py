@@ -11,7 +11,7 @@ from pathlib import Path
 
 import filelock
 
-from ecg_lightning.compression.schema import TrainThenCompress
+from ecg_lightning.compression.schema import TrainConfig
 from ecg_lightning.errors import UserError
 from ecg_lightning.results.results import TRAINING_FILE, RunResult, hash_config, read_training
 from ecg_lightning.system.run_lock import remove_half_written
@@ -25,7 +25,7 @@ _NOT_OF_THE_TRAINING = ("compression", "paths", "hardware", "task_name")
 
 
 def train_first(
-    settings: TrainThenCompress,
+    settings: TrainConfig,
     choices: Mapping[str, str] | None,
     overrides: Sequence[str],
     shared_dir: Path | None,
@@ -63,9 +63,7 @@ def train_first(
     return result, folder
 
 
-def _train_in(
-    folder: Path, settings: TrainThenCompress, choices: Mapping[str, str] | None, overrides: Sequence[str]
-) -> None:
+def _train_in(folder: Path, settings: TrainConfig, choices: Mapping[str, str] | None, overrides: Sequence[str]) -> None:
     """Train in the shared folder, or resume a training that an earlier command left there."""
     raise_refused(folder)
     remove_half_written(folder)

@@ -23,7 +23,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.ledger import record_scoring
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.training.announce import announce_synthetic
-from ecg_lightning.training.leakage import check_held_out, fold_notes
+from ecg_lightning.training.leakage import check_held_out, data_notes
 from ecg_lightning.training.provenance import describe_data, write_config
 
 
@@ -123,7 +123,7 @@ def prepare(
     trained = load_classifier(checkpoint)
     described = trained.description
     result.data = describe_data(datamodule)
-    result.notes += [*datamodule.source.notes(), *fold_notes(described, datamodule)]
+    result.notes += [*datamodule.source.notes(), *data_notes(described, datamodule)]
     if described["model"].get("mc_dropout"):
         raise UnsupportedModelError(
             f"{checkpoint} draws new dropout in every pass (model.mc_dropout), which an exported file cannot do. "

@@ -11,7 +11,7 @@ from ecg_lightning.compression.describing import describe, describe_unfinished
 from ecg_lightning.compression.first_training import train_first
 from ecg_lightning.compression.pipeline import apply_stages
 from ecg_lightning.compression.preparing import Prepared, build_stages, prepare, take_over
-from ecg_lightning.compression.schema import CompressionSettings, TrainThenCompress
+from ecg_lightning.compression.schema import CompressionSettings, TrainConfig
 from ecg_lightning.compression.study.measurement import measure_variants
 from ecg_lightning.compression.study.study_variant import study_variant
 from ecg_lightning.compression.study.variant import Variant
@@ -26,7 +26,7 @@ from ecg_lightning.training.provenance import begin, describe_run_host
 def run(
     settings: CompressionSettings, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
 ) -> RunResult:
-    """Compress a checkpoint by a checked configuration (`config.schema.CompressConfig`).
+    """Compress a checkpoint by a checked configuration.
 
     Args:
         settings: the composed configuration.
@@ -48,7 +48,7 @@ def run(
 
 
 def run_after_training(
-    settings: TrainThenCompress,
+    settings: TrainConfig,
     choices: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     shared_dir: Path | None = None,
@@ -56,7 +56,7 @@ def run_after_training(
     """Train a model, then compress it.
 
     Args:
-        settings: the composed configuration, `config.schema.TrainConfig`.
+        settings: the composed configuration.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
         shared_dir: folder of the trainings that the cells of a sweep share. Cells that differ only in compression or

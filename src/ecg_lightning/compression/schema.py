@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from ecg_lightning.components.setting import MISSING, kind, setting
+from ecg_lightning.components.setting import MISSING, kind, setting, with_default
 from ecg_lightning.hardware.schema import HardwareConfig
-from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig, TrainingSettings
+from ecg_lightning.training.schema import (
+    MONITORED,
+    SEEDS,
+    CallbacksConfig,
+    PathsConfig,
+    TrainerConfig,
+    TrainingConfig,
+)
 
 _BACKENDS = ("fbgemm", "x86")
 
@@ -180,22 +187,29 @@ class CompressionConfig:
     latency: LatencyConfig = field(default_factory=LatencyConfig)
 
 
-class CompressionSettings(Protocol):
-    """Settings of a compression, as `CompressConfig` and `TrainConfig` of `config.schema` have them."""
+@dataclass
+class TrainConfig(TrainingConfig):
+    """The root of `conf/train.yaml`: a training, and the compression of its model."""
 
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    seed: int
-    monitor: str
-    ckpt_path: str | None
-    data: Any
-    compression: CompressionConfig
-    hardware: HardwareConfig
-    trainer: TrainerConfig
-    callbacks: CallbacksConfig
-    logger: dict[str, Any]
-    paths: PathsConfig
+    compression: CompressionConfig = field(default_factory=CompressionConfig)
 
 
-class TrainThenCompress(CompressionSettings, TrainingSettings, Protocol):
-    """Settings of a training that is followed by its compression."""
+@dataclass
+class CompressConfig:
+    """The root of `conf/compress.yaml`."""
+
+    task_name: str = with_default(TrainingConfig, "task_name", "compress")
+    ckpt_path: str | None = setting(None, "FILE: the trained checkpoint")
+    seed: int = setting(0, "random seed of the fine-tuning", **SEEDS)
+    monitor: str = setting("${compression.fine_tune.monitor}", "metric of early stopping", choices=MONITORED)
+    data: Any = setting({}, "the checkpoint's data, or data=ptbxl data.root=DIR")
+    compression: CompressionConfig = field(default_factory=CompressionConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: dict[str, Any] = with_default(TrainingConfig, "logger", {})
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+CompressionSettings = TrainConfig | CompressConfig
+"""Settings of a compression, after a training or alone."""

@@ -25,7 +25,7 @@ from ecg_lightning.learning.distillation import Distillation
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.training.announce import records_of_an_epoch
-from ecg_lightning.training.schema import Fit, PathsConfig
+from ecg_lightning.training.schema import PathsConfig, TrainingConfig
 from ecg_lightning.training.step_time import choose_threads, may_choose
 from ecg_lightning.training.trainer import callbacks_of, make_evaluator, make_trainer
 
@@ -164,14 +164,13 @@ class StageFit:
         self.notes.append(text)
         log.info(text)
 
-    def _settings_of(self, epochs: int) -> Fit:
+    def _settings_of(self, epochs: int) -> TrainingConfig:
         whole, monitor = self.settings, self.settings.compression.fine_tune.monitor
         callbacks = copy.deepcopy(whole.callbacks)
         if callbacks.early_stopping and callbacks.early_stopping.monitor == whole.monitor:
             callbacks.early_stopping.monitor = monitor
-        return Fit(
+        return TrainingConfig(
             monitor=monitor,
-            scored_epoch="best",
             hardware=whole.hardware,
             trainer=replace(whole.trainer, max_epochs=epochs),
             callbacks=callbacks,

@@ -1,4 +1,4 @@
-"""Typed configuration: the roots, and the registration of all schemas with Hydra. `validation` checks the values.
+"""Typed configuration: all schemas, their registration with Hydra, and their keys. `validation` checks the values.
 
 Each room declares its components' settings in a `schema.py`, see `setting`. Nothing here imports PyTorch, so a wrong
 key, type or value is refused in under a second.
@@ -11,74 +11,16 @@ import functools
 import logging
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from ecg_lightning.components.registry import options, others
-from ecg_lightning.components.setting import setting
-from ecg_lightning.compression.schema import CompressionConfig
-from ecg_lightning.data.schema import CheckpointDataConfig, DataConfig
+from ecg_lightning.compression.schema import CompressConfig, TrainConfig
+from ecg_lightning.data.schema import CheckpointDataConfig
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, FrontendConfig
-from ecg_lightning.hardware.schema import HardwareConfig
-from ecg_lightning.models.schema import ModelConfig
-from ecg_lightning.training.schema import MONITORED, CallbacksConfig, PathsConfig, TrainerConfig
 
 log = logging.getLogger(__name__)
-
-_SEED = {"min": 0, "max": 2**32 - 1}
-
-
-@dataclass
-class TrainConfig:
-    """The root of `conf/train.yaml`."""
-
-    task_name: str = setting("train", "folder below outputs/")
-    train: bool = setting(True, "whether to train")
-    test: bool = setting(True, "whether to score the test folds")
-    for_model: str | None = setting(None, "of an experiment: the only model that its settings are for")
-    ckpt_path: str | None = setting(
-        None, "FILE: a checkpoint; auto: start or resume the run in hydra.run.dir; last: resume it"
-    )
-    seed: int = setting(0, "random seed of the weights, the records' order, dropout and augmentation", **_SEED)
-    monitor: str = setting(
-        "val/f1_macro", "metric of early stopping, of the best checkpoint and of a search", choices=MONITORED
-    )
-    scored_epoch: str = setting(
-        "best", "best: the epoch of the best monitored metric; last: no epoch is chosen", choices=("best", "last")
-    )
-    n_tried: int = setting(1, "configurations that this one was chosen from; cells of a sweep are counted", min=1)
-    cross_validation: list[Any] | None = setting(
-        None, "training folds, or groups of them, to hold out once each: [7,8] or [[5,6],[7,8]]"
-    )
-    data: DataConfig = field(default_factory=DataConfig)
-    frontend: FrontendConfig = field(default_factory=FrontendConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    compression: CompressionConfig = field(default_factory=CompressionConfig)
-    hardware: HardwareConfig = field(default_factory=HardwareConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    logger: dict[str, Any] = setting({}, "Lightning's loggers by name, each with a _target_")
-    paths: PathsConfig = field(default_factory=PathsConfig)
-
-
-@dataclass
-class CompressConfig:
-    """The root of `conf/compress.yaml`."""
-
-    task_name: str = setting("compress", "folder below outputs/")
-    ckpt_path: str | None = setting(None, "FILE: the trained checkpoint")
-    seed: int = setting(0, "random seed of the fine-tuning", **_SEED)
-    monitor: str = setting("${compression.fine_tune.monitor}", "metric of early stopping", choices=MONITORED)
-    data: Any = setting({}, "the checkpoint's data, or data=ptbxl data.root=DIR")
-    compression: CompressionConfig = field(default_factory=CompressionConfig)
-    hardware: HardwareConfig = field(default_factory=HardwareConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    logger: dict[str, Any] = setting({}, "Lightning's loggers by name, each with a _target_")
-    paths: PathsConfig = field(default_factory=PathsConfig)
-
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "data": {**options("data"), "checkpoint": CheckpointDataConfig},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ecg_lightning.components.setting import MISSING, kind, setting
+from ecg_lightning.components.setting import MISSING, kind, setting, with_default
 
 
 @dataclass
@@ -81,7 +81,7 @@ class CheckpointDataConfig:
     """The data that a checkpoint was trained on. A setting that is null keeps the checkpoint's value."""
 
     root: str | None = setting(None, "DIR: the folder, if it was moved")
-    batch_size: int | None = setting(None, "records of a training step", min=1)
-    on_bad_record: str | None = setting(None, "what a damaged record does", choices=("error", "skip"))
-    cache_dir: str | None = setting(None, "DIR of the signal cache")
-    num_workers: int | None = setting(None, "loader processes", min=0)
+    batch_size: int | None = with_default(DataConfig, "batch_size", None)
+    on_bad_record: str | None = with_default(DataConfig, "on_bad_record", None)
+    cache_dir: str | None = with_default(DataConfig, "cache_dir", None)
+    num_workers: int | None = with_default(DataConfig, "num_workers", None)

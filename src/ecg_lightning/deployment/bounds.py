@@ -15,10 +15,6 @@ SAMPLING_RATES = (50, 20_000)
 MAX_DURATION_S = 600
 MAX_SAMPLES = 1_000_000
 """Most samples a lead: ten minutes at 1,666 Hz, 48 MB for a record."""
-MAX_RECORDS = 1_000_000_000
-"""Most records of a validation fold."""
-LARGEST_LINE = 1e12
-"""Largest slope and offset of a Platt line."""
 
 
 def text(value: Any, name: str, most: int = MAX_TEXT) -> str:
@@ -38,14 +34,25 @@ def text(value: Any, name: str, most: int = MAX_TEXT) -> str:
 
 def texts(value: Any, name: str) -> tuple[str, ...]:
     """Return a list of texts."""
-    return tuple(text(item, name) for item in _items(value, name))
+    return tuple(text(item, name) for item in items(value, name))
+
+
+def items(value: Any, name: str, n: int | None = None) -> list[Any]:
+    """Return a list that is not too long, or one of `n` values."""
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is {value!r:.40}, expected a list")
+    if n is not None and len(value) != n:
+        raise ValueError(f"{name} holds {len(value):,} values for {n:,} classes")
+    if len(value) > MAX_CLASSES:
+        raise ValueError(f"{name} holds {len(value):,} values, more than the {MAX_CLASSES:,} that are allowed")
+    return value
 
 
 def class_names(value: Any, name: str) -> tuple[str, ...]:
-    """Return names of classes, all different."""
-    found = tuple(text(item, name, MAX_CLASS_NAME) for item in _items(value, name))
-    if not all(found) or len(set(found)) != len(found):
-        raise ValueError(f"{name} holds a repeated or an empty name ({value!r:.40})")
+    """Return names of classes, at least one and all different."""
+    found = tuple(text(item, name, MAX_CLASS_NAME) for item in items(value, name))
+    if not found or not all(found) or len(set(found)) != len(found):
+        raise ValueError(f"{name} holds no name, or a repeated or an empty name ({value!r:.40})")
     return found
 
 
@@ -54,19 +61,6 @@ def number(value: Any, name: str, least: float, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise ValueError(f"{name} holds {value!r:.40}, expected a finite number from {least:g} to {most:g}")
     return float(value)
-
-
-def numbers(value: Any, name: str, least: float, most: float) -> tuple[float, ...]:
-    """Return a list of numbers from `least` to `most`."""
-    return tuple(number(item, name, least, most) for item in _items(value, name))
-
-
-def pairs(value: Any, name: str, least: float, most: float) -> tuple[tuple[float, ...], ...]:
-    """Return a list of pairs of numbers from `least` to `most`."""
-    found = tuple(numbers(pair, name, least, most) for pair in _items(value, name))
-    if any(len(pair) != 2 for pair in found):
-        raise ValueError(f"{name} holds {value!r:.40}, expected pairs of numbers")
-    return found
 
 
 def flag(value: Any, name: str) -> bool | None:
@@ -88,11 +82,3 @@ def one_of(value: Any, name: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise ValueError(f"{name} {value!r:.40} is none of {', '.join(known)}")
     return str(value)
-
-
-def _items(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{name} is {value!r:.40}, expected a list")
-    if len(value) > MAX_CLASSES:
-        raise ValueError(f"{name} holds {len(value):,} values, more than the {MAX_CLASSES:,} that are allowed")
-    return value

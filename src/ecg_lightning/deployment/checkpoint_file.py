@@ -6,14 +6,14 @@ from pathlib import Path
 
 from ecg_lightning.checkpoints.loading import load_classifier
 from ecg_lightning.deployment.checksum import sha256_of
-from ecg_lightning.deployment.metadata import Metadata, chosen_fields, parse
+from ecg_lightning.deployment.metadata import Metadata, parse
 from ecg_lightning.deployment.runtimes.runtime import Runtime, check_length
 from ecg_lightning.deployment.runtimes.torch_runtime import TorchRuntime
 from ecg_lightning.errors import CheckpointError
-from ecg_lightning.evaluation.choices import Choices
-from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE, read_predictions
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.finished import is_finished
+from ecg_lightning.results.recorded_choices import recorded_choices
 
 _NOT_CALIBRATED = (
     "the probabilities are not calibrated and undecided classes are not marked, because this checkpoint was not "
@@ -49,10 +49,12 @@ def _describe(classifier: ECGClassifier, path: Path) -> tuple[Metadata, tuple[st
             raise CheckpointError(f"{path}: its description of the exported file is damaged ({error})") from None
     choices = classifier.choices
     assert choices is not None  # a loaded classifier has them
-    if not choices.is_calibrated and (val := _validation_of(path)) and val.classes == choices.classes:
-        choices = Choices.fit(val)  # earlier versions stored the choices in the run and not in the checkpoint
+    if not choices.is_calibrated and (run := _run_of(path)):  # of earlier versions only the run holds the choices
+        val = read_predictions(run / PREDICTIONS_FILE).get("val")
+        if val and val.classes == choices.classes:
+            choices = recorded_choices(run, val, val)
     metadata = Metadata(
-        **chosen_fields(choices),
+        choices=choices,
         sampling_rate=described["sampling_rate"],
         n_samples=described["n_samples"],
         label_rule=described["label_rule"],
@@ -64,11 +66,9 @@ def _describe(classifier: ECGClassifier, path: Path) -> tuple[Metadata, tuple[st
     return metadata, () if choices.is_calibrated else (_NOT_CALIBRATED,)
 
 
-def _validation_of(path: Path) -> Predictions | None:
-    """Return the validation predictions of the finished run that a checkpoint was scored in."""
+def _run_of(path: Path) -> Path | None:
+    """Return the finished run that a checkpoint was scored in, if it holds predictions."""
     run = path.absolute().parents[1]
     if path.name != "best.ckpt" or path.absolute().parent.name != "checkpoints" or not is_finished(run):
         return None
-    if not (run / PREDICTIONS_FILE).is_file():
-        return None
-    return read_predictions(run / PREDICTIONS_FILE).get("val")
+    return run if (run / PREDICTIONS_FILE).is_file() else None

@@ -12,7 +12,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -211,7 +210,7 @@ def export_pt2(
         program.example_inputs = None  # a batch of signals would be stored
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # it names files of the exporting machine
-        extra = {KEY: json.dumps(asdict(about))} if about else {}
+        extra = {KEY: json.dumps(about.as_dict())} if about else {}
         content = io.BytesIO()  # on a full disk PyTorch's own writer would end the process
         torch.export.save(program, content, extra_files=extra)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,7 @@ from ecg_lightning.deployment.metadata import read_metadata
 from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.deployment.runtimes.runtime import SUFFIXES, Floats, Runtime, files_of
 from ecg_lightning.errors import DataError, MissingPackageError, ModelFileError, NotInt8Error, UserError
-from ecg_lightning.evaluation.calibration import probabilities as calibrated
-from ecg_lightning.evaluation.conformal import Bounds
+from ecg_lightning.evaluation.choices import Decided
 from ecg_lightning.hardware.processor import available_cores, processor_has_bf16, processor_has_int8
 from ecg_lightning.system.installed import needing
 from ecg_lightning.system.memory_limit import limited_memory
@@ -77,7 +76,7 @@ class Predictor:
         else:
             self.metadata = read_metadata(path)
             self.runtime = self._open(path, runtime, threads)
-        if not self.metadata.conformal and not self.notes:
+        if self.metadata.choices.bounds is None and not self.notes:
             self.notes = (
                 "the file holds no bounds for conformal sets, so undecided classes are not marked; export it again",
             )
@@ -219,20 +218,19 @@ class Predictor:
         logits = [self._logits(signals_BCT[row : row + _BATCH]) for row in range(0, len(signals_BCT), _BATCH)]
         n_classes = len(self.metadata.classes)
         logits_BC = np.concatenate([*logits, np.empty((0, n_classes))]).astype(np.float64)
-        return calibrated(logits_BC, self.metadata.temperature, self.metadata.link)
+        return self.metadata.choices.probabilities(logits_BC)
 
     def decisions(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_]:
         """Return (B, C) decisions, true for each class that reaches its threshold."""
-        return probabilities_BC >= np.array(self.metadata.thresholds)
+        return Decided(probabilities_BC, self.metadata.choices.thresholds).decisions
 
     def undecided(self, probabilities_BC: Probabilities) -> npt.NDArray[np.bool_] | None:
         """Return (B, C), true for each class whose conformal set holds both presence and absence, or neither.
 
         None if the file has no bounds, as in files of earlier versions.
         """
-        if not self.metadata.conformal:
-            return None
-        return Bounds(*np.array(self.metadata.conformal).T).sets(probabilities_BC).undecided
+        bounds = self.metadata.choices.bounds
+        return None if bounds is None else bounds.sets(probabilities_BC).undecided
 
 
 def load(path: str | Path) -> Predictor:

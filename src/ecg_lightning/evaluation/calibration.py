@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+LINKS = ("sigmoid", "softmax")
+"""The functions from logits to probabilities: each class on its own, or classes that exclude each other."""
 _LOG_RANGE = (-3.0, 3.0)
 
 

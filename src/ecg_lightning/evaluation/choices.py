@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ecg_lightning.evaluation.calibration import fit_platt, fit_temperature, probabilities
+from ecg_lightning.evaluation.calibration import LINKS, fit_platt, fit_temperature, probabilities
 from ecg_lightning.evaluation.conformal import Bounds, conformal_bounds
-from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.evaluation.thresholds import f1_thresholds
+
+if TYPE_CHECKING:
+    from ecg_lightning.evaluation.predictions import Predictions  # it needs pandas, which a prediction does not
 
 Floats = npt.NDArray[np.float64]
 
 RAW, CALIBRATED = "raw", "calibrated"
-LINKS = ("sigmoid", "softmax")
-TEMPERATURES = (0.01, 100.0)
+_TEMPERATURES = (0.01, 100.0)
 """The bounds of a temperature that is read from a file; `calibration.fit_temperature` returns e⁻³ to e³."""
-_LARGEST = 1e12
+_LARGEST_LINE = 1e12
 """The bound of a Platt line's slope and offset that are read from a file."""
+_MAX_RECORDS = 1_000_000_000
+"""The bound of a validation fold's number of records that is read from a file."""
 
 
 class Decided(NamedTuple):
@@ -53,14 +56,17 @@ class Choices:
     Attributes:
         classes: the names of the C classes.
         link: the function from logits to probabilities; see `calibration.probabilities`.
-        n_records: the number of records in the validation fold; None if only a checkpoint's thresholds are known.
-        validation: the predictions of the fold; None if the choices were read from a file.
+        n_records: the number of records in the validation fold; None without a fold, and in files of earlier versions.
+        validation: the predictions of the fold; None if only the choices were read from a file.
+        is_calibrated: False if only thresholds on raw probabilities are known. They are then the thresholds on
+            calibrated probabilities as well, with a temperature of 1.
     """
 
     classes: tuple[str, ...]
     link: str
     n_records: int | None
     validation: Predictions | None = field(default=None, repr=False)
+    is_calibrated: bool = True
 
     @classmethod
     def fit(cls, validation: Predictions) -> Choices:
@@ -70,39 +76,55 @@ class Choices:
     @classmethod
     def of_thresholds(cls, classes: tuple[str, ...], link: str, raw_thresholds: Floats) -> Choices:
         """Return the choices of a checkpoint that holds only thresholds. They calibrate nothing."""
-        found = cls(classes, link, None)
-        found.__dict__["raw_thresholds"] = raw_thresholds
-        return found
+        found = cls(classes, link, None, is_calibrated=False)
+        thresholds = {"raw_thresholds": raw_thresholds, "thresholds": raw_thresholds}
+        return found._with(**thresholds, temperature=1.0, bounds=None, platt_lines=None)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], classes: tuple[str, ...]) -> Choices:
+    def from_dict(
+        cls, values: Mapping[str, Any], classes: tuple[str, ...], validation: Predictions | None = None
+    ) -> Choices:
         """Return the choices that `as_dict` wrote. The file may come from elsewhere.
+
+        Files of earlier versions lack the number of records, the conformal bounds or the Platt lines.
 
         Args:
             values: the values from `as_dict`.
             classes: the classes that it must name; their order is kept.
+            validation: the predictions of the fold, if they are known.
 
         Raises:
-            ValueError: the values are not from `as_dict`.
+            ValueError: the values are not from `as_dict`, or were made on another fold.
         """
         link, n_records, temperature = (values.get(name) for name in ("link", "n_records", "temperature"))
         if link not in LINKS:
             raise ValueError(f"link is {link!r:.40}")
         thresholds = _table(values, "thresholds")
-        if "n_records" not in values:
-            return cls.of_thresholds(classes, link, _column(thresholds, RAW, classes, 0, 1))
-        if type(n_records) is not int or n_records < 1:
+        raw_thresholds = _column(thresholds, RAW, classes, 0, 1)
+        if not {"n_records", "temperature"} & values.keys():
+            return cls.of_thresholds(classes, link, raw_thresholds)
+        if n_records is not None and not (type(n_records) is int and 1 <= n_records <= _MAX_RECORDS):
             raise ValueError(f"n_records is {n_records!r:.40}")
-        found = cls(classes, link, n_records)
-        parts: dict[str, Any] = {  # they replace the fits
-            "temperature": float(_numbers([temperature], 1, *TEMPERATURES, "temperature")[0]),
-            "raw_thresholds": _column(thresholds, RAW, classes, 0, 1),
-            "thresholds": _column(thresholds, CALIBRATED, classes, 0, 1),
-            "bounds": Bounds(*_pairs(values, "conformal", classes, 0, 1).T),
-            "platt_lines": _pairs(values, "platt", classes, -_LARGEST, _LARGEST) if link == "sigmoid" else None,
-        }
-        found.__dict__.update(parts)
-        return found
+        if validation is not None and (link, n_records) != (validation.link, len(validation.ecg_ids)):
+            raise ValueError(
+                f"they were made on {n_records} records with a {link}, but the validation fold holds "
+                f"{len(validation.ecg_ids)} with a {validation.link}"
+            )
+        if link == "softmax" and "platt" in values:
+            raise ValueError("platt is given, but the classes of a softmax are not independent")
+        conformal = _pairs(values, "conformal", classes, 0, 1)
+        return cls(classes, link, n_records, validation)._with(
+            raw_thresholds=raw_thresholds,
+            temperature=float(_numbers([temperature], 1, *_TEMPERATURES, "temperature")[0]),
+            thresholds=_column(thresholds, CALIBRATED, classes, 0, 1),
+            bounds=None if conformal is None else Bounds(*conformal.T),
+            platt_lines=_pairs(values, "platt", classes, -_LARGEST_LINE, _LARGEST_LINE),
+        )
+
+    def _with(self, **parts: float | Floats | Bounds | None) -> Choices:
+        """Return these choices with known parts in place of the fits."""
+        vars(self).update(parts)
+        return self
 
     def only(self, classes: tuple[str, ...]) -> Choices:
         """Return the choices for some of the classes. Each class has its own choices, and the temperature stays."""
@@ -111,11 +133,6 @@ class Choices:
         pairs = [name for name in ("conformal", "platt") if name in values]
         own: dict[str, Any] = {name: {one: values[name][one] for one in classes} for name in pairs}
         return Choices.from_dict({**values, "thresholds": tables, **own}, classes)
-
-    @property
-    def is_calibrated(self) -> bool:
-        """The state: True if a validation fold is known, False if only thresholds on raw probabilities are."""
-        return self.n_records is not None
 
     @cached_property
     def temperature(self) -> float:
@@ -135,14 +152,17 @@ class Choices:
 
     @cached_property
     def platt_lines(self) -> Floats | None:
-        """The (C, 2) slopes and offsets of the classes' logits. A softmax has None: its classes are not independent."""
+        """The (C, 2) slopes and offsets of the classes' logits; None in files of earlier versions.
+
+        A softmax has None as well: its classes are not independent.
+        """
         if self.link != "sigmoid":
             return None
         return np.stack(fit_platt(self._fold.logits_NC, self._fold.targets_NC), axis=1)
 
     @cached_property
-    def bounds(self) -> Bounds:
-        """The bounds of conformal sets on calibrated probabilities."""
+    def bounds(self) -> Bounds | None:
+        """The bounds of conformal sets on calibrated probabilities; None in files of earlier versions."""
         return conformal_bounds(self._fold.probabilities(self.temperature), self._fold.targets_NC)
 
     @property
@@ -150,15 +170,17 @@ class Choices:
         assert self.validation is not None, "a checkpoint that holds thresholds alone is not calibrated"
         return self.validation
 
+    def probabilities(self, logits_NC: Floats) -> Floats:
+        """Return the (N, C) calibrated probabilities of logits, or the raw ones without a validation fold."""
+        return probabilities(logits_NC, self.temperature, self.link)
+
     def apply(self, split: Predictions) -> Decided:
         """Return a split's calibrated probabilities and their thresholds, or the raw ones without a validation fold.
 
         Args:
             split: the predictions of the same model. Scores of the validation fold itself are optimistic.
         """
-        if not self.is_calibrated:
-            return self.apply_raw(split)
-        return Decided(split.probabilities(self.temperature), self.thresholds)
+        return Decided(self.probabilities(split.logits_NC), self.thresholds)
 
     def apply_raw(self, split: Predictions) -> Decided:
         """Return the raw probabilities of a split, and the thresholds on them."""
@@ -169,7 +191,7 @@ class Choices:
         ways = {"none": split.probabilities()}
         if not self.is_calibrated:
             return ways
-        ways["temperature"] = split.probabilities(self.temperature)
+        ways["temperature"] = self.probabilities(split.logits_NC)
         if self.platt_lines is not None:
             slopes_C, offsets_C = self.platt_lines.T
             ways["platt"] = probabilities(split.logits_NC * slopes_C + offsets_C)
@@ -183,6 +205,7 @@ class Choices:
         """Return the choices as plain values, for JSON and checkpoints. Thresholds without a fold are written alone."""
         if not self.is_calibrated:
             return {"link": self.link, "thresholds": {RAW: self._by_class(self.raw_thresholds)}}
+        bounds = {} if self.bounds is None else {"conformal": self._by_class(np.stack(self.bounds, axis=1))}
         lines = {} if self.platt_lines is None else {"platt": self._by_class(self.platt_lines)}
         return {
             "link": self.link,
@@ -192,7 +215,7 @@ class Choices:
                 RAW: self._by_class(self.raw_thresholds),
                 CALIBRATED: self._by_class(self.thresholds),
             },
-            "conformal": self._by_class(np.stack(self.bounds, axis=1)),
+            **bounds,
             **lines,
         }
 
@@ -208,12 +231,14 @@ def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _column(values: Mapping[str, Any], name: str, classes: tuple[str, ...], low: float, high: float) -> Floats:
-    """Return the (C,) values of a table by class."""
-    return _numbers(_by_name(values, name, classes), len(classes), low, high, name)
+    """Return the (C,) thresholds of a table by class."""
+    return _numbers(_by_name(values, name, classes), len(classes), low, high, f"thresholds.{name}")
 
 
-def _pairs(values: Mapping[str, Any], name: str, classes: tuple[str, ...], low: float, high: float) -> Floats:
-    """Return the (C, 2) values of a table by class."""
+def _pairs(values: Mapping[str, Any], name: str, classes: tuple[str, ...], low: float, high: float) -> Floats | None:
+    """Return the (C, 2) values of a table by class; None if there is no such table."""
+    if name not in values:
+        return None
     rows = _by_name(values, name, classes)
     if not all(isinstance(row, list | tuple) and len(row) == 2 for row in rows):
         raise ValueError(f"{name} does not hold two numbers for each class")

@@ -22,8 +22,8 @@ LEAST_SEEDS = 3
 Two trainings have one degree of freedom. Its Student's t of 12.7 makes useless intervals, wider than [0, 1].
 """
 
-Training = tuple[Predictions, Predictions]
-"""A training's predictions of the validation fold and of the split to score."""
+Training = tuple[Choices, Predictions]
+"""A training's choices of the validation fold, and its predictions of the split to score."""
 
 
 class Scores(NamedTuple):
@@ -68,7 +68,7 @@ def score(trainings: Sequence[Training], like: Predictions, n_resamples: int = 1
     """
     like = in_order(like)
     weights_RN = bootstrap.patient_weights(like.patient_ids, n_resamples)
-    decided = (Choices.fit(val).apply(aligned(split, like)) for val, split in trainings)
+    decided = (choices.apply(aligned(split, like)) for choices, split in trainings)
     scores = [macro_scores(one, like.targets_NC, weights_RN) for one in decided]
     f1, auroc = zip(*scores, strict=True)
     return Scores(np.stack(f1), np.stack(auroc))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ecg_lightning.data.labels import read_table
 from ecg_lightning.errors import DataError
-from ecg_lightning.evaluation.calibration import logit, probabilities
+from ecg_lightning.evaluation.calibration import LINKS, logit, probabilities
 from ecg_lightning.system.disk import write_whole
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
     classes = tuple(parts[-1] for parts in logits)
     links = {parts[1] for parts in logits if len(parts) == 3}
     targets = [f"target/{name}" for name in classes]
-    if absent := [name for name in (*_KEYS, *targets) if name not in table.columns] or links - {"sigmoid", "softmax"}:
+    if absent := [name for name in (*_KEYS, *targets) if name not in table.columns] or links.difference(LINKS):
         raise DataError(
             f"{path} is not a table of predictions (missing or unknown: {', '.join(sorted(absent))}); run the model "
             "again"

@@ -91,7 +91,7 @@ def evaluate(choices: Choices, split: Predictions, n_resamples: int = 1000) -> R
     whole = weights_RN[:1]
     every = np.ones_like(split.targets_NC)
     conformal = {}
-    if choices.is_calibrated and not choices.is_fitted_on(split):
+    if not choices.is_fitted_on(split) and choices.bounds is not None:
         sets = choices.bounds.sets(decided.probabilities_NC)
         conformal = dict(
             zip(split.classes, coverage(sets, split.targets_NC, split.patient_ids, weights_RN), strict=True)

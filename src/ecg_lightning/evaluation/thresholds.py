@@ -1,10 +1,12 @@
-"""Decision thresholds, chosen only on the validation fold."""
+"""Decision thresholds, chosen only on the validation fold.
+
+SciPy is imported only by the function that fits, because predictions need only NumPy.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
 from ecg_lightning.evaluation.calibration import Floats, fit_platt, logit
 
@@ -29,6 +31,8 @@ def f1_thresholds(probabilities_NC: npt.ArrayLike, targets_NC: npt.ArrayLike) ->
     Returns:
         The (C,) thresholds in [0, 1].
     """
+    from scipy.special import expit
+
     logits_NC, targets = logit(probabilities_NC), np.asarray(targets_NC, dtype=np.float64)
     slopes_C, offsets_C = fit_platt(logits_NC, targets)
     frequencies_NC = -np.sort(-expit(slopes_C * logits_NC + offsets_C), axis=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ecg_lightning.components.setting import MISSING, kind, setting
+from ecg_lightning.components.setting import MISSING, kind, setting, with_default
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 
 _DROPPED = {"min": 0.0, "max": 0.99}
@@ -66,7 +66,7 @@ class DeiTConfig(NetworkConfig):
     target: ClassVar[str] = "ecg_lightning.models.deit.DeiT"
     kind: str = kind("deit")
     dropout: float = setting(0.0, "dropout of tokens and in the MLPs", **_DROPPED)
-    drop_path: float = setting(0.1, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
+    drop_path: float = with_default(NetworkConfig, "drop_path", 0.1)
     variant: str = setting("tiny", "published size", choices=("tiny", "small", "base"))
     patch_size: int = setting(16, "pixels of a square patch's side", **_AT_LEAST_1)
     dim: int | None = setting(None, "width of a token; null: the variant's", **_AT_LEAST_1)
@@ -84,8 +84,8 @@ class EffNetV2Config(NetworkConfig):
 
     target: ClassVar[str] = "ecg_lightning.models.effnetv2.EffNetV2"
     kind: str = kind("effnetv2")
-    dropout: float = setting(0.2, "dropout before the classifier", **_DROPPED)
-    drop_path: float = setting(0.2, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
+    dropout: float = with_default(NetworkConfig, "dropout", 0.2)
+    drop_path: float = with_default(NetworkConfig, "drop_path", 0.2)
     width: float = setting(1.0, "factor on the channels, rounded to 8; 1: the published network", above=0.0)
     depth: float = setting(1.0, "factor on a stage's layers, rounded up; 1: the published network", above=0.0)
 
@@ -96,7 +96,7 @@ class ConvNeXtConfig(NetworkConfig):
 
     target: ClassVar[str] = "ecg_lightning.models.convnext.ConvNeXt"
     kind: str = kind("convnext")
-    drop_path: float = setting(0.1, "stochastic depth of the last block, rising linearly from 0", **_DROPPED)
+    drop_path: float = with_default(NetworkConfig, "drop_path", 0.1)
     channels: list[int] = setting([96, 192, 384, 768], "width of each of the four stages")
     blocks: list[int] = setting([3, 3, 9, 3], "number of blocks of each stage")
 

@@ -20,8 +20,8 @@ from ecg_lightning.reports.evaluation_tables import (
 from ecg_lightning.reports.markdown import paragraph, to_markdown
 from ecg_lightning.reports.section import Cell, Column, Section, Table
 from ecg_lightning.reports.variants import variant_rows, variants_section
-from ecg_lightning.results.results import clock, is_figure
-from ecg_lightning.text import counted
+from ecg_lightning.results.results import is_figure
+from ecg_lightning.text import counted, duration
 
 MODEL_CARD = "model_card.md"
 
@@ -106,7 +106,7 @@ def _facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
         ["seed", str(result["seed"])],
         ["epochs trained", _number(result["timing"].get("epochs")) if is_trained else None],
         ["epoch of the checkpoint", _number(result["timing"].get("best_epoch"))],
-        ["time of the training", clock(result["timing"]["fit_s"]) if is_trained else None],
+        ["time of the training", duration(result["timing"]["fit_s"]) if is_trained else None],
         ["machine", _machine(result["host"])],
     ]
     known = [row for row in rows if row[1] is not None]

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ecg_lightning.data.sources import has_own_labels
 from ecg_lightning.evaluation.bootstrap import Interval
 from ecg_lightning.evaluation.predictions import PREDICTIONS_FILE
@@ -26,11 +24,17 @@ _MOST_COMPARED = 12
 """Most runs in a line to paste. `compare` itself has no limit."""
 
 
-def print_next(console: Console, folder: Path, best: Path | None, ranked: Sequence[Path] = ()) -> None:
-    """Print where the files are, and the next commands.
+def files_to_hand_in(folder: Path) -> str:
+    """Return the names of the figures, tables and model card in the folder of a run or a sweep; empty without any."""
+    there = [f"{name}/" for name in (FIGURES, TABLES) if (folder / name).is_dir()]
+    there += [MODEL_CARD] if (folder / MODEL_CARD).is_file() else []
+    return " and ".join([", ".join(there[:-1]), there[-1]] if len(there) > 1 else there)
+
+
+def next_steps(folder: Path, best: Path | None, ranked: Sequence[Path] = ()) -> list[str]:
+    """Return the next commands, and the recommendation of a variant, as lines.
 
     Args:
-        console: terminal to print on.
         folder: folder of the run or the sweep.
         best: the run itself, or a sweep's best run; None if there is none.
         ranked: runs of a sweep that can be compared, best first.
@@ -47,15 +51,7 @@ def print_next(console: Console, folder: Path, best: Path | None, ranked: Sequen
             lines += _deployment(best, config, result)
     if any(folder.rglob("events.out.tfevents.*")):
         lines.append(f"  {executable('tensorboard')} --logdir {shlex.quote(str(folder))}")
-    there = [f"{name}/" for name in (FIGURES, TABLES) if (folder / name).is_dir()]
-    there += [MODEL_CARD] if (folder / MODEL_CARD).is_file() else []
-    if there:
-        files = " and ".join([", ".join(there[:-1]), there[-1]] if len(there) > 1 else there)
-        console.print(f"To hand in: {files} in {folder}", highlight=False, markup=False, soft_wrap=True)
-    if lines:
-        console.print("Next", style="bold", highlight=False)
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return lines
 
 
 def alike(row: Mapping[str, Any], best: Mapping[str, Any]) -> bool:

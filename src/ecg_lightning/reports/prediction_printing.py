@@ -30,7 +30,7 @@ def predictions_as_json(model: Path, predictor: Predictor, predictions: Sequence
             records.append({key: value for key, value in asdict(prediction).items() if key != "error"})
     return {
         "notice": DISCLAIMER,
-        "model": {"file": model.name, **asdict(predictor.metadata), "notes": predictor.notes},
+        "model": {"file": model.name, **predictor.metadata.as_dict(), "notes": predictor.notes},
         "records": records,
     }
 
@@ -73,7 +73,7 @@ def predictions_as_text(predictor: Predictor, predictions: Sequence[Prediction])
         for name, prediction in zip(names, usable, strict=True):
             cells = "".join(_cell(prediction, label).rjust(column) for label in metadata.classes)
             lines.append(f"{name.ljust(width)}{cells} {', '.join(prediction.positive) or '–'}")
-        limits = "".join(f"{value:.3f}  ".rjust(column) for value in metadata.thresholds)
+        limits = "".join(f"{value:.3f}  ".rjust(column) for value in metadata.choices.thresholds)
         lines.append("threshold".ljust(width) + limits.rstrip())
     if folder and folder != Path():
         lines.insert(0, f"records in {folder}:")

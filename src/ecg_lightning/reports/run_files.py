@@ -103,18 +103,21 @@ def write_run_files(
         result.write(folder, result_file)
 
 
-def write_sweep_files(rows: Sequence[dict[str, Any]], folder: Path, best: Path | None) -> None:
+def write_sweep_files(
+    rows: Sequence[dict[str, Any]], recipes: Mapping[str, str], folder: Path, best: Path | None
+) -> None:
     """Write a sweep's ranked table, its figure, its variants and the model card of its best run.
 
     Args:
         rows: rows from `tables.collect`.
+        recipes: recipe of each run, see `recipes.recipes_by_run`.
         folder: folder of the sweep.
         best: folder of the best run; None if no run has a score.
     """
     with _warned("tables and model card", folder):
         config = read_config(best) if best else {}
         with_figure = bool((config.get("callbacks") or {}).get("figures"))
-        sections = [ranking_section(rows, "Runs of the sweep, best first", with_figure=with_figure)]
+        sections = [ranking_section(rows, "Runs of the sweep, best first", recipes, with_figure=with_figure)]
         write_sections(sections, "ranking", folder)
         if best is None:
             return

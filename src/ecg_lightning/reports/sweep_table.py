@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +14,7 @@ from ecg_lightning.errors import UserError
 from ecg_lightning.reports import run_files
 from ecg_lightning.reports.console import make_console
 from ecg_lightning.reports.figure_files import pixels
-from ecg_lightning.reports.next_steps import alike, print_next
+from ecg_lightning.reports.next_steps import alike, files_to_hand_in, next_steps
 from ecg_lightning.reports.tables import collect, ranking_section, run_row, write_csv
 from ecg_lightning.reports.terminal import print_section
 from ecg_lightning.reports.variants import (
@@ -25,6 +25,7 @@ from ecg_lightning.reports.variants import (
     variants_section,
     without_repeats,
 )
+from ecg_lightning.results.recipes import recipes_by_run
 from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
 from ecg_lightning.system.disk import explain_full, is_full
 
@@ -35,9 +36,10 @@ log = logging.getLogger(__name__)
 
 
 class _Cell(Protocol):
-    """A cell of a sweep: the name of its folder, and its result so far."""
+    """A cell of a sweep: the name of its folder, its resolved settings, and its result so far."""
 
     run: str
+    settings: Mapping[str, Any]
     result: RunResult
 
 
@@ -90,7 +92,7 @@ class SweepTable:
         assert self._folder is not None
         self.write()
         rows = self._rows()
-        print_sweep(self._folder, rows)
+        print_sweep(self._folder, rows, {cell.run: cell.settings for cell in self._cells})
         return rows
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -114,10 +116,13 @@ def report_sweep(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+def print_sweep(
+    folder: Path, rows: Sequence[dict[str, Any]], planned: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
     """Print the ranked table of a sweep and the next commands, and write the measurements of its compressions."""
     console = make_console()
-    print_section(ranking_section(rows, f"{folder}/{SWEEP_TABLE}"), console)
+    recipes = recipes_by_run(folder, [row["run"] for row in rows], planned)
+    print_section(ranking_section(rows, f"{folder}/{SWEEP_TABLE}", recipes), console)
     figure = report_variants(folder, console)
     if figure is not None and any(folder.rglob("events.out.tfevents.*")):  # the cells log to TensorBoard
         from torch.utils.tensorboard import SummaryWriter
@@ -126,16 +131,27 @@ def print_sweep(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
             writer.add_image("pareto", pixels(figure)[..., :3], dataformats="HWC")
     done = [row for row in rows if row["status"] == "ok" and row["score"] is not None]
     best = folder / done[0]["run"] if done else None
-    run_files.write_sweep_files(rows, folder, best)
-    print_next(console, folder, best, [folder / row["run"] for row in done if alike(row, done[0])])
+    run_files.write_sweep_files(rows, recipes, folder, best)
+    _print_next(console, folder, best, [folder / row["run"] for row in done if alike(row, done[0])])
 
 
 def report_run(folder: Path) -> None:
     """Print one run's scores and the next commands."""
     console = make_console()
     if report_variants(folder, console) is None:
-        print_section(ranking_section([run_row(folder, folder.parent)], str(folder)), console)
-    print_next(console, folder, folder)
+        print_section(ranking_section([run_row(folder, folder.parent)], str(folder), {}), console)
+    _print_next(console, folder, folder)
+
+
+def _print_next(console: Console, folder: Path, best: Path | None, ranked: Sequence[Path] = ()) -> None:
+    """Print where the files are, and the next commands."""
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    if files := files_to_hand_in(folder):
+        say(f"To hand in: {files} in {folder}")
+    if lines := next_steps(folder, best, ranked):
+        say("Next", style="bold")
+    for line in lines:
+        say(line)
 
 
 def report_variants(folder: Path, console: Console) -> Figure | None:

@@ -13,9 +13,9 @@ from typing import Any
 from ecg_lightning.data.source import OWN
 from ecg_lightning.evaluation.metric_table import PHASES, csv_columns, ranked_columns
 from ecg_lightning.reports.section import Cell, Column, Section, Spread, Table
-from ecg_lightning.results.equality import has_effect
-from ecg_lightning.results.results import RESULT_FILE, RunResult, clock, is_figure, read_result
+from ecg_lightning.results.results import RESULT_FILE, RunResult, is_figure, read_result
 from ecg_lightning.system.disk import write_whole
+from ecg_lightning.text import duration
 
 COLUMNS = (
     "run",
@@ -71,33 +71,37 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]
     write_whole(path, table.getvalue())
 
 
-def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: bool = False) -> Section:
-    """Return the ranked table with a remark for each row. Runs that differ only in their seed become a mean ± sd.
+def ranking_section(
+    rows: Sequence[dict[str, Any]], title: str, recipes: Mapping[str, str], *, with_figure: bool = False
+) -> Section:
+    """Return the ranked table with a remark for each row. The runs of one recipe become a mean ± sd.
 
     Args:
         rows: rows from `collect`.
         title: title of the table.
+        recipes: recipe of each run, see `recipes.recipes_by_run`. A run without one has a row of its own.
         with_figure: whether to draw the scores.
     """
     shown = [name for name in _CHOICES[1:] if len({row[name] for row in rows}) > 1]
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        parts = row["overrides"].split(" ")
-        overrides = tuple(part for part in parts if not part.startswith(_OWN_COLUMN) and has_effect(part))
-        groups.setdefault((*(row[name] for name in _CHOICES), overrides, row["status"]), []).append(row)
-    varying = {part for key in groups for part in key[-2]} - set.intersection(*({*key[-2]} for key in groups))
+        groups.setdefault((recipes.get(row["run"], row["run"]), row["status"]), []).append(row)
     ranked = sorted(groups.values(), key=_best_first)
+    typed = [[part for part in one[0]["overrides"].split(" ") if not part.startswith(_OWN_COLUMN)] for one in ranked]
+    everywhere = set.intersection(*map(set, typed))
+    differing = ["\n".join(part for part in parts if part not in everywhere) for parts in typed]
+    n_grouped = len(rows) - len(groups)
     columns = [
         Column("#", "rank", "d"),
         *(Column(name, name) for name in ("model", *shown)),
-        *([Column("overrides", "overrides")] if varying else []),
-        *([Column("seeds", "seeds", "d", optional=4)] if len(groups) < len(rows) else []),
+        *([Column("overrides", "overrides")] if any(differing) else []),
+        *([Column("seeds", "seeds", "d", optional=4)] if n_grouped else []),
     ]
     cells: list[list[Cell]] = []
     for rank, members in enumerate(ranked, start=1):
-        own = "\n".join(part for part in members[0]["overrides"].split(" ") if part in varying)
-        named: list[Cell] = [rank, *(str(members[0][name]) for name in ("model", *shown)), *([own] if varying else [])]
-        seeds: list[Cell] = [len(members)] if len(groups) < len(rows) else []
+        own = [differing[rank - 1]] if any(differing) else []
+        named: list[Cell] = [rank, *(str(members[0][name]) for name in ("model", *shown)), *own]
+        seeds: list[Cell] = [len({row["seed"] for row in members})] if n_grouped else []
         scores = [_spread([row[column.name] for row in members]) for column in _SCORES]
         cells.append([*named, *seeds, *scores, _duration([row["fit_s"] for row in members])])
     remarks = [
@@ -105,7 +109,7 @@ def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: 
         for rank, members in enumerate(ranked, start=1)
         if (remark := _remark(members, named=len(rows) > 1))
     ]
-    n_tried = len({key[:-1] for key in groups if key[-1] not in ("planned", "running")})  # also failed ones
+    n_tried = len({recipe for recipe, status in groups if status not in ("planned", "running")})  # also failed ones
     tried = f" {n_tried} configurations were tried." if n_tried > 1 else ""
     table = Table([*columns, *_SCORES, Column("fit", "fit_time", "s", optional=2)], cells)
     figure = None
@@ -114,7 +118,7 @@ def ranking_section(rows: Sequence[dict[str, Any]], title: str, *, with_figure: 
             ranking_figure,
         )  # matplotlib: only where there is something to draw
 
-        n_named = len(columns) - (2 if len(groups) < len(rows) else 1)
+        n_named = len(columns) - (2 if n_grouped else 1)
         labels = ["#" + " ".join(str(cell) for cell in row[: n_named + 1]).replace("\n", " ") for row in cells]
         figure = ranking_figure(labels, ranked)
     return Section("ranking", title, table, notes=remarks, legend=_caption(rows) + tried, figure=figure)
@@ -190,12 +194,14 @@ def _spread(values: Sequence[float | None]) -> Spread | None:
 
 def _duration(seconds: Sequence[float | None]) -> str | None:
     known = [value for value in seconds if value is not None]
-    return clock(mean(known)) if known else None
+    return duration(mean(known)) if known else None
 
 
 def _remark(members: Sequence[dict[str, Any]], *, named: bool) -> str:
     """Return the number of seeds, and each run's failure and notes under the folder name that the log uses."""
-    parts = [f"{len(members)} seeds"] if len(members) > 1 else []
+    n_seeds = len({row["seed"] for row in members})
+    parts = [f"{n_seeds} seeds"] if n_seeds > 1 else []
+    parts += [f"{len(members)} runs"] if len(members) > n_seeds else []
     for row in members:
         run = f"{row['run']} " if named else ""
         said = [f"{run}{row['status']}: {row['reason']}"] if row["status"] != "ok" else []

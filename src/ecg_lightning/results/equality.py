@@ -23,14 +23,6 @@ def in_effect(config: Mapping[str, Any]) -> dict[str, Any]:
     return without(config, (*WITHOUT_EFFECT, "ckpt_path") if config.get("train") else WITHOUT_EFFECT)
 
 
-def has_effect(override: str) -> bool:
-    """Return whether an override of the command line can change weights or scores."""
-    key, _, value = override.lstrip("+~").partition("=")
-    if key == "ckpt_path":
-        return value not in ("auto", "last", "null")
-    return not any(key == name or key.startswith(f"{name}.") for name in WITHOUT_EFFECT)
-
-
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the dotted keys in which two configurations differ.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,30 @@ def recipe_of(folder: Path) -> str:
     config = read_config(folder)
     if "seed" not in config:
         return str(folder)
-    kept = without(config, _NOT_OF_A_RECIPE)
-    if isinstance(model := kept.get("model"), dict):
-        model |= {name: sorted(_source(one, folder) for one in named) for name, named in _sources(config).items()}
-    if not config.get("train") and (path := config.get("ckpt_path")):  # the run compressed or evaluated a checkpoint
-        kept["ckpt_path"] = _source(path, folder)
     result = read_result(folder)
     lengths = "+".join(map(str, result["earlier_lengths"]))
-    return f"{hash_config(_in_force(kept))} {result['host'].get('precision')} {lengths}"
+    return f"{_recipe_in(config, folder)} {result['host'].get('precision')} {lengths}"
+
+
+def recipes_by_run(
+    sweep: Path, runs: Iterable[str], planned: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, str]:
+    """Return a text for each run of a sweep that is equal for runs of one recipe on the same records.
+
+    Args:
+        sweep: folder of the sweep.
+        runs: folders of the runs, relative to the sweep's. A run that cannot be read has no text.
+        planned: resolved settings of cells by folder, for those that wrote no configuration.
+    """
+    found = {}
+    for run in runs:
+        folder = sweep / run
+        with contextlib.suppress(DataError):
+            if planned and run in planned and not read_config(folder):
+                found[run] = _recipe_in(planned[run], folder)
+            else:
+                found[run] = f"{recipe_of(folder)} {read_result(folder)['data'].get('root_hash')}"
+    return found
 
 
 def recipes_of_the_sweep(folder: Path) -> int:
@@ -131,6 +147,16 @@ def changed_settings(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list
     """Return the keys in which two configurations differ, among the seed and the settings of a recipe."""
     ignored = [key for key in _NOT_OF_A_RECIPE if key != "seed"]
     return differing(without(there, ignored), without(asked, ignored))
+
+
+def _recipe_in(config: Mapping[str, Any], folder: Path) -> str:
+    """Return the hash of a configuration's recipe, for the run in a folder."""
+    kept = without(config, _NOT_OF_A_RECIPE)
+    if isinstance(model := kept.get("model"), dict):
+        model |= {name: sorted(_source(one, folder) for one in named) for name, named in _sources(config).items()}
+    if not config.get("train") and (path := config.get("ckpt_path")):  # the run compressed or evaluated a checkpoint
+        kept["ckpt_path"] = _source(path, folder)
+    return hash_config(_in_force(kept))
 
 
 def _sources(config: Mapping[str, Any]) -> dict[str, list[str]]:

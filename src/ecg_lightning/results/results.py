@@ -138,6 +138,11 @@ def read_result(folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder / RESULT_FILE} cannot be read ({error}); remove it, or name another folder") from None
 
 
+def run_of(folder: Path) -> Path:
+    """Return the run of a folder, which is the run itself or a variant of it."""
+    return folder.absolute().parent.parent if folder.absolute().parent.name == "variants" else folder
+
+
 def _read_checked(path: Path) -> dict[str, Any]:
     read: Any = json.loads(_text_of(path))
     if not isinstance(read, dict):
@@ -256,12 +261,6 @@ def git_revision() -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as h:mm:ss."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def without_nan(value: Any) -> Any:

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from ecg_lightning.text import duration
+
 INTERVAL_S = 10.0
 
 _open: list[threading.Event] = []  # the running steps, the innermost last
@@ -44,9 +46,3 @@ def long_step(log: logging.Logger, text: str, interval_s: float = INTERVAL_S) ->
         _open.remove(done)
         if is_heard:
             reminder.join()
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as m:ss, or as h:mm:ss from one hour on."""
-    minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -12,9 +12,8 @@ from ecg_lightning.data.identity import PTBXL
 from ecg_lightning.data.ptbxl_source import SyntheticSource
 from ecg_lightning.data.source import OWN
 from ecg_lightning.learning.module import ECGModule
-from ecg_lightning.results.results import clock
-from ecg_lightning.text import counted
-from ecg_lightning.training.schema import TrainerConfig, TrainingSettings
+from ecg_lightning.text import counted, duration
+from ecg_lightning.training.schema import TrainerConfig, TrainingConfig
 from ecg_lightning.training.step_time import measure_step
 
 log = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ _LONG_S = 600.0  # from here on a line of advice is worth it
 
 
 def announce(
-    settings: TrainingSettings,
+    settings: TrainingConfig,
     module: ECGModule,
     datamodule: ECGDataModule,
     precision: str,
@@ -65,9 +64,9 @@ def announce(
         if seconds_per_record is None:
             (seconds_per_record,) = measure_step(module, datamodule, precision, records * n_epochs)
         seconds = seconds_per_record * records
-        in_all = f", and all {n_epochs} epochs at most about {clock(seconds * n_epochs)}" if n_epochs > 1 else ""
+        in_all = f", and all {n_epochs} epochs at most about {duration(seconds * n_epochs)}" if n_epochs > 1 else ""
         advice = _advice(settings, module, seconds * n_epochs)
-        log.info("an epoch will take about %s%s%s", clock(seconds), in_all, advice)
+        log.info("an epoch will take about %s%s%s", duration(seconds), in_all, advice)
 
 
 def records_of_an_epoch(trainer: TrainerConfig, datamodule: ECGDataModule) -> float:
@@ -91,7 +90,7 @@ def _limited(n_batches: int, limit: float | None) -> float:
     return min(n_batches, limit) if isinstance(limit, int) else limit * n_batches
 
 
-def _advice(settings: TrainingSettings, module: ECGModule, seconds: float) -> str:
+def _advice(settings: TrainingConfig, module: ECGModule, seconds: float) -> str:
     """Return the settings that would shorten a long training and are not set yet."""
     if seconds < _LONG_S:
         return ""

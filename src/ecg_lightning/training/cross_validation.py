@@ -28,7 +28,7 @@ from ecg_lightning.results.recipes import changed_settings
 from ecg_lightning.results.results import RunResult, read_config, read_training
 from ecg_lightning.training.provenance import write_config
 from ecg_lightning.training.run import run as train
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +56,13 @@ class _Scored:
     left_out: list[str]
 
 
-def run(
-    settings: TrainingSettings, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
-) -> RunResult:
+def run(settings: TrainingConfig, choices: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> RunResult:
     """Train once for each fold or group of folds of `cross_validation`, and return the result.
 
     Each training uses the other training folds, and is scored on the folds that it holds out.
 
     Args:
-        settings: checked settings, see `config.schema.TrainConfig`. `ckpt_path=last` or `auto` resumes it.
+        settings: checked settings. `ckpt_path=last` or `auto` resumes it.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
 
@@ -81,7 +79,7 @@ def run(
     return _describe(settings, prepared, trainings, scored)
 
 
-def _prepare(settings: TrainingSettings) -> _Prepared:
+def _prepare(settings: TrainingConfig) -> _Prepared:
     """Return the folder and the folds of the trainings, after writing the configuration."""
     assert settings.cross_validation is not None
     output_dir = Path(settings.paths.output_dir)
@@ -94,7 +92,7 @@ def _prepare(settings: TrainingSettings) -> _Prepared:
 
 
 def _fit(
-    settings: TrainingSettings, prepared: _Prepared, choices: Mapping[str, str] | None, overrides: Sequence[str]
+    settings: TrainingConfig, prepared: _Prepared, choices: Mapping[str, str] | None, overrides: Sequence[str]
 ) -> list[RunResult]:
     """Return the result of each training. Finished trainings are not repeated."""
     results = []
@@ -110,7 +108,7 @@ def _fit(
     return results
 
 
-def _score(settings: TrainingSettings, prepared: _Prepared) -> _Scored:
+def _score(settings: TrainingConfig, prepared: _Prepared) -> _Scored:
     """Return the scores of all held-out records together, after writing their predictions."""
     folders = [prepared.output_dir / folder_name(folds) for folds in prepared.groups]
     held_out = pooled([read_predictions(folder / PREDICTIONS_FILE)["val"] for folder in folders])
@@ -126,7 +124,7 @@ def _score(settings: TrainingSettings, prepared: _Prepared) -> _Scored:
 
 
 def _describe(
-    settings: TrainingSettings, prepared: _Prepared, trainings: Sequence[RunResult], scored: _Scored
+    settings: TrainingConfig, prepared: _Prepared, trainings: Sequence[RunResult], scored: _Scored
 ) -> RunResult:
     """Return the result of all trainings together, after writing it with its figures and tables."""
     result = dataclasses.replace(trainings[-1], config_hash=prepared.config_hash)
@@ -155,7 +153,7 @@ def _describe(
     return result
 
 
-def _check_same(settings: TrainingSettings, output_dir: Path) -> None:
+def _check_same(settings: TrainingConfig, output_dir: Path) -> None:
     """Refuse to resume with other settings, because the trainings could not be pooled."""
     there = read_config(output_dir)
     if not there.get("cross_validation"):
@@ -170,7 +168,7 @@ def _check_same(settings: TrainingSettings, output_dir: Path) -> None:
         )
 
 
-def _without(settings: TrainingSettings, folds: Sequence[int], folder: Path, goes_on: bool) -> TrainingSettings:
+def _without(settings: TrainingConfig, folds: Sequence[int], folder: Path, goes_on: bool) -> TrainingConfig:
     """Return the configuration that trains without some folds and validates on them. The test folds stay untouched."""
     own = copy.deepcopy(settings)
     own.cross_validation, own.test, own.ckpt_path = None, False, "auto" if goes_on else None

@@ -18,13 +18,13 @@ from ecg_lightning.training import tensorboard
 from ecg_lightning.training.fitting import Fitted
 from ecg_lightning.training.learning_curves import learning_section
 from ecg_lightning.training.preparing import Prepared
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 
 log = logging.getLogger(__name__)
 
 
 def describe(
-    settings: TrainingSettings,
+    settings: TrainingConfig,
     prepared: Prepared,
     outcome: Outcome,
     fitted: Fitted,

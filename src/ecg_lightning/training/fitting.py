@@ -22,7 +22,7 @@ from ecg_lightning.training.learning_curves import LearningCurves
 from ecg_lightning.training.longer_schedule import LongerSchedule
 from ecg_lightning.training.preparing import Prepared
 from ecg_lightning.training.resume import Place, Resume
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 from ecg_lightning.training.step_time import choose_threads, may_choose
 from ecg_lightning.training.stop_guard import StopGuard
 from ecg_lightning.training.trainer import callbacks_of, make_trainer
@@ -41,7 +41,7 @@ class Fitted:
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
-def fit(settings: TrainingSettings, prepared: Prepared, loggers: list[Logger], result: RunResult) -> Fitted:
+def fit(settings: TrainingConfig, prepared: Prepared, loggers: list[Logger], result: RunResult) -> Fitted:
     """Train, return to the scored epoch, and return the fit's steps and epochs.
 
     Args:
@@ -103,7 +103,7 @@ def _train(
 
 
 def _choose_threads(
-    settings: TrainingSettings, module: ECGModule, datamodule: ECGDataModule, precision: str, result: RunResult
+    settings: TrainingConfig, module: ECGModule, datamodule: ECGDataModule, precision: str, result: RunResult
 ) -> float | None:
     """Use the faster number of threads, and store it in the result and the checkpoints, unless the user set a number.
 

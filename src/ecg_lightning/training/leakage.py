@@ -125,15 +125,21 @@ def check_held_out(described: Mapping[str, Any], datamodule: ECGDataModule, what
         )
 
 
-def fold_notes(described: Mapping[str, Any], datamodule: ECGDataModule) -> list[str]:
-    """Return notes for an evaluation on folds that the checkpoint has seen."""
+def data_notes(described: Mapping[str, Any], datamodule: ECGDataModule) -> list[str]:
+    """Return notes for the reader of a checkpoint's scores: other data than the checkpoint's, and folds it has seen."""
+    trained, here = dataset_of(described), datamodule.dataset
+    other = []
+    if trained is None:
+        other = [f"the checkpoint does not say which data it was trained on; the records scored here are of {here}"]
+    elif trained != here:
+        other = [f"the checkpoint was trained on {trained}, but the records scored here are of {here}"]
     tested = {*datamodule.folds["test"]}
     seen = {
         split: sorted(tested & {fold for seen in _seen_here(described, datamodule) for fold in seen[split]})
         for split in ("train", "val")
     }
     what = {"train": "trained on", "val": "chosen by"}
-    return [
+    return other + [
         f"the checkpoint, or a model it learned from, was {what[split]} the test folds {folds}; on the same data, "
         "the scores are optimistic"
         for split, folds in seen.items()

@@ -22,10 +22,10 @@ from ecg_lightning.learning.module import ECGModule
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import EnsembleConfig, ModelConfig, NetworkConfig
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.training.leakage import check_taught, check_unseen, fold_notes, learned_from
+from ecg_lightning.training.leakage import check_taught, check_unseen, data_notes, learned_from
 from ecg_lightning.training.provenance import describe_data, limits, resolved, write_config
 from ecg_lightning.training.resume import Resume, find_resume, training_settings
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 from ecg_lightning.training.teaching import load_teacher
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class _Sources:
         return [*(model.description for model in models), *([self.weights] if self.weights else [])]
 
 
-def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResult) -> Prepared:
+def prepare(settings: TrainingConfig, device: dict[str, Any], result: RunResult) -> Prepared:
     """Read the data and build the model, and write the configuration once it is known to fit the run's folder.
 
     Args:
@@ -100,7 +100,7 @@ def prepare(settings: TrainingSettings, device: dict[str, Any], result: RunResul
     return Prepared(device, module, datamodule, resume)
 
 
-def _use_threads(settings: TrainingSettings, resume: Resume, result: RunResult) -> None:
+def _use_threads(settings: TrainingConfig, resume: Resume, result: RunResult) -> None:
     """Resume with the training's first number of threads, because the order of sums changes their rounding."""
     there = resume.threads
     if there is None or there == torch.get_num_threads():
@@ -133,13 +133,13 @@ def _take_over(module: ECGModule, datamodule: ECGDataModule, result: RunResult) 
     """Set the result's choices and seed to the checkpoint's, because the checkpoint is what is evaluated."""
     result.choices |= module.description["choices"]
     result.seed = module.description["seed"]
-    result.notes = fold_notes(module.description, datamodule)
+    result.notes = data_notes(module.description, datamodule)
     for text in result.notes:
         log.warning("%s", text)
 
 
 def _prepare_training(
-    settings: TrainingSettings, precision: str, choices: Mapping[str, str], resume: Resume | None
+    settings: TrainingConfig, precision: str, choices: Mapping[str, str], resume: Resume | None
 ) -> tuple[ECGModule, ECGDataModule]:
     """Return the model and its data, checked and with the normalisation fitted, before anything is trained."""
     datamodule = build_datamodule(settings.data, settings.seed)
@@ -189,7 +189,7 @@ def _load_sources(model: ModelConfig, datamodule: ECGDataModule) -> _Sources:
     return _Sources(teacher, members, weights)
 
 
-def _prepare_evaluation(settings: TrainingSettings) -> tuple[ECGModule, ECGDataModule]:
+def _prepare_evaluation(settings: TrainingConfig) -> tuple[ECGModule, ECGDataModule]:
     """Return a checkpoint's model, and the test split at the checkpoint's sampling rate and label rule."""
     assert settings.ckpt_path is not None
     module = load_module(settings.ckpt_path)

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from ecg_lightning.evaluation.metric_table import followed
 from ecg_lightning.reports.console import make_console
-from ecg_lightning.system.long_steps import INTERVAL_S, duration
+from ecg_lightning.system.long_steps import INTERVAL_S
+from ecg_lightning.text import duration
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from ecg_lightning.results.delayed_files import write_delayed_files
 from ecg_lightning.results.results import RunResult, git_revision, hash_config, package_versions
 from ecg_lightning.system import bounded_yaml
 from ecg_lightning.system.disk import write_whole
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 
 
 def begin(
@@ -57,7 +57,7 @@ def write_config(values: dict[str, Any], output_dir: Path, result: RunResult) ->
     write_whole(output_dir / "config.yaml", bounded_yaml.dump(values))
 
 
-def limits(settings: TrainingSettings) -> list[str]:
+def limits(settings: TrainingConfig) -> list[str]:
     """Return a note for each setting that leaves some records out, so that readers of the scores see it."""
     if settings.trainer.fast_dev_run:
         return ["trainer.fast_dev_run: the program was tested on a few batches, so the scores mean nothing"]
@@ -70,7 +70,7 @@ def limits(settings: TrainingSettings) -> list[str]:
     ]
 
 
-def resolved(settings: TrainingSettings, module: ECGModule) -> dict[str, Any]:
+def resolved(settings: TrainingConfig, module: ECGModule) -> dict[str, Any]:
     """Return the settings with the model and the front end that really run."""
     return asdict(settings) | {name: module.description[name] for name in ("model", "frontend")}
 

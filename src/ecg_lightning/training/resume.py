@@ -18,7 +18,7 @@ from ecg_lightning.results.equality import flat, value_at
 from ecg_lightning.results.results import read_config
 from ecg_lightning.text import as_yaml
 from ecg_lightning.training.leakage import dataset_of
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ def _place(loops: Mapping[str, Any]) -> Place:
     )
 
 
-def training_settings(settings: TrainingSettings, precision: str) -> dict[str, Any]:
+def training_settings(settings: TrainingConfig, precision: str) -> dict[str, Any]:
     """Return the training's settings that a checkpoint must hold so that it can be resumed, by dotted keys.
 
     Args:

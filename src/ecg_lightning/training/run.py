@@ -16,7 +16,7 @@ from ecg_lightning.training.describing import describe
 from ecg_lightning.training.fitting import Fitted, fit
 from ecg_lightning.training.preparing import prepare
 from ecg_lightning.training.provenance import begin
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 from ecg_lightning.training.scoring import score
 
 
@@ -38,7 +38,7 @@ def _refusals_explained() -> Iterator[None]:
 
 @_refusals_explained()
 def run(
-    settings: TrainingSettings,
+    settings: TrainingConfig,
     choices: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     result_file: str = RESULT_FILE,
@@ -46,7 +46,7 @@ def run(
     """Train and test, or only test, as a checked configuration describes, and return the result.
 
     Args:
-        settings: checked settings, see `config.schema.TrainConfig`.
+        settings: checked settings.
         choices: option chosen in each config group, for the result.
         overrides: the command line's settings, for the result.
         result_file: file name of the result.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 from ecg_lightning.components.setting import MISSING, setting
 from ecg_lightning.data.schema import DataConfig
@@ -13,6 +13,7 @@ from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import ModelConfig
 
 MONITORED = monitored()
+SEEDS = {"min": 0, "max": 2**32 - 1}
 
 
 @dataclass
@@ -65,41 +66,33 @@ class PathsConfig:
     output_dir: str = setting(MISSING, "the run's folder; set it with hydra.run.dir=DIR")
 
 
-class FitSettings(Protocol):
-    """Settings that every fit has: where it runs and how long, its checkpoints and its logs."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    monitor: str
-    scored_epoch: str
-    hardware: HardwareConfig
-    trainer: TrainerConfig
-    callbacks: CallbacksConfig
-    logger: dict[str, Any]
-    paths: PathsConfig
-
-
-class TrainingSettings(FitSettings, Protocol):
-    """Settings of a training and its evaluation: those of `config.schema.TrainConfig`."""
-
-    train: bool
-    test: bool
-    ckpt_path: str | None
-    seed: int
-    cross_validation: list[Any] | None
-    data: DataConfig
-    frontend: FrontendConfig
-    model: ModelConfig
-
-
 @dataclass
-class Fit:
-    """The settings of one fit."""
+class TrainingConfig:
+    """Settings of a training and its evaluation. The fit inside a compression stage has them too."""
 
-    monitor: str
-    scored_epoch: str
-    hardware: HardwareConfig
-    trainer: TrainerConfig
-    callbacks: CallbacksConfig
-    logger: dict[str, Any]
-    paths: PathsConfig
+    task_name: str = setting("train", "folder below outputs/")
+    train: bool = setting(True, "whether to train")
+    test: bool = setting(True, "whether to score the test folds")
+    for_model: str | None = setting(None, "of an experiment: the only model that its settings are for")
+    ckpt_path: str | None = setting(
+        None, "FILE: a checkpoint; auto: start or resume the run in hydra.run.dir; last: resume it"
+    )
+    seed: int = setting(0, "random seed of the weights, the records' order, dropout and augmentation", **SEEDS)
+    monitor: str = setting(
+        "val/f1_macro", "metric of early stopping, of the best checkpoint and of a search", choices=MONITORED
+    )
+    scored_epoch: str = setting(
+        "best", "best: the epoch of the best monitored metric; last: no epoch is chosen", choices=("best", "last")
+    )
+    n_tried: int = setting(1, "configurations that this one was chosen from; cells of a sweep are counted", min=1)
+    cross_validation: list[Any] | None = setting(
+        None, "training folds, or groups of them, to hold out once each: [7,8] or [[5,6],[7,8]]"
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: dict[str, Any] = setting({}, "Lightning's loggers by name, each with a _target_")
+    paths: PathsConfig = field(default_factory=PathsConfig)

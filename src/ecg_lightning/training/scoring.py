@@ -14,13 +14,13 @@ from ecg_lightning.learning.module import ECGModule, Outcome
 from ecg_lightning.results.ledger import record_scoring
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.training.preparing import Prepared
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 from ecg_lightning.training.trainer import make_evaluator
 
 log = logging.getLogger(__name__)
 
 
-def score(settings: TrainingSettings, prepared: Prepared, result: RunResult) -> Outcome:
+def score(settings: TrainingConfig, prepared: Prepared, result: RunResult) -> Outcome:
     """Score the chosen epoch, and return the module's report of the scores.
 
     Args:
@@ -47,7 +47,7 @@ def score(settings: TrainingSettings, prepared: Prepared, result: RunResult) -> 
 
 
 def _validate(
-    settings: TrainingSettings, evaluator: L.Trainer, module: ECGModule, datamodule: ECGDataModule
+    settings: TrainingConfig, evaluator: L.Trainer, module: ECGModule, datamodule: ECGDataModule
 ) -> dict[str, float]:
     """Return the scores of the validation folds, and store their choices in the checkpoint."""
     evaluator.validate(module, datamodule=datamodule, verbose=False)
@@ -64,7 +64,7 @@ def _validate(
 
 
 def _test(
-    settings: TrainingSettings, evaluator: L.Trainer, module: ECGModule, datamodule: ECGDataModule, *, is_new: bool
+    settings: TrainingConfig, evaluator: L.Trainer, module: ECGModule, datamodule: ECGDataModule, *, is_new: bool
 ) -> dict[str, float]:
     """Return the scores of the test folds, and record the scoring for this checkpoint and an ensemble's members."""
     folds = datamodule.folds["test"]

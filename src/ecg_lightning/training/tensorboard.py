@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ecg_lightning.evaluation.predictions import Predictions
 from ecg_lightning.results.results import RunResult
-from ecg_lightning.training.schema import TrainingSettings
+from ecg_lightning.training.schema import TrainingConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def log_hyperparameters(
     loggers: Sequence[Logger],
-    settings: TrainingSettings,
+    settings: TrainingConfig,
     choices: Mapping[str, str],
     host: Mapping[str, Any],
     followed: Iterable[str],

@@ -27,7 +27,7 @@ from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.training.callbacks import CollapseGuard
 from ecg_lightning.training.learning_curves import LearningCurves
 from ecg_lightning.training.progress import ProgressLine
-from ecg_lightning.training.schema import FitSettings, TrainerConfig
+from ecg_lightning.training.schema import TrainerConfig, TrainingConfig
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ for _name in ("lightning.pytorch", "lightning.fabric"):
 
 
 def make_trainer(
-    settings: FitSettings, device: Mapping[str, Any], loggers: list[Logger], callbacks: Sequence[Callback] = ()
+    settings: TrainingConfig, device: Mapping[str, Any], loggers: list[Logger], callbacks: Sequence[Callback] = ()
 ) -> L.Trainer:
     """Return the trainer that fits, with checkpoints, early stopping, progress, and the user's callbacks.
 
@@ -83,7 +83,7 @@ def make_trainer(
     )
 
 
-def make_evaluator(settings: FitSettings, device: Mapping[str, Any]) -> L.Trainer:
+def make_evaluator(settings: TrainingConfig, device: Mapping[str, Any]) -> L.Trainer:
     """Return a trainer without loggers, so that the best checkpoint's scores are not points of the training curves.
 
     Args:
@@ -126,7 +126,7 @@ def _extra_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
     return dict(extra)
 
 
-def _callbacks(settings: FitSettings, output_dir: Path, logged: bool) -> list[Callback]:
+def _callbacks(settings: TrainingConfig, output_dir: Path, logged: bool) -> list[Callback]:
     """Return the callbacks: best and last checkpoint, early stopping, guard, progress, and those of the user."""
     common: dict[str, Any] = {
         "dirpath": output_dir / "checkpoints",
@@ -153,7 +153,7 @@ def _callbacks(settings: FitSettings, output_dir: Path, logged: bool) -> list[Ca
     return callbacks + build_callbacks(settings.callbacks.extra, output_dir)
 
 
-def _snapshots(settings: FitSettings, every_epoch: Mapping[str, Any]) -> list[Callback]:
+def _snapshots(settings: TrainingConfig, every_epoch: Mapping[str, Any]) -> list[Callback]:
     """Return the callback that saves a snapshot ensemble's members (Huang et al. 2017, arXiv 1704.00109).
 
     The step is in each file's name.

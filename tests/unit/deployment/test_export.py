@@ -119,7 +119,7 @@ def test_description_round_trips_and_is_replaced(exported, suffix, tmp_path):
     about = describe(link="softmax", compression=("prune", "qat"), data_licence="CC BY 4.0 – “PTB-XL” & <more>")
     write_metadata(path, describe())
     write_metadata(path, about)
-    assert read_metadata(path) == about
+    assert read_metadata(path).as_dict() == about.as_dict()
     assert open_runtime(path, "openvino").logits(signals()).shape == (3, 5)
 
 
@@ -133,28 +133,6 @@ def test_damaged_files_are_refused(exported, suffix, content, tmp_path):
         read_metadata(path)
     with pytest.raises(ModelFileError, match=r"nothing\.\w+ is not there"):
         read_metadata(tmp_path / f"nothing{suffix}")
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"format": 2}, "format 2, this version"),
-        ({"temperature": 0.0}, "temperature"),
-        ({"thresholds": (0.5,)}, "1 thresholds for 5 classes"),
-        ({"output_thresholds": ()}, "0 thresholds for 5 classes"),
-        ({"link": "eval"}, "link 'eval'"),
-        ({"conformal": ((0.1, 0.9),)}, "1 conformal bounds for 5 classes"),
-        ({"conformal": ((0.1,),) * 5}, "pairs of numbers"),
-        ({"sampling_rate": "100"}, "sampling_rate"),
-        ({"leads": ("I",)}, "1 leads"),
-    ],
-)
-def test_descriptions_that_cannot_be_right_are_refused(exported, change, match, tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(exported[1].read_bytes())
-    write_metadata(path, describe(**change))
-    with pytest.raises(ModelFileError, match=match):
-        read_metadata(path)
 
 
 def test_foreign_models_are_named(exported, tmp_path):

@@ -5,7 +5,6 @@ import resource
 import shutil
 import time
 import zlib
-from dataclasses import asdict
 from xml.etree import ElementTree
 
 import numpy as np
@@ -70,16 +69,33 @@ def _describe_by(path, text):
         ({"n_samples": True}, "n_samples"),
         ({"classes": ["A", "A", "B", "C", "D"]}, "a repeated or an empty name"),
         ({"classes": ["A", "", "B", "C", "D"]}, "an empty name"),
+        ({"classes": [], "thresholds": [], "output_thresholds": [], "conformal": []}, "holds no name"),
         ({"classes": ["\x1b]0;gotcha\x07", "A", "B", "C", "D"]}, "control characters"),
         ({"classes": ["A" * 65, "B", "C", "D", "E"]}, "65 characters"),
         ({"classes": [str(number) for number in range(1001)]}, "1,001 values"),
-        ({"thresholds": [0.5, 0.5, 0.5, 0.5, 1.5]}, "thresholds holds 1.5"),
-        ({"thresholds": [float("nan")] * 5}, "thresholds holds nan"),
-        ({"output_thresholds": [-0.1] * 5}, "output_thresholds holds -0.1"),
-        ({"temperature": float("inf")}, "temperature holds inf"),
+        (
+            {"thresholds": [0.5, 0.5, 0.5, 0.5, 1.5]},
+            r"thresholds.calibrated is .* 1.5\], not 5 numbers from 0 to 1",
+        ),
+        ({"thresholds": [float("nan")] * 5}, r"calibrated is \[nan"),
+        ({"output_thresholds": [-0.1] * 5}, r"thresholds.raw is \[-0.1"),
+        ({"temperature": float("inf")}, r"temperature is \[inf\], not 1 numbers from 0.01 to 100"),
         ({"temperature": 1e-300}, "temperature"),
         ({"temperature": 10**400}, "temperature"),
-        ({"conformal": [[0.1, float("inf")]] * 5}, "conformal holds inf"),
+        ({"conformal": [[0.1, float("inf")]] * 5}, r"conformal is \[0.1, inf"),
+        ({"conformal": [[0.1, 0.9]]}, "conformal holds 1 values for 5 classes"),
+        ({"conformal": [[0.1]] * 5}, "does not hold two numbers for each class"),
+        ({"conformal": 1}, "conformal is 1, expected a list"),
+        ({"platt": [[1, 1e13]] * 5}, "platt is"),
+        ({"platt": [[1, 0]] * 5, "link": "softmax"}, "the classes of a softmax are not independent"),
+        ({"n_validation": 10**10}, "n_records is 10000000000"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"thresholds": [0.5]}, "thresholds holds 1 values for 5 classes"),
+        ({"output_thresholds": []}, "output_thresholds holds 0 values for 5 classes"),
+        ({"link": "eval"}, "link is 'eval'"),
+        ({"sampling_rate": "100"}, "sampling_rate"),
+        ({"leads": ["I"]}, "1 leads"),
+        ({"format": 2}, "format 2, this version"),
         ({"alpha": 2}, "alpha"),
         ({"model": "x" * 1001}, "1,001 characters"),
         ({"data_licence": "\x1b[2J"}, "control characters"),
@@ -91,7 +107,7 @@ def _describe_by(path, text):
 def test_descriptions_have_bounds(change, match, tmp_path, quick):
     path = tmp_path / "model.onnx"
     shutil.copyfile(EXPORTED / "model.onnx", path)
-    _describe_by(path, json.dumps({**asdict(describe()), **change}))
+    _describe_by(path, json.dumps({**describe().as_dict(), **change}))
     with pytest.raises(ModelFileError, match=match) as refused:
         read_metadata(path)
     assert str(refused.value).isprintable()
@@ -192,7 +208,7 @@ def test_sizes_are_of_the_bytes_on_the_disk(path):
 
 def test_good_files_are_still_read(path):
     write_metadata(path, describe(model="resnet1d"))
-    assert read_metadata(path) == describe(model="resnet1d")
+    assert read_metadata(path).as_dict() == describe(model="resnet1d").as_dict()
     signals = np.zeros((3, 12, 1000), np.float32)
     assert open_runtime(path, "openvino").logits(signals).shape == (3, 5)
 

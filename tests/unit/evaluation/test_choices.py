@@ -25,14 +25,27 @@ def _predictions(link="sigmoid", n=300, seed=0, first_id=0):
     return Predictions(("A", "B", "C"), link, ids, ids, truth, 3 * (2.0 * truth - 1) + 4 * random.normal(size=(n, 3)))
 
 
-def test_nobody_else_fits():
+MODELS = {
+    "commands/evaluations.py": "the average of the compared runs",
+    "compression/study/score.py": "each deployed file of a variant",
+    "evaluation/cohort.py": "age and sex alone",
+    "learning/held_out.py": "the cross-validations that teach",
+    "models/classifier.py": "a network",
+    "results/recorded_choices.py": "a run of schema 1, which records no choices or only some",
+    "training/cross_validation.py": "a cross-validation",
+}
+"""The callers of `Choices.fit`, and the model whose choices each of them fits."""
+
+
+def _files_with(pattern):
     root = Path(ecg_lightning.__file__).parent
-    calls = {
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*.py")
-        if re.search(rf"(?<!def )\b({'|'.join(FITS)})\(", path.read_text())
-    }
+    return {path.relative_to(root).as_posix() for path in root.rglob("*.py") if re.search(pattern, path.read_text())}
+
+
+def test_nobody_else_fits():
+    calls = _files_with(rf"(?<!def )\b({'|'.join(FITS)})\(")
     assert calls == {"evaluation/choices.py", "evaluation/thresholds.py"}  # a threshold is found on Platt's line
+    assert _files_with(r"\bChoices\.fit\b") == MODELS.keys()
 
 
 def test_each_part_is_fitted_once_and_only_when_it_is_read(monkeypatch):
@@ -70,6 +83,19 @@ def test_choices_survive_being_written(link):
     assert (made.is_fitted_on(made.validation), made.is_fitted_on(split)) == (True, False)
 
 
+@pytest.mark.parametrize("absent", ["n_records", "conformal", "platt"])
+def test_choices_of_earlier_versions_lack_a_part(absent):
+    made, split = Choices.fit(_predictions()), _predictions(seed=1, first_id=1000)
+    values = {name: value for name, value in made.as_dict().items() if name != absent}
+    read = Choices.from_dict(values, made.classes)
+    assert read.as_dict() == {"n_records": None, **values}
+    assert read.is_calibrated
+    for one, other in zip(made.apply(split), read.apply(split), strict=True):
+        assert np.array_equal(one, other)
+    found = report.evaluate(read, split, 20)
+    assert (found.conformal == {}, "platt" not in found.calibration) == (absent == "conformal", absent == "platt")
+
+
 def test_thresholds_alone_calibrate_nothing():
     bare, split = Choices.of_thresholds(("A", "B", "C"), "sigmoid", np.array([0.2, 0.3, 0.4])), _predictions()
     assert np.array_equal(bare.apply(split).probabilities_NC, split.probabilities())
@@ -85,6 +111,7 @@ def test_thresholds_alone_calibrate_nothing():
         ("link", "tanh", "link is 'tanh'"),
         ("n_records", 0, "n_records is 0"),
         ("n_records", True, "n_records is True"),
+        ("n_records", 10**10, "n_records is 10000000000"),
         ("temperature", float("nan"), "temperature is"),
         ("temperature", "1", "temperature is"),
         ("thresholds", None, "thresholds is None"),

@@ -14,7 +14,6 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from ecg_lightning.config.schema import MONITORED
 from ecg_lightning.data.labels import SUPERCLASSES
 from ecg_lightning.evaluation import metric_table, metrics
 from ecg_lightning.evaluation.calibration import logit
@@ -25,6 +24,7 @@ from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.reports.tables import run_row
 from ecg_lightning.results.results import RunResult
 from ecg_lightning.training.learning_curves import learning_section
+from ecg_lightning.training.schema import MONITORED
 
 
 @pytest.fixture

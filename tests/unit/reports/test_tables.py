@@ -1,6 +1,7 @@
 """The ranked table: complete on a wide terminal, readable on a narrow one."""
 
 import io
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 from ecg_lightning.commands.sweep_callback import SweepReport
 from ecg_lightning.reports.tables import COLUMNS, collect, ranking_section
 from ecg_lightning.reports.terminal import print_section
+from ecg_lightning.results.recipes import recipes_by_run
 from ecg_lightning.results.results import RunResult
 
 
@@ -17,7 +19,7 @@ def row(model, seed, f1, **more):
     scores = dict.fromkeys(("val_f1_macro", "val_auroc_macro", "test_f1_macro", "test_f1_macro_tuned"), f1)
     return empty | {
         "status": "ok", "model": model, "seed": seed, "score": f1, "overrides": f"model={model} seed={seed}",
-        "data": "ptbxl",
+        "data": "ptbxl", "run": f"{model}_seed{seed}",
         "notes": "", "epochs": 8, "fit_s": 61.0, "n_train": 2654, "n_val": 374, "n_test": 60, "label_rule": "benchmark",
         **scores, "test_auroc_macro": f1, **more,
     }  # fmt: skip
@@ -30,18 +32,45 @@ ROWS = [
 ]
 
 
-def test_settings_without_effect_make_no_other_configuration():
-    without = ("hardware.threads=2", "data.num_workers=1", "logger=none", "++paths.output_dir=x", "ckpt_path=auto")
-    rows = [row("vit", seed, seed / 10) for seed in (1, 2)]
-    rows += [row("vit", 3, 0.3, overrides=" ".join(["model=vit", "seed=3", *without]))]
+def run_of(sweep, name, typed, config, **data):
+    """Write the folder of a finished run with a configuration, and return its row."""
+    RunResult("ok", score=0.5, seed=config["seed"], overrides=typed.split(), data=data).write(sweep / name)
+    (sweep / name / "config.yaml").write_text(json.dumps(config))
+    return row("vit", config["seed"], 0.5, run=name, overrides=typed)
+
+
+CONFIG = {"seed": 1, "train": True, "model": {"kind": "vit", "dropout": 0.1}, "data": {"kind": "ptbxl"}}
+WITHOUT_EFFECT = {"logger": None, "paths": {"output_dir": "x"}, "ckpt_path": "auto", "hardware": {"threads": 2}}
+
+
+def test_runs_of_equal_configurations_are_one_group_however_they_were_typed(tmp_path):
+    rows = [
+        run_of(tmp_path, "0", "model=vit seed=1", CONFIG),
+        run_of(tmp_path, "1", "seed=2 'model.dropout=0.1' model=vit", CONFIG | {"seed": 2}),
+        run_of(tmp_path, "2", "model=vit ++model.dropout=1e-1 seed=3 hardware.threads=2 logger=none ckpt_path=auto",
+               CONFIG | {"seed": 3} | WITHOUT_EFFECT | {"data": {"kind": "ptbxl", "num_workers": 1}}),
+    ]  # fmt: skip
     console = Console(width=160, file=io.StringIO())
-    print_section(ranking_section(rows, "outputs/demo"), console)
-    text = console.file.getvalue()
+
+    def show(more=(), planned=None):
+        console.file.truncate(console.file.seek(0))
+        there = [*rows, *more]
+        recipes = recipes_by_run(tmp_path, [one["run"] for one in there], planned)
+        print_section(ranking_section(there, "outputs/demo", recipes), console)
+        return console.file.getvalue()
+
+    text = show()
     assert "#1 vit: 3 seeds" in text
     assert "configurations were tried" not in text
-    assert "threads" not in text
-    print_section(ranking_section([*rows, row("vit", 4, 0.3, overrides="model=vit seed=4 model.lr=1")], "x"), console)
-    assert "2 configurations were tried" in console.file.getvalue()
+    assert "overrides" not in text
+    rate = CONFIG | {"model": {"kind": "vit", "dropout": 0.2}}
+    assert "2 configurations were tried" in show([run_of(tmp_path, "3", "model=vit model.dropout=0.2", rate)])
+    assert "2 configurations were tried" in show([run_of(tmp_path, "4", "data.root=B", CONFIG, root_hash="B")])
+    assert "#1 vit: 3 seeds; 4 runs" in show([run_of(tmp_path, "5", "model=vit seed=1", CONFIG)])
+    refused = [row("vit", seed, None, run=f"{seed + 10}", status="failed", reason="no") for seed in (1, 2)]
+    planned = {one["run"]: rate | {"seed": one["seed"]} for one in refused}
+    assert "#2 vit: 2 seeds; 11 failed: no" in show(refused, planned)  # neither wrote a configuration
+    assert "#3 vit: 12 failed: no" in show(refused)
 
 
 def test_a_result_that_was_removed_is_no_score(tmp_path):
@@ -64,7 +93,7 @@ def test_a_result_that_cannot_be_written_leaves_the_table_right(tmp_path):
 
 def printed(width):
     console = Console(width=width, file=io.StringIO())
-    print_section(ranking_section(ROWS, "outputs/demo"), console)
+    print_section(ranking_section(ROWS, "outputs/demo", {one["run"]: one["model"] for one in ROWS}), console)
     return console.file.getvalue()
 
 

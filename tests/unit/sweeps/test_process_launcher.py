@@ -48,7 +48,7 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sweep_module, "_modules", lambda settings: ["ecg_lightning.sweeps.process"])
     monkeypatch.setattr(sweep_module, "STOP_S", 1.0)
-    monkeypatch.setattr(sweep_table, "print_sweep", lambda folder, rows: None)
+    monkeypatch.setattr(sweep_table, "print_sweep", lambda *_: None)
     monkeypatch.setattr(logging, "_handlerList", [])  # Hydra closes all, and absl's then pytest's stream
     (tmp_path / "conf").mkdir()
     monkeypatch.setattr(conf_folder, "config_dir", lambda: tmp_path / "conf")  # the program's own

@@ -19,8 +19,8 @@ from ecg_lightning.training.leakage import (
     check_held_out,
     check_taught,
     check_unseen,
+    data_notes,
     dataset_of,
-    fold_notes,
     is_other_data,
     learned_from,
 )
@@ -98,9 +98,18 @@ def test_an_unknown_data_set_counts_as_the_runs_own():
 
 def test_evaluation_on_seen_folds_is_noted_within_a_data_set_alone():
     run = run_on("PTB-XL", test=(1, 9))
-    notes = [note.partition(";")[0].rpartition(" was ")[2] for note in fold_notes(checkpoint(), run)]
+    notes = [note.partition(";")[0].rpartition(" was ")[2] for note in data_notes(checkpoint(), run)]
     assert notes == ["trained on the test folds [1]", "chosen by the test folds [9]"]
-    assert fold_notes(checkpoint("synthetic, seed 0"), run) == []
+
+
+def test_an_evaluation_on_other_data_says_which():
+    said = "but the records scored here are of synthetic, seed 1"
+    for trained in ("PTB-XL", "synthetic, seed 0"):
+        (note,) = data_notes(checkpoint(trained), run_on("synthetic, seed 1", test=(1, 9)))
+        assert note == f"the checkpoint was trained on {trained}, {said}"
+    (note,) = data_notes({"folds": FOLDS, **TASK}, run_on("PTB-XL", test=(10,)))
+    assert note == "the checkpoint does not say which data it was trained on; the records scored here are of PTB-XL"
+    assert data_notes(checkpoint(), run_on("PTB-XL", test=(10,))) == []
 
 
 def test_the_name_of_an_earlier_checkpoint_follows_from_its_data(synthetic_root, tmp_path):

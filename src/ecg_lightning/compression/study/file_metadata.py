@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from ecg_lightning.compression.stage import stages_of
 from ecg_lightning.compression.study.variant import Evaluation, Variant
 from ecg_lightning.deployment.checksum import write_checksum
 from ecg_lightning.deployment.deployment import Deployment
-from ecg_lightning.deployment.metadata import Metadata, chosen_fields, write_metadata
+from ecg_lightning.deployment.metadata import Metadata, write_metadata
 from ecg_lightning.hardware.processor import processor_has_int8
 from ecg_lightning.models.classifier import ECGClassifier
 
@@ -34,7 +33,7 @@ def describe_files(variant: Variant, classifier: ECGClassifier, checkpoint_sha25
         about = describe_file(classifier, one, evaluation, checkpoint_sha256)
         if path.suffix == ".ckpt":
             classifier.thresholds.copy_(torch.from_numpy(evaluation.choices.raw_thresholds))
-            save_classifier(classifier, path, evaluation.choices, deployed=asdict(about))
+            save_classifier(classifier, path, evaluation.choices, deployed=about.as_dict())
         else:
             write_metadata(path, about)
         write_checksum(path)
@@ -53,7 +52,7 @@ def describe_file(
     """
     described = classifier.description
     return Metadata(
-        **chosen_fields(evaluation.choices),
+        choices=evaluation.choices,
         sampling_rate=described["sampling_rate"],
         n_samples=described["n_samples"],
         label_rule=described["label_rule"],

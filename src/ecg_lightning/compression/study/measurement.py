@@ -106,7 +106,11 @@ def _measure(variants: Sequence[Variant], millivolts: np.ndarray, threads: int, 
         for one in variant.deployments:
             if one.path is None or (threads > 1 and one.runtime in CUDA_SUFFIXES):  # a device has no threads
                 continue
-            runtime = open_runtime(one.path, one.runtime, one.precision, threads, len(millivolts))
+            try:
+                runtime = open_runtime(one.path, one.runtime, one.precision, threads, len(millivolts))
+            except ModelFileError as error:  # the file was opened and scored for any number of records
+                variant.runtimes.append(_case(one, millivolts, threads) | {"skipped": str(error)})
+                continue
             if _computes_the_same(variant, one, runtime, millivolts, threads):
                 opened[f"{number} {one.runtime} {one.precision}"] = (variant, one, runtime)
     cases: dict[str, Callable[[], object]] = {

@@ -17,7 +17,7 @@ from ecg_lightning.data.wfdb import MILLIVOLTS_PER_UNIT
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.runtimes.opening import open_runtime
 from ecg_lightning.deployment.runtimes.runtime import Runtime
-from ecg_lightning.errors import ExportError
+from ecg_lightning.errors import ExportError, HardwareUnavailableError, MissingPackageError, ModelFileError
 from ecg_lightning.evaluation.calibration import expected_calibration_error
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.headline import macro_intervals
@@ -42,7 +42,8 @@ def score(
 ) -> None:
     """Run every deployment over the validation and test folds, and compare each with PyTorch.
 
-    A deployment in low precision that differs from PyTorch is skipped, with the difference as the reason.
+    A file that its runtime cannot open or run is skipped with the reason. So is a file in low precision that computes
+    something else than PyTorch does.
 
     Args:
         variant: the deployed variant, which gets its evaluations and its parity.
@@ -53,23 +54,29 @@ def score(
         n_resamples: number of resamples of the bootstrap.
 
     Raises:
-        ExportError: a float32 deployment differs from PyTorch, or all deployments do that must agree with it.
+        ExportError: a file computes something else in float32, or no file is left of those that PyTorch simulates.
     """
-    told = []
+    told, exported = [], [*variant.deployments]
     for number, deployment in enumerate(variant.deployments):
         if deployment.path is None:
             continue
-        runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, threads)
-        predicted = {split: _predictions(runtime, classifier, datamodule, split) for split in ("val", "test")}
+        try:
+            runtime = open_runtime(deployment.path, deployment.runtime, deployment.precision, threads)
+            predicted = {split: _predictions(runtime, classifier, datamodule, split) for split in ("val", "test")}
+        except (ModelFileError, HardwareUnavailableError, MissingPackageError) as error:
+            variant.deployments[number] = _skipped(deployment, str(error), variant)
+            continue
         found = predicted["val"].probabilities()[: len(reference_NC)]
         variant.parity[deployment] = said = differences(reference_NC, found, datamodule)
         if deployment.simulated and not agree(reference_NC, found, deployment.precision):
-            wrong = disagreement(said, len(found), deployment.precision)
-            variant.deployments[number] = _refused(deployment, wrong, variant)
+            reason = f"{' '.join(deployment.runs_in)} {disagreement(said, len(found), deployment.precision)}"
+            if deployment.precision == "fp32":  # no rounding explains the difference
+                raise ExportError(f"{variant.name}: {reason}")
+            variant.deployments[number] = _skipped(deployment, reason, variant)
             continue
         told.append(f"{' '.join(deployment.runs_in)} {said['max']:.1g} ({said['f1_macro']:+.3f})")
         variant.evaluations[deployment] = _evaluation(predicted, n_resamples)
-    remove_unused([*variant.parity], variant.deployments)
+    remove_unused(exported, variant.deployments)
     log.info(
         "%s compared with PyTorch on %d validation records, largest difference of a probability (difference of "
         "macro F1): %s",
@@ -95,15 +102,8 @@ def _predictions(runtime: Runtime, classifier: ECGClassifier, datamodule: ECGDat
     return predictions_of(classifier.classes, classifier.link, dataset, logits_NC)
 
 
-def _refused(deployment: Deployment, wrong: str, variant: Variant) -> Deployment:
-    """Return a deployment as skipped, because it differs from PyTorch.
-
-    Raises:
-        ExportError: the deployment computes in float32, so no rounding explains the difference.
-    """
-    reason = f"{' '.join(deployment.runs_in)} {wrong}"
-    if deployment.precision == "fp32":
-        raise ExportError(f"{variant.name}: {reason}")
+def _skipped(deployment: Deployment, reason: str, variant: Variant) -> Deployment:
+    """Return a deployment as skipped, and add the reason to the variant's notes."""
     log.warning("%s: %s", variant.name, reason)
     variant.notes.append(reason)
     return deployment._replace(path=None, skipped=reason)

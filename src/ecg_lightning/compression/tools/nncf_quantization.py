@@ -19,7 +19,8 @@ from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.extras import hushed, import_extra
 from ecg_lightning.errors import UnsupportedModelError, UserError
 from ecg_lightning.models.classifier import ECGClassifier
-from ecg_lightning.system.long_steps import duration, long_step
+from ecg_lightning.system.long_steps import long_step
+from ecg_lightning.text import duration
 
 log = logging.getLogger(__name__)
 
