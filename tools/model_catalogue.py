@@ -18,7 +18,7 @@ from ecg_lightning.models.catalogue import Network
 
 OPTIONS = Path(__file__).parents[1] / "conf" / "model"
 FILE = Path(catalogue.__file__).with_suffix(".csv")
-_WITHOUT_NETWORK = ("custom", "ensemble")
+_WITHOUT_NETWORK = ("custom", "ensemble", "timm")
 
 
 def options() -> list[str]:

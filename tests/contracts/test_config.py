@@ -98,8 +98,10 @@ REFUSED = {
     "data.batch_size=1.5": ["data.batch_size=1.5: must be a whole number"],
     "model=effnet": [
         "model=effnet",
-        "convnext, custom, deit, deit_base, effnetv2, ensemble, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, ",
-        "resnet18d, resnet1d, resnet1d_wang, s4d, vit, vit1d, xresnet1d101, xresnet1d18, xresnet1d50",
+        "beit_base, convnext, custom, deit, deit_base, effnet_b0, effnetv2, ensemble, inception1d, inception_v3, lstm, "
+        "lstm_bidir, repvgg_a0, resnet10t, ",
+        "resnet18d, resnet1d, resnet1d_wang, s4d, swin_tiny, timm, vit, vit1d, vit_base, xresnet1d101, xresnet1d18, "
+        "xresnet1d50",
         "Did you mean effnetv2?",
     ],
     "hardware=gpu": ["hardware=gpu", "cpu, cuda"],

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import MODELS, SIGNAL_MODELS, TINY, build_tiny
+from tiny import MODELS, SIGNAL_MODELS, TIMM_MODELS, TINY, build_tiny
 
 from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch
@@ -15,7 +15,7 @@ from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.lstm import LSTMNetwork
 from ecg_lightning.models.schema import LSTMConfig
 
-# The tests of the other options are tests/unit/models/test_ensemble.py and tests/runs/test_custom.py.
+# The tests of the other options are test_timm.py, tests/unit/models/test_ensemble.py and tests/runs/test_custom.py.
 IMAGE_MODELS = [model for model in MODELS if model not in SIGNAL_MODELS]
 PUBLISHED = ["deit", "effnetv2", "convnext", "resnet18d", "resnet10t", "repvgg_a0"]
 
@@ -125,7 +125,7 @@ def test_full_size_models_have_their_published_parameters(make):
         assert own - head + heads[model] == pytest.approx(count, rel=0.01)
 
 
-_LARGE = ("convnext", "deit_base", "effnetv2")
+_LARGE = ("convnext", "deit_base", "effnetv2", *TIMM_MODELS)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_the_catalogue_is_right(configure, network):
 def test_the_catalogue_is_whole():
     """Else run: python tools/model_catalogue.py."""
     known = networks()
-    assert {one.name for one in known} == {*MODELS}
+    assert {one.name for one in known} == {*MODELS, *TIMM_MODELS}
     assert [one.parameters for one in known] == sorted(one.parameters for one in known)
 
 

@@ -29,8 +29,10 @@ TINY = {
     "s4d": ["model.channels=16", "model.depth=2"],
     "vit1d": ["model.dim=32", "model.depth=2", "model.heads=2"],
 }
-OTHERS = ("custom", "ensemble")
-"""Options of the group `model` whose network is made by the user, or by their members."""
+TIMM_MODELS = ("beit_base", "effnet_b0", "inception_v3", "swin_tiny", "vit_base")
+"""Ready choices of `model=timm`, which tests/contracts/test_timm.py tests."""
+OTHERS = ("custom", "ensemble", "timm", *TIMM_MODELS)
+"""Options of the group `model` whose network is made by the user, by their members, or by timm."""
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem not in OTHERS)
 
 

@@ -176,8 +176,10 @@ def test_an_unknown_option_refuses_the_sweep_before_any_cell(command, tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith(
         "error: model=vitt: allowed are "
-        "convnext, custom, deit, deit_base, effnetv2, ensemble, inception1d, lstm, lstm_bidir, repvgg_a0, resnet10t, "
-        "resnet18d, resnet1d, resnet1d_wang, s4d, vit, vit1d, xresnet1d101, xresnet1d18, xresnet1d50."
+        "beit_base, convnext, custom, deit, deit_base, effnet_b0, effnetv2, ensemble, inception1d, inception_v3, lstm, "
+        "lstm_bidir, repvgg_a0, resnet10t, "
+        "resnet18d, resnet1d, resnet1d_wang, s4d, swin_tiny, timm, vit, vit1d, vit_base, xresnet1d101, xresnet1d18, "
+        "xresnet1d50."
     )
     assert not list(tmp_path.glob("s/*/result.json"))
 

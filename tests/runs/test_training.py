@@ -875,3 +875,23 @@ def test_another_task_has_classes_of_its_own(run, trained, tmp_path):
 def test_the_last_epoch_can_be_the_scored_one(run, tmp_path):
     result = run(tmp_path, "scored_epoch=last", "trainer.max_epochs=3", "model.optimizer.lr=1e-2")
     assert result.timing["best_epoch"] == 3
+
+
+@pytest.mark.slow
+def test_a_resumed_training_continues_with_its_stage_of_image_sizes(run, tmp_path):
+    settings = ["callbacks=progressive", "trainer.max_epochs=4", "model.dropout=0.2"]
+    run(tmp_path / "whole", *settings, model="resnet10t")
+    whole = read_checkpoint(tmp_path / "whole" / "checkpoints" / "last.ckpt")
+
+    def stop(self, trainer, pl_module):
+        if trainer.current_epoch == 2:
+            raise RuntimeError("stopped")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ProgressLine, "on_train_epoch_start", stop)
+        with pytest.raises(RuntimeError, match="stopped"):
+            run(tmp_path / "stopped", *settings, model="resnet10t")
+    run(tmp_path / "stopped", *settings, "ckpt_path=last", model="resnet10t")
+    stopped = read_checkpoint(tmp_path / "stopped" / "checkpoints" / "last.ckpt")
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(stopped["state_dict"][name], value), name

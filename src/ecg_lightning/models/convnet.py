@@ -8,32 +8,24 @@ from timm.utils.model import reparameterize_model
 from torch import nn
 
 from ecg_lightning.frontend.input_spec import InputSpec
-from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.schema import ConvNetConfig
-from ecg_lightning.models.weights import create_timm_network
+from ecg_lightning.models.timm_model import TimmModel, make_timm_network
 
 
-class ConvNet(ECGClassifier):
-    """ResNet (He et al. 2016; D: He et al. 2019, T: timm's own) or RepVGG (Ding et al. 2021), from timm.
+class ConvNet(TimmModel):
+    """ResNet (He et al. 2016; D: He et al. 2019, T: timm's own) or RepVGG (Ding et al. 2021) of any width, from timm.
 
     Use `reparameterize` to deploy RepVGG.
     """
 
-    published = True
-    stem = tuple(f"{name}.weight" for name in ("conv1", "conv1.0", "stem.conv_kxk.conv", "stem.conv_1x1.conv"))
-    head = ("fc.", "head.fc.")
-
     @staticmethod
     def make_network(settings: ConvNetConfig, input: InputSpec, n_classes: int) -> nn.Module:
         """Return the network for images of any size."""
-        n_channels, *_ = input.image
-        return create_timm_network(
+        return make_timm_network(
             settings.variant,
             settings,
-            in_chans=n_channels,
-            num_classes=n_classes,
-            drop_rate=settings.dropout,
-            drop_path_rate=settings.drop_path,
+            input,
+            n_classes,
             zero_init_last=False,  # folding a BatchNorm of gamma 0 into its convolution, as QAT does, divides by 0
             **_channels(settings.variant, settings.width),
         )

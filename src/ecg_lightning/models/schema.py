@@ -114,6 +114,16 @@ class ConvNetConfig(NetworkConfig):
 
 
 @dataclass
+class TimmConfig(NetworkConfig):
+    """Any image network of timm by its name, see `models.timm_model`."""
+
+    target: ClassVar[str] = "ecg_lightning.models.timm_model.TimmModel"
+    kind: str = kind("timm")
+    name: str = setting("", "timm's name of the network, such as resnet50; resnet50.a1_in1k also chooses its weights")
+    arguments: dict[str, Any] = setting({}, "further arguments of the network, by timm's names")
+
+
+@dataclass
 class SignalNetworkConfig(NetworkConfig):
     """Settings that all one-dimensional networks share."""
 
