@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from ecg_lightning.errors import UserError
 from ecg_lightning.version import __version__
+
+if TYPE_CHECKING:
+    from ecg_lightning.paper.schema import PageConfig
 
 app = typer.Typer(
     help="PTB-XL ECGs to a small, fast, honestly measured classifier. Research use only, not for diagnosis.",
@@ -153,8 +156,7 @@ def import_(
     try:
         if out.suffix.lower() != ".csv":
             raise UserError(f"--out {out}: the table is a CSV file. Give its name the ending .csv")
-        if out.exists():
-            raise UserError(f"--out {out}: this file exists already. Name another file, or remove this one")
+        _check_new(out)
         found = import_headers(source, read_mapping(mapping or SUPERCLASSES_FILE), keep_unlabelled=keep_unlabelled)
         write_table(out, found.rows)
     except UserError as error:
@@ -232,13 +234,11 @@ def predict(
             raise UserError("give either recordings or --example, which predicts the example records in this package")
         if runtime not in (None, "onnxruntime", "openvino"):
             raise UserError(f"--runtime {runtime}: allowed are onnxruntime, openvino")
-        units = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV"}.get((units or "").lower(), units)
-        if units not in (None, "mV", "uV"):
-            raise UserError(f"--units {units}: allowed are mV, uV")
+        units = _known_units(units)
         if out and out.suffix.lower() != ".csv":
             raise UserError(f"--out {out}: the table is a CSV file. Give its name the ending .csv")
-        if out and out.exists():
-            raise UserError(f"--out {out}: this file exists already. Name another file, or remove this one")
+        if out:
+            _check_new(out)
         found = [*EXAMPLE_RECORDS] if example else find_recordings(records or [], rate)
         predictor = Predictor(model or EXAMPLE_MODEL, runtime)
         predictions = predict_records(predictor, found, rate, units, _track)
@@ -264,6 +264,85 @@ def predict(
     if failed:
         typer.echo(f"{len(failed):,} of {len(predictions):,} records could not be read", err=True)
         raise typer.Exit(failed[0].exit_code)
+
+
+@app.command()
+def render(
+    record: Annotated[
+        Path,
+        typer.Argument(
+            help="WFDB record (with or without .hea), table (.csv, .tsv, .txt) or .npy file, of 10 s or more."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Draw the page to this new file: .png, .svg or .pdf.")],
+    layout: Annotated[str | None, typer.Option(help="3x4_rhythm (the default), 3x4, 6x2 or 12x1.")] = None,
+    order: Annotated[
+        str | None, typer.Option(help="Order of the limb leads: standard (the default) or cabrera, with −aVR.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="consecutive (the default): each column shows the next part of the record; simultaneous: all show its "
+            "beginning."
+        ),
+    ] = None,
+    mm_per_s: Annotated[int | None, typer.Option(help="Paper speed: 25 (the default) or 50 mm/s.")] = None,
+    mm_per_mv: Annotated[int | None, typer.Option(help="Gain: 5, 10 (the default) or 20 mm/mV.")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="pink (the default), red, brown, blue, green, grey, or none for blank paper.")
+    ] = None,
+    view: Annotated[
+        str | None, typer.Option(help="page (the default): the whole sheet; crop: the rows alone, without margins.")
+    ] = None,
+    no_calibration: Annotated[bool, typer.Option("--no-calibration", help="Leave out the calibration pulses.")] = False,
+    no_lead_names: Annotated[bool, typer.Option("--no-lead-names", help="Leave out the lead names.")] = False,
+    no_separators: Annotated[
+        bool, typer.Option("--no-separators", help="Leave out the ticks between the leads of a row.")
+    ] = False,
+    dpi: Annotated[int, typer.Option(help="Dots per inch of a .png file.", min=50, max=600)] = 200,
+    rate: Annotated[
+        float | None, typer.Option(help="Sampling rate in Hz of a .npy file or table. Default: the table's own rate.")
+    ] = None,
+    units: Annotated[str | None, typer.Option(help="Units of a table or .npy file: mV (the default) or uV.")] = None,
+) -> None:
+    """Draw the first 10 s of a recording on ECG paper, true to scale. Research use only, not for diagnosis."""
+    from ecg_lightning.data.recordings.records import read_unchanged
+    from ecg_lightning.data.wfdb import DURATION_S
+    from ecg_lightning.paper.page import Page
+    from ecg_lightning.system.installed import needing
+
+    chosen: dict[str, Any] = {
+        "layout": layout,
+        "order": order,
+        "columns": columns,
+        "mm_per_s": mm_per_s,
+        "mm_per_mv": mm_per_mv,
+        "grid": grid,
+        "view": view,
+        "calibration": not no_calibration,
+        "lead_names": not no_lead_names,
+        "separators": not no_separators,
+    }
+    try:
+        page = Page(_page_settings({name: value for name, value in chosen.items() if value is not None}))
+        suffix = out.suffix.removeprefix(".")
+        if suffix not in ("png", "svg", "pdf"):
+            raise UserError(f"--out {out}: the page is drawn as .png, .svg or .pdf. Give its name one of these endings")
+        _check_new(out)
+        recording, rate = read_unchanged(record.expanduser(), seconds=DURATION_S, rate=rate, units=_known_units(units))
+        with needing("train", "drawing"):
+            from ecg_lightning.reports.figure_files import write_figure
+            from ecg_lightning.reports.paper_figure import paper_figure
+        name = record.stem if record.is_file() else record.name
+        figure = paper_figure(recording.millivolts_CT, rate, page, name, dpi)
+        (path,) = write_figure(figure, out.with_suffix(""), [suffix])
+    except UserError as error:
+        _fail(error)
+    except OSError as error:
+        _fail(UserError(f"{error.filename or out}: {error.strerror or error}"))
+    typer.echo(f"{record} is drawn on {path}, {page.width_mm:g} × {page.height_mm:g} mm; print it at 100 %")
+    for note in recording.notes:
+        typer.echo(f"note: {note}")
 
 
 def _track(batches: Sequence[int]) -> Iterable[int]:
@@ -433,6 +512,31 @@ def reproduce(
 def _check_split(split: str) -> None:
     if split not in ("test", "val"):
         raise UserError(f"--split {split}: allowed are test, val")
+
+
+def _check_new(out: Path) -> None:
+    if out.exists():
+        raise UserError(f"--out {out}: this file exists already. Name another file, or remove this one")
+
+
+def _page_settings(chosen: Mapping[str, Any]) -> PageConfig:
+    """Return the settings of a page, checked as the same keys of frontend=paper are."""
+    from dataclasses import fields
+
+    from ecg_lightning.components.setting import check_value
+    from ecg_lightning.paper.schema import PageConfig
+
+    bounds = {entry.name: entry.metadata for entry in fields(PageConfig)}
+    for name, value in chosen.items():
+        check_value(f"--{name.replace('_', '-')}", value, bounds[name])
+    return PageConfig(**chosen)
+
+
+def _known_units(units: str | None) -> str | None:
+    known = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV"}.get((units or "").lower(), units)
+    if known not in (None, "mV", "uV"):
+        raise UserError(f"--units {units}: allowed are mV, uV")
+    return known
 
 
 def _fail(error: UserError) -> NoReturn:
