@@ -154,6 +154,14 @@ def test_records_of_other_lengths_and_rates_are_drawn(n_samples):
     assert pictures.min() < 0.2
 
 
+def test_a_large_batch_is_drawn_as_its_parts_are():
+    image, _ = make(224)
+    records = torch.randn(20, 12, 1000, generator=torch.Generator().manual_seed(0))
+    assert image.n_at_a_time < 20
+    assert torch.equal(image(records), torch.cat([image(record[None]) for record in records]))
+    assert image(records[:0]).shape == (0, 1, 174, 224)
+
+
 def test_the_sampling_rate_changes_no_smooth_trace():
     slow, fast = (
         make(512, n)[0](torch.from_numpy(heartbeats(np.arange(n) / n * 10)).float()[None]) for n in (1000, 5000)
@@ -257,8 +265,10 @@ def test_exported_networks_draw_the_same_page(configure, model, layout, tmp_path
 def assert_files_agree(module, folder):
     onnx = export_onnx(module, folder / "model.onnx", 12, 1000)
     xml = export_openvino(onnx, folder / "model.xml")
-    opened = [open_runtime(onnx, "onnxruntime", "fp32", 1), open_runtime(xml, "openvino", "fp32", 1)]
-    for n in (1, 3):
+    traced = export_openvino(module, folder / "traced.xml", n_leads=12, n_samples=1000)
+    opened = [open_runtime(onnx, "onnxruntime", "fp32", 1)]
+    opened += [open_runtime(path, "openvino", "fp32", 1) for path in (xml, traced)]
+    for n in (1, 3, 12):  # more than are drawn at a time
         millivolts = signals(n)
         expected = outputs(module, millivolts)[1]
         for runtime in opened:
