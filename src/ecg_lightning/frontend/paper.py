@@ -88,6 +88,7 @@ class PaperImage(nn.Module):
         self.upper: Tensor
         self.lower: Tensor
         self.edges: Tensor
+        self.zeros: Tensor
         self.blank: Tensor
         self.ink: Tensor
         blank, ink = torch.from_numpy(draw_blank(page, scale, *self.size)), torch.tensor(INK, dtype=torch.float64)
@@ -98,9 +99,10 @@ class PaperImage(nn.Module):
             "before": torch.from_numpy(columns.before).flatten(),
             "after": torch.from_numpy(columns.after).flatten(),
             "weights": torch.from_numpy(columns.weights * -page.settings.mm_per_mv * scale).float(),
-            "upper": torch.from_numpy(baselines[:, None] - columns.pen_px).float(),
-            "lower": torch.from_numpy(baselines[:, None] + columns.pen_px).float(),
-            "edges": torch.arange(height + 1.0)[:, None],
+            "upper": torch.from_numpy(baselines[:, None] % 1 - columns.pen_px).float(),
+            "lower": torch.from_numpy(baselines[:, None] % 1 + columns.pen_px).float(),
+            "zeros": torch.from_numpy(np.floor(baselines))[:, None, None].long(),
+            "edges": torch.arange(height + 1)[:, None],
             "blank": blank.float(),
             "ink": ink[:, None, None].float(),
         }
@@ -122,16 +124,21 @@ class PaperImage(nn.Module):
         return torch.addcmul(self.blank, self.coverage(millivolts_BCT)[:, None], self.ink - self.blank, out=out)
 
     def coverage(self, millivolts_BCT: Tensor) -> Tensor:
-        """Return the (B, height, width) share of each pixel that traces cover."""
+        """Return the (B, height, width) share of each pixel that traces cover.
+
+        Heights count from the pixel of each row's baseline. So bfloat16, in which some runtimes compute, rounds a
+        deflection by at most 0.4 %, and keeps whole pixels up to 256.
+        """
         signals = millivolts_BCT.flatten(1)
         before, after = (
             signals.index_select(1, places).view(-1, *self.upper.shape) for places in (self.before, self.after)
         )
-        y_BKRW = torch.addcmul(before * self.weights[0], after, self.weights[1])  # from the baseline
+        y_BKRW = torch.addcmul(before * self.weights[0], after, self.weights[1])
         top_BRW, bottom_BRW = (y_BKRW + self.upper).amin(1), (y_BKRW + self.lower).amax(1)
         bands = []
         for start, end, rows in self.bands:
-            within = self.edges[start : end + 1].clamp(top_BRW[:, rows, None], bottom_BRW[:, rows, None])
+            edges_RH1 = (self.edges[start : end + 1] - self.zeros[rows]).to(y_BKRW.dtype)
+            within = edges_RH1.clamp(top_BRW[:, rows, None], bottom_BRW[:, rows, None])
             bands.append((within[:, :, 1:] - within[:, :, :-1]).amax(1))
         return torch.cat(bands, dim=1)
 

@@ -170,6 +170,22 @@ def test_the_sampling_rate_changes_no_smooth_trace():
     assert (slow - make(512)[0](torch.zeros(1, 12, 1000))).abs().mean() > 0.01
 
 
+@pytest.mark.parametrize(("width", "layout"), [(224, "3x4_rhythm"), (1024, "12x1")])
+def test_bfloat16_moves_a_trace_by_its_own_rounding_alone(width, layout):
+    """As of runtimes that compute all operations in it: 0.4 % of a deflection, and not of the place on the page."""
+    image, page = make(width, layout=layout)
+    record = torch.full((1, 12, 1000), 1000.0)  # mV, which is beyond the page
+    record[0, 2] = 2 * torch.from_numpy(heartbeats(np.arange(1000) / 100))[7]  # III, far from the upper edge
+    exact, rounded = image.coverage(record)[0], image.bfloat16().coverage(record.bfloat16())[0].float()
+    traced = exact.sum(0) > 0
+    assert torch.equal(rounded.sum(0) > 0, traced)
+    places = [centroids(covered[:, traced].double().numpy(), 0) for covered in (exact, rounded)]
+    deflections = np.abs(places[0] - page.baseline_mm(2) * width / page.width_mm)
+    assert deflections.max() > 3
+    heights = exact.sum(0)[traced].numpy()
+    assert (np.abs(places[0] - places[1]) < 0.1 + 0.006 * (deflections + heights)).all()
+
+
 @pytest.mark.parametrize("multiple", [8, 14, 16, 32])
 def test_paper_is_added_for_patches_and_the_scale_stays(multiple):
     record = torch.from_numpy(heartbeats(np.arange(1000) / 100)).float()[None]
