@@ -126,7 +126,7 @@ def _case(name, change, match, rate=100):
         _case("slow", lambda x: x, "sampling rate is 10 Hz", 10),
         _case("microvolts", lambda x: 1000 * x, "spans .* mV, which no ECG does; .*--units uV"),
         _case("nan", lambda x: np.where(x == x[1, 5], np.nan, x), "lead II has missing samples"),
-        _case("short", lambda x: x[:, :900], "it lasts 9 s at 100 Hz, and the model needs 10 s"),
+        _case("short", lambda x: x[:, :900], "it lasts 9 s at 100 Hz, and 10 s are needed"),
         _case("leads", lambda x: x[:8], "its shape is"),
         _case("square", lambda x: x[:, :12], "is square, so leads cannot be told from samples"),
         _case("empty", lambda x: x[:, :0], "holds no samples"),

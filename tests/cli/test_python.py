@@ -107,7 +107,7 @@ def test_arrays_of_any_rate_order_and_units_give_the_same(predictor):
         (lambda x: x, {"units": "kg"}, "units='kg' is not a unit of voltage"),
         (lambda x: 1000 * x, {}, "no ECG does; give units='uV'"),
         (lambda x: x[[1, 0, *range(2, 12)]], {}, r"in Python with leads="),
-        (lambda x: x[:, :900], {}, "it lasts 9 s at 100 Hz, and the model needs 10 s"),
+        (lambda x: x[:, :900], {}, "it lasts 9 s at 100 Hz, and 10 s are needed"),
         (lambda x: x.astype(str), {}, "expected real numbers"),
     ],
 )

@@ -238,7 +238,10 @@ def tiny(name, words, folder):
         more += ["trainer.limit_train_batches=2"]
         models = {*models_of(given)}
         more += TINY.get(next(iter(models)), []) if len(models) == 1 and "hparams_search" not in given else []
-        more += [] if models & {*SIGNAL_MODELS, "custom"} or "frontend.size" in given else ["frontend.size=32"]
+        if given.get("frontend") == "paper":
+            more += ["frontend.width=224"]
+        elif not (models & {*SIGNAL_MODELS, "custom"} or "frontend.size" in given):
+            more += ["frontend.size=32"]
         more += [] if given.get("data") in ("ptbxl", "folder") else ["data.n_records=100"]
         more += ["model.pretrained=false"] if "effnetv2" in given.get("experiment", "") else []
     kept = {word.partition("=")[0] for word in more}

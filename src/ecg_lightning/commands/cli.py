@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ecg_lightning.commands import data_commands, model_commands, run_commands
+from ecg_lightning.commands import data_commands, model_commands, paper_commands, run_commands
 from ecg_lightning.errors import UserError, fail
 from ecg_lightning.version import __version__
 
@@ -74,6 +74,7 @@ app.command("import")(data_commands.import_)
 app.command()(data_commands.verify)
 app.command()(model_commands.predict)
 app.command()(model_commands.benchmark)
+app.command()(paper_commands.render)
 app.command()(run_commands.evaluate)
 app.command()(run_commands.compare)
 app.command()(run_commands.reproduce)

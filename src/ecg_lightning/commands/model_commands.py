@@ -68,6 +68,7 @@ def predict(
 ) -> None:
     """Predict the classes of ECG recordings with a trained model. Research use only, not for diagnosis."""
     from ecg_lightning.data.recordings.search import find_recordings
+    from ecg_lightning.data.recordings.voltage import named_units
     from ecg_lightning.deployment.example import EXAMPLE_MODEL, EXAMPLE_RECORDS
     from ecg_lightning.deployment.predictor import Predictor, predict_records
     from ecg_lightning.reports.files import check_new_csv
@@ -79,9 +80,7 @@ def predict(
             raise UserError("give either recordings or --example, which predicts the example records in this package")
         if runtime not in (None, "onnxruntime", "openvino"):
             raise UserError(f"--runtime {runtime}: allowed are onnxruntime, openvino")
-        units = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV"}.get((units or "").lower(), units)
-        if units not in (None, "mV", "uV"):
-            raise UserError(f"--units {units}: allowed are mV, uV")
+        units = named_units(units)
         if out:
             check_new_csv(out)
         found = [*EXAMPLE_RECORDS] if example else find_recordings(records or [], rate)

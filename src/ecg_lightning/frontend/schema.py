@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ecg_lightning.components.setting import kind, setting
+from ecg_lightning.paper.schema import PageConfig
 
 N_LEADS = 12
 
@@ -69,6 +70,23 @@ class StripsConfig(FrontendConfig):
     kind: str = kind("strips")
     size: Any = setting(None, "[height,width] in pixels; null: bands as high as a patch, and 32 patches long")
     channels: int = setting(1, "1, or 3 equal ones for networks made for RGB", choices=(1, 3))
+
+
+@dataclass
+class PaperConfig(FrontendConfig, PageConfig):
+    """A paper ECG, drawn true to scale, see `frontend.paper`."""
+
+    gives: ClassVar[str] = "image"
+
+    target: ClassVar[str] = "ecg_lightning.frontend.paper.PaperFrontend"
+    kind: str = kind("paper")
+    normalization: str = setting(
+        "fixed", "fixed alone: the signal is drawn in mV, and mean and std are the picture's", choices=("fixed",)
+    )
+    mean: float = setting(0.5, "what is subtracted from the picture, in which 0 is black and 1 is white")
+    std: float = setting(0.5, "divisor of the picture", above=0.0)
+    width: int = setting(512, "pixels of the page's width; 224 cannot show fine details", min=224, max=2200)
+    channels: int = setting(1, "1: grey; 3: colours", choices=(1, 3))
 
 
 DEFAULT_FRONTENDS: dict[str, type[FrontendConfig]] = {"signal": FrontendConfig, "image": MatrixConfig}

@@ -39,6 +39,15 @@ def check_new_csv(out: Path) -> None:
     """
     if out.suffix.lower() != ".csv":
         raise UserError(f"--out {out}: the table is a CSV file. Give its name the ending .csv")
+    check_new(out)
+
+
+def check_new(out: Path) -> None:
+    """Refuse a file of `--out` that exists already.
+
+    Raises:
+        UserError: it exists.
+    """
     if out.exists():
         raise UserError(f"--out {out}: this file exists already. Name another file, or remove this one")
 

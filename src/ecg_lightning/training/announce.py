@@ -96,7 +96,7 @@ def _advice(settings: TrainingConfig, module: ECGModule, seconds: float) -> str:
         return ""
     ways = [
         *([] if module.description.get("choices", {}).get("experiment") else ["experiment=demo"]),
-        *(["a smaller frontend.size"] if hasattr(settings.frontend, "size") else []),
+        *(f"a smaller frontend.{name}" for name in ("size", "width") if hasattr(settings.frontend, name)),
         *(["fewer trainer.max_epochs"] if settings.trainer.max_epochs > 1 else []),
     ]
     return f"; to shorten it, use {', or '.join(ways)}" if ways else ""

@@ -105,7 +105,7 @@ def test_records_are_resampled_cut_and_padded(folder: Path) -> None:
     assert np.corrcoef(short[1, 10:240], long[1, 10:240])[0, 1] > 0.99
     assert data.notes() == ["1 record shorter than 10 s was padded with zeros at the end"]
     assert source(folder, **settings).read([1]).cache.notes == found.cache.notes  # of the cache that was built
-    with pytest.raises(DataError, match=r"ecg/short.hea \(line 3\): it lasts 5 s at 100 Hz, and the model needs 10 s"):
+    with pytest.raises(DataError, match=r"ecg/short.hea \(line 3\): it lasts 5 s at 100 Hz, and 10 s are needed"):
         source(folder, **settings | {"pad": False}).read(range(1, 11))
     with pytest.raises(DataError, match=r"array.npy \(line 4\): .* give it with data.record_rate=HZ"):
         source(folder, pad=True).read(range(1, 11))

@@ -20,7 +20,7 @@ from ecg_lightning.data.recordings.npy_record import read_npy
 from ecg_lightning.data.recordings.plausibility import check_plausible
 from ecg_lightning.data.recordings.voltage import ask_units
 from ecg_lightning.data.recordings.wfdb_record import read_wfdb
-from ecg_lightning.data.recordings.window import Reading, Window
+from ecg_lightning.data.recordings.window import Floats, Reading, Window
 from ecg_lightning.data.wfdb import RecordError
 from ecg_lightning.errors import DataError
 from ecg_lightning.text import printable
@@ -31,6 +31,9 @@ PADDED = "padded with zeros at the end"
 
 LEAST_S = 2.0
 """The seconds that a recording must last to be padded."""
+
+_RATE_OF_SECONDS = 100
+"""A window of whole seconds has the same length at any rate."""
 
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _ARRAYS = (*csv_record.SUFFIXES, ".npy")
@@ -75,10 +78,25 @@ def read_record(
     """
     notes: list[str] = []
     with _naming(path):
-        if units not in (None, *UNITS):
-            raise RecordError(f"units {units}: allowed are {', '.join(UNITS)}")
+        _check_units(units)
         window = Window(sampling_rate, n_samples)
         return _prepare(*_read(path, window, rate, units, notes), window, notes, pad)
+
+
+def read_unchanged(
+    path: Path, *, seconds: int, rate: float | None = None, units: str | None = None
+) -> tuple[Recording, float]:
+    """Return the first seconds of a recording at its own sampling rate, and that rate in Hz; see `read_record`.
+
+    Raises:
+        DataError: the recording cannot be used. The message names the file and the reason.
+    """
+    notes: list[str] = []
+    with _naming(path):
+        _check_units(units)
+        window = Window(_RATE_OF_SECONDS, seconds * _RATE_OF_SECONDS)
+        reading, named, way_out = _read(path, window, rate, units, notes)
+        return _recording(_checked(reading, named, way_out, window, notes), notes), reading.rate
 
 
 def read_array(
@@ -105,6 +123,11 @@ def read_array(
         return _prepare(reading, leads is not None, way_out, window, notes)
 
 
+def _check_units(units: str | None) -> None:
+    if units not in (None, *UNITS):
+        raise RecordError(f"units {units}: allowed are {', '.join(UNITS)}")
+
+
 @contextmanager
 def _naming(what: Path | str) -> Iterator[None]:
     """Add the name of the file or array to the error."""
@@ -124,21 +147,32 @@ def _prepare(
     reading: Reading, named: bool, way_out: str, window: Window, notes: list[str], pad: bool = False
 ) -> Recording:
     """Return the recording, cut, checked, resampled and, if requested, padded."""
-    signals_CT = _cut(reading, window, notes, pad)
-    if not named:
-        notes.append(f"its leads have no names, so they are read in the order {STANDARD_ORDER}")
-    warnings: list[str] = []
-    signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, warnings)
-    notes[:0] = warnings  # possible faults come before conversions
+    signals_CT = _checked(reading, named, way_out, window, notes, pad)
     if not window.is_at(reading.rate):
         notes.append(f"resampled from {reading.rate:g} to {window.sampling_rate} Hz")
         signals_CT = window.resample(signals_CT, reading.rate)
     if pad and (missing := window.n_samples - signals_CT.shape[1]):
         notes.append(PADDED)
         signals_CT = np.pad(signals_CT, ((0, 0), (0, missing)))
-    return Recording(
-        np.ascontiguousarray(signals_CT, dtype=np.float32), tuple(printable(" ".join(note.split())) for note in notes)
-    )
+    return _recording(signals_CT, notes)
+
+
+def _checked(
+    reading: Reading, named: bool, way_out: str, window: Window, notes: list[str], pad: bool = False
+) -> Floats:
+    """Return the signals, cut and checked, at their own rate."""
+    signals_CT = _cut(reading, window, notes, pad)
+    if not named:
+        notes.append(f"its leads have no names, so they are read in the order {STANDARD_ORDER}")
+    warnings: list[str] = []
+    signals_CT = check_plausible(signals_CT, reading.rate, named, way_out, warnings)
+    notes[:0] = warnings  # possible faults come before conversions
+    return signals_CT
+
+
+def _recording(signals_CT: Floats, notes: list[str]) -> Recording:
+    sentences = tuple(printable(" ".join(note.split())) for note in notes)
+    return Recording(np.ascontiguousarray(signals_CT, dtype=np.float32), sentences)
 
 
 def _read(
@@ -177,7 +211,7 @@ def _cut(reading: Reading, window: Window, notes: list[str], pad: bool) -> npt.N
         return reading.signals_CT
     if reading.n_total < needed:
         lasts = f"{reading.n_total / reading.rate:.3g} s at {reading.rate:g} Hz"
-        raise RecordError(f"it lasts {lasts}, and the model needs {window.seconds:g} s")
+        raise RecordError(f"it lasts {lasts}, and {window.seconds:g} s are needed")
     if reading.n_total > needed:
         lasts = f"{reading.n_total / reading.rate:.4g}"
         notes.append(f"it lasts {lasts} s; the first {window.seconds:g} s are used")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from ecg_lightning.errors import UserError
+
 # The Greek letter mu has two code points, which NFKC unites. Files saved in another encoding show others:
 # UTF-8 read as Latin-1 gives Âµ or Î¼, and µ of the code pages 437 and 850 read as Latin-1 gives æ.
 _MISREAD = {"Âμ": "μ", "Î1\N{FRACTION SLASH}4": "μ", "æ": "μ"}
@@ -45,3 +47,15 @@ def ask_units(asked: str | None, notes: list[str], option: str = "--units") -> f
     if factor != 1.0:
         notes.append(f"converted from {as_written(asked)} to mV, as {option} says")
     return factor
+
+
+def named_units(units: str | None) -> str | None:
+    """Return the units of `--units` as `mV` or `uV`, however they are written; None if none are given.
+
+    Raises:
+        UserError: these units are not known.
+    """
+    known = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV"}.get((units or "").lower(), units)
+    if known not in (None, "mV", "uV"):
+        raise UserError(f"--units {units}: allowed are mV, uV")
+    return known

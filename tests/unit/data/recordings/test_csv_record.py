@@ -292,7 +292,7 @@ WORDS = ["a", '"b', "c", 'd"', *["e"] * 996]
         ("time," + named("{}") + rows(TIMED / 5), "column time advances by 0.002 a row, which is not 100 Hz"),
         (named("{} (mV)").replace("II (mV)", "II") + ROWS, "units for some leads, but none for II"),
         (rows(TRUTH), "1000 columns"),
-        (rows(TABLE[:900]), "lasts 9 s at 100 Hz, and the model needs 10 s"),
+        (rows(TABLE[:900]), "lasts 9 s at 100 Hz, and 10 s are needed"),
         ("", "no rows of numbers"),
         (named("{}"), "no rows of numbers"),
         ("\0\1\2", "no text"),
