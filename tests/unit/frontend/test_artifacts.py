@@ -51,8 +51,7 @@ def preset(name, strength=3.0):
 def drawn_for(name, strength, n_records, seed=0):
     keys = record_keys(torch.arange(n_records), seed)
     numbers = uniform(keys, 5, LAYERS[name].n_draws)
-    amounts = amount(name, torch.full((n_records,), float(strength)))
-    return Drawn(amounts[:, None, None], tuple(number[:, None, None] for number in numbers.unbind(1)))
+    return Drawn.of(amount(name, torch.full((n_records,), float(strength))), numbers)
 
 
 def test_settings_levels_and_classes_name_the_same_disturbances_in_the_same_order():

@@ -48,6 +48,8 @@ _LIDS = ((0.95, 0.95, 0.94), (0.80, 0.80, 0.80), (0.10, 0.10, 0.11))
 _DESKS = ((0.76, 0.60, 0.42), (0.38, 0.26, 0.18), (0.45, 0.47, 0.50), (0.30, 0.40, 0.43))
 _BEZELS = ((0.03, 0.03, 0.04), (0.10, 0.10, 0.11))
 """Colours behind the page: the lid of a scanner, a desk, the frame of a screen."""
+_CPU_VALUES = 1 << 18
+"""Values of the images that a CPU works on together: 1 MB."""
 
 
 class Artifacts(nn.Module):
@@ -97,21 +99,32 @@ class Artifacts(nn.Module):
             keys_B = torch.randint(2**32, (len(images_BCHW),), device=device)
         else:
             keys_B = record_keys(record_ids_B.to(device), self.settings.seed)
-        height, width = images_BCHW.shape[2:]
-        scene = Scene((height, width), self.px_per_mm, self._backdrop(keys_B, images_BCHW))
-        for names, step in zip(self._names, self.steps, strict=True):
-            drawn = [self._drawn(name, keys_B, record_ids_B is None, images_BCHW.dtype) for name in names]
-            images_BCHW = step(images_BCHW, scene, *drawn).clamp(0, 1)
-        return images_BCHW
+        is_random = record_ids_B is None
+        amounts = {name: self._amounts(name, keys_B, is_random).to(images_BCHW.dtype) for name in self.strengths}
+        numbers = {name: uniform(keys_B, _stream(name), LAYERS[name].n_draws) for name in self.strengths}
+        backdrop = self._backdrop(keys_B, images_BCHW)
+        # On a CPU, a few records at a time stay in its cache, and no buffer is so large that it is freed each time.
+        n_together = max(1, _CPU_VALUES // images_BCHW[0].numel()) if device.type == "cpu" else len(images_BCHW)
+        disturbed = []
+        for first in range(0, len(images_BCHW), n_together):
+            part = slice(first, first + n_together)
+            scene = Scene((images_BCHW.shape[2], images_BCHW.shape[3]), self.px_per_mm, backdrop[part])
+            image_BCHW = images_BCHW[part]
+            for names, step in zip(self._names, self.steps, strict=True):
+                drawn = [Drawn.of(amounts[name][part], numbers[name][part].to(image_BCHW.dtype)) for name in names]
+                image_BCHW = step(image_BCHW, scene, *drawn).clamp(0, 1)
+            disturbed.append(image_BCHW)
+        return torch.cat(disturbed)
 
-    def _drawn(self, name: str, keys_B: Tensor, is_random: bool, dtype: torch.dtype) -> Drawn:
-        numbers_BN = uniform(keys_B, zlib.crc32(name.encode()), 1 + LAYERS[name].n_draws)
-        share_B, *numbers = numbers_BN.to(dtype).unbind(1)
-        strength_B = self.strengths[name] * (share_B if is_random else torch.ones_like(share_B))
-        return Drawn(amount(name, strength_B)[:, None, None], tuple(number[:, None, None] for number in numbers))
+    def _amounts(self, name: str, keys_B: Tensor, is_random: bool) -> Tensor:
+        """Return the (B,) amounts of a layer, of its own strength or of a random one."""
+        strength_B = torch.full(keys_B.shape, self.strengths[name], device=keys_B.device)
+        return amount(
+            name, strength_B * uniform(keys_B, _stream(f"strength of {name}"), 1)[:, 0] if is_random else strength_B
+        )
 
     def _backdrop(self, keys_B: Tensor, images_BCHW: Tensor) -> Tensor:
-        which_B, tone_B = uniform(keys_B, zlib.crc32(b"backdrop"), 2).to(images_BCHW.dtype).unbind(1)
+        which_B, tone_B = uniform(keys_B, _stream("backdrop"), 2).to(images_BCHW.dtype).unbind(1)
         colours = images_BCHW.new_tensor(self._backdrops())
         chosen_BC = colours[(which_B * len(colours)).long()] * between(0.85, 1.05, tone_B)[:, None]
         return coloured(chosen_BC.clamp(0, 1), images_BCHW.shape[1])
@@ -133,3 +146,7 @@ def amount(name: str, strength: Tensor) -> Tensor:
 def _strength(settings: ArtifactConfig, name: str) -> float:
     share: float = getattr(settings, name)
     return settings.strength * share
+
+
+def _stream(name: str) -> int:
+    return zlib.crc32(name.encode())

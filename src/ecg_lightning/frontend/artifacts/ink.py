@@ -25,8 +25,7 @@ class BleedThrough(Layer):
     def forward(self, images_BCHW: Tensor, scene: Scene, drawn: Drawn) -> Tensor:
         """Return the images with the print."""
         u = drawn.numbers
-        width = 2 * round(0.6 * scene.px_per_mm) + 1
-        dark = F.avg_pool2d(1 - images_BCHW, width, 1, width // 2, count_include_pad=False)
+        dark = _spread(1 - images_BCHW, 0.6 * scene.px_per_mm)
         x, y = scene.pixels()
         x_mirrored = -x + between(-0.15, 0.15, u[0]) * scene.width_mm
         y_moved = y + between(-0.12, 0.12, u[1]) * scene.height_mm + 0.02 * signed(u[2]) * x
@@ -78,8 +77,7 @@ class Pen(Layer):
         length_px = scene.px_per_mm * torch.hypot(x.diff(dim=2, append=x[..., -1:]), y.diff(dim=2, append=y[..., -1:]))
         weight = length_px * width_px * pressure * shown_BS1
         coverage_BHW = _splatted(x, y, weight, scene)
-        side = 2 * round(0.22 * scene.px_per_mm) + 1
-        coverage_BHW = F.avg_pool2d(coverage_BHW[:, None], side, 1, side // 2)[:, 0]
+        coverage_BHW = _spread(coverage_BHW[:, None], 0.22 * scene.px_per_mm)[:, 0]
         return inked(images_BCHW, 0.92 * coverage_BHW.clamp(0, 1), _chosen(_PENS, which, images_BCHW))
 
 
@@ -120,6 +118,12 @@ def _strokes(time_P: Tensor, numbers: tuple[Tensor, ...], scene: Scene) -> tuple
         angle.sin() * x + angle.cos() * y + between(-0.42, 0.42, where_y) * scene.height_mm,
         pressure,
     )
+
+
+def _spread(images_BCHW: Tensor, reach_px: float) -> Tensor:
+    """Return the mean of each pixel's neighbours up to a distance, along rows and columns."""
+    reach = round(reach_px)
+    return F.avg_pool2d(images_BCHW, 2 * reach + 1, 1, reach, count_include_pad=False) if reach else images_BCHW
 
 
 def _splatted(x_mm: Tensor, y_mm: Tensor, weight: Tensor, scene: Scene) -> Tensor:

@@ -26,6 +26,11 @@ class Drawn(NamedTuple):
     amount: Tensor
     numbers: tuple[Tensor, ...]
 
+    @classmethod
+    def of(cls, amounts_B: Tensor, numbers_BN: Tensor) -> Drawn:
+        """Return the amounts and the N numbers of each record in their shapes."""
+        return cls(amounts_B[:, None, None], numbers_BN[:, :, None, None].unbind(1))
+
 
 class Scene(NamedTuple):
     """The picture's size, and what is behind the page.
