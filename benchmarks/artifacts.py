@@ -3,7 +3,8 @@
     python benchmarks/artifacts.py --output benchmarks/results/artifacts.json
 
 Grey pictures of 224 × 224, in batches of 32, on one thread. The chain of a user is Pillow and NumPy, picture by
-picture, with the same disturbances; a picture of its own is a fresh matplotlib figure of as many pixels.
+picture, with the same disturbances in simpler forms; matplotlib draws a fresh figure of the page with as many pixels.
+Our own pages are drawn before the clock starts.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from ecg_lightning.config.conf_folder import config_dir
 from ecg_lightning.frontend.artifacts.artifacts import LAYERS, Artifacts
 from ecg_lightning.frontend.artifacts.levels import LEVELS
 from ecg_lightning.frontend.schema import ArtifactConfig
+from ecg_lightning.paper.page import LINE_MM, MAJOR_MM, MINOR_MM, NAME_MM, Page
+from ecg_lightning.paper.schema import PageConfig
 
 SIZE, BATCH = 224, 32
 PX_PER_MM = SIZE / 279.4
@@ -41,18 +44,25 @@ def settings_of(preset: str) -> ArtifactConfig:
 
 
 def figure_of(signals_12T: np.ndarray) -> Image.Image:
-    """A fresh matplotlib figure: grid, and three rows of four leads with a rhythm strip."""
+    """A fresh matplotlib figure of the whole page: both grids, pulses, names and traces."""
+    page = Page(PageConfig())
     figure = Figure(figsize=(SIZE / 100, SIZE / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, 279.4), ylim=(215.9, 0))
+    axes.set(xlim=(0, page.width_mm), ylim=(page.height_mm, 0))
     axes.axis("off")
-    axes.vlines(np.arange(0, 279.4, 5), 0, 215.9, colors="pink", linewidth=0.3)
-    axes.hlines(np.arange(0, 215.9, 5), 0, 279.4, colors="pink", linewidth=0.3)
-    for lead in range(12):
-        column, row = divmod(lead, 3)
-        part = slice(250 * column, 250 * (column + 1))
-        axes.plot(14 + 62.5 * column + 0.25 * np.arange(250), 40 + 45 * row - 10 * signals_12T[lead, part], "k", lw=0.7)
-    axes.plot(14 + 0.25 * np.arange(1000), 180 - 10 * signals_12T[1], "k", linewidth=0.7)
+    for step, width in ((MINOR_MM, 0.1), (MAJOR_MM, 0.3)):
+        axes.vlines(np.arange(0, page.width_mm, step), 0, page.height_mm, colors="pink", linewidth=width)
+        axes.hlines(np.arange(0, page.height_mm, step), 0, page.width_mm, colors="pink", linewidth=width)
+    line = {"color": "black", "linewidth": LINE_MM * PX_PER_MM / 100 * 72}
+    for row in range(page.n_rows):
+        x = page.left_mm + np.array([0, 2.5, 2.5, 7.5, 7.5, 10])
+        axes.plot(x, page.baseline_mm(row) - np.array([0, 0, 10, 10, 0, 0]), **line)
+    for panel in page.panels:
+        start = round(100 * panel.start_s)
+        signal_mv = signals_12T[panel.lead, start : start + round(100 * panel.duration_s)]
+        x = page.x_mm(panel) + 0.25 * np.arange(len(signal_mv))
+        axes.plot(x, page.baseline_mm(panel.row) - 10 * signal_mv, **line)
+        axes.text(x[0], page.baseline_mm(panel.row) - 9, panel.name, fontsize=NAME_MM * PX_PER_MM)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).convert("L")

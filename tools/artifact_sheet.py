@@ -1,6 +1,6 @@
-"""Draw docs/assets/artifacts.png: each disturbance of a paper ECG, and each preset, at strengths 1 to 5.
+"""Draw each disturbance of a paper ECG at strengths 1 to 5, and each preset.
 
-python tools/artifact_sheet.py docs/assets/artifacts.png
+python tools/artifact_sheet.py docs/assets/artifacts.png docs/assets/artifact_presets.png
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from ecg_lightning.paper.page import LINE_MM, MAJOR_MM, MINOR_MM, NAME_MM, PULSE
 from ecg_lightning.paper.schema import PageConfig
 
 PRESETS = ("scan", "photo", "screen", "stained", "torn")
-RECORD_ID = 1
-NAME_WIDTH, GAP = 74, 3
+DETAILS = ("bleed_through", "defocus", "motion", "noise", "resample", "jpeg")
+"""Disturbances that only a part of the page shows, at three times the size."""
+RECORD_ID = 6
+PX_PER_MM = 3.0
+NAME_WIDTH, TITLE_HEIGHT, GAP = 74, 14, 3
+N_COLOURS = 128
 
 
 def drawn_page(px_per_mm: float) -> Tensor:
@@ -63,58 +67,64 @@ def drawn_page(px_per_mm: float) -> Tensor:
     return torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def rows() -> dict[str, dict[str, float]]:
-    """Return the shares of each row of the sheet by its name: the layers alone, then the presets."""
-    alone = {name: {name: 1.0} for name in LAYERS}
-    presets = {
-        f"preset {name}": yaml.safe_load((config_dir() / f"frontend/artifacts/{name}.yaml").read_text("utf-8"))
-        for name in PRESETS
-    }
-    return alone | presets
+def layers() -> dict[str, dict[str, float]]:
+    """Return each layer alone, as shares by name."""
+    return {name: {name: 1.0} for name in LAYERS}
 
 
-def sheet(width: int, px_per_mm: float, chosen: list[str], columns: int) -> Image.Image:
-    """Return the contact sheet.
+def presets() -> dict[str, dict[str, float]]:
+    """Return the shares of each preset by its name."""
+    folder = config_dir() / "frontend/artifacts"
+    return {name: yaml.safe_load((folder / f"{name}.yaml").read_text("utf-8")) for name in PRESETS}
+
+
+def sheet(rows: dict[str, dict[str, float]], width: int, n_tables: int) -> Image.Image:
+    """Return a contact sheet.
 
     Args:
+        rows: the shares of each row by its name.
         width: width of one picture on the sheet, in pixels.
-        px_per_mm: resolution at which the pages are drawn and disturbed.
-        chosen: names of the rows; all of them if empty.
-        columns: number of rows of the table that stand side by side.
+        n_tables: how many tables stand side by side.
     """
-    page = drawn_page(px_per_mm)
+    page = drawn_page(PX_PER_MM)
     height = round(width * page.shape[2] / page.shape[3])
-    shown = {name: shares for name, shares in rows().items() if not chosen or name in chosen}
-    lines = -(-len(shown) // columns)
-    block = NAME_WIDTH + len(STRENGTHS) * (width + GAP)
-    picture = Image.new("RGB", (columns * block, 14 + lines * (height + GAP)), "white")
+    n_lines = -(-len(rows) // n_tables)
+    table = NAME_WIDTH + len(STRENGTHS) * (width + GAP)
+    picture = Image.new("RGB", (n_tables * table, TITLE_HEIGHT + n_lines * (height + GAP)), "white")
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
-    for place, (name, shares) in enumerate(shown.items()):
-        left, top = place // lines * block, 14 + place % lines * (height + GAP)
-        draw.multiline_text((left + 3, top + 3), name.replace("_", "\n").replace(" ", "\n"), "black", font)
+    for place, (name, shares) in enumerate(rows.items()):
+        left, top = place // n_lines * table, TITLE_HEIGHT + place % n_lines * (height + GAP)
+        draw.multiline_text((left + 3, top + 3), name.replace("_", "\n"), "black", font)
         for column, strength in enumerate(STRENGTHS):
+            x = left + NAME_WIDTH + column * (width + GAP)
             settings = ArtifactConfig(strength=strength, **shares)
-            disturbed = Artifacts(settings, px_per_mm)(page, torch.tensor([RECORD_ID]))[0]
-            pixels = (disturbed.permute(1, 2, 0) * 255).round().byte().numpy()
-            one = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
-            picture.paste(one, (left + NAME_WIDTH + column * (width + GAP), top))
-            draw.text((left + NAME_WIDTH + column * (width + GAP) + width // 2, 1), str(strength), "black", font)
+            disturbed = Artifacts(settings, PX_PER_MM)(page, torch.tensor([RECORD_ID]))[0]
+            whole = Image.fromarray((disturbed.permute(1, 2, 0) * 255).round().byte().numpy())
+            around = (0.3, 0.15, 0.3 + 1 / 3, 0.15 + 1 / 3) if name in DETAILS else (0, 0, 1, 1)
+            box = tuple(edge * side for edge, side in zip(around, 2 * whole.size, strict=True))
+            picture.paste(whole.resize((width, height), Image.Resampling.LANCZOS, box), (x, top))
+            draw.text((x + width // 2, 1), str(strength), "black", font)
     return picture
 
 
+def in_few_colours(picture: Image.Image) -> Image.Image:
+    """Return a picture with a palette. A ramp of greys keeps rare dark tones apart."""
+    ramp = Image.linear_gradient("L").rotate(90).resize((picture.width, picture.height // 12))
+    extended = Image.new("RGB", (picture.width, picture.height + ramp.height))
+    extended.paste(picture)
+    extended.paste(ramp, (0, picture.height))
+    reduced = extended.quantize(N_COLOURS, Image.Quantize.MEDIANCUT, 2, dither=Image.Dither.NONE)
+    return reduced.crop((0, 0, *picture.size))
+
+
 def main() -> None:
-    """Draw the sheet into a file."""
+    """Draw both sheets into files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--width", type=int, default=130, help="width of one picture, in pixels")
-    parser.add_argument("--px-per-mm", type=float, default=3.0)
-    parser.add_argument("--columns", type=int, default=2)
-    parser.add_argument("--rows", nargs="*", default=[], help="names of rows; all by default")
+    parser.add_argument("layers", type=Path, help="PNG file of the single disturbances")
+    parser.add_argument("presets", type=Path, help="PNG file of the presets")
     arguments = parser.parse_args()
-    picture = sheet(arguments.width, arguments.px_per_mm, arguments.rows, arguments.columns)
-    if arguments.output.suffix == ".png":
-        picture = picture.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    picture.save(arguments.output, optimize=True)
+    for path, picture in ((arguments.layers, sheet(layers(), 110, 2)), (arguments.presets, sheet(presets(), 186, 1))):
+        in_few_colours(picture).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Light(Layer):
         across = y * heading.cos() - x * heading.sin() - between(-0.9, 0.1, u[5]) * size_mm + wobble
         penumbra_mm = between(5.0, 28.0, u[6])
         shadow = _edge(along / penumbra_mm) * _edge(across / (penumbra_mm * between(1.0, 2.0, u[7])))
-        field = (1 - drawn.amount * between(0.8, 1.0, u[8]) * shadow) * (1 - 0.35 * drawn.amount * (1 + slope))
+        field = (1 - drawn.amount * between(0.8, 1.0, u[8]) * shadow) * (1 - 0.22 * drawn.amount * (1 + slope))
         return images_BCHW * scene.resized(field[:, None])
 
 
