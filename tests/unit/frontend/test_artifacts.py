@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from tiny import ROOT
 
 from ecg_lightning.components.setting import from_plain
+from ecg_lightning.frontend.artifacts import draws
 from ecg_lightning.frontend.artifacts.artifacts import LAYERS, Artifacts, amount
 from ecg_lightning.frontend.artifacts.draws import normal, record_keys, uniform
 from ecg_lightning.frontend.artifacts.geometry import Geometry, Resampling
@@ -230,6 +231,12 @@ def test_a_homography_moves_the_corners_by_the_amount_at_most_and_keeps_lines_st
     corner = torch.stack([x[:, 0, 0] + 139.5, y[:, 0, 0] + 107.5], 1)
     assert corner.abs().max() < 1.6 * LEVELS["perspective"].amounts[4]
     assert corner.abs().max() > 0.3 * LEVELS["perspective"].amounts[4]
+
+
+def test_random_numbers_never_reach_0_or_1(monkeypatch):
+    for word, expected in ((0, 2.0**-24), (2**32 - 1, 1 - 2.0**-24)):
+        monkeypatch.setattr(draws, "hashed", lambda words, word=word: torch.full_like(words, word))
+        assert uniform(torch.arange(2), 1, 3).double().unique().tolist() == [expected]
 
 
 def test_random_numbers_are_uniform_and_independent_of_the_neighbouring_record():

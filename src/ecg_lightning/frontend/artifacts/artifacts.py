@@ -95,11 +95,11 @@ class Artifacts(nn.Module):
         if not self.strengths or (record_ids_B is None and not self.training):
             return images_BCHW
         device = images_BCHW.device
+        is_random = record_ids_B is None
         if record_ids_B is None:
             keys_B = torch.randint(2**32, (len(images_BCHW),), device=device)
         else:
             keys_B = record_keys(record_ids_B.to(device), self.settings.seed)
-        is_random = record_ids_B is None
         amounts = {name: self._amounts(name, keys_B, is_random).to(images_BCHW.dtype) for name in self.strengths}
         numbers = {name: uniform(keys_B, _stream(name), LAYERS[name].n_draws) for name in self.strengths}
         backdrop = self._backdrop(keys_B, images_BCHW)
@@ -119,9 +119,9 @@ class Artifacts(nn.Module):
     def _amounts(self, name: str, keys_B: Tensor, is_random: bool) -> Tensor:
         """Return the (B,) amounts of a layer, of its own strength or of a random one."""
         strength_B = torch.full(keys_B.shape, self.strengths[name], device=keys_B.device)
-        return amount(
-            name, strength_B * uniform(keys_B, _stream(f"strength of {name}"), 1)[:, 0] if is_random else strength_B
-        )
+        if is_random:
+            strength_B = strength_B * uniform(keys_B, _stream(f"strength of {name}"), 1)[:, 0]
+        return amount(name, strength_B)
 
     def _backdrop(self, keys_B: Tensor, images_BCHW: Tensor) -> Tensor:
         which_B, tone_B = uniform(keys_B, _stream("backdrop"), 2).to(images_BCHW.dtype).unbind(1)
@@ -145,7 +145,7 @@ def amount(name: str, strength: Tensor) -> Tensor:
 
 def _strength(settings: ArtifactConfig, name: str) -> float:
     share: float = getattr(settings, name)
-    return settings.strength * share
+    return float(settings.strength * share)
 
 
 def _stream(name: str) -> int:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 _WORD = 0xFFFFFFFF
-_UNITS = 1 << 24
-"""The steps between 0 and 1. A float32 holds each of them exactly."""
+_BITS = 23
+"""Random bits of a number. A float32 holds the middle of each of the 2²³ intervals between 0 and 1 exactly."""
 
 
 def hashed(words: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def uniform(keys_B: Tensor, stream: int, n_draws: int) -> Tensor:
         n_draws: how many numbers each record gets. A larger number only adds to the end.
     """
     counters_N = hashed(torch.arange(n_draws, device=keys_B.device) + hashed(torch.as_tensor(stream)).item())
-    return ((hashed(keys_B[:, None] ^ counters_N) >> 8).float() + 0.5) / (_UNITS + 1)
+    return ((hashed(keys_B[:, None] ^ counters_N) >> (32 - _BITS)).float() + 0.5) / (1 << _BITS)
 
 
 def normal(n_draws: int, stream: int, device: torch.device) -> Tensor:

@@ -40,7 +40,7 @@ LEVELS: dict[str, Level] = {
     "crease": Level("contrast of folds and crumples", (0.10, 0.18, 0.28, 0.40, 0.55), f"{_KIT}: creases and wrinkles"),
     "tear": Level("depth of the missing part, in mm", (8, 16, 26, 38, 52), f"{_KAGGLE}: damaged"),
     "warp": Level("displacement of curled paper, in mm", (0.6, 1.2, 2.0, 3.2, 5.0), f"{_KAGGLE}: photo"),
-    "rotation": Level("angle, in degrees", (1, 2, 4, 6, 10), f"{_KIT}: -rot; CinC 2024 draws up to 5 to 25"),
+    "rotation": Level("angle, in degrees", (1, 2, 4, 6, 10), f"{_KIT}: -rot; CinC 2024: 5 to 25"),
     "perspective": Level("displacement of the corners, in mm", (3, 7, 12, 19, 28), f"{_KAGGLE}: photo"),
     "crop": Level("width of the strip lost at each side, in mm", (2, 5, 8, 12, 18), f"{_KIT}: -c, up to 1 % (3 mm)"),
     "light": Level("depth of the shadow", (0.14, 0.26, 0.38, 0.50, 0.64), f"{_KAGGLE}: photo; BHF 2024: shadows"),
