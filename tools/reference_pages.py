@@ -21,7 +21,8 @@ from ecg_lightning.components.registry import options
 from ecg_lightning.compression.schema import CompressConfig, CompressionConfig, TrainConfig, TrainedStageConfig
 from ecg_lightning.config.settings_reference import fields_of, options_of, options_table, settings_table
 from ecg_lightning.data.schema import DataConfig
-from ecg_lightning.frontend.schema import FrontendConfig
+from ecg_lightning.frontend.artifacts.levels import LEVELS, STRENGTHS
+from ecg_lightning.frontend.schema import ArtifactConfig, FrontendConfig
 from ecg_lightning.hardware.schema import HardwareConfig
 from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
 from ecg_lightning.training.schema import CallbacksConfig, TrainerConfig
@@ -107,6 +108,16 @@ def _option(parameter: inspect.Parameter) -> str:
     return f"| `{written}{value}` | {str(getattr(told, 'help', '')).replace('|', '/')} |"
 
 
+def _levels() -> str:
+    """Return a table of the amounts of each disturbance of a paper ECG."""
+    rows = [
+        f"| `{name}` | {level.unit} | {', '.join(f'{amount:g}' for amount in level.amounts)} | {level.source} |"
+        for name, level in LEVELS.items()
+    ]
+    strengths = f"at strengths {STRENGTHS[0]} to {STRENGTHS[-1]}"
+    return "\n".join([f"| layer | amount | {strengths} | source |", "|---|---|---|---|", *rows])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "errors": error_index,
@@ -117,6 +128,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "data_sets": lambda: _options("data", DataConfig),
     "frontend": lambda: settings_table(fields_of(FrontendConfig, "frontend.")),
     "frontends": lambda: _options("frontend", FrontendConfig),
+    "artifacts": lambda: settings_table(fields_of(ArtifactConfig)),
+    "artifact_levels": _levels,
+    "artifact_presets": lambda: options_table(options_of("train")["frontend/artifacts"], "preset"),
     "hardware": lambda: settings_table(fields_of(HardwareConfig, "hardware.")),
     "trainer": lambda: settings_table(fields_of(TrainerConfig, "trainer.")),
     "callbacks": lambda: settings_table(fields_of(CallbacksConfig, "callbacks.")),

@@ -28,6 +28,39 @@ class AugmentationConfig:
     time_shift: float = setting(0.0, "largest shift to either side, as a share of the length", min=0.0, max=1.0)
 
 
+_SHARE = {"min": 0.0, "max": 1.0}
+
+
+@dataclass
+class ArtifactConfig:
+    """Disturbances of a picture, each as a share of one strength, see `frontend.artifacts`; 0 turns each off.
+
+    Their order here is that in which they happen. `frontend/artifacts/levels.py` has their amounts.
+    """
+
+    strength: float = setting(3.0, "strength of a layer whose share is 1; in training, the largest", min=0.0, max=5.0)
+    seed: int = setting(0, "seed of the fixed disturbances of a test", min=0, max=2**32 - 1)
+    bleed_through: float = setting(0.0, "share of print that shows through from the reverse side", **_SHARE)
+    stain: float = setting(0.0, "share of coffee rings, splashes, tide lines and mould", **_SHARE)
+    pen: float = setting(0.0, "share of pen strokes and notes", **_SHARE)
+    stamp: float = setting(0.0, "share of a rubber stamp", **_SHARE)
+    crease: float = setting(0.0, "share of folds and crumples", **_SHARE)
+    tear: float = setting(0.0, "share of a torn-off part and a rip", **_SHARE)
+    warp: float = setting(0.0, "share of paper that does not lie flat", **_SHARE)
+    rotation: float = setting(0.0, "share of a page that lies askew", **_SHARE)
+    perspective: float = setting(0.0, "share of a camera's oblique view", **_SHARE)
+    crop: float = setting(0.0, "share of lost borders", **_SHARE)
+    light: float = setting(0.0, "share of uneven light with the edge of a shadow", **_SHARE)
+    colour_cast: float = setting(0.0, "share of warm or cold light", **_SHARE)
+    moire: float = setting(0.0, "share of the fringes of a photographed screen", **_SHARE)
+    defocus: float = setting(0.0, "share of a lens out of focus", **_SHARE)
+    motion: float = setting(0.0, "share of a moving camera", **_SHARE)
+    noise: float = setting(0.0, "share of a sensor's noise", **_SHARE)
+    scan_lines: float = setting(0.0, "share of a scanner's bands and streaks", **_SHARE)
+    resample: float = setting(0.0, "share of storing at a lower resolution", **_SHARE)
+    jpeg: float = setting(0.0, "share of JPEG compression", **_SHARE)
+
+
 @dataclass
 class FrontendConfig:
     """The normalised signal, see `frontend.signal`; also what every front end shares."""
