@@ -8,12 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 import wfdb
 import yaml
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -21,9 +18,9 @@ from ecg_lightning.config.conf_folder import config_dir
 from ecg_lightning.deployment.example import EXAMPLE_RECORDS
 from ecg_lightning.frontend.artifacts.artifacts import LAYERS, Artifacts
 from ecg_lightning.frontend.artifacts.levels import STRENGTHS
+from ecg_lightning.frontend.paper import PaperImage
 from ecg_lightning.frontend.schema import ArtifactConfig
-from ecg_lightning.paper.colours import GRIDS, INK
-from ecg_lightning.paper.page import LINE_MM, MAJOR_MM, MINOR_MM, NAME_MM, PULSE_MV, PULSE_S, PULSE_STUB_S, Page
+from ecg_lightning.paper.page import Page
 from ecg_lightning.paper.schema import PageConfig
 
 PRESETS = ("scan", "photo", "screen", "stained", "torn")
@@ -38,33 +35,10 @@ N_COLOURS = 128
 def drawn_page(px_per_mm: float) -> Tensor:
     """Return a page of the package's synthetic infarction as (1, 3, H, W) from 0 to 1."""
     record = wfdb.rdrecord(str(EXAMPLE_RECORDS[1].with_suffix("")))
-    page = Page(PageConfig(grid="pink"), record.sig_len / record.fs)
-    settings, grid = page.settings, GRIDS["pink"]
-    assert grid is not None
-    inch = 25.4
-    figure = Figure(figsize=(page.width_mm / inch, page.height_mm / inch), dpi=px_per_mm * inch)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, page.width_mm), ylim=(page.height_mm, 0))
-    axes.axis("off")
-    for step, colour, points in ((MINOR_MM, grid.minor, 0.4), (MAJOR_MM, grid.major, 0.7)):
-        axes.vlines(np.arange(0, page.width_mm, step), 0, page.height_mm, colors=[colour], linewidth=points)
-        axes.hlines(np.arange(0, page.height_mm, step), 0, page.width_mm, colors=[colour], linewidth=points)
-    trace = {"color": INK, "linewidth": LINE_MM / inch * 72}
-    for row in range(page.n_rows):
-        stub, pulse = PULSE_STUB_S * settings.mm_per_s, PULSE_S * settings.mm_per_s
-        x = page.left_mm + np.cumsum([0, stub, 0, pulse, 0, stub])
-        y = page.baseline_mm(row) - PULSE_MV * settings.mm_per_mv * np.array([0, 0, 1, 1, 0, 0])
-        axes.plot(x, y, **trace)
-    for panel in page.panels:
-        samples = slice(int(panel.start_s * record.fs), int((panel.start_s + panel.duration_s) * record.fs))
-        signal = panel.sign * record.p_signal[samples, panel.lead]
-        x = page.x_mm(panel) + np.arange(len(signal)) / record.fs * settings.mm_per_s
-        axes.plot(x, page.baseline_mm(panel.row) - settings.mm_per_mv * signal, **trace)
-        axes.text(x[0] + 1, page.baseline_mm(panel.row) - 9, panel.name, fontsize=NAME_MM / 0.73 / inch * 72)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    rgb = np.asarray(canvas.buffer_rgba())[..., :3]
-    return torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    page = Page(PageConfig(), record.sig_len / record.fs)
+    image = PaperImage(page, record.sig_len, round(page.width_mm * px_per_mm), channels=3)
+    pages: Tensor = image(torch.from_numpy(record.p_signal.T)[None].float())
+    return pages
 
 
 def layers() -> dict[str, dict[str, float]]:

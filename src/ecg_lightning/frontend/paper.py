@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.data.wfdb import DURATION_S
+from ecg_lightning.frontend.artifacts.artifacts import Artifacts
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.frontend.input_spec import InputSpec
 from ecg_lightning.frontend.schema import PaperConfig
@@ -32,7 +33,8 @@ class PaperFrontend(Frontend):
     """A front end that draws each record on a page, and normalises the picture instead of the signal.
 
     Args:
-        settings: the page, the picture's width and channels, the picture's mean and deviation, augmentation.
+        settings: the page, the picture's width and channels, its mean and deviation, augmentation of the signal, and
+            disturbances of the picture in training.
         n_samples: the number of samples per lead.
         patch_size: the side of the network's patches; the picture's sides are multiples of it.
         duration_s: the seconds of a record.
@@ -41,12 +43,14 @@ class PaperFrontend(Frontend):
     def __init__(
         self, settings: PaperConfig, n_samples: int, patch_size: int = 1, duration_s: float = DURATION_S
     ) -> None:
-        picture = PaperImage(Page(settings, duration_s), n_samples, settings.width, settings.channels, patch_size)
+        page = Page(settings, duration_s)
+        picture = PaperImage(page, n_samples, settings.width, settings.channels, patch_size)
         super().__init__(settings, picture, InputSpec((settings.channels, *picture.size), duration_s))
+        self.artifacts = Artifacts(settings.artifacts, px_per_mm=settings.width / page.width_mm)
 
     def represent_as_is(self, millivolts_BCT: Tensor) -> Tensor:
-        """Return the normalised pictures; with the default settings, black is -1 and white is 1."""
-        picture: Tensor = self.representation(millivolts_BCT.float())
+        """Return the normalised pictures, disturbed while training. By default, black is -1 and white is 1."""
+        picture: Tensor = self.artifacts(self.representation(millivolts_BCT.float()))
         return picture.sub_(self.mean).div_(self.std)
 
 

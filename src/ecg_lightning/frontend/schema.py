@@ -120,6 +120,7 @@ class PaperConfig(FrontendConfig, PageConfig):
     std: float = setting(0.5, "divisor of the picture", above=0.0)
     width: int = setting(512, "pixels of the page's width; 224 cannot show fine details", min=224, max=2200)
     channels: int = setting(1, "1: grey; 3: colours", choices=(1, 3))
+    artifacts: ArtifactConfig = field(default_factory=ArtifactConfig)
 
 
 DEFAULT_FRONTENDS: dict[str, type[FrontendConfig]] = {"signal": FrontendConfig, "image": MatrixConfig}
