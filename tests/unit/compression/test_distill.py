@@ -1,7 +1,5 @@
 """Distillation: the loss, the student's front end and description, and a student that takes the teacher's place."""
 
-from dataclasses import asdict
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -151,5 +149,5 @@ def test_a_student_is_a_model_of_this_project():
 def test_configurations_build_their_stage(configure, name):
     cfg = configure("model=vit", *TINY["vit"], f"compression={name}")
     ((_, node),) = cfg.compression.stages.items()
-    settings = build_stage(asdict(node), f"compression.stages.{name}").settings
+    settings = build_stage(node, f"compression.stages.{name}").settings
     assert (settings.epochs, settings.lr) == ((30, 1e-3) if name == "distill" else (None, None))
