@@ -17,7 +17,7 @@ from ecg_lightning.config.schema import plain
 from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.data.schema import FolderConfig, PTBXLConfig
 from ecg_lightning.errors import ConfigError, did_you_mean
-from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConfig
+from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, FrontendConfig
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 from ecg_lightning.models.schema import CustomConfig, NetworkConfig
 from ecg_lightning.training.schema import TrainerConfig
@@ -364,25 +364,7 @@ def _check_frontend(cfg: DictConfig) -> None:
             f"model={model.kind} needs the signal, but frontend={frontend.kind} makes an image. Remove the frontend "
             f"setting, or use {way_out}"
         )
-    if frontend.gives == "image" and "size" in cfg.frontend:
-        _check_size(cfg)
-
-
-def _check_size(cfg: DictConfig) -> None:
-    size = cfg.frontend.size
-    if size is None and cfg.frontend.kind == StripsConfig.kind:
-        return
-    sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, ListConfig) else []
-    if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
-        raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")
-    patch = cfg.model.get("patch_size", 1)
-    rows = sides[0] // N_LEADS
-    if cfg.frontend.kind == StripsConfig.kind and (rows < patch or rows % patch):
-        raise ConfigError(
-            f"frontend.size={size}: each of the {N_LEADS} leads has {rows} rows, so patches of "
-            f"model.patch_size={patch} would mix leads. Use frontend.size=[{N_LEADS * patch},{sides[1]}], or "
-            "smaller patches"
-        )
+    cast(FrontendConfig, OmegaConf.to_object(cfg.frontend)).check(cfg.model.get("patch_size", 1))
 
 
 def _check_folds(cfg: DictConfig) -> None:
