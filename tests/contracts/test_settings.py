@@ -1,4 +1,4 @@
-"""Each setting of each schema is set by a test, or is listed here with the reason."""
+"""Each setting of each schema is set by a test or listed here, and each listed key is a setting of a schema."""
 
 import ast
 import dataclasses
@@ -9,6 +9,7 @@ from tiny import ROOT
 
 from ecg_lightning.compression.schema import CompressConfig, TrainConfig
 from ecg_lightning.config.schema import SCHEMAS
+from ecg_lightning.results.recipes import _NOT_OF_A_RECIPE
 
 NOT_SET: dict[str, str] = {
     "for_model": "experiments set it, and test_an_experiment_says_which_model_it_is_for composes them",
@@ -55,13 +56,19 @@ def _calls(tree):
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
 
 
-def test_each_setting_is_set_by_a_test_or_listed():
+def _all_settings():
+    """Return the `SCHEMA.NAME`s of each dotted key of all schemas."""
     roots = [(TrainConfig, ""), (CompressConfig, "")]
     roots += [(schema, f"{group}.") for group, schemas in SCHEMAS.items() for schema in schemas.values()]
     settings = {}
     for schema, above in roots:
         for key, name in _settings(schema, above):
             settings.setdefault(key, set()).add(name)
+    return settings
+
+
+def test_each_setting_is_set_by_a_test_or_listed():
+    settings = _all_settings()
     assert len(settings) > 150
     found = set()
     for path in (ROOT / "tests").rglob("*.py"):
@@ -70,3 +77,10 @@ def test_each_setting_is_set_by_a_test_or_listed():
     found |= {key.rsplit(".", 1)[0] for key in found}  # +trainer.extra.NAME=VALUE sets trainer.extra
     not_set = {key for key, names in settings.items() if not {key, *names} & found}
     assert not_set == set(NOT_SET), "set each of these by its full key in a test, or list it here with the reason"
+
+
+def test_each_key_that_comparisons_of_runs_leave_out_is_a_setting_or_a_group():
+    keys = [f"{key}." for key in _all_settings()]
+    assert len(_NOT_OF_A_RECIPE) > 15
+    unknown = {left_out for left_out in _NOT_OF_A_RECIPE if not any(key.startswith(f"{left_out}.") for key in keys)}
+    assert not unknown, "a setting has another name now: rename it in results/equality.py or results/recipes.py"
