@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import Any, get_args
 
 from error_index import error_index
+from omegaconf import OmegaConf
 from typer.models import ArgumentInfo
 
 from ecg_lightning.commands.cli import app
 from ecg_lightning.components.registry import options
 from ecg_lightning.compression.schema import CompressConfig, CompressionConfig, TrainConfig, TrainedStageConfig
+from ecg_lightning.config.conf_folder import config_dir
 from ecg_lightning.config.settings_reference import fields_of, options_of, options_table, settings_table
 from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.frontend.artifacts.levels import LEVELS, STRENGTHS
 from ecg_lightning.frontend.schema import ArtifactConfig, FrontendConfig
 from ecg_lightning.hardware.schema import HardwareConfig
+from ecg_lightning.models.catalogue import networks
 from ecg_lightning.models.schema import NetworkConfig, SignalNetworkConfig
+from ecg_lightning.system.bounded_yaml import load
 from ecg_lightning.training.schema import CallbacksConfig, TrainerConfig
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -85,6 +89,41 @@ def _options(group: str, base: type) -> str:
     return "\n\n".join(tables)
 
 
+def _choices() -> str:
+    """Return a table of the options of the group `model`: the networks by size, then those without a fixed network."""
+    known = {one.name: one for one in networks()}
+    told = {name: one.about for name, one in known.items()} | {
+        name: sentence.rstrip(".") for name, sentence in options_of("train")["model"].items() if name not in known
+    }
+    rows = ["| `model=` | network | parameters | input | default recipe |", "|---|---|---|---|---|"]
+    for name, about in told.items():
+        settings = _composed(name)
+        schema: Any = OmegaConf.get_type(settings)
+        size = f"{known[name].parameters:,}" if name in known else ""
+        window_s = settings.get("window_s")
+        input = f"windows of {window_s} s" if window_s else "image or signal" if schema.takes == "any" else schema.takes
+        rows.append(f"| `{name}` | {about} | {size} | {input} | {_recipe(settings)} |")
+    return "\n".join(rows)
+
+
+def _composed(option: str) -> Any:
+    """Return the settings of an option of the group `model`, without the time that Hydra takes."""
+    changes = load(config_dir() / "model" / f"{option}.yaml")
+    base = changes.pop("defaults")[0]
+    schema = re.fullmatch(r"/schema/model/(\w+)@_here_", base)
+    return OmegaConf.merge(options("model")[schema[1]] if schema else _composed(base), changes)
+
+
+def _recipe(settings: Any) -> str:
+    """Return the optimizer, learning rate, schedule and regularisation of a network's settings."""
+    if "optimizer" not in settings:
+        return "not trained"
+    parts = [f"`{settings.optimizer.name}` at {settings.optimizer.lr:g}, `{settings.scheduler.name}`"]
+    parts += [f"dropout {settings.dropout:g}"] if settings.dropout else []
+    parts += [f"stochastic depth {settings.drop_path:g}"] if settings.drop_path else []
+    return ", ".join(parts)
+
+
 def _commands() -> str:
     """Return a section for each command but those that take settings."""
     sections = []
@@ -134,6 +173,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "hardware": lambda: settings_table(fields_of(HardwareConfig, "hardware.")),
     "trainer": lambda: settings_table(fields_of(TrainerConfig, "trainer.")),
     "callbacks": lambda: settings_table(fields_of(CallbacksConfig, "callbacks.")),
+    "choices": _choices,
     "networks": lambda: settings_table(fields_of(NetworkConfig, "model.")),
     "windows": lambda: settings_table(fields_of(SignalNetworkConfig, "model.", inherited=False)),
     "models": lambda: _components("model", "settings of its own"),

@@ -128,12 +128,14 @@ def test_what_is_compiled_to_something_else_is_not_timed(monkeypatch):
         variant.evaluations[one] = SimpleNamespace(predictions={"val": predicted}, metrics=scores)
         variant.parity[one] = {}
 
+    called = []
+
     def opened(path, runtime, precision, threads, batch):
         logits = np.full((batch, 5), 9.0 if runtime == "openvino" else 1.1)
-        return SimpleNamespace(logits=lambda millivolts: logits, kernels=list)
+        return SimpleNamespace(logits=lambda millivolts: called.append(runtime) or logits, kernels=list)
 
     monkeypatch.setattr(measurement, "open_runtime", opened)
-    measurement._measure([variant], np.zeros((2, 12, 1000)), 1, LatencyConfig(rounds=1, warmup=0, min_round_s=0.0))
+    measurement._measure([variant], np.zeros((2, 12, 1000)), 1, LatencyConfig(rounds=3, warmup=4, min_round_s=0.0))
     skipped, row = variant.runtimes
     assert (skipped["runtime"], skipped["batch"], skipped["threads"]) == ("openvino", 2, 1)
     assert (
@@ -142,6 +144,7 @@ def test_what_is_compiled_to_something_else_is_not_timed(monkeypatch):
     assert skipped["skipped"] in variant.notes[0]
     assert row["runtime"] == "onnxruntime"
     assert row["p50_ms"] > 0
+    assert called.count("onnxruntime") == 1 + 4 + 3 * 2  # compared, warmed up, and in each round untimed and timed
 
 
 def result(variants):

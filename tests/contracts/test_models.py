@@ -31,13 +31,20 @@ def _batch(n=4, n_samples=1000):
     return ECGBatch(signals, torch.eye(5)[torch.arange(n) % 5])
 
 
-def test_kernels_and_hidden_layers_have_the_size_that_is_set(make):
+def test_layers_are_as_they_are_set(make):
     convolutions = [one for one in make("inception1d", "model.kernel_sizes=[7,3]").modules() if hasattr(one, "stride")]
     assert {(1, 7), (1, 3)} <= {getattr(one, "kernel_size", None) for one in convolutions}
     assert not {(1, 39), (1, 19), (1, 9)} & {getattr(one, "kernel_size", None) for one in convolutions}
     hidden = [part for name, part in make("vit1d", "model.mlp_ratio=2").named_modules() if name.endswith("mlp.fc1")]
     assert hidden
     assert all(layer.out_features == 2 * layer.in_features for layer in hidden)
+    transformer = make("vit1d", "model.patch_samples=50", "model.patch_leads=3").network.transformer
+    assert transformer.patch_embed.proj.weight.shape == (32, 1, 3, 50)
+    assert transformer.pos_embed.shape == (1, 4 * 20, 32)
+    for model in ("vit", "deit"):
+        network = make(model, "model.attention_dropout=0.25", "model.dropout=0").network
+        assert {block.attn.attn_drop.p for block in network.blocks} == {0.25}
+        assert {block.attn.proj_drop.p for block in network.blocks} == {0.0}
 
 
 def test_tiny_settings_are_of_models_that_are_there():
@@ -432,6 +439,6 @@ def test_a_stem_halves_the_time_before_the_patches(make):
     assert network.transformer.patch_embed.proj.weight.shape == (32, 16, 1, 5)
     assert network.transformer.pos_embed.shape == (1, 50, 32)
     assert network.eval()(torch.zeros(2, 12, 1000)).shape == (2, 5)
-    for key in ("patch_samples=18", "patch_leads=1", "dim=2"):
+    for other in ("model.patch_samples=18", "model.patch_leads=1", "model.dim=2"):
         with pytest.raises(ConfigError, match=r"model\.stem=2 mixes all leads"):
-            make("vit1d", "model.stem=2", f"model.{key}")
+            make("vit1d", "model.stem=2", other)

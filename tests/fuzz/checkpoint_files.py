@@ -16,7 +16,9 @@ from ecg_lightning.checkpoints.io import save_checkpoint
 from ecg_lightning.checkpoints.loading import data_option, load_classifier, members_of, read_checkpoint
 from ecg_lightning.config import conf_folder
 from ecg_lightning.config import schema as config
-from ecg_lightning.data.datamodule import PTBXLDataModule
+from ecg_lightning.data.datamodule import ECGDataModule
+from ecg_lightning.data.ptbxl_source import SyntheticSource
+from ecg_lightning.data.schema import SyntheticConfig
 from ecg_lightning.training.leakage import check_taught, data_notes, learned_from
 from fuzz.lanes import Target, WrongAnswerError
 from fuzz.mutation import damaged_bytes, damaged_tree
@@ -83,7 +85,9 @@ def _check(folder: Path, good: dict[str, Any], drawn: tuple[str, Any]) -> None:
     state = classifier.state_dict()
     if differing := [name for name, value in good["state_dict"].items() if not torch.equal(state[name], value)]:
         raise WrongAnswerError(f"{differing[0]} is not what the file holds")
-    datamodule = PTBXLDataModule(folder)  # never loaded: its folds and its task are what is compared
+    datamodule = ECGDataModule(
+        SyntheticSource(SyntheticConfig(root=str(folder)))
+    )  # never loaded: its folds and its task are what is compared
     for use in (data_option, members_of, lambda one: learned_from([one]), lambda one: dict(one["choices"])):
         use(described)
     data_notes(described, datamodule)

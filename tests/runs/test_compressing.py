@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from stages import ToyRecords
-from tiny import ROOT, SIGNAL_MODELS, TINY
+from tiny import ROOT, SIGNAL_MODELS, TINY, build_tiny
 
 from ecg_lightning.checkpoints.loading import load_classifier, read_checkpoint
 from ecg_lightning.commands import evaluations
@@ -40,6 +40,7 @@ from ecg_lightning.errors import (
 from ecg_lightning.evaluation.choices import Choices
 from ecg_lightning.evaluation.predictions import read_predictions
 from ecg_lightning.hardware.device import has_bf16
+from ecg_lightning.learning.optimization import learning_rate_factor, make_optimizer
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.results.results import UnfinishedError
 from ecg_lightning.training import run as training
@@ -450,6 +451,26 @@ def test_a_stage_chooses_its_epoch_by_its_own_metric(configure, configure_compre
         assert own.trainer.max_epochs == 3
         assert own.paths.output_dir == str(tmp_path)
     assert configure("compression=prune").monitor == "val/f1_macro"
+
+
+def test_a_fine_tuning_has_the_recipe_that_is_set(configure, tmp_path):
+    classifier, teacher = (build_tiny(configure, "resnet1d") for _ in range(2))
+    recipe = [
+        *("compression.fine_tune.lr=0.002", "compression.fine_tune.weight_decay=0.2", "compression.fine_tune.warmup=1"),
+        *("compression.fine_tune.alpha=0.25", "compression.fine_tune.temperature=2"),
+        "compression.fine_tune.monitor=val/f1_macro",
+    ]
+    fit = stage_fit.StageFit(configure("compression=prune", *recipe), {}, None, teacher, tmp_path)
+    assert fit._settings_of(1).monitor == "val/f1_macro"
+    for own_rate, rate in ((None, 0.002), (0.001, 0.001)):
+        fit._prepare(classifier, own_rate)
+        optimizer = make_optimizer(classifier, classifier.settings.optimizer)
+        assert {group["lr"] for group in optimizer.param_groups} == {rate}
+        assert {group["weight_decay"] for group in optimizer.param_groups} == {0.2, 0.0}
+        factors = [learning_rate_factor(step, 10, classifier.settings.scheduler) for step in range(10)]
+        assert factors == sorted(factors)  # it rises to the end
+        assert (classifier.distillation.alpha, classifier.distillation.temperature) == (0.25, 2)
+        classifier.distillation = None  # as after a fit
 
 
 @pytest.mark.parametrize(("setting", "during"), [("null", 1), ("2", 2)])

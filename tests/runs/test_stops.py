@@ -172,7 +172,9 @@ def test_a_stop_before_the_first_step_leaves_nothing_to_go_on_from(fit, whole, t
 
 
 def test_an_early_stop_is_not_trained_beyond(fit, tmp_path, monkeypatch):
-    settings = ("callbacks.early_stopping.patience=1", "model.optimizer.lr=1e-12")
+    """The loss improves in each epoch, but by less than `min_delta`."""
+    falling = ("callbacks.early_stopping.monitor=val/loss", "callbacks.early_stopping.mode=min")
+    settings = (*falling, "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=1")
     expected = fit(tmp_path / "whole", *settings)
     assert expected.timing["epochs"] == 2
     stop(fit, tmp_path / "stopped", settings, SignalAt("on_train_end", 2))

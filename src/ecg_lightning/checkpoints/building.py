@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from lightning.pytorch.loggers import Logger
 
-from ecg_lightning.components.registry import moved, renamed, schema_of, settings_of
-from ecg_lightning.components.setting import from_plain
+from ecg_lightning.components.registry import moved, schema_of, settings_of
 from ecg_lightning.components.trust import explain_foreign, package_of, trusted_packages
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.data.labels import SUPERCLASSES
@@ -179,13 +178,20 @@ def build_frontend(
     return _made(target, "frontend", settings, n_samples, patch_size, duration_s)
 
 
-def build_restorable(node: Mapping[str, Any], key: str) -> Restorable:
-    """Return a change of a classifier's structure, such as a compression stage, with the values that it found."""
-    schema = schema_of("stage", node, key)
-    target = _class_of(schema, Restorable, key)
-    found = {name: node[name] for name in target.finds if name in node}
-    settings = from_plain(schema, {name: value for name, value in renamed(node).items() if name not in found}, key)
-    return _made(target, key, settings, found)
+def build_restorable(node: Any, key: str) -> Restorable:
+    """Return a change of a classifier's structure, such as a compression stage, with the values that it found.
+
+    Args:
+        node: typed settings; or plain ones, as a checkpoint keeps them together with the values that were found.
+        key: the node's key, for the message.
+    """
+    found: dict[str, Any] = {}
+    if isinstance(node, Mapping):
+        finds = _class_of(schema_of("stage", node, key), Restorable, key).finds
+        found = {name: node[name] for name in finds if name in node}
+        node = {name: value for name, value in node.items() if name not in found}
+    settings = settings_of("stage", node, key)
+    return _made(_class_of(type(settings), Restorable, key), key, settings, found)
 
 
 def build_callbacks(nodes: Mapping[str, Any], output_dir: Path) -> list[Callback]:

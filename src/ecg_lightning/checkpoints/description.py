@@ -66,6 +66,10 @@ def _is_dataset(value: Any) -> bool:
     return value is None or (isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable())
 
 
+def _is_licence(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 1_000 and value.isprintable()
+
+
 def _is_texts_by_name(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_text(key) and _is_text(item) for key, item in value.items())
 
@@ -125,6 +129,7 @@ _OPTIONAL: dict[str, Check] = {
     "task": _is_one_of((*TASKS, OWN)),
     "data": _is_data,
     "dataset": _is_dataset,
+    "licences": _is_list_of(_is_licence, 100),
     "learned_from": _is_list_of(_is_folds),
     "members": _is_list_of(_is_settings),
     "stages": _is_list_of(_is_node),

@@ -98,10 +98,11 @@ def data_option(description: Mapping[str, Any]) -> str | None:
     return kind
 
 
-def licence_of(description: Mapping[str, Any]) -> str:
-    """Return the licence and attribution of the data that a checkpoint was trained on."""
+def licences_of(description: Mapping[str, Any]) -> list[str]:
+    """Return the licences and attributions of all data that a checkpoint was trained and fine-tuned on."""
     option = data_option(description)
-    return source_class(option).licence_of(description["data"]) if option else "not known"
+    own = source_class(option).licence_of(description["data"]) if option else "not known"
+    return list(dict.fromkeys([*description.get("licences", []), own]))
 
 
 def members_of(described: Mapping[str, Any]) -> list[Path]:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ecg_lightning.checkpoints.building import build_classifier
-from ecg_lightning.components.registry import schema_of
+from ecg_lightning.components.registry import schema_of, settings_of
 from ecg_lightning.compression.schema import DistillConfig
 from ecg_lightning.compression.stage import CompressionStage, StageContext
+from ecg_lightning.errors import UnsupportedModelError
 from ecg_lightning.frontend.frontend import Frontend
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS
 from ecg_lightning.learning.distillation import Distillation
@@ -38,7 +39,7 @@ class Distill(CompressionStage):
 
     def __init__(self, settings: DistillConfig, found: Mapping[str, Any] | None = None) -> None:
         super().__init__(settings, found)
-        self.schema = schema_of("model", settings.student, "distill.student")
+        self.student = settings_of("model", settings.student, "distill.student")
 
     def apply(self, classifier: ECGClassifier, context: StageContext) -> ECGClassifier:
         """Build the student, train it, and merge the branches that only the training needs."""
@@ -68,7 +69,7 @@ class Distill(CompressionStage):
         with torch.random.fork_rng(devices=[]):  # the student does not depend on earlier random numbers
             torch.manual_seed(description["seed"])
             student = build_classifier(
-                self.settings.student,
+                self.student,
                 frontend,
                 n_samples=description["n_samples"],
                 duration_s=description["n_samples"] / description["sampling_rate"],
@@ -79,10 +80,10 @@ class Distill(CompressionStage):
         student.frontend.std.copy_(fitted.std)
         student.description = {
             **{name: value for name, value in description.items() if name != "members"},
-            "model": dict(self.settings.student),
+            "model": dataclasses.asdict(self.student),
             "frontend": frontend,
             "choices": {
-                "model": self.settings.student.get("variant", self.schema.kind),  # the name of the option
+                "model": getattr(self.student, "variant", self.student.kind),  # the name of the option
                 "frontend": frontend["kind"],
             },
             "stages": [],
@@ -90,15 +91,24 @@ class Distill(CompressionStage):
         return student
 
     def frontend_for(self, teacher: ECGClassifier) -> tuple[dict[str, Any], Frontend]:
-        """Return the student's front-end settings, and the front end that gives its mean and standard deviation."""
+        """Return the student's front-end settings, and the front end that gives its mean and standard deviation.
+
+        Raises:
+            UnsupportedModelError: no front end of the teacher fits the student, and none normalises the signal.
+        """
         candidates = [*_front_ends(teacher.description, teacher.frontend, teacher.network)]
         fitting = [
-            one for one in candidates if self.schema.takes in ("any", schema_of("frontend", one[0], "frontend").gives)
+            one for one in candidates if self.student.takes in ("any", schema_of("frontend", one[0], "frontend").gives)
         ]
         node, fitted = (fitting or candidates)[0]
         if fitting:
             return dict(node), fitted
-        default = dataclasses.asdict(DEFAULT_FRONTENDS[self.schema.takes]())
+        if schema_of("frontend", node, "frontend").normalizes != "signal":
+            raise UnsupportedModelError(
+                f"distill: a student that reads the {self.student.takes} needs the normalisation of the signal, which "
+                f"the teacher's frontend={node['kind']} does not have. Use a student that reads images"
+            )
+        default = dataclasses.asdict(DEFAULT_FRONTENDS[self.student.takes]())
         return default | {name: node[name] for name in ("normalization", "mean", "std", "augmentation")}, fitted
 
 

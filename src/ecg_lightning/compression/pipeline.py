@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ecg_lightning.checkpoints.loading import data_option
+from ecg_lightning.checkpoints.loading import data_option, licences_of
+from ecg_lightning.compression.checkpoint_data import data_settings
 from ecg_lightning.compression.preparing import Prepared
 from ecg_lightning.compression.schema import CompressionSettings
 from ecg_lightning.compression.stage import CompressionStage, StageContext, build_stage
@@ -20,7 +21,7 @@ from ecg_lightning.data.schema import DataConfig
 from ecg_lightning.models.classifier import ECGClassifier
 from ecg_lightning.models.convnet import reparameterize
 from ecg_lightning.models.structure import plain_classifier
-from ecg_lightning.training.leakage import is_other_data, learned_from
+from ecg_lightning.training.leakage import dataset_of, is_other_data, learned_from
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,17 @@ def described_after(
         "folds": folds | {"train": sorted({*seen, *folds["train"]})},
         "dataset": datamodule.dataset,
     }
-    if data_option({**before, **after}) != "ptbxl":  # PTB-XL's licence stays, whatever data followed
-        data = settings.data
-        after["data"] = asdict(data) if isinstance(data, DataConfig) else before.get("data", {})
-    return after
+    return after | (_data_after(before, settings, prepared) if isinstance(settings.data, DataConfig) else {})
+
+
+def _data_after(before: dict[str, Any], settings: CompressionSettings, prepared: Prepared) -> dict[str, Any]:
+    """Return the settings of the data that a stage has seen, and the licences of all other data before them."""
+    datamodule = prepared.datamodule
+    data = data_settings(settings, prepared.trained.description)
+    if data["root"]:
+        data |= datamodule.source.files()
+    if data_option(before) != data["kind"] or dataset_of(before) != datamodule.dataset:
+        return {"data": data, "licences": licences_of(before)}
+    if "licence" in data:  # the same records keep theirs, unless another one is set
+        data["licence"] = data["licence"] or before["data"].get("licence", "")
+    return {"data": data, "licences": before.get("licences", [])}

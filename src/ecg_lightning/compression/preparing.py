@@ -59,7 +59,7 @@ def build_stages(settings: CompressionSettings) -> dict[str, CompressionStage]:
     stages: dict[str, CompressionStage] = {}
     quantized: str | None = None
     for name, node in settings.compression.stages.items():
-        stages[name] = stage = build_stage(asdict(node), f"compression.stages.{name}")
+        stages[name] = stage = build_stage(node, f"compression.stages.{name}")
         if quantized:
             raise ConfigError(
                 f"compression.stages.{name} comes after {quantized}, whose int8 network cannot be changed any more: "

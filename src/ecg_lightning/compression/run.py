@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ecg_lightning.checkpoints.building import build_datamodule
+from ecg_lightning.checkpoints.loading import licences_of
 from ecg_lightning.compression.describing import describe, describe_unfinished
 from ecg_lightning.compression.first_training import train_first
 from ecg_lightning.compression.pipeline import apply_stages
@@ -90,6 +91,7 @@ def _compress(settings: CompressionSettings, prepared: Prepared, result: RunResu
     try:
         for applied in apply_stages(settings, prepared):
             variants.append(study_variant(settings, prepared, applied, variants[-1] if variants else None))
+            result.data["licences"] = licences_of(applied.classifier.description)
         measure_variants(variants, prepared.datamodule, settings.compression.latency, prepared.threads)
     except (Exception, KeyboardInterrupt, SystemExit) as stop:  # hours of fine-tuning would be lost
         (Path(settings.paths.output_dir) / PREDICTIONS_FILE).unlink(missing_ok=True)  # the training's predictions

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, ClassVar
 
+from ecg_lightning.components.registry import settings_of
 from ecg_lightning.components.setting import MISSING, kind, setting, with_default
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.hardware.schema import HardwareConfig
+from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
+from ecg_lightning.models.schema import NetworkConfig
 from ecg_lightning.training.schema import (
     MONITORED,
     SEEDS,
@@ -17,6 +22,12 @@ from ecg_lightning.training.schema import (
 )
 
 _BACKENDS = ("fbgemm", "x86")
+_SET_BY_DISTILL = (
+    "teacher",
+    *(entry.name for entry in fields(TeachingConfig)),
+    *(f"optimizer.{entry.name}" for entry in fields(OptimizerConfig) if entry.name != "weight_decay"),
+    *(f"scheduler.{entry.name}" for entry in fields(SchedulerConfig)),
+)
 
 
 @dataclass
@@ -24,6 +35,16 @@ class StageConfig:
     """Any option of the group `stage`."""
 
     kind: str = setting(MISSING, "name of the component")
+
+    def check(self, key: str) -> None:
+        """Refuse settings that bounds alone cannot. By default, there are none.
+
+        Args:
+            key: the stage's own key.
+
+        Raises:
+            ConfigError: names the key, its value and how to fix it.
+        """
 
 
 @dataclass
@@ -92,6 +113,18 @@ class DistillConfig(TrainedStageConfig):
     lr: float | None = setting(1e-3, "learning rate of the student's training", above=0.0)
     alpha: float = setting(0.5, "weight of the labels; the rest is the teacher's", min=0.0, max=1.0)
     temperature: float = setting(1.0, "divisor of both logits; above 1 it softens", above=0.0)
+
+    def check(self, key: str) -> None:
+        """Refuse settings of the student that this stage sets itself, and those that the student refuses."""
+        student = settings_of("model", self.student, f"{key}.student")
+        for name in _SET_BY_DISTILL if isinstance(student, NetworkConfig) else ():
+            value = attrgetter(name)(student)
+            if value != attrgetter(name)(NetworkConfig()):
+                raise ConfigError(
+                    f"{key}.student.{name}={value} has no effect, because the stage sets the teacher, rate and "
+                    f"schedule. Set {key}.alpha, .temperature, .epochs or .lr"
+                )
+        student.check(f"{key}.student")
 
 
 @dataclass

@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from ecg_lightning.checkpoints.building import build_restorable
+from ecg_lightning.checkpoints.building import Plain, build_restorable
 from ecg_lightning.components.registry import schema_of
+from ecg_lightning.compression.schema import StageConfig
 from ecg_lightning.data.datamodule import ECGDataModule
 from ecg_lightning.deployment.deployment import Deployment
 from ecg_lightning.deployment.float_files import export_float
@@ -122,9 +123,9 @@ class CompressionStage(Restorable):
         return export_float(classifier, folder, context.accelerator)
 
 
-def build_stage(node: Mapping[str, Any], key: str) -> CompressionStage:
-    """Build a compression stage from its plain settings, see `building.build_restorable`."""
-    stage = build_restorable(node, key)
+def build_stage(settings: StageConfig | Plain, key: str) -> CompressionStage:
+    """Build a compression stage from its settings, see `building.build_restorable`."""
+    stage = build_restorable(settings, key)
     assert isinstance(stage, CompressionStage)
     return stage
 

@@ -9,20 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from ecg_lightning.components.registry import settings_of
 from ecg_lightning.components.setting import check_value
-from ecg_lightning.components.trust import check_reference
 from ecg_lightning.config.schema import plain
 from ecg_lightning.data.folds import fold_groups
 from ecg_lightning.data.schema import FolderConfig, PTBXLConfig
 from ecg_lightning.errors import ConfigError, did_you_mean
-from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, N_LEADS, StripsConfig
-from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
-from ecg_lightning.models.schema import CustomConfig, NetworkConfig
+from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, FrontendConfig
+from ecg_lightning.models.schema import ModelConfig
 from ecg_lightning.training.schema import TrainerConfig
-
-_TAUGHT = tuple(entry.name for entry in dataclasses.fields(TeachingConfig))
 
 RENAMED_EXPERIMENTS = {
     f"seed_{name}": f"original_{name}" for name in ("vit", "deit", "effnetv2", "effnetv2_no_early_stopping", "convnext")
@@ -40,10 +37,9 @@ def validate(cfg: DictConfig) -> None:
     _check_stages(cfg)
     if cfg.train:  # otherwise the checkpoint has the model and its front end
         _check_frontend(cfg)
-        _check_idle(cfg)
-        _check_code(cfg.model, "model")
+        cast(ModelConfig, OmegaConf.to_object(cfg.model)).check("model")
     _check_folds(cfg)
-    _check_schedule(cfg)
+    _check_callbacks(cfg)
     _check_cross_validation(cfg)
     if not (cfg.train or cfg.test):
         raise ConfigError("train=false test=false leaves nothing to do. Set one of them to true")
@@ -68,10 +64,6 @@ def validate(cfg: DictConfig) -> None:
     _check_devices(cfg)
     _check_root(cfg.data)
     _check_class_map(cfg)
-    teacher = cfg.model.get("teacher")
-    named = teacher if isinstance(teacher, ListConfig) else [teacher]
-    if teacher is not None and not (named and all(isinstance(one, str) and one for one in named)):
-        raise ConfigError(f"model.teacher={teacher}: name a checkpoint, or folders of cross-validations, [DIR,DIR]")
 
 
 def check_experiment(for_model: str | None, choices: Mapping[str, str]) -> None:
@@ -155,47 +147,18 @@ def _check_limits(cfg: DictConfig, phases: Iterable[str]) -> None:
             raise ConfigError(f"trainer.limit_{phase}_batches=0 leaves nothing to do. Set at least 1 batch")
 
 
-def _check_schedule(cfg: DictConfig) -> None:
+def _check_callbacks(cfg: DictConfig) -> None:
     n_snapshots, n_epochs = cfg.callbacks.snapshots, cfg.trainer.max_epochs
-    schedule = cfg.model.get("scheduler") or SchedulerConfig()
     if n_snapshots and (n_epochs % n_snapshots or n_epochs == n_snapshots):
         raise ConfigError(
             f"callbacks.snapshots={n_snapshots}: trainer.max_epochs={n_epochs} must be a multiple of it, at least "
             "twice, to space the snapshots evenly. Change one of them"
-        )
-    if schedule.name == "one_cycle" and schedule.warmup >= 1:
-        raise ConfigError(
-            f"model.scheduler.warmup={schedule.warmup}: the one_cycle schedule needs steps after the warm-up. Set "
-            "a value below 1"
         )
     stopping = cfg.callbacks.early_stopping
     if stopping is not None and stopping.mode != (wanted := "min" if stopping.monitor == "val/loss" else "max"):
         raise ConfigError(
             f"callbacks.early_stopping.monitor={stopping.monitor} with mode={stopping.mode} would stop when the "
             f"model improves. Set callbacks.early_stopping.mode={wanted}"
-        )
-    if schedule.cycles > 1 and schedule.name != "cosine":
-        raise ConfigError(
-            f"model.scheduler.cycles={schedule.cycles}: only the cosine schedule can repeat. Set "
-            "model.scheduler.name=cosine"
-        )
-    if schedule.cycles > 1 and schedule.warmup * schedule.cycles >= 1:
-        raise ConfigError(
-            f"model.scheduler.warmup={schedule.warmup} fills the whole first cycle of "
-            f"model.scheduler.cycles={schedule.cycles}. Set it below {1 / schedule.cycles:.3g}"
-        )
-
-
-def _check_idle(cfg: DictConfig) -> None:
-    """Refuse settings of a model that have no effect, or that leave out parts of a record."""
-    for key in _TAUGHT if "teacher" in cfg.model and cfg.model.teacher is None else ():
-        if (value := cfg.model[key]) != getattr(NetworkConfig, key):
-            raise ConfigError(f"model.{key}={value} only applies with a teacher. Set model.teacher=FILE, or remove it")
-    window_s, stride_s = cfg.model.get("window_s"), cfg.model.get("stride_s")
-    if window_s and stride_s and stride_s > window_s:
-        raise ConfigError(
-            f"model.stride_s={stride_s} skips parts of a record between windows of model.window_s={window_s} "
-            f"seconds. Set model.stride_s to at most {window_s}"
         )
 
 
@@ -210,40 +173,14 @@ def _check_stages(cfg: DictConfig) -> None:
             raise ConfigError(
                 f"compression.stages.{name}: this is not a stage. Choose compression=NAME, such as prune_qat"
             )
-        if "student" in stage and isinstance(stage.student, DictConfig):
-            _check_student(f"compression.stages.{name}", stage.student)
+        key = f"compression.stages.{name}"
+        settings_of("stage", OmegaConf.to_object(stage), key).check(key)
     batches = list(cfg.compression.latency.batches)
     if 1 not in batches or any(batch < 1 for batch in batches):
         raise ConfigError(
             f"compression.latency.batches={batches}: include 1, which the comparison of variants uses, and only "
             "positive numbers"
         )
-
-
-def _check_code(model: DictConfig, key: str) -> None:
-    """Refuse a network of the user's own that has no name, or whose package is not trusted."""
-    if model.get("kind") != CustomConfig.kind:
-        return
-    if not model.network:
-        raise ConfigError(f"model=custom needs {key}.network=package.module:function, which makes your network. Set it")
-    check_reference(model.network, f"{key}.network")
-
-
-def _check_student(stage: str, student: DictConfig) -> None:
-    """Refuse settings of a student that its stage overrides: the stage sets the teacher and the schedule."""
-    _check_code(student, f"{stage}.student")
-    idle = {name: getattr(NetworkConfig, name) for name in ("teacher", *_TAUGHT)}
-    for part, default, used in (
-        ("optimizer", OptimizerConfig(), ("weight_decay",)),
-        ("scheduler", SchedulerConfig(), ()),
-    ):
-        idle |= {f"{part}.{name}": value for name, value in vars(default).items() if name not in used}
-    for name, default in idle.items():
-        if (value := OmegaConf.select(student, name, default=default)) != default:
-            raise ConfigError(
-                f"{stage}.student.{name}={value} has no effect, because the stage sets the teacher, rate and "
-                f"schedule. Set {stage}.alpha, .temperature, .epochs or .lr"
-            )
 
 
 def _check_cross_validation(cfg: DictConfig) -> None:
@@ -364,25 +301,7 @@ def _check_frontend(cfg: DictConfig) -> None:
             f"model={model.kind} needs the signal, but frontend={frontend.kind} makes an image. Remove the frontend "
             f"setting, or use {way_out}"
         )
-    if frontend.gives == "image" and "size" in cfg.frontend:
-        _check_size(cfg)
-
-
-def _check_size(cfg: DictConfig) -> None:
-    size = cfg.frontend.size
-    if size is None and cfg.frontend.kind == StripsConfig.kind:
-        return
-    sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, ListConfig) else []
-    if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
-        raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")
-    patch = cfg.model.get("patch_size", 1)
-    rows = sides[0] // N_LEADS
-    if cfg.frontend.kind == StripsConfig.kind and (rows < patch or rows % patch):
-        raise ConfigError(
-            f"frontend.size={size}: each of the {N_LEADS} leads has {rows} rows, so patches of "
-            f"model.patch_size={patch} would mix leads. Use frontend.size=[{N_LEADS * patch},{sides[1]}], or "
-            "smaller patches"
-        )
+    cast(FrontendConfig, OmegaConf.to_object(cfg.frontend)).check(cfg.model.get("patch_size", 1))
 
 
 def _check_folds(cfg: DictConfig) -> None:

@@ -286,7 +286,8 @@ class FolderSource(ECGSource):
     def licence_of(cls, data: Mapping[str, Any]) -> str:
         """Return the licence statement that exported files carry, from the setting `data.licence`."""
         licence = data.get("licence")
-        return f"trained on own records, {printable(str(licence))[:500] if licence else 'licence not given'}"
+        stated = printable(" ".join(str(licence).split()))[:500] if licence else "licence not given"
+        return f"trained on own records, {stated}"
 
     def files(self) -> dict[str, str]:
         """Return the settings that name the folder and the table, with absolute paths."""

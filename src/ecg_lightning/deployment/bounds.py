@@ -10,6 +10,8 @@ MAX_CLASS_NAME = 64
 """Most characters of a class's name."""
 MAX_TEXT = 1000
 """Most characters of any other text."""
+MAX_LICENCES = 102_000
+"""Most characters of the licences of all data of a model: a checkpoint holds up to 100 of 1,000 characters."""
 SAMPLING_RATES = (50, 20_000)
 """Smallest and largest sampling rate in Hz. Electrocardiographs sample at 100 Hz to 16 kHz."""
 MAX_DURATION_S = 600

@@ -47,7 +47,7 @@ class Metadata:
             None if that is not known.
         alpha: share of the records that each conformal bound may miss.
         compression: names of the compression stages.
-        data_licence: licence of the training data.
+        data_licence: licences of all data that the model was trained and fine-tuned on.
         leads: order of the input's leads.
         units: units of the input.
         format: version of this description.
@@ -172,7 +172,7 @@ def parse(values: Any) -> Metadata:
         int8_products=bounds.flag(values["int8_products"], "int8_products"),
         alpha=bounds.number(values["alpha"], "alpha", 0, 1),
         compression=bounds.texts(values["compression"], "compression"),
-        data_licence=bounds.text(values["data_licence"], "data_licence"),
+        data_licence=bounds.text(values["data_licence"], "data_licence", bounds.MAX_LICENCES),
         leads=bounds.texts(values["leads"], "leads"),
         units=bounds.text(values["units"], "units"),
         version=bounds.text(values["version"], "version"),

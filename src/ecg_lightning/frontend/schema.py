@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ecg_lightning.components.setting import kind, setting
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.paper.schema import PageConfig
 
 N_LEADS = 12
@@ -68,6 +69,9 @@ class FrontendConfig:
     gives: ClassVar[str] = "signal"
     """What a network gets: `image` or `signal`."""
 
+    normalizes: ClassVar[str] = "signal"
+    """What mean and deviation are of: the `signal` in mV, or the `picture`."""
+
     target: ClassVar[str] = "ecg_lightning.frontend.signal.SignalFrontend"
     kind: str = kind("signal")
     normalization: str = setting(
@@ -78,6 +82,16 @@ class FrontendConfig:
     mean: float = setting(0.0, "what is subtracted with normalization=fixed, in mV")
     std: float = setting(1.0, "divisor with normalization=fixed, in mV", above=0.0)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+    def check(self, patch_size: int) -> None:
+        """Refuse settings that bounds alone cannot. By default, there are none.
+
+        Args:
+            patch_size: side of the network's patches in pixels; 1 if it has none.
+
+        Raises:
+            ConfigError: names the key, its value and what is allowed.
+        """
 
 
 @dataclass
@@ -92,6 +106,10 @@ class MatrixConfig(FrontendConfig):
     rows: str = setting("leads", "what the image's rows are", choices=("leads", "time"))
     channels: int = setting(1, "1, or 3 equal ones for networks made for RGB", choices=(1, 3))
 
+    def check(self, patch_size: int) -> None:
+        """Refuse a size that is not one of an image."""
+        _sides(self.size)
+
 
 @dataclass
 class StripsConfig(FrontendConfig):
@@ -104,12 +122,38 @@ class StripsConfig(FrontendConfig):
     size: Any = setting(None, "[height,width] in pixels; null: bands as high as a patch, and 32 patches long")
     channels: int = setting(1, "1, or 3 equal ones for networks made for RGB", choices=(1, 3))
 
+    def check(self, patch_size: int) -> None:
+        """Refuse a size at which a patch would see several leads."""
+        if self.size is None:
+            return
+        height, width = _sides(self.size)
+        rows = height // N_LEADS
+        if rows < patch_size or rows % patch_size:
+            raise ConfigError(
+                f"frontend.size={self.size}: each of the {N_LEADS} leads has {rows} rows, so patches of "
+                f"model.patch_size={patch_size} would mix leads. Use frontend.size=[{N_LEADS * patch_size},{width}], "
+                "or smaller patches"
+            )
+
+
+def _sides(size: Any) -> list[int]:
+    """Return the height and the width of an image.
+
+    Raises:
+        ConfigError: the size is no number of pixels and no pair of them, or is out of bounds.
+    """
+    sides = [size, size] if isinstance(size, int) else size if isinstance(size, list) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 4096 for side in sides):
+        raise ConfigError(f"frontend.size={size}: give one number of pixels, or [height,width], each from 8 to 4096")
+    return sides
+
 
 @dataclass
 class PaperConfig(FrontendConfig, PageConfig):
     """A paper ECG, drawn true to scale, see `frontend.paper`."""
 
     gives: ClassVar[str] = "image"
+    normalizes: ClassVar[str] = "picture"
 
     target: ClassVar[str] = "ecg_lightning.frontend.paper.PaperFrontend"
     kind: str = kind("paper")

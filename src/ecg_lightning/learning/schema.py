@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ecg_lightning.components.setting import setting
+from ecg_lightning.errors import ConfigError
 
 
 @dataclass
@@ -26,6 +27,27 @@ class SchedulerConfig:
     warmup: float = setting(0.1, "share of all steps in which the rate rises", min=0.0, max=1.0)
     final: float = setting(0.01, "last rate of a cosine, as a share of lr", min=0.0, max=1.0)
     cycles: int = setting(1, "number of cosines, one after the other, each from lr down", min=1)
+
+    def check(self, key: str) -> None:
+        """Refuse a warm-up that leaves no steps, and cycles of another schedule than cosine.
+
+        Args:
+            key: the settings' own key.
+
+        Raises:
+            ConfigError: names the key, its value and how to fix it.
+        """
+        if self.name == "one_cycle" and self.warmup >= 1:
+            raise ConfigError(
+                f"{key}.warmup={self.warmup}: the one_cycle schedule needs steps after the warm-up. Set a value below 1"
+            )
+        if self.cycles > 1 and self.name != "cosine":
+            raise ConfigError(f"{key}.cycles={self.cycles}: only the cosine schedule can repeat. Set {key}.name=cosine")
+        if self.cycles > 1 and self.warmup * self.cycles >= 1:
+            raise ConfigError(
+                f"{key}.warmup={self.warmup} fills the whole first cycle of {key}.cycles={self.cycles}. Set it below "
+                f"{1 / self.cycles:.3g}"
+            )
 
 
 @dataclass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ecg_lightning.components.setting import MISSING, kind, setting, with_default
+from ecg_lightning.components.trust import check_reference
+from ecg_lightning.errors import ConfigError
 from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig, TeachingConfig
 
 _DROPPED = {"min": 0.0, "max": 0.99}
@@ -23,6 +25,16 @@ class ModelConfig:
 
     kind: str = setting(MISSING, "name of the component")
 
+    def check(self, key: str) -> None:
+        """Refuse settings that bounds alone cannot. By default, there are none.
+
+        Args:
+            key: the settings' own key: `model`, or that of a student.
+
+        Raises:
+            ConfigError: names the key, its value and how to fix it.
+        """
+
 
 @dataclass
 class NetworkConfig(TeachingConfig, ModelConfig):
@@ -39,6 +51,20 @@ class NetworkConfig(TeachingConfig, ModelConfig):
     mixup: float = setting(0.0, "α of mixup; 0: none", min=0.0)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+
+    def check(self, key: str) -> None:
+        """Refuse settings of a teacher that has no name, and a schedule that cannot work."""
+        for entry in fields(TeachingConfig) if self.teacher is None else ():
+            if (value := getattr(self, entry.name)) != entry.default:
+                raise ConfigError(
+                    f"{key}.{entry.name}={value} only applies with a teacher. Set {key}.teacher=FILE, or remove it"
+                )
+        named = self.teacher if isinstance(self.teacher, list) else [self.teacher]
+        if self.teacher is not None and not (named and all(isinstance(one, str) and one for one in named)):
+            raise ConfigError(
+                f"{key}.teacher={self.teacher}: name a checkpoint, or folders of cross-validations, [DIR,DIR]"
+            )
+        self.scheduler.check(f"{key}.scheduler")
 
 
 @dataclass
@@ -132,6 +158,15 @@ class SignalNetworkConfig(NetworkConfig):
     window_s: float | None = setting(None, "seconds that the network sees at a time; null: the record", **_SECONDS)
     stride_s: float | None = setting(None, "seconds from one window to the next; null: half a window", **_SECONDS)
     aggregate: str = setting("mean", "how the windows' probabilities are combined", choices=("mean", "max"))
+
+    def check(self, key: str) -> None:
+        """Refuse windows that leave out parts of a record."""
+        super().check(key)
+        if self.window_s and self.stride_s and self.stride_s > self.window_s:
+            raise ConfigError(
+                f"{key}.stride_s={self.stride_s} skips parts of a record between windows of "
+                f"{key}.window_s={self.window_s} seconds. Set {key}.stride_s to at most {self.window_s}"
+            )
 
 
 @dataclass
@@ -239,6 +274,15 @@ class CustomConfig(NetworkConfig):
     drop_path: float = setting(0.0, "always 0, because your function makes all layers", min=0.0, max=0.0)
     network: str = setting("", "package.module:function that makes the network; ECG_LIGHTNING_TRUST names the package")
     arguments: dict[str, Any] = setting({}, "keyword arguments of the function, by name")
+
+    def check(self, key: str) -> None:
+        """Refuse a network that has no name, or whose package is not trusted. The package is not imported."""
+        super().check(key)
+        if not self.network:
+            raise ConfigError(
+                f"model=custom needs {key}.network=package.module:function, which makes your network. Set it"
+            )
+        check_reference(self.network, f"{key}.network")
 
 
 @dataclass

@@ -96,6 +96,7 @@ def _facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
     is_trained = bool(result["timing"].get("fit_s"))  # a compression without fine-tuning trains nothing
     rows: list[list[Cell]] = [
         ["data", _data_name(data)],
+        ["licences of all its data", "; ".join(data["licences"]) if "licences" in data else None],
         ["records", counts or None],
         ["folds", of_folds or None],
         ["records left out as missing or bad", f"{data['n_left_out']:,}" if "n_left_out" in data else None],

@@ -1,7 +1,5 @@
 """Distillation: the loss, the student's front end and description, and a student that takes the teacher's place."""
 
-from dataclasses import asdict
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,7 @@ from tiny import TINY
 from ecg_lightning.compression.distill import Distill
 from ecg_lightning.compression.schema import DistillConfig
 from ecg_lightning.compression.stage import build_stage
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import ConfigError, UnsupportedModelError
 from ecg_lightning.frontend.matrix import MatrixFrontend
 from ecg_lightning.frontend.signal import SignalFrontend
 
@@ -72,6 +70,12 @@ def test_the_front_end_is_the_teachers_or_like_it(describe, teacher):
     assert type(back.frontend) is MatrixFrontend
     assert back.frontend.network_input.image == (1, 64, 512)
     assert back.description["frontend"]["normalization"] == teachers["normalization"]
+
+
+def test_a_student_of_signals_cannot_learn_how_to_normalise_them_from_pictures(configure, describe):
+    on_paper = build_described(describe_tiny(configure, "resnet10t", "frontend=paper", "frontend.width=224"))
+    with pytest.raises(UnsupportedModelError, match="needs the normalisation of the signal"):
+        _stage(describe, "resnet1d").apply(on_paper, make_context(on_paper))
 
 
 def test_an_ensembles_student_sees_records_as_a_member_does(describe, teacher):
@@ -151,5 +155,5 @@ def test_a_student_is_a_model_of_this_project():
 def test_configurations_build_their_stage(configure, name):
     cfg = configure("model=vit", *TINY["vit"], f"compression={name}")
     ((_, node),) = cfg.compression.stages.items()
-    settings = build_stage(asdict(node), f"compression.stages.{name}").settings
+    settings = build_stage(node, f"compression.stages.{name}").settings
     assert (settings.epochs, settings.lr) == ((30, 1e-3) if name == "distill" else (None, None))

@@ -16,7 +16,6 @@ from tiny import SIGNAL_MODELS
 from torch import nn
 
 from ecg_lightning.checkpoints.loading import load_classifier, save_classifier
-from ecg_lightning.components.registry import options
 from ecg_lightning.compression import bf16
 from ecg_lightning.compression.act_swap import swap_activations
 from ecg_lightning.compression.bf16 import BF16
@@ -25,6 +24,11 @@ from ecg_lightning.compression.ptq import PTQ, frontend_nodes, quantize_onnx
 from ecg_lightning.compression.qat import QAT
 from ecg_lightning.compression.schema import (
     BF16Config,
+    FxDynamicConfig,
+    FxQATConfig,
+    FxStaticConfig,
+    PTQConfig,
+    QATConfig,
 )
 from ecg_lightning.compression.study.score import to_millivolts
 from ecg_lightning.compression.tools.heads import find_heads
@@ -55,13 +59,12 @@ CHECKPOINT = {
     "folds": {"train": [1], "val": [2], "test": [3]},
     "classes": list("ABCDE"),
 }
-FX = {"FxQAT": FxQAT, "FxStatic": FxStatic, "FxDynamic": FxDynamic}
+FX = {
+    "FxQAT": FxQAT(FxQATConfig(epochs=0)),
+    "FxStatic": FxStatic(FxStaticConfig()),
+    "FxDynamic": FxDynamic(FxDynamicConfig()),
+}
 FX_QUICK = {"FxQAT": ("vit", "resnet1d"), "FxStatic": ("effnetv2", "resnet1d"), "FxDynamic": ("deit",)}
-
-
-def _stage(kind, **settings):
-    (schema,) = [one for one in options("stage").values() if one.target.endswith(f".{kind.__name__}")]
-    return kind(schema(**settings))
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +85,9 @@ def trained(configure):
 @pytest.mark.parametrize(
     "stage",
     [
-        _stage(FxStatic),
-        pytest.param(_stage(QAT, epochs=1), marks=pytest.mark.slow),
-        pytest.param(_stage(PTQ, n_calibration=32), marks=pytest.mark.slow),
+        FxStatic(FxStaticConfig()),
+        pytest.param(QAT(QATConfig(epochs=1)), marks=pytest.mark.slow),
+        pytest.param(PTQ(PTQConfig(n_calibration=32)), marks=pytest.mark.slow),
     ],
 )
 def test_windows_are_cut_around_the_quantized_network(trained, stage, tmp_path):
@@ -168,7 +171,7 @@ def test_fx(trained, tmp_path, name, model, recwarn):
     expected = logits_of(classifier)
     n_linear, n_convolutions = n_modules(classifier, nn.Linear), n_modules(classifier, nn.Conv2d)
     float_size = save_classifier(classifier, tmp_path / "float.ckpt").stat().st_size
-    stage = _stage(FX[name], **({"epochs": 0} if name == "FxQAT" else {}))
+    stage = FX[name]
     compressed = stage.apply(classifier, context)
     node = {"kind": stage.settings.kind}
     compressed.description = {**compressed.description, "stages": [node]}
@@ -203,7 +206,7 @@ def test_one_batch_of_extremes_does_not_rule_the_ranges(trained, ranges, ruled_b
     classifier, context = trained("resnet18d")
     inputs = next(context.network_inputs(classifier, 8))
     with _explained(classifier.network):
-        network = _stage(FxStatic, ranges=ranges)._prepare(_traced(classifier.network), inputs, ())
+        network = FxStatic(FxStaticConfig(ranges=ranges))._prepare(_traced(classifier.network), inputs, ())
     for scale in (1, 1, 1, 50):
         network(inputs * scale)
     scale, _ = network.activation_post_process_0.calculate_qparams()
@@ -212,7 +215,7 @@ def test_one_batch_of_extremes_does_not_rule_the_ranges(trained, ranges, ruled_b
 
 def test_fx_fuses_convolution_normalisation_and_relu(trained):
     classifier, context = trained("resnet18d")
-    compressed = _stage(FxStatic).apply(classifier, context)
+    compressed = FxStatic(FxStaticConfig()).apply(classifier, context)
     kinds = Counter(type(module).__name__ for module in compressed.network.modules())
     assert kinds["ConvReLU2d"] == 11
     assert not kinds["BatchNorm2d"] + kinds["Identity"] + kinds["Dropout"]
@@ -222,13 +225,15 @@ def test_fx_fuses_convolution_normalisation_and_relu(trained):
 def test_fx_trains_with_either_backend(trained, backend):
     classifier, context = trained("resnet1d")
     before = logits_of(classifier)
-    compressed = _stage(FxQAT, backend=backend, epochs=1, lr=1e-4).apply(classifier, context)
+    compressed = FxQAT(FxQATConfig(backend=backend, epochs=1, lr=1e-4)).apply(classifier, context)
     assert context.fit.calls == [(1, 1e-4)]
     assert 0 < drift(logits_of(compressed), before) < 0.3
-    assert_restores(_stage(FxQAT, backend=backend), compressed)
+    assert_restores(FxQAT(FxQATConfig(backend=backend)), compressed)
 
 
-@pytest.mark.parametrize("stage", [_stage(FxQAT), _stage(FxStatic, backend="x86"), _stage(FxDynamic)])
+@pytest.mark.parametrize(
+    "stage", [FxQAT(FxQATConfig()), FxStatic(FxStaticConfig(backend="x86")), FxDynamic(FxDynamicConfig())]
+)
 def test_fx_refuses_other_hardware(stage, monkeypatch):
     stage.check("cpu")
     with pytest.raises(HardwareUnavailableError, match=r"FBGEMM runs only on x86 processors\. Use hardware=cpu"):
@@ -238,7 +243,7 @@ def test_fx_refuses_other_hardware(stage, monkeypatch):
         stage.check("cpu")
 
 
-@pytest.mark.parametrize("stage", [_stage(QAT), _stage(PTQ)])
+@pytest.mark.parametrize("stage", [QAT(QATConfig()), PTQ(PTQConfig())])
 def test_files_for_processors_are_refused_on_others(stage):
     stage.check("cpu")
     with pytest.raises(HardwareUnavailableError, match="Use hardware=cpu"):
@@ -252,7 +257,7 @@ def test_ptq(trained, tmp_path, model):
     expected = logits_of(classifier)
     n_linear = n_modules(classifier, nn.Linear)
     network, image = float_bytes(classifier)
-    stage = _stage(PTQ, n_calibration=32)
+    stage = PTQ(PTQConfig(n_calibration=32))
     compressed = stage.apply(classifier, context)
     allowed = 0.2 if model.startswith("resnet") else 0.05  # averaged extremes cut a toy's bumps: 0.15 in resnet18d
     assert drift(logits_of(compressed), expected) < allowed
@@ -315,7 +320,7 @@ def test_pt2e_computes_every_convolution_in_int8_and_keeps_zeros(trained, tmp_pa
     context.given = copy.deepcopy(classifier)  # as a pipeline gives it to the stage
     network, image = float_bytes(classifier)
     n_convolutions = n_modules(classifier, nn.Conv2d)
-    stage = _stage(QAT, tool="auto", n_calibration=32, epochs=1, lr=1e-4)
+    stage = QAT(QATConfig(tool="auto", n_calibration=32, epochs=1, lr=1e-4))
     compressed = stage.apply(classifier, context)
     assert context.fit.calls == [(1, 1e-4)]
     found = logits_of(compressed)
@@ -338,7 +343,7 @@ def test_nncf_computes_every_linear_layer_in_int8_and_keeps_zeros(trained, tmp_p
     classifier, context = trained(model)
     classifier = pruned(classifier)
     n_linear = n_modules(classifier, nn.Linear)
-    stage = _stage(QAT, tool="auto", n_calibration=32, epochs=1, lr=1e-4)
+    stage = QAT(QATConfig(tool="auto", n_calibration=32, epochs=1, lr=1e-4))
     compressed = stage.apply(classifier, context)
     assert context.fit.calls == [(1, 1e-4)]
     found = logits_of(compressed)
@@ -362,7 +367,7 @@ def test_nncf_computes_every_linear_layer_in_int8_and_keeps_zeros(trained, tmp_p
 def test_qat_with_either_tool(trained, tmp_path, model, tool):
     classifier, context = trained(model)
     expected = logits_of(classifier)
-    stage = _stage(QAT, tool=tool, n_calibration=32, epochs=0)
+    stage = QAT(QATConfig(tool=tool, n_calibration=32, epochs=0))
     compressed = stage.apply(classifier, context)
     assert drift(logits_of(compressed), expected) < 0.2
     logits, kernels = run(stage.export(compressed, tmp_path, context)[0])
@@ -381,10 +386,10 @@ def test_qat_with_either_tool(trained, tmp_path, model, tool):
 )
 def test_the_tool_is_chosen_by_layers_and_activations(configure, model, tool, swapped):
     classifier = build_described(describe_tiny(configure, model, "frontend.size=32"))
-    assert _stage(QAT)._tool(classifier) == tool
-    assert _stage(QAT, tool="pt2e")._tool(classifier) == "pt2e"
+    assert QAT(QATConfig())._tool(classifier) == tool
+    assert QAT(QATConfig(tool="pt2e"))._tool(classifier) == "pt2e"
     swap_activations(classifier.network, "relu6")
-    assert _stage(QAT)._tool(classifier) == swapped
+    assert QAT(QATConfig())._tool(classifier) == swapped
 
 
 def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch, tmp_path, caplog):
@@ -399,7 +404,7 @@ def test_kernels_that_are_not_compiled_in_time(trained, monkeypatch, tmp_path, c
 
     monkeypatch.setattr(import_extra("nncf"), "quantize", quantize)
     with pytest.raises(UserError, match=r"NNCF_EXTENSION_LOAD_TIMEOUT .* lock file in .*quantized_functions_cpu"):
-        _stage(QAT, tool="nncf", epochs=0).apply(*trained("resnet1d"))
+        QAT(QATConfig(tool="nncf", epochs=0)).apply(*trained("resnet1d"))
     assert "began to compile its kernels 1:01:" in caplog.text
     assert f"stop this run, remove the file {lock} and start again" in caplog.text
 
@@ -453,7 +458,7 @@ def test_zero_gamma_survives_quantization_aware_training(trained):
     for module in classifier.network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             nn.init.zeros_(module.weight[:2].data)
-    assert np.isfinite(logits_of(_stage(FxQAT, epochs=1, lr=1e-4).apply(classifier, context))).all()
+    assert np.isfinite(logits_of(FxQAT(FxQATConfig(epochs=1, lr=1e-4)).apply(classifier, context))).all()
 
 
 def test_untraceable_networks_are_named(trained):
@@ -469,7 +474,7 @@ def test_untraceable_networks_are_named(trained):
     classifier, context = trained("vit")
     replace_module(classifier, "network", Branching())
     with pytest.raises(ConfigError, match=r"torch.ao cannot quantize Branching .*; use compression=qat"):
-        _stage(FxStatic).apply(classifier, context)
+        FxStatic(FxStaticConfig()).apply(classifier, context)
 
 
 @pytest.mark.slow
@@ -502,7 +507,7 @@ def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch):
 
 def test_quantized_checkpoints_load_silently_and_without_running_code(trained, tmp_path):
     classifier, context = trained("vit")
-    stage = _stage(FxStatic)
+    stage = FxStatic(FxStaticConfig())
     compressed = stage.apply(classifier, context)
     compressed.description = {
         **compressed.description,

@@ -23,7 +23,8 @@ def test_matrix_image_equals_torchvisions_antialiased_resize(size, rows):
     signals_BCT = torch.randn(3, 12, 1000, dtype=torch.float64)
     matrix = signals_BCT if rows == "leads" else signals_BCT.mT
     expected = resize(matrix[:, None], list(size), antialias=True)
-    image = MatrixImage(12, 1000, size, rows)(signals_BCT.float())
+    frontend = MatrixFrontend(MatrixConfig(size=list(size), rows=rows), 1000)
+    image = frontend.representation(signals_BCT.float())
     assert image.shape == (3, 1, *size)
     assert (image - expected).abs().max() < 1e-5
 

@@ -9,8 +9,8 @@ from ecg_lightning.learning.schema import OptimizerConfig, SchedulerConfig
 
 def test_norms_biases_and_positions_do_not_decay(make):
     classifier = make("deit")
-    optimizer = make_optimizer(classifier, OptimizerConfig("adamw", 1e-3, 0.1))
-    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    optimizer = make_optimizer(classifier, OptimizerConfig("adamw", weight_decay=0.1))
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] == 0.1 for p in group["params"]}
     for name, parameter in classifier.named_parameters():
         plain = parameter.ndim == 1 or "pos_embed" in name or "token" in name
         assert (id(parameter) in decayed) != plain, name
@@ -33,7 +33,7 @@ def test_the_benchmark_trains_as_fastai_1_did(make):
 
 def test_poles_of_state_spaces_do_not_decay(make):
     classifier = make("s4d")
-    optimizer = make_optimizer(classifier, OptimizerConfig("adamw", 1e-3, 0.1))
+    optimizer = make_optimizer(classifier, OptimizerConfig("adamw", weight_decay=0.1))
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     names = [name for name, p in classifier.named_parameters() if "state_space" in name and id(p) in decayed]
     assert {name.rpartition(".")[2] for name in names} == {"output_HN"}

@@ -3,7 +3,8 @@
 import torch
 
 from ecg_lightning.models import s4d
-from ecg_lightning.models.s4d import BidirectionalS4D
+from ecg_lightning.models.s4d import BidirectionalS4D, S4DNetwork
+from ecg_lightning.models.schema import S4DConfig
 
 
 def _recurrence(layer, direction, signal_HT):
@@ -40,7 +41,7 @@ def test_files_compute_the_same_without_a_fourier_transform():
 
 
 def test_the_first_states_are_s4d_lins():
-    layer = BidirectionalS4D(2, 5)
+    layer = S4DNetwork(S4DConfig(channels=2, depth=1, states=5), 12, 5).blocks[0].state_space
     assert torch.allclose(layer.log_decay_HN.exp(), torch.tensor(0.5))
     assert torch.allclose(layer.frequency_HN[0, 0], torch.pi * torch.arange(5.0))
     assert ((layer.log_step_H.exp() >= 1e-3) & (layer.log_step_H.exp() <= 0.1)).all()

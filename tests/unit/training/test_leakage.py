@@ -1,20 +1,25 @@
 """The folds that a model has seen are compared with those that a run holds out, within one data set."""
 
 import shutil
+from dataclasses import asdict
+from functools import partial
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from stages import describe_tiny
 
+from ecg_lightning.checkpoints.description import check_description
+from ecg_lightning.checkpoints.loading import licences_of
 from ecg_lightning.components.registry import renamed
 from ecg_lightning.compression.pipeline import described_after
 from ecg_lightning.data.datamodule import PTBXLDataModule
 from ecg_lightning.data.identity import dataset_name
-from ecg_lightning.data.ptbxl_source import SyntheticSource
-from ecg_lightning.data.schema import SyntheticConfig
+from ecg_lightning.data.labels import SUPERCLASSES
+from ecg_lightning.data.ptbxl_source import PTBXLSource, SyntheticSource
+from ecg_lightning.data.schema import FolderConfig, PTBXLConfig, SyntheticConfig
 from ecg_lightning.data.synthetic import write_synthetic_ptbxl
-from ecg_lightning.errors import ConfigError
+from ecg_lightning.errors import CheckpointError, ConfigError
 from ecg_lightning.training.leakage import (
     check_held_out,
     check_taught,
@@ -132,6 +137,42 @@ def test_a_compressed_model_remembers_the_data_of_its_fine_tuning_and_of_its_tra
     assert described["learned_from"] == [{**FOLDS, "dataset": "PTB-XL"}]
     with pytest.raises(ConfigError, match="was chosen by fold 9"):
         check_unseen("FILE", described, run_on("PTB-XL", val=(), test=(9,)))
+
+
+def test_a_model_keeps_the_licence_of_each_data_set_once(configure, tmp_path):
+    """The same records keep the licence that they have, unless a run sets another one."""
+    ptbxl, own = PTBXLConfig(root="there"), partial(FolderConfig, root="there", table="table.csv")
+    described = describe_tiny(configure, "resnet1d_wang") | checkpoint("PTB-XL", data=asdict(ptbxl), batch_size=32)
+    described["classes"] = [*SUPERCLASSES]
+    licences = []
+    for dataset, data in (
+        ("PTB-XL", ptbxl),
+        ("clinic", own()),
+        ("clinic", own(licence="CC0")),
+        ("clinic", own()),
+        ("ward", own()),
+        ("PTB-XL", ptbxl),
+    ):
+        run = run_on(dataset)
+        run.source = SimpleNamespace(files=lambda: {"root": str(tmp_path)})
+        prepared = SimpleNamespace(datamodule=run, trained=SimpleNamespace(description=described))
+        described |= described_after({"kind": "bf16"}, described, SimpleNamespace(data=data), prepared)
+        check_description(described, tmp_path)
+        assert described["data"]["root"] == str(tmp_path)
+        licences.append(licences_of(described))
+    ours = "trained on own records, "
+    first = [PTBXLSource.licence, f"{ours}CC0"]
+    assert licences == [
+        [PTBXLSource.licence],
+        [PTBXLSource.licence, f"{ours}licence not given"],
+        first,
+        first,
+        [*first, f"{ours}licence not given"],
+        [*first, f"{ours}licence not given"],
+    ]
+    described["licences"] = ["\x1b[2J"]
+    with pytest.raises(CheckpointError, match="licences is"):
+        check_description(described, tmp_path)
 
 
 # --- names of data sets -------------------------------------------------------------------------------------------

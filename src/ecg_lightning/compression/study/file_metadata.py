@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ecg_lightning.checkpoints.loading import licence_of, save_classifier
+from ecg_lightning.checkpoints.loading import licences_of, save_classifier
 from ecg_lightning.compression.stage import stages_of
 from ecg_lightning.compression.study.variant import Evaluation, Variant
 from ecg_lightning.deployment.checksum import write_checksum
@@ -62,5 +62,5 @@ def describe_file(
         runtime=deployment.runtime,
         int8_products=processor_has_int8(),
         compression=tuple(stages_of(described)),
-        data_licence=licence_of(described),
+        data_licence="; ".join(licences_of(described)),
     )
