@@ -11,7 +11,7 @@ from recordings import heartbeats, rows
 from typer.testing import CliRunner
 
 from ecg_lightning.commands.cli import app
-from ecg_lightning.commands.cli import render as render_command
+from ecg_lightning.commands.paper_commands import render as render_command
 from ecg_lightning.data.wfdb import LEADS
 from ecg_lightning.deployment.example import EXAMPLE_RECORDS
 from ecg_lightning.paper.page import Page
