@@ -141,7 +141,7 @@ def test_a_runs_folder_is_calibrated_as_its_exported_files_are(run):
     [
         (("seed=1,2",), r"seed=1,2: train\(\) runs one setting at a time"),
         (("-m", "seed=1"), r"-m: train\(\) takes settings"),
-        (("model=nothing",), "model=nothing: allowed are convnext"),
+        (("model=nothing",), "model=nothing: allowed are beit_base, convnext"),
         (("hydra.mode=MULTIRUN", "seed=1,2", *TINY), "one setting at a time"),
         (("hparams_search=learning_rate", *TINY), "one setting at a time"),
     ],

@@ -9,6 +9,7 @@ from tiny import ROOT
 
 from ecg_lightning.compression.schema import CompressConfig, TrainConfig
 from ecg_lightning.config.schema import SCHEMAS
+from ecg_lightning.frontend.artifacts.levels import LEVELS
 from ecg_lightning.results.recipes import _NOT_OF_A_RECIPE
 
 NOT_SET: dict[str, str] = {
@@ -75,6 +76,7 @@ def test_each_setting_is_set_by_a_test_or_listed():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         found |= {*_overridden(tree), *_constructed(tree)}
     found |= {key.rsplit(".", 1)[0] for key in found}  # +trainer.extra.NAME=VALUE sets trainer.extra
+    found |= {f"frontend.artifacts.{name}" for name in LEVELS}  # test_artifacts sets each of them by its name
     not_set = {key for key, names in settings.items() if not {key, *names} & found}
     assert not_set == set(NOT_SET), "set each of these by its full key in a test, or list it here with the reason"
 

@@ -31,7 +31,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         typer.echo(network.name.ljust(15) + millions.rjust(11) + "  " + shape.ljust(14) + network.about)
     typer.echo(
         "\nChoose one with model=NAME. 12 × 1000 is the signal, leads × samples at 100 Hz;\n1 × 64 × 512 is an "
-        "image of it; frontend.size sets the size. model=timm\ntrains any image network of timm: model.name=NAME. "
+        "image of it; frontend.size sets the size. model=timm trains\nany image network of timm: model.name=NAME. "
         "model=ensemble averages trained\nnetworks: model.members=[FILE,FILE]. model=custom trains your own network:\n"
         "model.network=package.module:function."
     )
