@@ -28,7 +28,9 @@ def _settings(schema, above=""):
         if own:
             yield from _settings(own[0], f"{above}{entry.name}.")
         elif entry.name != "kind":
-            yield f"{above}{entry.name}", f"{schema.__name__}.{entry.name}"
+            for one in schema.__mro__:  # a schema shares the settings of those that it inherits from
+                if one is schema or entry.name in vars(one).get("__annotations__", {}):
+                    yield f"{above}{entry.name}", f"{one.__name__}.{entry.name}"
 
 
 def _overridden(tree):

@@ -1,5 +1,7 @@
 """The contract of `model=timm`, over networks of twelve families that timm or their arguments make small."""
 
+from dataclasses import asdict
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -13,6 +15,7 @@ from ecg_lightning.checkpoints.building import build_classifier
 from ecg_lightning.data.datamodule import ECGBatch
 from ecg_lightning.deployment.export import DeployedNetwork, export_onnx
 from ecg_lightning.errors import CheckpointError, ConfigError
+from ecg_lightning.models.schema import TimmConfig
 
 SHALLOW = {"embed_dim": 24, "depth": 2, "num_heads": 2}
 HIERARCHY = {"embed_dim": 12, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
@@ -40,7 +43,7 @@ RESIZED = {
 
 def _make(name, size=(64, 96), channels=1, classes=5, arguments=None, seed=0, **settings):
     torch.manual_seed(seed)
-    model = {"kind": "timm", "name": name, "arguments": FAMILIES.get(name, {}) if arguments is None else arguments}
+    model = asdict(TimmConfig(name=name, arguments=FAMILIES.get(name, {}) if arguments is None else arguments))
     frontend = {"kind": "matrix", "size": list(size), "channels": channels}
     names = tuple(f"class {number}" for number in range(classes))
     return build_classifier(model | settings, frontend, n_samples=250, seed=0, classes=names)
