@@ -177,7 +177,13 @@ class TestWeights:
         positions = _make(name, (64, 128), weights=str(tmp_path / "weights.pth")).network.pos_embed[0, 1:, 0]
         assert torch.allclose(positions.view(4, 8), torch.arange(4.0)[:, None].expand(4, 8), atol=1e-4)
 
-    @pytest.mark.parametrize("name", ["test_convnext", "xcit_nano_12_p16_224", *RESIZED])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "vit_base_patch16_224",
+            *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "vit_base_patch16_224"),
+        ],
+    )
     def test_a_checkpoint_of_the_same_network_is_loaded_with_its_head(self, name, tmp_path, caplog):
         source = _make(name, seed=1)
         torch.save({"state_dict": source.state_dict()}, tmp_path / "own.ckpt")

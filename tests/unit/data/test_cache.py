@@ -221,6 +221,7 @@ def _open_at_once(root: Path, names: list[str], cache_dir: Path, barrier: Barrie
     return opened.content_hash, hashlib.sha256(opened.signals_NCT.tobytes()).hexdigest(), len(built)
 
 
+@pytest.mark.slow
 def test_concurrent_processes_build_once(pristine: Path, names: list[str], cache_dir: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, context.Pool(N_PROCESSES) as pool:
