@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecg_lightning.data.leads import LEADS as LEADS
 from ecg_lightning.system.regular_files import OPEN_FLAGS, check_regular
 
-LEADS = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
 DURATION_S = 10
 MILLIVOLTS_PER_UNIT = 1e-3
 MISSING_SAMPLE = -32768  # WFDB's mark for "no value" in format 16

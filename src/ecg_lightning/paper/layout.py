@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ecg_lightning.data.wfdb import LEADS
+from ecg_lightning.data.leads import LEADS
 
 ORDERS: dict[str, tuple[str, ...]] = {
     "standard": LEADS,
