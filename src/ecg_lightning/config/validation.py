@@ -15,7 +15,7 @@ from ecg_lightning.components.registry import settings_of
 from ecg_lightning.components.setting import check_value
 from ecg_lightning.config.schema import plain
 from ecg_lightning.data.folds import fold_groups
-from ecg_lightning.data.schema import FolderConfig, PTBXLConfig
+from ecg_lightning.data.schema import FolderConfig, PTBXLConfig, SyntheticConfig
 from ecg_lightning.errors import ConfigError, did_you_mean
 from ecg_lightning.frontend.schema import DEFAULT_FRONTENDS, FrontendConfig
 from ecg_lightning.models.schema import ModelConfig
@@ -220,9 +220,13 @@ def _check_root(data: DictConfig) -> None:
             f"data.task={data.task} data.label_rule={data.label_rule}: form and rhythm have no likelihood in "
             "PTB-XL (it is always 0), so this rule would drop them. Use data.label_rule=benchmark"
         )
-    if data.kind == FolderConfig.kind:
+    schema = cast(type, OmegaConf.get_type(data))
+    if issubclass(schema, FolderConfig):
         _check_folder(data)
-    elif data.kind == PTBXLConfig.kind:
+    elif issubclass(schema, SyntheticConfig):
+        if data.root and _holds_real_data(Path(data.root).expanduser()):
+            raise ConfigError(f"data.root={data.root} holds real data. Add data=ptbxl to read it")
+    elif issubclass(schema, PTBXLConfig):
         if data.root is None:
             raise ConfigError(
                 "data=ptbxl needs data.root=DIR, the folder that holds ptbxl_database.csv. Set it, or use "
@@ -231,8 +235,6 @@ def _check_root(data: DictConfig) -> None:
         from ecg_lightning.data.ptbxl import check_root  # pandas, but not PyTorch
 
         check_root(Path(data.root).expanduser())
-    elif data.root and _holds_real_data(Path(data.root).expanduser()):
-        raise ConfigError(f"data.root={data.root} holds real data. Add data=ptbxl to read it")
 
 
 def _check_class_map(cfg: DictConfig) -> None:
