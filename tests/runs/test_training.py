@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from curves import last_value
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import TINY, build_tiny
@@ -181,7 +182,7 @@ def test_tensorboard_holds_curves_hyper_parameters_and_figures(trained):
     assert not any(tag.startswith("best/") for tag in scalars)
     for phase in ("val", "test"):
         expected = trained[1].metrics[phase]["f1_macro"]
-        assert events.Scalars(f"final/{phase}_f1_macro")[-1].value == pytest.approx(expected)
+        assert last_value(events, f"final/{phase}_f1_macro") == pytest.approx(expected)
     (hparams,) = {tag for tag in events.summary_metadata if tag == "_hparams_/session_start_info"}
     content = events.summary_metadata[hparams].plugin_data.content
     for name in (b"lr", b"weight_decay", b"batch_size", b"image_size", b"precision", b"vit"):
