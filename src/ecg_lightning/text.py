@@ -37,6 +37,11 @@ def explain_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+def explain_os_error(error: OSError, path: object) -> str:
+    """Return the file that an error names, or else `path`, and why it cannot be read or written."""
+    return f"{error.filename or path}: {error.strerror or error}"
+
+
 def counted(number: int, one: str, more: str | None = None) -> str:
     """Return a number with its noun: `1 thread`, `2 threads`, `1,234 classes`."""
     return f"{number:,} {one if number == 1 else more or one + 's'}"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ecg_lightning.errors import UserError
+from ecg_lightning.text import explain_os_error
 
 
 def labels(
@@ -77,7 +78,7 @@ def import_(
         found = import_headers(source, read_mapping(mapping or SUPERCLASSES_FILE), keep_unlabelled=keep_unlabelled)
         write_table(out, found.rows)
     except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
+        raise UserError(explain_os_error(error, out)) from None
     typer.echo(imported_as_text(found, source, out, keep_unlabelled=keep_unlabelled))
 
 

@@ -35,6 +35,7 @@ from ecg_lightning.errors import ConfigError, RefusedExit, UserError, fail
 from ecg_lightning.results.results import RunResult, read_result
 from ecg_lightning.system.disk import explain_full, is_full, leave_full_disks_to_the_main_thread
 from ecg_lightning.system.long_steps import long_step
+from ecg_lightning.text import explain_os_error
 from ecg_lightning.version import __version__
 
 log = logging.getLogger(__name__)
@@ -233,7 +234,7 @@ def _explain_files(error: OSError, given: Sequence[str]) -> str:
     folder = named[-1] if named else "."
     if is_full(error):
         return explain_full(Path(error.filename or folder))
-    return f"{error.filename or folder}: {error.strerror or error}"
+    return explain_os_error(error, folder)
 
 
 def _run_hydra_main(job: Callable[[DictConfig], object], name: str, arguments: Sequence[str]) -> None:

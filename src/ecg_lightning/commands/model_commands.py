@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecg_lightning.errors import UserError
+from ecg_lightning.text import explain_os_error
 
 if TYPE_CHECKING:
     from ecg_lightning.deployment.predictor import Prediction, Predictor
@@ -89,7 +90,7 @@ def predict(
         if out:
             write_whole(out, predictions_as_csv(predictor, predictions))
     except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
+        raise UserError(explain_os_error(error, out)) from None
     if as_json:
         typer.echo(json.dumps(predictions_as_json(predictor.path, predictor, predictions)))
     else:

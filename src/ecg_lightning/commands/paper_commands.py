@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecg_lightning.errors import UserError
+from ecg_lightning.text import explain_os_error
 
 if TYPE_CHECKING:
     from ecg_lightning.paper.schema import PageConfig
@@ -86,7 +87,7 @@ def render(
         figure = paper_figure(recording.millivolts_CT, rate, page, name, dpi)
         (path,) = write_figure(figure, out.with_suffix(""), [suffix])
     except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
+        raise UserError(explain_os_error(error, out)) from None
     typer.echo(f"{record} is drawn on {path}, {page.width_mm:g} × {page.height_mm:g} mm; print it at 100 %")
     for note in recording.notes:
         typer.echo(f"note: {note}")

@@ -28,6 +28,7 @@ from ecg_lightning.reports.variants import (
 from ecg_lightning.results.recipes import recipes_by_run
 from ecg_lightning.results.results import RESULT_FILE, SWEEP_TABLE, RunResult, read_result
 from ecg_lightning.system.disk import explain_full, is_full
+from ecg_lightning.text import explain_os_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +105,7 @@ def explain(error: OSError | UserError, path: Path) -> str:
     """Return why a file of a sweep cannot be written."""
     if isinstance(error, UserError):
         return str(error)
-    return explain_full(path) if is_full(error) else f"{error.filename or path}: {error.strerror or error}"
+    return explain_full(path) if is_full(error) else explain_os_error(error, path)
 
 
 def report_sweep(folder: Path) -> list[dict[str, Any]]:
