@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ecg_lightning.components.setting import kind, setting
+from ecg_lightning.data.leads import LEADS
 from ecg_lightning.errors import ConfigError
 from ecg_lightning.paper.schema import PageConfig
 
-N_LEADS = 12
+N_LEADS = len(LEADS)
 
 
 @dataclass
@@ -70,7 +71,7 @@ class FrontendConfig:
     """What a network gets: `image` or `signal`."""
 
     normalizes: ClassVar[str] = "signal"
-    """What mean and deviation are of: the `signal` in mV, or the `picture`."""
+    """The values that mean and deviation describe: the `signal` in mV, or the `picture`."""
 
     target: ClassVar[str] = "ecg_lightning.frontend.signal.SignalFrontend"
     kind: str = kind("signal")
