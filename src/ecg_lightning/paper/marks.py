@@ -1,4 +1,4 @@
-"""What is printed on a page beside the traces: calibration pulses, separators and the places of the lead names."""
+"""The marks on a page beside the traces: calibration pulses, separators and the places of the lead names."""
 
 from __future__ import annotations
 

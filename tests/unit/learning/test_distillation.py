@@ -91,7 +91,7 @@ def test_what_a_teacher_says_of_records_is_computed_in_the_training_s_precision(
 
 @pytest.mark.parametrize("sees", ["record", "augmented"])
 def test_what_a_teacher_says_is_mixed_as_the_records_are(make, sees):
-    """What it said of records is blended like labels; one that sees the signals sees them blended."""
+    """Precomputed targets are mixed like the labels. A teacher that reads the batch receives the mixed signals."""
     teacher, records = make("resnet1d"), ToyRecords(8)
     settings = ["model.mixup=1.0", "model.teacher=FILE", f"model.teacher_sees={sees}"]
     student = make("resnet1d_wang", *settings, teacher=teacher)

@@ -62,7 +62,7 @@ def evaluate_batch_norm(network: nn.Module) -> None:
 
 @contextmanager
 def _explained(network: nn.Module) -> Iterator[None]:
-    """Turn NNCF's errors into one sentence, which tells a fault of the environment from one of the network."""
+    """Turn an error of NNCF into one sentence. It distinguishes a fault of the environment from one of the network."""
     too_slow = import_extra("nncf.torch.extensions").ExtensionLoaderTimeoutException
     try:
         yield
